@@ -1,0 +1,162 @@
+//! Parameters, FLOPs and memory from the configuration alone; nothing is built.
+//!
+//! FLOPs count a multiply-add as 2. A linear layer costs `2·in·out` a token; attention `4·C` a query and
+//! key seen, where a token of scale `k` sees all keys of scales up to `k`; AdaLN projections are applied
+//! once a picture. Forward and backward together cost three forwards.
+
+use serde::Serialize;
+
+use crate::config::{MLP_RATIO, TransformerConfig};
+
+/// Trainable parameters.
+///
+/// ```
+/// use var_model::{config::TransformerConfig, cost};
+/// assert_eq!(cost::parameters(&TransformerConfig::published(16)), 310_283_520);
+/// ```
+pub fn parameters(config: &TransformerConfig) -> u64 {
+    let c = config.width as u64;
+    let hidden = MLP_RATIO as u64 * c;
+    let scales = config.schedule.scales() as u64;
+    let first = (config.schedule.side(0) * config.schedule.side(0)) as u64;
+    let vocabulary = config.vocabulary as u64;
+    let adaln = 6 * c * c + 6 * c;
+    let attention = 3 * c * c
+        + 2 * c
+        + (c * c + c)
+        + if config.qk_norm { config.heads as u64 } else { 0 };
+    let feed_forward = (c * hidden + hidden) + (hidden * c + c);
+    let block = attention + feed_forward + if config.shared_adaln { 6 * c } else { adaln };
+    let embeddings = config.latent_channels as u64 * c
+        + c
+        + (config.classes as u64 + 1) * c
+        + first * c
+        + config.schedule.tokens() as u64 * c
+        + scales * c;
+    let head = (2 * c * c + 2 * c) + (c * vocabulary + vocabulary);
+    embeddings + config.depth as u64 * block + head + if config.shared_adaln { adaln } else { 0 }
+}
+
+/// FLOPs of one forward pass over one picture (all `L` tokens, teacher-forced).
+pub fn forward_flops(config: &TransformerConfig) -> f64 {
+    let c = config.width as f64;
+    let tokens = config.schedule.tokens() as f64;
+    let first = (config.schedule.side(0) * config.schedule.side(0)) as f64;
+    let depth = config.depth as f64;
+    let linear = 2.0 * (3.0 * c * c + c * c + 2.0 * MLP_RATIO as f64 * c * c) * tokens;
+    let attention = 4.0 * c * attended_pairs(config);
+    let per_picture_adaln =
+        2.0 * 6.0 * c * c * if config.shared_adaln { 1.0 } else { depth } + 2.0 * 2.0 * c * c;
+    let word_embedding = 2.0 * config.latent_channels as f64 * c * (tokens - first);
+    let head = 2.0 * c * config.vocabulary as f64 * tokens;
+    depth * (linear + attention) + per_picture_adaln + word_embedding + head
+}
+
+/// FLOPs of forward and backward over one picture: three forwards.
+pub fn training_flops(config: &TransformerConfig) -> f64 {
+    3.0 * forward_flops(config)
+}
+
+/// The scaling literature's `6·N·D` for one picture, to stand beside [`training_flops`].
+pub fn six_n_d(config: &TransformerConfig) -> f64 {
+    6.0 * parameters(config) as f64 * config.schedule.tokens() as f64
+}
+
+/// Pairs of query and key in one picture: `Σ_k s_k² · Σ_{j≤k} s_j²`.
+fn attended_pairs(config: &TransformerConfig) -> f64 {
+    let schedule = &config.schedule;
+    (0..schedule.scales()).map(|k| schedule.range(k).len() as f64 * schedule.seen(k) as f64).sum()
+}
+
+/// Memory of training in bytes, by purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TrainingMemory {
+    /// Parameters in `f32`.
+    pub parameters: f64,
+    /// Gradients in `f32`.
+    pub gradients: f64,
+    /// Both moments of AdamW in `f32`.
+    pub optimizer: f64,
+    /// What the backward pass keeps from the forward pass.
+    pub activations: f64,
+}
+
+impl TrainingMemory {
+    /// All of it.
+    pub fn total(&self) -> f64 {
+        self.parameters + self.gradients + self.optimizer + self.activations
+    }
+}
+
+/// Memory of one training step with `batch` pictures, when activations take `bytes` (4 for `f32`, 2 for
+/// `bf16`) an element. Activations are an estimate: what each part of a block saves for its gradient.
+pub fn training_memory(config: &TransformerConfig, batch: usize, bytes: usize) -> TrainingMemory {
+    let n = parameters(config) as f64;
+    let c = config.width as f64;
+    let tokens = config.schedule.tokens() as f64;
+    let (b, e) = (batch as f64, bytes as f64);
+    // Widths saved a token and block: two normalised inputs, packed qkv and its three split and
+    // normalised parts, attention's output and its projection, the hidden layer twice, its output; the
+    // residual stream stays in f32 twice.
+    let mlp = MLP_RATIO as f64;
+    let per_token = c * e * (2.0 + 3.0 + 3.0 + 2.0 + 2.0 * mlp + 1.0) + c * 4.0 * 2.0;
+    let probabilities = config.heads as f64 * attended_pairs(config) * e;
+    let head = tokens * (config.vocabulary as f64 * (4.0 + e) + c * (4.0 + e));
+    TrainingMemory {
+        parameters: 4.0 * n,
+        gradients: 4.0 * n,
+        optimizer: 8.0 * n,
+        activations: b * (config.depth as f64 * (tokens * per_token + probabilities) + head),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_equal_the_published_totals_from_d6_to_d36() {
+        let table = [
+            (6, 18_492_580),
+            (8, 41_315_904),
+            (10, 78_367_716),
+            (12, 133_186_960),
+            (14, 209_312_580),
+            (16, 310_283_520),
+            (18, 439_638_724),
+            (20, 600_917_136),
+            (22, 797_657_700),
+            (24, 1_033_399_360),
+            (26, 1_311_681_060),
+            (28, 1_636_041_744),
+            (30, 2_010_020_356),
+        ];
+        for (depth, expected) in table {
+            assert_eq!(parameters(&TransformerConfig::published(depth)), expected, "d{depth}");
+        }
+        let mut large = TransformerConfig::published(36);
+        large.schedule = "1,2,3,4,6,9,13,18,24,32".parse().unwrap();
+        large.shared_adaln = true;
+        assert_eq!(parameters(&large), 2_353_893_904);
+    }
+
+    #[test]
+    fn flops_of_a_published_step_match_a_count_by_hand() {
+        // d6 at 680 tokens: linear layers 12·C² a token and block, attention over the pairs seen, head.
+        let config = TransformerConfig::published(6);
+        let c = 384.0_f64;
+        let pairs: f64 = [1, 4, 9, 16, 25, 36, 64, 100, 169, 256]
+            .iter()
+            .scan(0.0, |seen, &l| {
+                *seen += f64::from(l);
+                Some(f64::from(l) * *seen)
+            })
+            .sum();
+        let expected = 6.0 * (24.0 * c * c * 680.0 + 4.0 * c * pairs)
+            + 2.0 * c * 4096.0 * 680.0
+            + 2.0 * 32.0 * c * 679.0
+            + 6.0 * 12.0 * c * c
+            + 4.0 * c * c;
+        assert!((forward_flops(&config) / expected - 1.0).abs() < 1e-12);
+    }
+}

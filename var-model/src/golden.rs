@@ -1,0 +1,158 @@
+//! Golden cases of `kind: var` and the filters of `ops`.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::golden::{self, Case, Check, FEATURES, IMAGES, LOSSES};
+use var_tokenizer::weights::portable;
+use var_tokenizer::{ScaleSchedule, VqVae};
+
+use crate::cost;
+use crate::error::Result;
+use crate::sampling::filter::filter;
+use crate::sampling::{Draws, Sampler, SamplingOptions};
+use crate::transformer::Initialisation;
+use crate::{Transformer, TransformerConfig};
+
+/// Models larger than this are left to a command of their own.
+const LARGEST_PARAMETERS: u64 = 100_000_000;
+
+/// Runs everything that this crate can check in the case at `folder`; nothing for other kinds.
+///
+/// # Errors
+/// When the case cannot be read.
+pub fn check(folder: &Path) -> Result<Vec<Check>> {
+    let mut case = Case::open(folder)?;
+    if case.text("kind") == "var" {
+        check_transformer(&mut case)?;
+    } else if case.text("case") == "ops" {
+        check_filters(&mut case);
+    }
+    Ok(case.checks)
+}
+
+/// The transformer's configuration in a manifest.
+///
+/// # Errors
+/// When a key is missing or the parts do not fit.
+pub fn transformer_config(case: &Case) -> Result<TransformerConfig> {
+    Ok(TransformerConfig {
+        depth: case.number("depth")? as usize,
+        width: case.number("width")? as usize,
+        heads: case.number("heads")? as usize,
+        classes: case.number("classes")? as usize,
+        vocabulary: case.number("V")? as usize,
+        latent_channels: case.number("z")? as usize,
+        schedule: ScaleSchedule::new(case.numbers("patch_nums")?)?,
+        shared_adaln: case.flag("shared_aln"),
+        qk_norm: case.flag("l2"),
+        input: None,
+    })
+}
+
+fn check_transformer(case: &mut Case) -> Result<()> {
+    let config = transformer_config(case)?;
+    let counted = cost::parameters(&config);
+    let expected = case.number("params")?;
+    case.record("parameters by formula", Some(counted.abs_diff(expected) as f64), 0.0, Some(counted.to_string()));
+    if counted > LARGEST_PARAMETERS {
+        return Ok(());
+    }
+    let tokenizer = golden::tokenizer(case, "tokenizer_weights")?;
+    let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, None)?;
+    portable::fill(model.parameters_mut(), case.number("seed")? + 1);
+    case.weights("weights", model.parameters());
+    case.record(
+        "parameters built",
+        Some(model.parameters().count().abs_diff(expected) as f64),
+        0.0,
+        Some(model.parameters().count().to_string()),
+    );
+    let batch = case.number("batch")? as i64;
+    let seed = case.number("seed")?;
+    let labels = portable::integers("labels", seed, &[batch], config.classes as u64);
+    let tokens = config.schedule.tokens() as i64;
+    let ids = portable::integers("ids", seed, &[batch, tokens], config.vocabulary as u64);
+    case.exact("labels", &labels);
+    case.exact("ids", &ids);
+    let vectors = tokenizer.to_model_input(&ids)?;
+    case.close("model_input", &vectors, FEATURES);
+    check_losses(case, &model, &labels, &ids, &vectors)?;
+    for k in 0..config.schedule.scales() {
+        let name = format!("logits_prog{k}");
+        if case.tensor(&name).is_some() {
+            let first = ids.narrow(1, 0, config.schedule.seen(k) as i64);
+            let vectors = tokenizer.quantizer().to_model_input(&first, k + 1)?;
+            let logits = tch::no_grad(|| model.forward(&labels, &vectors, k + 1, None))?;
+            case.close(&name, &logits, FEATURES);
+        }
+    }
+    check_sampling(case, &model, &tokenizer, &labels)
+}
+
+fn check_losses(case: &mut Case, model: &Transformer, labels: &Tensor, ids: &Tensor, vectors: &Tensor) -> Result<()> {
+    let schedule = &model.config().schedule;
+    let vocabulary = model.config().vocabulary as i64;
+    model.parameters().set_requires_grad(true);
+    let logits = model.forward(labels, vectors, schedule.scales(), None)?;
+    case.close("logits", &logits, FEATURES);
+    let (batch, tokens) = ids.size2()?;
+    let rows = logits.view([-1, vocabulary]);
+    let targets = ids.view([-1]);
+    let entropy = rows
+        .cross_entropy_loss::<Tensor>(&targets, None, tch::Reduction::None, -100, 0.0)
+        .view([batch, tokens]);
+    let last = schedule.range(schedule.scales() - 1);
+    let (begin, length) = (last.start as i64, last.len() as i64);
+    let loss = entropy.mean(Kind::Float);
+    case.relative("loss", &loss, LOSSES);
+    case.relative("loss_last_scale", &entropy.narrow(1, begin, length).mean(Kind::Float), LOSSES);
+    let per_scale: Vec<Tensor> = (0..schedule.scales())
+        .map(|k| {
+            let range = schedule.range(k);
+            entropy.narrow(1, range.start as i64, range.len() as i64).mean(Kind::Float)
+        })
+        .collect();
+    case.relative("loss_per_scale", &Tensor::stack(&per_scale, 0), LOSSES);
+    let smoothed = rows.cross_entropy_loss::<Tensor>(&targets, None, tch::Reduction::Mean, -100, 0.1);
+    case.relative("smoothed_loss", &smoothed, LOSSES);
+    let wrong = logits.argmax(-1, false).not_equal_tensor(ids).to_kind(Kind::Float);
+    case.relative("error_rate", &wrong.mean(Kind::Float), LOSSES);
+    case.relative("error_rate_last_scale", &wrong.narrow(1, begin, length).mean(Kind::Float), LOSSES);
+    loss.f_backward()?;
+    case.gradients(model.parameters());
+    Ok(())
+}
+
+fn check_sampling(case: &mut Case, model: &Transformer, tokenizer: &VqVae, labels: &Tensor) -> Result<()> {
+    let runs = case.manifest.get("sampling").and_then(Value::as_object).cloned().unwrap_or_default();
+    let sampler = Sampler::new(model, tokenizer)?;
+    let labels = Vec::<i64>::try_from(labels).map_err(var_tokenizer::Error::from)?;
+    for (name, run) in &runs {
+        let number = |key: &str| run.get(key).and_then(Value::as_f64).unwrap_or(0.0);
+        let options = SamplingOptions {
+            cfg: number("cfg"),
+            top_k: number("top_k") as usize,
+            top_p: number("top_p"),
+            more_smooth: run.get("more_smooth").and_then(Value::as_bool).unwrap_or(false),
+        };
+        let draws = Draws::new(number("draw_seed") as u64, (0..labels.len() as u64).collect());
+        let sample = sampler.sample(&labels, &draws, &options)?;
+        case.exact(&format!("sample.{name}.ids"), &sample.ids);
+        case.close(&format!("sample.{name}.image"), &((sample.images + 1.0) * 0.5), IMAGES);
+    }
+    Ok(())
+}
+
+fn check_filters(case: &mut Case) {
+    let names: Vec<String> =
+        case.expected.tensors.keys().filter(|name| name.starts_with("filter.k")).cloned().collect();
+    let logits = portable::normal("ops.logits", 1, &[2, 3, 50]) * 2.0;
+    for name in names {
+        let Some((k, p)) = name.strip_prefix("filter.k").and_then(|rest| rest.split_once(".p")) else { continue };
+        let (Ok(k), Ok(p)) = (k.parse::<usize>(), p.parse::<f64>()) else { continue };
+        let found = filter(&logits.view([-1, 50]), k, p).softmax(-1, None).view([2, 3, 50]);
+        case.close(&name, &found, FEATURES);
+    }
+}

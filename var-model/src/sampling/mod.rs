@@ -1,0 +1,10 @@
+//! Sampling: token maps coarse to fine, with guidance, filtering and counter-based draws.
+//!
+//! Source: section 3 of the paper, `autoregressive_infer_cfg` of the published code.
+
+pub mod draws;
+pub mod filter;
+pub mod sampler;
+
+pub use draws::Draws;
+pub use sampler::{Sample, Sampler, SamplingOptions};

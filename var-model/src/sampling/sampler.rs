@@ -1,0 +1,158 @@
+//! The sampler: one forward pass a scale, keys and values cached.
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+use var_tokenizer::VqVae;
+
+use super::draws::{Draws, invert};
+use super::filter::filter;
+use crate::error::{Error, Result};
+use crate::transformer::{Context, KeyValueCache, Transformer};
+
+/// How tokens are chosen from the logits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SamplingOptions {
+    /// Guidance at the last scale; it rises linearly from 0 at the first. 0 switches it off.
+    pub cfg: f64,
+    /// Draw among this many codes (0: all).
+    pub top_k: usize,
+    /// Draw among the most likely codes that together reach this probability (0: all).
+    pub top_p: f64,
+    /// Mix code vectors by a Gumbel softmax instead of drawing one. For pictures only, never for scores.
+    pub more_smooth: bool,
+}
+
+impl Default for SamplingOptions {
+    /// The published settings of evaluation.
+    fn default() -> Self {
+        Self { cfg: 1.5, top_k: 900, top_p: 0.96, more_smooth: false }
+    }
+}
+
+impl SamplingOptions {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Names the setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        if !self.cfg.is_finite() || self.cfg < 0.0 {
+            return Err(Error::Config(format!("cfg {}: a number from 0 on", self.cfg)));
+        }
+        if !(0.0..=1.0).contains(&self.top_p) {
+            return Err(Error::Config(format!("top-p {}: 0 to 1", self.top_p)));
+        }
+        Ok(())
+    }
+}
+
+/// What was sampled.
+#[derive(Debug)]
+pub struct Sample {
+    /// Ids `[B, L]`.
+    pub ids: Tensor,
+    /// Final latent `[B, z, h, w]`.
+    pub latent: Tensor,
+    /// Pictures `[B, 3, S, S]` clamped to [-1, 1].
+    pub images: Tensor,
+}
+
+/// Transformer and tokenizer, ready to sample.
+#[derive(Debug)]
+pub struct Sampler<'a> {
+    model: &'a Transformer,
+    tokenizer: &'a VqVae,
+}
+
+impl<'a> Sampler<'a> {
+    /// A sampler of these two.
+    ///
+    /// # Errors
+    /// When the model was not made for this tokenizer: another schedule, vocabulary or latent.
+    pub fn new(model: &'a Transformer, tokenizer: &'a VqVae) -> Result<Self> {
+        let (m, t) = (model.config(), tokenizer.config());
+        if m.schedule != t.schedule || m.vocabulary != t.vocabulary || m.latent_channels != t.latent_channels {
+            return Err(Error::Config(format!(
+                "the model expects schedule {}, {} codes, {} latent channels; the tokenizer has {}, {}, {}: \
+                 use the tokenizer that the model was trained with",
+                m.schedule, m.vocabulary, m.latent_channels, t.schedule, t.vocabulary, t.latent_channels
+            )));
+        }
+        Ok(Self { model, tokenizer })
+    }
+
+    /// Samples one picture for each of `labels` (the label `classes` means "no class"). `draws` must know
+    /// as many pictures.
+    ///
+    /// # Errors
+    /// When a label or an option is out of range, or libtorch fails.
+    pub fn sample(&self, labels: &[i64], draws: &Draws, options: &SamplingOptions) -> Result<Sample> {
+        options.validate()?;
+        let classes = self.model.config().classes as i64;
+        if let Some(label) = labels.iter().find(|&&l| l < 0 || l > classes) {
+            return Err(Error::Config(format!(
+                "class {label}: the model has classes 0 to {}, and {classes} for no class",
+                classes - 1
+            )));
+        }
+        tch::no_grad(|| self.run(labels, draws, options))
+    }
+
+    fn run(&self, labels: &[i64], draws: &Draws, options: &SamplingOptions) -> Result<Sample> {
+        let (model, quantizer) = (self.model, self.tokenizer.quantizer());
+        let config = model.config();
+        let schedule = &config.schedule;
+        let batch = labels.len() as i64;
+        let guided = options.cfg > 0.0;
+        let mut all = labels.to_vec();
+        if guided {
+            all.extend(std::iter::repeat_n(config.classes as i64, labels.len()));
+        }
+        let rows = all.len() as i64;
+        let condition = model.condition(&Tensor::from_slice(&all).to_device(model.device()));
+        let modulations = model.modulations(&condition);
+        let mut cache = KeyValueCache::new(config, rows, model.compute_kind(), model.device());
+        let mut latent = quantizer.empty_latent(batch);
+        let mut tokens = model.embed_first(&condition);
+        let mut ids = Vec::with_capacity(schedule.scales());
+        for k in 0..schedule.scales() {
+            let length = schedule.range(k).len();
+            let logits = model.run(&tokens, &modulations, &mut Context::Cached(&mut cache), None)?;
+            cache.advance(length);
+            let logits = guide(&logits, batch, options.cfg * schedule.progress(k), guided);
+            let vocabulary = config.vocabulary as i64;
+            let allowed = filter(&logits.view([-1, vocabulary]), options.top_k, options.top_p);
+            let uniforms = draws.uniforms(k, length, model.device()).view([-1]);
+            let chosen = invert(&allowed.softmax(-1, None), &uniforms).view([batch, length as i64]);
+            let vectors = if options.more_smooth {
+                let gumbels = draws.gumbels(k, length, config.vocabulary, model.device());
+                let logits = allowed.view([batch, length as i64, vocabulary]);
+                smooth(&logits, &gumbels, schedule.progress(k)).matmul(quantizer.codebook().embedding())
+            } else {
+                quantizer.codebook().vectors(&chosen)
+            };
+            ids.push(chosen);
+            let contribution = quantizer.contribution(&vectors, k);
+            if let Some(next) = quantizer.next_input(&mut latent, &contribution, k) {
+                let embedded = model.embed_vectors(&next, schedule.range(k + 1).start);
+                tokens = if guided { embedded.repeat([2, 1, 1]) } else { embedded };
+            }
+        }
+        let images = self.tokenizer.decode_latent(&latent)?.clamp(-1.0, 1.0);
+        Ok(Sample { ids: Tensor::cat(&ids, 1), latent, images })
+    }
+}
+
+/// `(1 + t)·conditional − t·unconditional` of logits `[B or 2B, l, V]`: `[B, l, V]`.
+fn guide(logits: &Tensor, batch: i64, t: f64, guided: bool) -> Tensor {
+    if !guided {
+        return logits.shallow_clone();
+    }
+    logits.narrow(0, 0, batch) * (1.0 + t) - logits.narrow(0, batch, batch) * t
+}
+
+/// Weights of the codes for `more_smooth`, `[B, l, V]`; the temperature falls along the scales.
+fn smooth(logits: &Tensor, gumbels: &Tensor, progress: f64) -> Tensor {
+    let temperature = (0.27 * (1.0 - 0.95 * progress)).max(0.005);
+    ((logits * (1.0 + progress) + gumbels) / temperature).softmax(-1, Some(Kind::Float))
+}

@@ -1,0 +1,153 @@
+//! A block: attention and feed-forward, each modulated and gated by AdaLN.
+
+use tch::{Kind, Tensor};
+use var_tokenizer::weights::{Builder, Init};
+
+use super::attention::{Context, SelfAttention};
+use super::initialisation::Deviations;
+use crate::config::{MLP_RATIO, TransformerConfig};
+use crate::error::Result;
+
+/// Added to the variance in every LayerNorm.
+pub(crate) const EPSILON: f64 = 1e-6;
+
+/// Gates, scales and shifts of one block for a batch: six parts of `[B, 1, C]`.
+#[derive(Debug)]
+pub struct Modulation {
+    parts: Vec<Tensor>,
+}
+
+impl Modulation {
+    /// From `[B, 6, C]`, in the order γ1 γ2 scale1 scale2 shift1 shift2.
+    fn new(all: &Tensor) -> Self {
+        Self { parts: all.unbind(1).iter().map(|t| t.unsqueeze(1)).collect() }
+    }
+
+    /// Gate, scale and shift of branch 0 (attention) or 1 (feed-forward).
+    fn branch(&self, i: usize) -> Option<(&Tensor, &Tensor, &Tensor)> {
+        Some((self.parts.get(i)?, self.parts.get(2 + i)?, self.parts.get(4 + i)?))
+    }
+}
+
+/// The projection from an activated condition to six parts.
+#[derive(Debug)]
+pub struct AdaLn {
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl AdaLn {
+    pub(crate) fn new(mut b: Builder<'_>, width: usize, init: &Deviations) -> Self {
+        let c = width as i64;
+        Self {
+            weight: b.parameter("weight", &[6 * c, c], init.adaln()),
+            bias: b.parameter("bias", &[6 * c], Init::Constant(0.0)),
+        }
+    }
+
+    /// `[B, C]` → `[B, 6, C]` in `f32`, multiplied in `kind`.
+    pub fn forward(&self, activated: &Tensor, kind: Kind) -> Tensor {
+        let batch = activated.size().first().copied().unwrap_or(0);
+        activated
+            .to_kind(kind)
+            .linear(&self.weight.to_kind(kind), Some(self.bias.to_kind(kind)))
+            .view([batch, 6, -1])
+            .to_kind(Kind::Float)
+    }
+}
+
+/// Where a block's modulation comes from.
+#[derive(Debug)]
+enum Condition {
+    /// Its own projection.
+    Own(AdaLn),
+    /// Offsets `[1, 1, 6, C]` on the shared projection.
+    Offsets(Tensor),
+}
+
+/// One transformer block.
+#[derive(Debug)]
+pub struct Block {
+    attention: SelfAttention,
+    fc1: (Tensor, Tensor),
+    fc2: (Tensor, Tensor),
+    condition: Condition,
+}
+
+impl Block {
+    pub(crate) fn new(mut b: Builder<'_>, config: &TransformerConfig, init: &Deviations) -> Self {
+        let c = config.width as i64;
+        let hidden = c * MLP_RATIO as i64;
+        let offsets = config
+            .shared_adaln
+            .then(|| b.parameter("ada_gss", &[1, 1, 6, c], init.adaln_offsets()));
+        let attention = SelfAttention::new(b.sub("attn"), config, init);
+        let zero = Init::Constant(0.0);
+        let mut ffn = b.sub("ffn");
+        let mut linear = |name: &str, shape: [i64; 2], weight: Init| {
+            let mut b = ffn.sub(name);
+            (b.parameter("weight", &shape, weight), b.parameter("bias", &shape[..1], zero))
+        };
+        let fc1 = linear("fc1", [hidden, c], init.plain());
+        let fc2 = linear("fc2", [c, hidden], init.branch_output());
+        let condition = match offsets {
+            Some(offsets) => Condition::Offsets(offsets),
+            None => Condition::Own(AdaLn::new(b.sub("ada_lin.1"), config.width, init)),
+        };
+        Self { attention, fc1, fc2, condition }
+    }
+
+    /// Modulation for an activated condition `[B, C]`; `shared` is the shared projection's `[B, 6, C]`.
+    pub fn modulation(&self, activated: &Tensor, shared: Option<&Tensor>, kind: Kind) -> Modulation {
+        match (&self.condition, shared) {
+            (Condition::Own(adaln), _) => Modulation::new(&adaln.forward(activated, kind)),
+            (Condition::Offsets(offsets), Some(shared)) => Modulation::new(&(shared + offsets.squeeze_dim(0))),
+            (Condition::Offsets(offsets), None) => Modulation::new(&offsets.squeeze_dim(0)),
+        }
+    }
+
+    /// `[B, l, C]` → the same shape; `drop_path` `[2, B]` multiplies the two branches.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn forward(
+        &self,
+        x: &Tensor,
+        modulation: &Modulation,
+        index: usize,
+        context: &mut Context<'_>,
+        drop_path: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let mut x = x.shallow_clone();
+        for branch in 0..2 {
+            let Some((gate, scale, shift)) = modulation.branch(branch) else { continue };
+            let input = normalise(&x, scale, shift, x.kind());
+            let output = if branch == 0 {
+                self.attention.forward(&input, index, context)?
+            } else {
+                self.feed_forward(&input)
+            };
+            // A dropped branch is a closed gate.
+            let gate = match drop_path {
+                Some(keep) => gate * keep.get(branch as i64).view([-1, 1, 1]),
+                None => gate.shallow_clone(),
+            };
+            x = x.addcmul(&output, &gate.to_kind(x.kind()));
+        }
+        Ok(x)
+    }
+
+    fn feed_forward(&self, x: &Tensor) -> Tensor {
+        let kind = x.kind();
+        x.linear(&self.fc1.0.to_kind(kind), Some(self.fc1.1.to_kind(kind)))
+            .gelu("tanh")
+            .linear(&self.fc2.0.to_kind(kind), Some(self.fc2.1.to_kind(kind)))
+    }
+}
+
+/// `LN(x)·(1 + scale) + shift` without affine parameters, computed in `f32`, given in `kind`.
+pub(crate) fn normalise(x: &Tensor, scale: &Tensor, shift: &Tensor, kind: Kind) -> Tensor {
+    let width = x.size().last().copied().unwrap_or(1);
+    let normal = x.to_kind(Kind::Float).layer_norm::<Tensor>([width], None, None, EPSILON, false);
+    (normal * (scale + 1.0) + shift).to_kind(kind)
+}

@@ -1,0 +1,84 @@
+//! Standard deviations of the initial weights.
+
+use serde::{Deserialize, Serialize};
+use var_tokenizer::weights::Init;
+
+use crate::config::TransformerConfig;
+
+/// How the initial weights are scaled. The default is the published recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Initialisation {
+    /// Factor on the head's weight.
+    pub head: f64,
+    /// Factor on AdaLN's scales and shifts.
+    pub adaln: f64,
+    /// Factor on AdaLN's gates γ.
+    pub adaln_gamma: f64,
+}
+
+impl Default for Initialisation {
+    fn default() -> Self {
+        Self { head: 0.02, adaln: 0.5, adaln_gamma: 1e-3 }
+    }
+}
+
+/// [`Initialisation`] for one configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deviations {
+    scaling: Initialisation,
+    width: u64,
+    depth: usize,
+}
+
+impl Initialisation {
+    pub(crate) fn for_config(&self, config: &TransformerConfig) -> Deviations {
+        Deviations { scaling: *self, width: config.width as u64, depth: config.depth }
+    }
+}
+
+impl Deviations {
+    /// `√(1/C/3)`, the deviation of everything that is not scaled.
+    fn base(&self) -> f64 {
+        (1.0 / self.width as f64 / 3.0).sqrt()
+    }
+
+    /// Any linear layer or embedding.
+    pub fn plain(&self) -> Init {
+        Init::Normal(self.base())
+    }
+
+    /// The output layers of a block's two branches.
+    pub fn branch_output(&self) -> Init {
+        Init::Normal(self.base() / (2.0 * self.depth as f64).sqrt())
+    }
+
+    /// The output layer to the logits.
+    pub fn head(&self) -> Init {
+        Init::Normal(self.base() * self.scaling.head)
+    }
+
+    /// AdaLN before the head.
+    pub fn head_adaln(&self) -> Init {
+        Init::Normal(self.base() * self.scaling.adaln)
+    }
+
+    /// A block's AdaLN weight `[6C, C]`: gates first.
+    pub fn adaln(&self) -> Init {
+        Init::SplitNormal {
+            count: 2 * self.width * self.width,
+            first: self.base() * self.scaling.adaln_gamma,
+            rest: self.base() * self.scaling.adaln,
+        }
+    }
+
+    /// A block's own offsets `[1, 1, 6, C]` beside a shared AdaLN: gates first.
+    pub fn adaln_offsets(&self) -> Init {
+        let base = 1.0 / (self.width as f64).sqrt();
+        Init::SplitNormal {
+            count: 2 * self.width,
+            first: base * self.scaling.adaln_gamma,
+            rest: base * self.scaling.adaln,
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! The transformer: embeddings, blocks, head; one forward code for training and sampling.
+//!
+//! Source: section 3.2 of the paper and `models/var.py` of the published code.
+
+pub mod attention;
+pub mod block;
+pub mod embedding;
+pub mod head;
+pub mod initialisation;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::weights::{Parameters, safetensors};
+
+pub use attention::{Context, KeyValueCache};
+pub use block::Modulation;
+pub use initialisation::Initialisation;
+
+use crate::config::TransformerConfig;
+use crate::error::{Error, Result};
+use block::{AdaLn, Block};
+use embedding::Embedding;
+use head::Head;
+
+/// Metadata key of the configuration in our `.safetensors` files.
+pub const CONFIG_KEY: &str = "transformer_config";
+
+/// Names that released checkpoints hold and that carry no weights.
+const IGNORED: [&str; 3] = ["lvl_1L", "attn_bias_for_masking", "zero_k_bias"];
+
+/// VAR transformer.
+///
+/// Parameters are `f32`; blocks compute in the kind of [`Transformer::set_compute_kind`], embeddings and
+/// head always in `f32`.
+#[derive(Debug)]
+pub struct Transformer {
+    config: TransformerConfig,
+    parameters: Parameters,
+    embedding: Embedding,
+    shared_adaln: Option<AdaLn>,
+    blocks: Vec<Block>,
+    head: Head,
+    compute: Kind,
+}
+
+/// AdaLN's output for a batch of conditions: one entry a block and the head's.
+#[derive(Debug)]
+pub struct Modulations {
+    blocks: Vec<Modulation>,
+    head: head::HeadModulation,
+}
+
+impl Transformer {
+    /// A transformer on `device`, initialised from `seed`, or with zeros for a file to fill.
+    ///
+    /// # Errors
+    /// When the configuration does not fit together.
+    pub fn new(
+        config: &TransformerConfig,
+        initialisation: &Initialisation,
+        device: Device,
+        seed: Option<u64>,
+    ) -> Result<Self> {
+        config.validate()?;
+        let mut parameters = Parameters::new(device, seed);
+        let init = initialisation.for_config(config);
+        let mut b = parameters.builder();
+        let embedding = Embedding::new(b.sub_here(), config, &init);
+        let shared_adaln =
+            config.shared_adaln.then(|| AdaLn::new(b.sub("shared_ada_lin.1"), config.width, &init));
+        let blocks =
+            (0..config.depth).map(|i| Block::new(b.sub(format_args!("blocks.{i}")), config, &init)).collect();
+        let head = Head::new(b, config, &init);
+        Ok(Self {
+            config: config.clone(),
+            parameters,
+            embedding,
+            shared_adaln,
+            blocks,
+            head,
+            compute: Kind::Float,
+        })
+    }
+
+    /// Reads a transformer that [`Transformer::save`] wrote.
+    ///
+    /// # Errors
+    /// When the file is damaged, of another kind, or its tensors do not fit its configuration.
+    pub fn load(path: &Path, device: Device) -> Result<Self> {
+        let contents = safetensors::read(path)?;
+        let config: TransformerConfig = contents.config(CONFIG_KEY, path)?;
+        let mut model = Self::new(&config, &Initialisation::default(), device, None)?;
+        model.load_tensors(&contents.tensors, &path.display().to_string())?;
+        Ok(model)
+    }
+
+    /// Fills the parameters from tensors under the released names.
+    ///
+    /// # Errors
+    /// Lists every missing, unexpected and mis-shaped tensor.
+    pub fn load_tensors(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
+        let ignored = |name: &str| IGNORED.iter().any(|end| name.ends_with(end));
+        Ok(self.parameters.load(tensors, file, ignored)?)
+    }
+
+    /// Writes weights and configuration; returns the file's SHA-256.
+    ///
+    /// # Errors
+    /// When the disk is full or the folder cannot be written; an older file stays whole.
+    pub fn save(&self, path: &Path) -> Result<String> {
+        Ok(safetensors::write(path, &self.parameters.to_map(), &self.metadata()?)?)
+    }
+
+    /// The metadata that makes a file of these weights readable by [`Transformer::load`].
+    ///
+    /// # Errors
+    /// Never in practice: the configuration is plain data.
+    pub fn metadata(&self) -> Result<BTreeMap<String, String>> {
+        let text = serde_json::to_string(&self.config).map_err(|e| Error::Config(e.to_string()))?;
+        Ok(BTreeMap::from([(CONFIG_KEY.to_owned(), text)]))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &TransformerConfig {
+        &self.config
+    }
+
+    /// All parameters by their released names.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// All parameters, to fill them.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// Where the parameters live.
+    pub fn device(&self) -> Device {
+        self.parameters.device()
+    }
+
+    /// Lets the blocks compute in `kind` (`Float` or `BFloat16`).
+    pub fn set_compute_kind(&mut self, kind: Kind) {
+        self.compute = kind;
+    }
+
+    /// The kind that the blocks compute in.
+    pub fn compute_kind(&self) -> Kind {
+        self.compute
+    }
+
+    /// Stores the blocks' matrices in the compute kind, for inference without casts. Not for training.
+    pub fn freeze(&mut self) {
+        self.parameters.set_requires_grad(false);
+        let kind = self.compute;
+        self.parameters.store_matrices_as(kind, |name| {
+            let matrix = name.ends_with(".weight");
+            !matrix || !(name.starts_with("blocks.") || name.starts_with("shared_ada_lin."))
+        });
+    }
+
+    /// Condition vectors `[B, C]` (`f32`) of `labels` `[B]`; the label `classes` means "no class".
+    pub fn condition(&self, labels: &Tensor) -> Tensor {
+        self.embedding.condition(labels)
+    }
+
+    /// AdaLN of every block for `condition` `[B, C]`. It depends on nothing else, so that sampling
+    /// computes it once a picture.
+    pub fn modulations(&self, condition: &Tensor) -> Modulations {
+        let activated = condition.silu();
+        let shared = self.shared_adaln.as_ref().map(|a| a.forward(&activated, self.compute));
+        Modulations {
+            blocks: self
+                .blocks
+                .iter()
+                .map(|b| b.modulation(&activated, shared.as_ref(), self.compute))
+                .collect(),
+            head: self.head.modulation(&activated),
+        }
+    }
+
+    /// Input of the first scale, `[B, s_1², C]` in `f32`.
+    pub fn embed_first(&self, condition: &Tensor) -> Tensor {
+        self.embedding.first(condition)
+    }
+
+    /// Input of the scales whose positions start at `begin`, from their vectors `[B, l, z]`:
+    /// `[B, l, C]` in `f32`.
+    pub fn embed_vectors(&self, vectors: &Tensor, begin: usize) -> Tensor {
+        self.embedding.later(vectors, begin)
+    }
+
+    /// Runs blocks and head on embedded tokens `[B, l, C]`: logits `[B, l, V]` in `f32`.
+    ///
+    /// `drop_path` `[depth, 2, B]` multiplies the branches (0 drops one, 1/keep scales it up).
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn run(
+        &self,
+        tokens: &Tensor,
+        modulations: &Modulations,
+        context: &mut Context<'_>,
+        drop_path: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let mut x = tokens.to_kind(self.compute);
+        for (i, (block, modulation)) in self.blocks.iter().zip(&modulations.blocks).enumerate() {
+            let branches = drop_path.map(|masks| masks.get(i as i64));
+            x = block.forward(&x, modulation, i, context, branches.as_ref())?;
+        }
+        self.head.forward(&x, &modulations.head)
+    }
+
+    /// Teacher-forced logits `[B, l, V]` in `f32` of the first `scales` scales.
+    ///
+    /// `labels` `[B]`; `vectors` `[B, l − s_1², z]` are the tokenizer's `to_model_input`.
+    ///
+    /// # Errors
+    /// When the vectors do not cover these scales, or libtorch fails.
+    pub fn forward(
+        &self,
+        labels: &Tensor,
+        vectors: &Tensor,
+        scales: usize,
+        drop_path: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        let schedule = &self.config.schedule;
+        let first = schedule.range(0).len();
+        let expected = if scales == 0 { 0 } else { schedule.seen(scales - 1) };
+        let (_, found, _) = vectors.size3()?;
+        if scales == 0 || scales > schedule.scales() || found as usize + first != expected {
+            return Err(Error::Config(format!(
+                "input vectors for {found} tokens, expected {} for the first {scales} scales of {schedule}",
+                expected.saturating_sub(first)
+            )));
+        }
+        let condition = self.condition(labels);
+        let modulations = self.modulations(&condition);
+        let tokens = Tensor::cat(&[self.embed_first(&condition), self.embed_vectors(vectors, first)], 1);
+        let lengths: Vec<usize> = schedule.lengths().into_iter().take(scales).collect();
+        self.run(&tokens, &modulations, &mut Context::TeacherForced(&lengths), drop_path)
+    }
+}

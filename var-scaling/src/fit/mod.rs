@@ -1,0 +1,15 @@
+//! Fits: one power law, its interval, the frontier, and the eight laws of a sweep.
+//!
+//! A law is `L(X) = L∞ + (β·X)^α` with `α < 0`. `L∞`, the irreducible part, is either given or fitted,
+//! and every fit says which. No exponent is given where the data cannot carry one.
+
+pub mod bootstrap;
+pub mod frontier;
+pub mod law;
+pub mod laws;
+pub mod power;
+
+pub use bootstrap::Interval;
+pub use law::{FittedLaw, Irreducible, Status};
+pub use laws::{FitOptions, FitsFile};
+pub use power::{Bound, Curve, Power};

@@ -1,0 +1,77 @@
+//! The known word nearest to a mistyped one.
+
+/// Edit distance: insertions, deletions, replacements and swaps of neighbours, each costing one.
+pub fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut before_last = vec![0; b.len() + 1];
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, &x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, &y) in b.iter().enumerate() {
+            let mut best = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && x == b[j - 1] && a[i - 1] == y {
+                best = best.min(before_last[j - 1] + 1);
+            }
+            row.push(best);
+        }
+        before_last = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+/// The candidate nearest to `word`, when one is near enough to be meant: at most a third of it differs,
+/// or it is the beginning of the candidate.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(2);
+    candidates
+        .into_iter()
+        .map(|c| (if c.starts_with(word) && word.len() > 2 { 1 } else { distance(word, c) }, c))
+        .filter(|&(d, _)| d <= limit)
+        .min_by_key(|&(d, _)| d)
+        .map(|(_, c)| c)
+}
+
+/// Adds "did you mean" to a message about an unknown key as serde words it
+/// (``unknown field `a`, expected one of `b`, `c` ``); other messages are returned as they are.
+pub fn explain_unknown_key(message: &str) -> String {
+    let message = message.trim_end().replace("unknown field", "unknown key");
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    match quoted.split_first() {
+        Some((word, known)) if message.starts_with("unknown key") => {
+            match nearest(word, known.iter().copied()) {
+                Some(meant) => format!("{message}; did you mean `{meant}`?"),
+                None => message,
+            }
+        }
+        _ => message,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_of_known_pairs() {
+        for (a, b, d) in [("", "abc", 3), ("kitten", "sitting", 3), ("steps", "stesp", 1), ("x", "x", 0)] {
+            assert_eq!(distance(a, b), d, "{a} {b}");
+            assert_eq!(distance(b, a), d, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn a_typo_finds_its_word_and_nonsense_finds_none() {
+        let known = ["steps", "batch", "learning_rate"];
+        assert_eq!(nearest("stesp", known), Some("steps"));
+        assert_eq!(nearest("learning-rate", known), Some("learning_rate"));
+        assert_eq!(nearest("learn", known), Some("learning_rate"));
+        assert_eq!(nearest("zzzzzz", known), None);
+    }
+
+    #[test]
+    fn serde_messages_gain_a_suggestion() {
+        let text = explain_unknown_key("unknown field `stesp`, expected one of `steps`, `batch`");
+        assert_eq!(text, "unknown key `stesp`, expected one of `steps`, `batch`; did you mean `steps`?");
+        assert_eq!(explain_unknown_key("missing field `a`"), "missing field `a`");
+    }
+}

@@ -1,0 +1,63 @@
+//! The one error type of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// Everything that can go wrong in the tokenizer crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is damaged or of another kind.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// Settings that do not fit together.
+    #[error("{0}")]
+    Config(String),
+    /// A scale schedule that is none.
+    #[error("schedule {0}")]
+    Schedule(String),
+    /// Tensors of a file do not fit the model.
+    #[error("{file}: {} tensors do not fit the model: {}", problems.len(), problems.join("; "))]
+    Weights {
+        /// The file.
+        file: String,
+        /// One line a tensor.
+        problems: Vec<String>,
+    },
+    /// libtorch reported an error.
+    #[error("libtorch: {0}")]
+    Torch(String),
+}
+
+/// Result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An input or output error at `path`.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    /// A damaged or foreign file at `path`.
+    pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_owned(), message: message.into() }
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(e: tch::TchError) -> Self {
+        // A C++ exception carries a backtrace below its first line.
+        Self::Torch(e.to_string().lines().next().unwrap_or("unknown").to_owned())
+    }
+}

@@ -1,0 +1,117 @@
+//! Batches of pictures as numbers, decoded on all cores; bad pictures are counted, not fatal.
+
+use std::fmt;
+
+use rayon::prelude::*;
+
+use super::source::Source;
+use super::transform::{Framing, View, append_unit};
+
+/// How many bad pictures a message names.
+const NAMED: usize = 5;
+
+/// A picture that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bad {
+    /// Its index in the source.
+    pub index: usize,
+    /// Its name in the source.
+    pub name: String,
+    /// Why, with the file in front.
+    pub reason: String,
+}
+
+/// Pictures ready for the encoder.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Batch {
+    /// `[B, 3, side, side]` in [−1, 1], contiguous; `B` counts the pictures that could be read.
+    pub pixels: Vec<f32>,
+    /// `[B]` class of each.
+    pub labels: Vec<u32>,
+    /// `[B]` which of the items asked for each is.
+    pub items: Vec<usize>,
+    /// The others.
+    pub bad: Vec<Bad>,
+}
+
+impl Batch {
+    /// Number of pictures `B`.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether no picture could be read.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+impl Source {
+    /// Reads the pictures `items` = (index, view), in that order, each framed by `framing`.
+    pub fn load_batch(&self, items: &[(usize, View)], framing: &Framing) -> Batch {
+        let size = 3 * framing.side() * framing.side();
+        let read: Vec<Result<Vec<f32>, Bad>> = items
+            .par_iter()
+            .map(|&(index, view)| {
+                let square = self.load(index).and_then(|picture| framing.frame(&picture, view));
+                let square = square.map_err(|e| Bad {
+                    index,
+                    name: self.entries().get(index).map_or_else(String::new, |entry| entry.name.clone()),
+                    reason: e.to_string(),
+                })?;
+                let mut pixels = Vec::with_capacity(size);
+                append_unit(&square, &mut pixels);
+                Ok(pixels)
+            })
+            .collect();
+        let mut batch = Batch { pixels: Vec::with_capacity(size * items.len()), ..Batch::default() };
+        for (item, (result, &(index, _))) in read.into_iter().zip(items).enumerate() {
+            match result {
+                Ok(pixels) => {
+                    batch.pixels.extend_from_slice(&pixels);
+                    batch.labels.push(self.entries().get(index).map_or(0, |entry| entry.class));
+                    batch.items.push(item);
+                }
+                Err(bad) => batch.bad.push(bad),
+            }
+        }
+        batch
+    }
+}
+
+/// What became of the pictures read so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// How many could be read.
+    pub read: usize,
+    /// Those that could not; one that was asked for in several views counts once.
+    pub bad: Vec<Bad>,
+}
+
+impl Report {
+    /// Adds a batch.
+    pub fn add(&mut self, batch: &Batch) {
+        self.read += batch.len();
+        for bad in &batch.bad {
+            if !self.bad.iter().any(|known| known.index == bad.index) {
+                self.bad.push(bad.clone());
+            }
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.bad.is_empty() {
+            return write!(f, "{} pictures read", self.read);
+        }
+        write!(f, "{} pictures read, {} bad ones left out:", self.read, self.bad.len())?;
+        for bad in self.bad.iter().take(NAMED) {
+            write!(f, "\n  {}", bad.reason)?;
+        }
+        if self.bad.len() > NAMED {
+            write!(f, "\n  and {} more", self.bad.len() - NAMED)?;
+        }
+        Ok(())
+    }
+}

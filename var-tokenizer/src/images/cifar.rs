@@ -1,0 +1,146 @@
+//! The binary version of CIFAR-10 and CIFAR-100, as it is downloaded or unpacked.
+//!
+//! A record is one label byte (CIFAR-100: two, coarse and fine) and 3072 bytes: the red plane of 32 × 32
+//! pixels row by row, then green, then blue.
+
+use std::path::Path;
+
+use image::{Rgb, RgbImage};
+
+use super::blob::Blob;
+use super::source::{Entry, Listing, Pictures};
+use super::split::Split;
+use super::tarball::Member;
+use crate::error::{Error, Result};
+
+const SIDE: u32 = 32;
+const AREA: usize = (SIDE * SIDE) as usize;
+/// Where the binary versions put their files.
+const FOLDERS: [&str; 3] = ["", "cifar-10-batches-bin", "cifar-100-binary"];
+
+/// One of the two data sets.
+struct Kind {
+    first: &'static str,
+    held_out: &'static str,
+    names: &'static str,
+    label_bytes: u64,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind { first: "data_batch_1.bin", held_out: "test_batch.bin", names: "batches.meta.txt", label_bytes: 1 },
+    Kind { first: "train.bin", held_out: "test.bin", names: "fine_label_names.txt", label_bytes: 2 },
+];
+
+#[derive(Debug)]
+struct Records {
+    batches: Vec<Blob>,
+    /// Batch and offset of each picture's pixels.
+    places: Vec<(usize, u64)>,
+}
+
+impl Pictures for Records {
+    fn picture(&self, index: usize) -> Result<RgbImage> {
+        let place = self.places.get(index).and_then(|&(batch, at)| Some((self.batches.get(batch)?, at)));
+        let (batch, at) = place.ok_or_else(|| Error::Config(format!("no picture {index}")))?;
+        let planes = batch.read(at, 3 * AREA as u64)?;
+        Ok(RgbImage::from_fn(SIDE, SIDE, |x, y| {
+            let i = (y * SIDE + x) as usize;
+            Rgb([planes[i], planes[AREA + i], planes[2 * AREA + i]])
+        }))
+    }
+}
+
+/// Opens `folder` if CIFAR's binary version was unpacked there.
+pub(crate) fn open_folder(folder: &Path) -> Result<Option<Listing>> {
+    for sub in FOLDERS {
+        let folder = folder.join(sub);
+        for kind in &KINDS {
+            if folder.join(kind.first).is_file() {
+                let find = |name: &str| -> Result<Option<Blob>> {
+                    let path = folder.join(name);
+                    if path.is_file() { Blob::open(&path).map(Some) } else { Ok(None) }
+                };
+                return open(&folder, kind, find).map(Some);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Opens a tar if it is CIFAR's binary version.
+pub(crate) fn open_tar(blob: &Blob, members: &[Member]) -> Result<Option<Listing>> {
+    let base = |m: &Member| m.name.rsplit('/').next().unwrap_or("").to_owned();
+    if members.iter().any(|m| m.name.contains("batches-py/") || m.name.contains("cifar-100-python/")) {
+        return Err(Error::file(
+            blob.path(),
+            "this is CIFAR's Python version (pickles); take the binary version, e.g. cifar-10-binary.tar.gz",
+        ));
+    }
+    let Some(kind) = KINDS.iter().find(|kind| members.iter().any(|m| base(m) == kind.first)) else {
+        return Ok(None);
+    };
+    let find = |name: &str| -> Result<Option<Blob>> {
+        let member = members.iter().find(|m| base(m) == name);
+        member.map(|m| blob.slice(m.offset, m.size)).transpose()
+    };
+    open(blob.path(), kind, find).map(Some)
+}
+
+fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -> Result<Listing> {
+    let mut files = vec![(kind.first.to_owned(), Split::Train)];
+    if kind.label_bytes == 1 {
+        files.extend((2..=5).map(|i| (format!("data_batch_{i}.bin"), Split::Train)));
+    }
+    files.push((kind.held_out.to_owned(), Split::Val));
+    let mut classes = match find(kind.names)? {
+        Some(blob) => class_names(&blob)?,
+        None => Vec::new(),
+    };
+    let named = classes.len();
+    let record = kind.label_bytes + 3 * AREA as u64;
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut records = Records { batches: Vec::new(), places: Vec::new() };
+    for (name, split) in files {
+        let Some(batch) = find(&name)? else {
+            return Err(Error::file(
+                path,
+                format!("{name} is missing: CIFAR's binary version is not complete"),
+            ));
+        };
+        if batch.length() == 0 || !batch.length().is_multiple_of(record) {
+            return Err(Error::file(
+                path,
+                format!(
+                    "{name} is truncated: {} bytes are no whole number of {record}-byte records",
+                    batch.length()
+                ),
+            ));
+        }
+        let bytes = batch.read(0, batch.length())?;
+        for (i, row) in bytes.chunks_exact(record as usize).enumerate() {
+            let class = u32::from(row[kind.label_bytes as usize - 1]);
+            if named > 0 && class as usize >= named {
+                return Err(Error::file(
+                    path,
+                    format!("{name}: record {i} has label {class}, but there are {named} classes"),
+                ));
+            }
+            let group = entries.len() as u32;
+            entries.push(Entry { name: format!("{name}/{i}"), class, split: Some(split), group });
+            records.places.push((records.batches.len(), i as u64 * record + kind.label_bytes));
+        }
+        records.batches.push(batch);
+    }
+    if named == 0 {
+        let count = entries.iter().map(|entry| entry.class + 1).max().unwrap_or(0);
+        classes = (0..count).map(|class| class.to_string()).collect();
+    }
+    Ok(Listing { entries, classes, pictures: Box::new(records) })
+}
+
+/// One name a line; empty lines at the end do not count.
+fn class_names(blob: &Blob) -> Result<Vec<String>> {
+    let bytes = blob.read(0, blob.length().min(1 << 16))?;
+    let text = String::from_utf8_lossy(&bytes);
+    Ok(text.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+}

@@ -1,0 +1,37 @@
+//! Pictures in and out: sources of labelled pictures, decoding, resizing, framing, grids.
+//!
+//! A [`Source`] lists pictures with classes; [`Source::partition`] says which are held out;
+//! [`Source::load_batch`] decodes some of them on all cores into `[B, 3, side, side]` in [−1, 1].
+//!
+//! ```
+//! use var_tokenizer::images::{Framing, Source, View};
+//!
+//! let emoji = Source::open("emoji")?;
+//! let parts = emoji.partition(0.1, 0)?;
+//! let items: Vec<_> = parts.val.iter().take(4).map(|&index| (index, View::CENTRE)).collect();
+//! let batch = emoji.load_batch(&items, &Framing::new(32)?);
+//! assert_eq!(batch.pixels.len(), 4 * 3 * 32 * 32);
+//! # Ok::<(), var_tokenizer::Error>(())
+//! ```
+
+mod batch;
+mod blob;
+mod catalogue;
+mod cifar;
+pub mod decode;
+pub mod emoji;
+mod folder;
+pub mod grid;
+mod npz;
+pub mod resize;
+mod source;
+mod split;
+mod tarball;
+pub mod transform;
+
+pub use batch::{Bad, Batch, Report};
+pub use decode::read_picture;
+pub use grid::{Grid, write_png};
+pub use source::{EMOJI, Entry, Source};
+pub use split::{Partition, Split};
+pub use transform::{Framing, Placement, View, from_unit, to_unit};

@@ -1,0 +1,143 @@
+//! numpy archives of pictures: `arr_0` u8 `[N, H, W, 3]`, labels in `labels` or `arr_1`.
+
+use std::io::{Read, Seek};
+
+use image::RgbImage;
+use npyz::npz::NpzArchive;
+use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
+
+use super::blob::Blob;
+use super::source::{Entry, Listing, Pictures};
+use crate::error::{Error, Result};
+
+/// Labels from here on are refused: class numbers, not identifiers, are expected.
+const MAX_CLASSES: u32 = 1 << 20;
+/// The array of pictures.
+const PICTURES: &str = "arr_0";
+/// Where labels are looked for.
+const LABELS: [&str; 2] = ["labels", "arr_1"];
+
+#[derive(Debug)]
+struct Array {
+    /// The array's bytes alone.
+    data: Blob,
+    width: u32,
+    height: u32,
+    channels: u32,
+}
+
+impl Pictures for Array {
+    fn picture(&self, index: usize) -> Result<RgbImage> {
+        let size = u64::from(self.width) * u64::from(self.height) * u64::from(self.channels);
+        let mut bytes = self.data.read(index as u64 * size, size)?;
+        if self.channels == 1 {
+            bytes = bytes.into_iter().flat_map(|byte| [byte; 3]).collect();
+        }
+        RgbImage::from_raw(self.width, self.height, bytes)
+            .ok_or_else(|| Error::file(self.data.path(), format!("picture {index} has the wrong size")))
+    }
+}
+
+/// Opens the npz in `blob`.
+pub(crate) fn open(blob: &Blob) -> Result<Listing> {
+    let wrong = |message: String| Error::file(blob.path(), message);
+    let damaged = |e: std::io::Error| wrong(format!("truncated or damaged npz: {e}"));
+    let mut archive = NpzArchive::new(blob.reader()).map_err(damaged)?;
+    let mut names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    names.sort();
+    if !names.iter().any(|name| name == PICTURES) {
+        let found = if names.is_empty() { "nothing".into() } else { names.join(", ") };
+        return Err(wrong(format!("no array {PICTURES} (u8 [N, H, W, 3]) in it; it has {found}")));
+    }
+    let (count, pictures) = pictures(blob, &mut archive)?;
+    let labels = match LABELS.into_iter().find(|name| names.iter().any(|n| n == name)) {
+        None => vec![0; count],
+        Some(name) => {
+            let npy = archive.by_name(name).map_err(damaged)?;
+            let npy = npy.ok_or_else(|| wrong(format!("array {name} cannot be found again")))?;
+            labels(npy, count).map_err(|reason| wrong(format!("array {name}: {reason}")))?
+        }
+    };
+    let classes = labels.iter().max().map_or(0, |&label| label + 1);
+    let entries = labels
+        .into_iter()
+        .zip(0..)
+        .map(|(class, group)| Entry { name: format!("{PICTURES}/{group}"), class, split: None, group })
+        .collect();
+    let classes = (0..classes).map(|class| class.to_string()).collect();
+    Ok(Listing { entries, classes, pictures: Box::new(pictures) })
+}
+
+/// The array of pictures and how many there are. What was stored without compression is read where it
+/// lies; the rest is unpacked to a temporary file.
+fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<(usize, Array)> {
+    let wrong = |message: String| Error::file(blob.path(), format!("array {PICTURES}: {message}"));
+    let file_name = npyz::npz::file_name_from_array_name(PICTURES);
+    let mut file = archive.zip_archive().by_name(&file_name).map_err(|e| wrong(e.to_string()))?;
+    let (start, size, stored) = (file.data_start(), file.size(), file.compression().to_string() == "Stored");
+    let header =
+        NpyHeader::from_reader(&mut file).map_err(|e| wrong(format!("truncated or damaged: {e}")))?;
+    let is_bytes =
+        matches!(header.dtype(), DType::Plain(t) if t.type_char() == TypeChar::Uint && t.size_field() == 1);
+    if !is_bytes {
+        return Err(wrong(format!("expected u8, got {}", header.dtype().descr())));
+    }
+    let (count, height, width, channels) = match *header.shape() {
+        [n, h, w] => (n, h, w, 1),
+        [n, h, w, c] if c == 1 || c == 3 => (n, h, w, c),
+        ref other => return Err(wrong(format!("expected shape [N, H, W, 3], got {other:?}"))),
+    };
+    if header.order() == Order::Fortran {
+        return Err(wrong("stored in Fortran order; save it with numpy.ascontiguousarray".into()));
+    }
+    let side = |length: u64| u32::try_from(length).ok().filter(|&length| (1..=1 << 16).contains(&length));
+    let (Some(height), Some(width)) = (side(height), side(width)) else {
+        return Err(wrong(format!("pictures of {width} × {height} pixels")));
+    };
+    let channels = channels as u32;
+    let picture = u64::from(width) * u64::from(height) * u64::from(channels);
+    let length = count.checked_mul(picture).filter(|&length| length > 0);
+    let length = length.ok_or_else(|| wrong(format!("cannot hold {count} pictures")))?;
+    let data = if stored {
+        let begin = size.checked_sub(length).and_then(|header| start.checked_add(header));
+        blob.slice(begin.ok_or_else(|| wrong("truncated".into()))?, length)?
+    } else {
+        let data = Blob::unpack(blob.path(), file.take(length), "npz")?;
+        if data.length() != length {
+            return Err(wrong(format!("truncated: {} of {length} bytes", data.length())));
+        }
+        data
+    };
+    Ok((usize::try_from(count).map_err(|e| wrong(e.to_string()))?, Array { data, width, height, channels }))
+}
+
+/// Whole numbers of any width, one for each picture.
+fn labels<R: Read>(npy: NpyFile<R>, count: usize) -> std::result::Result<Vec<u32>, String> {
+    if npy.shape().iter().product::<u64>() != count as u64 {
+        return Err(format!("shape {:?} for {count} pictures", npy.shape()));
+    }
+    let dtype = npy.dtype();
+    let DType::Plain(kind) = &dtype else { return Err("expected whole numbers".into()) };
+    let read = |e: std::io::Error| format!("truncated or damaged: {e}");
+    let wide: Vec<i128> = match (kind.type_char(), kind.size_field()) {
+        (TypeChar::Uint, 1) => widen(npy.into_vec::<u8>().map_err(read)?),
+        (TypeChar::Uint, 2) => widen(npy.into_vec::<u16>().map_err(read)?),
+        (TypeChar::Uint, 4) => widen(npy.into_vec::<u32>().map_err(read)?),
+        (TypeChar::Uint, 8) => widen(npy.into_vec::<u64>().map_err(read)?),
+        (TypeChar::Int, 1) => widen(npy.into_vec::<i8>().map_err(read)?),
+        (TypeChar::Int, 2) => widen(npy.into_vec::<i16>().map_err(read)?),
+        (TypeChar::Int, 4) => widen(npy.into_vec::<i32>().map_err(read)?),
+        (TypeChar::Int, 8) => widen(npy.into_vec::<i64>().map_err(read)?),
+        _ => return Err(format!("expected whole numbers, got {}", dtype.descr())),
+    };
+    wide.into_iter()
+        .map(|label| match u32::try_from(label) {
+            Ok(class) if class < MAX_CLASSES => Ok(class),
+            _ => Err(format!("label {label} is not from 0 to {}", MAX_CLASSES - 1)),
+        })
+        .collect()
+}
+
+fn widen<T: Into<i128>>(values: Vec<T>) -> Vec<i128> {
+    values.into_iter().map(Into::into).collect()
+}

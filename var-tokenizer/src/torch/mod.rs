@@ -1,0 +1,19 @@
+//! What tch lacks: a prepared libtorch, devices and precisions by name, errors instead of panics, a fused
+//! optimizer, and kernels that make a step quick on a processor.
+//!
+//! The C++ half (`*.cpp` beside the Rust files) is called through C functions; exceptions cross as
+//! messages, no C++ type shows in the interface. This is the only place with `unsafe` code.
+
+mod cuda;
+mod device;
+mod ffi;
+mod guard;
+pub mod kernels;
+pub mod optimizer;
+mod precision;
+mod start;
+
+pub use device::DeviceChoice;
+pub use guard::guarded;
+pub use precision::Precision;
+pub use start::start;

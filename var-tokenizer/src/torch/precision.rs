@@ -1,0 +1,113 @@
+//! Which precision products are computed in.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use tch::{Cuda, Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// What a person asks for with `--precision`. Parameters, optimizer, normalisation and losses stay in
+/// `f32` whatever is chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Measure both at the model's shapes and take the faster.
+    #[default]
+    Auto,
+    /// 32-bit floats.
+    F32,
+    /// bfloat16 products with f32 accumulation.
+    Bf16,
+}
+
+impl FromStr for Precision {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(Error::Config(format!("precision '{text}': expected auto, f32 or bf16"))),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl Precision {
+    /// The kind to compute in: [`Kind::Float`] or [`Kind::BFloat16`]. `product` is a typical matrix
+    /// product of the model, `[rows, inner, columns]`, for example `[batch·tokens, width, 4·width]`;
+    /// with `auto` both precisions are timed on it, a few milliseconds each.
+    ///
+    /// # Errors
+    /// When the product does not fit into memory.
+    pub fn resolve(self, device: Device, product: [i64; 3]) -> Result<Kind> {
+        match self {
+            Self::F32 => Ok(Kind::Float),
+            Self::Bf16 => Ok(Kind::BFloat16),
+            Self::Auto => {
+                let plain = time_product(device, product, Kind::Float)?;
+                let brief = time_product(device, product, Kind::BFloat16)?;
+                // A tie goes to f32: bf16 must pay for its rounding.
+                Ok(if brief.as_secs_f64() < 0.8 * plain.as_secs_f64() { Kind::BFloat16 } else { Kind::Float })
+            }
+        }
+    }
+}
+
+/// The quickest of some runs of one matrix product.
+fn time_product(device: Device, [rows, inner, columns]: [i64; 3], kind: Kind) -> Result<Duration> {
+    let _no_grad = tch::no_grad_guard();
+    // Enough rows to keep all cores busy, few enough to stay within milliseconds.
+    let flops_per_row = 2 * inner.max(1) * columns.max(1);
+    let rows = rows.clamp(1, (1_000_000_000 / flops_per_row).max(16));
+    let a = Tensor::f_ones([rows, inner.max(1)], (kind, device))?;
+    let b = Tensor::f_ones([columns.max(1), inner.max(1)], (kind, device))?;
+    let once = || -> Result<Duration> {
+        let start = Instant::now();
+        let _product = a.f_linear::<Tensor>(&b, None)?;
+        if let Device::Cuda(index) = device {
+            Cuda::synchronize(i64::try_from(index).unwrap_or(0));
+        }
+        Ok(start.elapsed())
+    };
+    // The first run builds the kernel; the quickest of the others is the least disturbed one.
+    once()?;
+    let mut best = once()?;
+    for _ in 0..4 {
+        best = best.min(once()?);
+    }
+    Ok(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn precisions_are_read_as_they_are_written() {
+        for text in ["auto", "f32", "bf16"] {
+            assert_eq!(text.parse::<Precision>().unwrap().to_string(), text);
+        }
+        assert!("fp16".parse::<Precision>().unwrap_err().to_string().contains("auto, f32 or bf16"));
+    }
+
+    #[test]
+    fn a_named_precision_is_taken_and_auto_picks_one_of_the_two() {
+        let shape = [64, 32, 64];
+        assert_eq!(Precision::F32.resolve(Device::Cpu, shape).unwrap(), Kind::Float);
+        assert_eq!(Precision::Bf16.resolve(Device::Cpu, shape).unwrap(), Kind::BFloat16);
+        let auto = Precision::Auto.resolve(Device::Cpu, shape).unwrap();
+        assert!([Kind::Float, Kind::BFloat16].contains(&auto));
+    }
+}

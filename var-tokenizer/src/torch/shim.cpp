@@ -1,0 +1,92 @@
+// Errors, the bf16 probe and the foreach/fused operations that tch does not generate.
+#include "shim.h"
+
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <unistd.h>
+
+namespace var {
+std::string& last_error() {
+  static thread_local std::string message;
+  return message;
+}
+
+// A process started with VAR_BF16_PROBE computes a few bf16 products and ends, before its own main:
+// so any executable that links this file can be started again as the probe, a test binary too.
+// With the value "fail" it dies as a processor without the instruction would make it.
+__attribute__((constructor)) static void probe() {
+  const char* wish = std::getenv("VAR_BF16_PROBE");
+  if (wish == nullptr) return;
+  if (std::strcmp(wish, "fail") == 0) {
+    std::signal(SIGILL, SIG_DFL);
+    std::raise(SIGILL);
+  }
+  try {
+    c10::NoGradGuard off;
+    auto a = at::ones({256, 256}, at::kBFloat16);
+    auto b = at::matmul(a, a);
+    auto q = at::ones({2, 4, 128, 64}, at::kBFloat16);
+    auto c = at::scaled_dot_product_attention(q, q, q);
+    const bool right = b.sum().item<float>() > 0 && c.sum().item<float>() > 0;
+    _exit(right ? 0 : 1);
+  } catch (...) {
+    _exit(1);
+  }
+}
+}  // namespace var
+
+using var::checked;
+using var::list;
+
+extern "C" {
+const char* var_last_error() { return var::last_error().c_str(); }
+
+// One AdamW step on `n` tensors: weights, gradients, first and second moments, step counters.
+int var_fused_adamw(at::Tensor* const* p, at::Tensor* const* g, at::Tensor* const* m,
+                    at::Tensor* const* v, at::Tensor* const* steps, size_t n, double lr,
+                    double beta1, double beta2, double weight_decay, double eps) {
+  return checked([&] {
+    c10::NoGradGuard off;
+    auto P = list(p, n), G = list(g, n), M = list(m, n), V = list(v, n), S = list(steps, n);
+    // The fused kernel walks raw memory: shapes and layouts are settled here.
+    for (size_t i = 0; i < n; i++) {
+      TORCH_CHECK(P[i].scalar_type() == at::kFloat && P[i].is_contiguous(),
+                  "AdamW: parameter ", i, " is not a contiguous f32 tensor");
+      TORCH_CHECK(M[i].sizes() == P[i].sizes() && V[i].sizes() == P[i].sizes() && G[i].sizes() == P[i].sizes(),
+                  "AdamW: moments or gradient of parameter ", i, " do not have its shape ", P[i].sizes());
+      TORCH_CHECK(M[i].is_contiguous() && V[i].is_contiguous() && M[i].scalar_type() == at::kFloat &&
+                      V[i].scalar_type() == at::kFloat && S[i].scalar_type() == at::kFloat && S[i].numel() == 1,
+                  "AdamW: moments or step of parameter ", i, " are not contiguous f32 tensors");
+      G[i] = G[i].to(at::kFloat).contiguous();
+    }
+    at::_foreach_add_(S, 1);
+    at::_fused_adamw_(P, G, M, V, {}, S, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
+                      /*maximize=*/false);
+  });
+}
+
+// Norm of all gradients together; scales them in place where it exceeds `max`.
+int var_clip_grad_norm(at::Tensor* const* g, size_t n, double max, double* norm) {
+  return checked([&] {
+    c10::NoGradGuard off;
+    auto G = list(g, n);
+    *norm = at::stack(at::_foreach_norm(G, 2)).norm().item<double>();
+    if (*norm > max) at::_foreach_mul_(G, max / (*norm + 1e-6));
+  });
+}
+
+// Drops the gradients, so that the next backward pass need not add to them.
+int var_clear_gradients(at::Tensor* const* p, size_t n) {
+  return checked([&] {
+    for (size_t i = 0; i < n; i++) p[i]->mutable_grad().reset();
+  });
+}
+}

@@ -1,0 +1,76 @@
+//! What must happen before the first tensor: allocator, bf16 guard, threads, CUDA.
+#![allow(unsafe_code)]
+
+use std::process::{Command, Stdio};
+use std::sync::Once;
+
+/// Prepares libtorch. The first statement of every binary, test and bench; further calls do nothing.
+///
+/// - **Allocator** (glibc): large blocks are kept instead of handed back to the kernel at every free,
+///   which costs page faults in the middle of a step.
+/// - **bf16 guard**: where the processor announces AMX, a child process tries a bf16 product; if it
+///   dies, oneDNN and MKL are held to AVX-512.
+/// - **Threads**: `VAR_THREADS`, else libtorch's default (one a core).
+/// - **CUDA** is loaded if there is a driver.
+pub fn start() {
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        tune_allocator();
+        guard_bf16();
+        super::cuda::load();
+        set_threads();
+    });
+}
+
+/// Keeps freed memory in the process.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn tune_allocator() {
+    // SAFETY: mallopt only stores the numbers; a refused one returns 0 and changes nothing.
+    unsafe {
+        // No block comes from mmap, hence none goes back by munmap.
+        libc::mallopt(libc::M_MMAP_MAX, 0);
+        // The heap shrinks when 2 GiB at its end are free, and grows by 64 MiB at a time.
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn tune_allocator() {}
+
+/// Some virtual machines announce AMX and then kill the process that uses it.
+fn guard_bf16() {
+    if std::env::var_os("ONEDNN_MAX_CPU_ISA").is_some() || std::env::var_os("VAR_BF16_PROBE").is_some() {
+        return;
+    }
+    // VAR_BF16_TEST tries the guard on a machine without AMX: the value is handed to the child.
+    let test = std::env::var_os("VAR_BF16_TEST");
+    let announced = || std::fs::read_to_string("/proc/cpuinfo").is_ok_and(|text| text.contains(" amx_"));
+    if test.is_none() && !announced() {
+        return;
+    }
+    let Ok(program) = std::env::current_exe() else { return };
+    // The C++ half sees the variable before `main` and ends the child there.
+    let outcome = Command::new(program)
+        .env("VAR_BF16_PROBE", test.unwrap_or_else(|| "1".into()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if outcome.is_ok_and(|status| status.success()) {
+        return;
+    }
+    // SAFETY: `start` comes first, before other threads read the environment; oneDNN and MKL read
+    // these at their first use.
+    unsafe {
+        std::env::set_var("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16");
+        std::env::set_var("MKL_ENABLE_INSTRUCTIONS", "AVX512");
+    }
+}
+
+fn set_threads() {
+    let wish = std::env::var("VAR_THREADS").ok().and_then(|text| text.parse::<i32>().ok());
+    if let Some(threads) = wish.filter(|n| (1..=4096).contains(n)) {
+        tch::set_num_threads(threads);
+    }
+}

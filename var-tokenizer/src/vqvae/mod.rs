@@ -1,0 +1,249 @@
+//! The tokenizer whole: encoder, quantizer, decoder.
+
+pub mod config;
+pub mod decoder;
+pub mod encoder;
+pub mod layers;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+
+pub use config::{PhiSharing, TokenizerConfig};
+use decoder::Decoder;
+use encoder::Encoder;
+use layers::Convolution;
+
+use crate::error::{Error, Result};
+use crate::quantizer::{Quantizer, Usage};
+use crate::weights::{Parameters, safetensors};
+
+/// Metadata key of the configuration in our `.safetensors` files.
+pub const CONFIG_KEY: &str = "tokenizer_config";
+
+/// Multi-scale VQ-VAE.
+///
+/// The precision of encoder and decoder is that of [`VqVae::set_compute_kind`]; the quantizer always
+/// computes in `f32`.
+#[derive(Debug)]
+pub struct VqVae {
+    config: TokenizerConfig,
+    parameters: Parameters,
+    encoder: Encoder,
+    decoder: Decoder,
+    quantizer: Quantizer,
+    quant_conv: Convolution,
+    post_quant_conv: Convolution,
+    compute: Kind,
+}
+
+/// What a training step of the tokenizer needs.
+#[derive(Debug)]
+pub struct TrainingOutput {
+    /// Reconstruction `[B, 3, S, S]` in `f32`, not clamped.
+    pub reconstruction: Tensor,
+    /// VQ loss, a scalar.
+    pub vq_loss: Tensor,
+    /// Ids per scale, each `[B, s²]`.
+    pub ids: Vec<Tensor>,
+    /// The vectors that were looked up per scale, each `[B·s², z]`, detached.
+    pub rows: Vec<Tensor>,
+}
+
+impl VqVae {
+    /// A tokenizer on `device`, initialised from `seed`, or with zeros for a file to fill.
+    ///
+    /// # Errors
+    /// When the configuration does not fit together.
+    pub fn new(config: &TokenizerConfig, device: Device, seed: Option<u64>) -> Result<Self> {
+        config.validate()?;
+        let mut parameters = Parameters::new(device, seed);
+        let mut b = parameters.builder();
+        let encoder = Encoder::new(b.sub("encoder"), config);
+        let decoder = Decoder::new(b.sub("decoder"), config);
+        let quantizer = Quantizer::new(b.sub("quantize"), config);
+        let z = config.latent_channels;
+        let quant_conv = Convolution::new(b.sub("quant_conv"), z, z, 3);
+        let post_quant_conv = Convolution::new(b.sub("post_quant_conv"), z, z, 3);
+        Ok(Self {
+            config: config.clone(),
+            parameters,
+            encoder,
+            decoder,
+            quantizer,
+            quant_conv,
+            post_quant_conv,
+            compute: Kind::Float,
+        })
+    }
+
+    /// Reads a tokenizer that [`VqVae::save`] wrote.
+    ///
+    /// # Errors
+    /// When the file is damaged, of another kind, or its tensors do not fit its configuration.
+    pub fn load(path: &Path, device: Device) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        Self::from_bytes(&bytes, path, device)
+    }
+
+    /// As [`VqVae::load`] for a file already in memory; `path` names it in errors.
+    ///
+    /// # Errors
+    /// As [`VqVae::load`].
+    pub fn from_bytes(bytes: &[u8], path: &Path, device: Device) -> Result<Self> {
+        let contents = safetensors::parse(bytes, path)?;
+        let config: TokenizerConfig = contents.config(CONFIG_KEY, path)?;
+        let mut vae = Self::new(&config, device, None)?;
+        vae.load_tensors(&contents.tensors, &path.display().to_string())?;
+        Ok(vae)
+    }
+
+    /// Fills the parameters from tensors under the released names; a stored usage buffer may be missing
+    /// or of another schedule.
+    ///
+    /// # Errors
+    /// Lists every missing, unexpected and mis-shaped tensor.
+    pub fn load_tensors(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
+        self.parameters.load(tensors, file, |name| name == "quantize.ema_vocab_hit_SV")
+    }
+
+    /// Writes weights and configuration; returns the file's SHA-256.
+    ///
+    /// # Errors
+    /// When the disk is full or the folder cannot be written; an older file stays whole.
+    pub fn save(&self, path: &Path) -> Result<String> {
+        safetensors::write(path, &self.parameters.to_map(), &self.metadata()?)
+    }
+
+    /// The metadata that makes a file of these weights readable by [`VqVae::load`].
+    ///
+    /// # Errors
+    /// Never in practice: the configuration is plain data.
+    pub fn metadata(&self) -> Result<BTreeMap<String, String>> {
+        let text = serde_json::to_string(&self.config).map_err(|e| Error::Config(e.to_string()))?;
+        Ok(BTreeMap::from([(CONFIG_KEY.to_owned(), text)]))
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &TokenizerConfig {
+        &self.config
+    }
+
+    /// All parameters by their released names.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// All parameters, to fill them.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// The quantizer.
+    pub fn quantizer(&self) -> &Quantizer {
+        &self.quantizer
+    }
+
+    /// Usage statistics over the buffer of this tokenizer, of which `updates` were made before.
+    pub fn usage(&self, updates: u64) -> Option<Usage> {
+        self.parameters.get("quantize.ema_vocab_hit_SV").map(|hits| Usage::new(hits, updates))
+    }
+
+    /// Where the parameters live.
+    pub fn device(&self) -> Device {
+        self.parameters.device()
+    }
+
+    /// Lets encoder and decoder compute in `kind` (`Float` or `BFloat16`).
+    pub fn set_compute_kind(&mut self, kind: Kind) {
+        self.compute = kind;
+    }
+
+    /// Stores encoder and decoder in the compute kind, for inference without casts. Not for training.
+    pub fn freeze(&mut self) {
+        self.parameters.set_requires_grad(false);
+        let kind = self.compute;
+        self.parameters.store_matrices_as(kind, |name| name.starts_with("quantize."));
+    }
+
+    /// Pictures `[B, 3, S, S]` in [-1, 1] → latent `[B, z, h, w]` in `f32`.
+    ///
+    /// # Errors
+    /// When the side does not fit the schedule.
+    pub fn latent(&self, images: &Tensor) -> Result<Tensor> {
+        let (_, channels, height, width) = images.size4()?;
+        if channels != 3 || height != width {
+            return Err(Error::Config(format!(
+                "pictures of shape [{channels}, {height}, {width}]; expected three channels and a square"
+            )));
+        }
+        self.config.check_side(width as usize)?;
+        let h = self.encoder.forward(&images.to_device(self.device()).to_kind(self.compute))?;
+        Ok(self.quant_conv.forward(&h).to_kind(Kind::Float))
+    }
+
+    /// Pictures `[B, 3, S, S]` in [-1, 1] → ids `[B, L]`.
+    ///
+    /// # Errors
+    /// When the side does not fit the schedule.
+    pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
+        tch::no_grad(|| self.quantizer.encode(&self.latent(images)?))
+    }
+
+    /// Latent `[B, z, h, w]` → pictures `[B, 3, S, S]` in `f32`, not clamped.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn decode_latent(&self, latent: &Tensor) -> Result<Tensor> {
+        let h = self.post_quant_conv.forward(&latent.to_kind(self.compute));
+        Ok(self.decoder.forward(&h)?.to_kind(Kind::Float))
+    }
+
+    /// Ids `[B, L]` → pictures `[B, 3, S, S]` clamped to [-1, 1].
+    ///
+    /// # Errors
+    /// When there are more or fewer tokens than the schedule has.
+    pub fn decode(&self, ids: &Tensor) -> Result<Tensor> {
+        tch::no_grad(|| {
+            let latents = self.quantizer.latents(ids)?;
+            let last = latents.last().ok_or_else(|| Error::Config("no tokens to decode".into()))?;
+            Ok(self.decode_latent(last)?.clamp(-1.0, 1.0))
+        })
+    }
+
+    /// Ids `[B, L]` → the pictures after each scale, `[B, K, 3, S, S]`, clamped.
+    ///
+    /// # Errors
+    /// When there are more or fewer tokens than the schedule has.
+    pub fn decode_scales(&self, ids: &Tensor) -> Result<Tensor> {
+        tch::no_grad(|| {
+            let pictures = self
+                .quantizer
+                .latents(ids)?
+                .iter()
+                .map(|latent| Ok(self.decode_latent(latent)?.clamp(-1.0, 1.0)))
+                .collect::<Result<Vec<_>>>()?;
+            Ok(Tensor::stack(&pictures, 1))
+        })
+    }
+
+    /// Ids `[B, L]` → teacher-forcing vectors `[B, L − s_1², z]` of the transformer.
+    ///
+    /// # Errors
+    /// When there are more or fewer tokens than the schedule has.
+    pub fn to_model_input(&self, ids: &Tensor) -> Result<Tensor> {
+        self.quantizer.to_model_input(ids, self.config.schedule.scales())
+    }
+
+    /// One forward pass of training.
+    ///
+    /// # Errors
+    /// When the side does not fit the schedule.
+    pub fn training_forward(&self, images: &Tensor) -> Result<TrainingOutput> {
+        let latent = self.latent(images)?;
+        let pass = self.quantizer.training_pass(&latent)?;
+        let reconstruction = self.decode_latent(&pass.latent)?;
+        Ok(TrainingOutput { reconstruction, vq_loss: pass.loss, ids: pass.ids, rows: pass.rows })
+    }
+}

@@ -1,0 +1,127 @@
+//! Checkpoints: a folder a step, complete once its `state.json` is there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+use var_tokenizer::weights::safetensors::{self, write_atomically};
+
+use crate::error::{Error, Result};
+
+/// What `state.json` holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// Steps done.
+    pub step: u64,
+    /// Seconds of training so far, over all processes that worked on the run.
+    pub seconds: f64,
+    /// SHA-256 of the files beside it.
+    pub files: BTreeMap<String, String>,
+    /// Numbers that the task wants back.
+    #[serde(default)]
+    pub task: BTreeMap<String, f64>,
+}
+
+/// A checkpoint on the disk.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its state.
+    pub state: State,
+}
+
+/// Tensors and metadata of one file.
+pub type FileContents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
+
+/// Writes a checkpoint into `run/checkpoints/step-XXXXXXXX` and deletes the oldest beyond `keep`.
+///
+/// The folder is filled under another name and renamed, `state.json` last: a checkpoint is whole or absent.
+///
+/// # Errors
+/// When the disk is full or the folder cannot be written; earlier checkpoints stay.
+pub fn save(run: &Path, files: &BTreeMap<&str, FileContents>, mut state: State, keep: usize) -> Result<PathBuf> {
+    let folder = run.join("checkpoints");
+    let name = format!("step-{:08}", state.step);
+    let (target, partial) = (folder.join(&name), folder.join(format!(".{name}.partial")));
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |e| Error::io(&path, e)
+    };
+    if partial.exists() {
+        std::fs::remove_dir_all(&partial).map_err(io(&partial))?;
+    }
+    std::fs::create_dir_all(&partial).map_err(io(&partial))?;
+    let written = (|| -> Result<()> {
+        for (file, (tensors, metadata)) in files {
+            let digest = safetensors::write(&partial.join(file), tensors, metadata)?;
+            state.files.insert((*file).to_owned(), digest);
+        }
+        let text = serde_json::to_string_pretty(&state).map_err(|e| Error::Config(e.to_string()))?;
+        Ok(write_atomically(&partial.join("state.json"), text.as_bytes())?)
+    })();
+    if let Err(e) = written {
+        // Give the space back; the error is what counts.
+        let _ = std::fs::remove_dir_all(&partial);
+        return Err(e);
+    }
+    if target.exists() {
+        std::fs::remove_dir_all(&target).map_err(io(&target))?;
+    }
+    std::fs::rename(&partial, &target).map_err(io(&target))?;
+    let mut all = list(run)?;
+    while all.len() > keep.max(1) {
+        let oldest = all.remove(0);
+        std::fs::remove_dir_all(&oldest).map_err(io(&oldest))?;
+    }
+    Ok(target)
+}
+
+/// Folders of complete checkpoints, oldest first.
+fn list(run: &Path) -> Result<Vec<PathBuf>> {
+    let folder = run.join("checkpoints");
+    let mut found: Vec<PathBuf> = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| {
+                let named = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("step-"));
+                named && path.join("state.json").exists()
+            })
+            .collect(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => return Err(Error::io(&folder, e)),
+    };
+    found.sort();
+    Ok(found)
+}
+
+/// The newest checkpoint whose files have the sums that its state names, and what was skipped and why.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<String>)> {
+    let mut skipped = Vec::new();
+    for path in list(run)?.into_iter().rev() {
+        match verify(&path) {
+            Ok(state) => return Ok((Some(Checkpoint { path, state }), skipped)),
+            Err(e) => skipped.push(e.to_string()),
+        }
+    }
+    Ok((None, skipped))
+}
+
+fn verify(path: &Path) -> Result<State> {
+    let state_path = path.join("state.json");
+    let text = std::fs::read_to_string(&state_path).map_err(|e| Error::io(&state_path, e))?;
+    let state: State =
+        serde_json::from_str(&text).map_err(|e| Error::file(&state_path, format!("is damaged ({e})")))?;
+    for (file, expected) in &state.files {
+        let file_path = path.join(file);
+        let bytes = std::fs::read(&file_path).map_err(|e| Error::io(&file_path, e))?;
+        if safetensors::sha256(&bytes) != *expected {
+            return Err(Error::file(&file_path, "does not have the checksum that state.json names"));
+        }
+    }
+    Ok(state)
+}

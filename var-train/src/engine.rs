@@ -1,0 +1,255 @@
+//! The training loop that tokenizer and transformer share: steps, log, validation, checkpoints, exits.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use tch::Tensor;
+use var_tokenizer::weights::Parameters;
+
+use crate::checkpoint::{self, State};
+use crate::error::{Error, Result};
+use crate::optimizer::Optimizer;
+use crate::progress::Progress;
+use crate::run::RunFolder;
+use crate::settings::Training;
+
+/// What is trained. A task adds up gradients; the loop does the rest.
+pub trait Task {
+    /// The parameters to train.
+    fn parameters(&self) -> &Parameters;
+
+    /// Metadata that makes a file of the parameters a model file.
+    ///
+    /// # Errors
+    /// Never in practice.
+    fn metadata(&self) -> Result<BTreeMap<String, String>>;
+
+    /// Forward and backward of the whole batch of `step` (all micro-batches); gradients are left in
+    /// place. Returns the numbers for the log, among them `loss`. Costly ones only when `detailed`.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn step(&mut self, step: u64, detailed: bool) -> Result<Map<String, Value>>;
+
+    /// Runs after the optimizer's step.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn after_step(&mut self, _step: u64) -> Result<()> {
+        Ok(())
+    }
+
+    /// Scores the held-out set after `step` steps.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn validate(&mut self, step: u64) -> Result<Map<String, Value>>;
+
+    /// More tensors that a resume needs.
+    fn extra(&self) -> BTreeMap<String, Tensor> {
+        BTreeMap::new()
+    }
+
+    /// More numbers that a resume needs.
+    fn numbers(&self) -> BTreeMap<String, f64> {
+        BTreeMap::new()
+    }
+
+    /// Takes back what [`Task::extra`] and [`Task::numbers`] gave, after the parameters are loaded.
+    ///
+    /// # Errors
+    /// When something is missing.
+    fn restore(&mut self, _tensors: &BTreeMap<String, Tensor>, _numbers: &BTreeMap<String, f64>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Fills the parameters from a checkpoint.
+    ///
+    /// # Errors
+    /// When the tensors do not fit.
+    fn load(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()>;
+
+    /// Pictures a step and tokens a picture, for the rates.
+    fn sizes(&self) -> (usize, usize);
+}
+
+/// How the loop ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The last checkpoint.
+    pub checkpoint: PathBuf,
+    /// The last validation.
+    pub validation: Map<String, Value>,
+    /// Seconds of training over all processes.
+    pub seconds: f64,
+}
+
+/// The name of the model's file in a checkpoint.
+pub const MODEL_FILE: &str = "model.safetensors";
+/// The name of the optimizer's file in a checkpoint.
+pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+
+/// Trains `task` for `steps` steps in `run`, from the newest checkpoint when `resume` is set.
+///
+/// # Errors
+/// When a number is no longer finite, the disk is full, a signal came (after saving), or libtorch fails.
+pub fn train(
+    task: &mut dyn Task,
+    run: &mut RunFolder,
+    settings: &Training,
+    steps: u64,
+    resume: bool,
+    progress: &mut Progress,
+) -> Result<Outcome> {
+    let stop = signals()?;
+    task.parameters().set_requires_grad(true);
+    let mut optimizer =
+        Optimizer::new(task.parameters(), settings.beta1, settings.beta2, settings.epsilon, settings.clip);
+    let schedule = settings.schedule(steps);
+    let mut state = State { step: 0, seconds: 0.0, files: BTreeMap::new(), task: BTreeMap::new() };
+    let mut last_checkpoint = None;
+    if resume {
+        if let Some(found) = restore(task, &mut optimizer, run, progress)? {
+            last_checkpoint = Some(found.path);
+            state = found.state;
+        }
+        run.forget_after(state.step)?;
+    }
+    let (started, before) = (Instant::now(), state.seconds);
+    let mut saved_at = Instant::now();
+    let mut validation = None;
+    progress.start(state.step, steps);
+    while state.step < steps {
+        let step = state.step;
+        let detailed = step % settings.log_every == 0 || step + 1 == steps;
+        let mut values = task.step(step, detailed)?;
+        let loss = values.get("loss").and_then(Value::as_f64).unwrap_or(f64::NAN);
+        if !loss.is_finite() {
+            return Err(diverged(step, &format!("the loss is {loss}"), last_checkpoint.as_ref()));
+        }
+        let (rate, decay) = (schedule.learning_rate(step), schedule.weight_decay(step));
+        let norm = optimizer.step(rate, decay).map_err(|e| match e {
+            Error::Diverged(what) => diverged(step, &what, last_checkpoint.as_ref()),
+            e if e.to_string().contains("finite") => {
+                diverged(step, "the gradient is not finite", last_checkpoint.as_ref())
+            }
+            e => e,
+        })?;
+        task.after_step(step)?;
+        state.step += 1;
+        state.seconds = before + started.elapsed().as_secs_f64();
+        let (pictures, tokens) = task.sizes();
+        if detailed {
+            values.insert("lr".into(), rate.into());
+            values.insert("wd".into(), decay.into());
+            values.insert("grad_norm".into(), norm.into());
+            values.insert("images".into(), (state.step * pictures as u64).into());
+            values.insert("tokens".into(), (state.step * (pictures * tokens) as u64).into());
+            values.insert("seconds".into(), state.seconds.into());
+            run.log("train", state.step, &values)?;
+        }
+        progress.step(state.step, loss, pictures, tokens);
+        let interrupted = stop.load(Ordering::Relaxed);
+        let last = state.step == steps;
+        if last || (settings.validate_every > 0 && state.step % settings.validate_every == 0) {
+            let mut scores = task.validate(state.step)?;
+            scores.insert("images".into(), (state.step * pictures as u64).into());
+            scores.insert("tokens".into(), (state.step * (pictures * tokens) as u64).into());
+            scores.insert("seconds".into(), state.seconds.into());
+            run.log("val", state.step, &scores)?;
+            progress.validated(state.step, &scores);
+            validation = Some(scores);
+        }
+        let minutes = saved_at.elapsed().as_secs_f64() / 60.0;
+        let due = (settings.checkpoint_every > 0 && state.step % settings.checkpoint_every == 0)
+            || (settings.checkpoint_minutes > 0.0 && minutes >= settings.checkpoint_minutes);
+        if last || due || interrupted {
+            run.sync()?;
+            let path = save(task, &optimizer, run, &state, settings.keep_checkpoints)?;
+            saved_at = Instant::now();
+            last_checkpoint = Some(path.clone());
+            if interrupted && !last {
+                progress.finish();
+                return Err(Error::Interrupted { step: state.step, checkpoint: path });
+            }
+        }
+    }
+    progress.finish();
+    let validation = match validation {
+        Some(v) => v,
+        None => task.validate(state.step)?,
+    };
+    let checkpoint = match last_checkpoint {
+        Some(path) => path,
+        None => save(task, &optimizer, run, &state, settings.keep_checkpoints)?,
+    };
+    Ok(Outcome { checkpoint, validation, seconds: state.seconds })
+}
+
+fn diverged(step: u64, what: &str, checkpoint: Option<&PathBuf>) -> Error {
+    let from = match checkpoint {
+        Some(path) => format!("the last good checkpoint is {}", path.display()),
+        None => "there is no checkpoint yet".to_owned(),
+    };
+    Error::Diverged(format!(
+        "step {step}: {what}; {from}. Try a lower learning rate, a longer warm-up, a smaller clip, or --precision f32"
+    ))
+}
+
+fn save(task: &dyn Task, optimizer: &Optimizer, run: &RunFolder, state: &State, keep: usize) -> Result<PathBuf> {
+    let mut rest = optimizer.to_map();
+    rest.extend(task.extra().into_iter().map(|(name, t)| (format!("extra.{name}"), t)));
+    let files = BTreeMap::from([
+        (MODEL_FILE, (task.parameters().to_map(), task.metadata()?)),
+        (OPTIMIZER_FILE, (rest, BTreeMap::new())),
+    ]);
+    let state = State { files: BTreeMap::new(), task: task.numbers(), ..state.clone() };
+    checkpoint::save(run.path(), &files, state, keep)
+}
+
+fn restore(
+    task: &mut dyn Task,
+    optimizer: &mut Optimizer,
+    run: &RunFolder,
+    progress: &mut Progress,
+) -> Result<Option<checkpoint::Checkpoint>> {
+    let (found, skipped) = checkpoint::newest(run.path())?;
+    for reason in skipped {
+        progress.note(&format!("skipped a damaged checkpoint: {reason}"));
+    }
+    let Some(found) = found else {
+        progress.note("no checkpoint yet; starting from step 0");
+        return Ok(None);
+    };
+    let model = found.path.join(MODEL_FILE);
+    task.load(&var_tokenizer::weights::safetensors::read(&model)?.tensors, &model.display().to_string())?;
+    let file = found.path.join(OPTIMIZER_FILE);
+    let tensors = var_tokenizer::weights::safetensors::read(&file)?.tensors;
+    optimizer.load(&tensors, &file.display().to_string())?;
+    let extra: BTreeMap<String, Tensor> = tensors
+        .iter()
+        .filter_map(|(name, t)| Some((name.strip_prefix("extra.")?.to_owned(), t.shallow_clone())))
+        .collect();
+    task.restore(&extra, &found.state.task)?;
+    progress.note(&format!("resumed from {}", found.path.display()));
+    Ok(Some(found))
+}
+
+/// A flag that SIGINT and SIGTERM raise; a second signal ends the process at once.
+fn signals() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|e| Error::io("signals", e))?;
+    }
+    Ok(flag)
+}
+
+/// Least time between two lines of a log without a terminal.
+pub const LOG_INTERVAL: Duration = Duration::from_secs(10);

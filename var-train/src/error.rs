@@ -1,0 +1,89 @@
+//! The one error type of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// Everything that can go wrong in training.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The tokenizer, a file of tensors or libtorch failed.
+    #[error(transparent)]
+    Tokenizer(#[from] var_tokenizer::Error),
+    /// The transformer failed.
+    #[error(transparent)]
+    Model(#[from] var_model::Error),
+    /// The operating system refused a read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is damaged or does not belong to this run.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// A setting that is unknown or out of range.
+    #[error("{0}")]
+    Config(String),
+    /// Loss or gradient is no longer a number.
+    #[error("{0}")]
+    Diverged(String),
+    /// Interrupted by a signal after saving.
+    #[error("interrupted at step {step}; saved {}; go on with --resume", checkpoint.display())]
+    Interrupted {
+        /// Steps done.
+        step: u64,
+        /// The checkpoint written on the way out.
+        checkpoint: PathBuf,
+    },
+}
+
+/// Result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An input or output error at `path`.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    /// A damaged or foreign file at `path`.
+    pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_owned(), message: message.into() }
+    }
+
+    /// Exit status of a binary that ends with this error: 3 interrupted and saved, 1 the machine failed,
+    /// 2 the input was bad.
+    pub fn exit_code(&self) -> i32 {
+        use var_tokenizer::Error as T;
+        match self {
+            Self::Interrupted { .. } => 3,
+            Self::Diverged(_) => 1,
+            Self::Io { source, .. } => io_code(source),
+            Self::Tokenizer(T::Io { source, .. })
+            | Self::Model(var_model::Error::Tokenizer(T::Io { source, .. })) => io_code(source),
+            Self::Tokenizer(T::Torch(_)) | Self::Model(var_model::Error::Tokenizer(T::Torch(_))) => 1,
+            _ => 2,
+        }
+    }
+}
+
+/// A missing or unreadable file is the person's; anything else (a full disk …) is the machine's.
+fn io_code(source: &std::io::Error) -> i32 {
+    use std::io::ErrorKind as K;
+    match source.kind() {
+        K::NotFound | K::PermissionDenied | K::NotADirectory | K::IsADirectory | K::AlreadyExists => 2,
+        _ => 1,
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(e: tch::TchError) -> Self {
+        Self::Tokenizer(e.into())
+    }
+}

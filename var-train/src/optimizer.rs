@@ -1,0 +1,132 @@
+//! AdamW with the published parameter groups.
+
+use std::collections::BTreeMap;
+
+use tch::Tensor;
+use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients, clip_grad_norm};
+use var_tokenizer::weights::Parameters;
+
+use crate::error::{Error, Result};
+
+/// Parts of names whose parameters are never decayed.
+const NOT_DECAYED: [&str; 6] = ["pos_1LC", "pos_start", "lvl_embed", "ada_gss", "scale_mul", "bias"];
+
+/// Whether the published recipe decays the parameter `name` with `dimensions` dimensions: not vectors,
+/// biases, positions, levels, temperatures and AdaLN's offsets.
+pub fn is_decayed(name: &str, dimensions: usize) -> bool {
+    dimensions != 1 && !NOT_DECAYED.iter().any(|part| name.contains(part))
+}
+
+/// Fused AdamW over two groups, with and without weight decay.
+#[derive(Debug)]
+pub struct Optimizer {
+    names: [Vec<String>; 2],
+    slots: [Vec<Slot>; 2],
+    settings: AdamW,
+    clip: f64,
+}
+
+/// Group index of parameters that are not decayed; the other is 1.
+const PLAIN: usize = 0;
+
+impl Optimizer {
+    /// Moments for every trainable entry of `parameters`.
+    pub fn new(parameters: &Parameters, beta1: f64, beta2: f64, eps: f64, clip: f64) -> Self {
+        let mut names = [Vec::new(), Vec::new()];
+        let mut slots = [Vec::new(), Vec::new()];
+        for p in parameters.trainable() {
+            let group = usize::from(is_decayed(&p.name, p.tensor.dim()));
+            if let (Some(n), Some(s)) = (names.get_mut(group), slots.get_mut(group)) {
+                n.push(p.name.clone());
+                s.push(Slot::new(&p.tensor));
+            }
+        }
+        Self { names, slots, settings: AdamW { beta1, beta2, eps, ..AdamW::default() }, clip }
+    }
+
+    /// Names of the group without (`false`) or with (`true`) weight decay.
+    pub fn group(&self, decayed: bool) -> &[String] {
+        let [plain, with_decay] = &self.names;
+        if decayed { with_decay } else { plain }
+    }
+
+    fn parameters(&self) -> Vec<&Tensor> {
+        self.slots.iter().flatten().map(|s| &s.parameter).collect()
+    }
+
+    /// Clips the gradients to the largest norm (0: not at all), steps, and forgets the gradients.
+    /// Returns the norm before clipping.
+    ///
+    /// # Errors
+    /// When a norm is not finite; nothing has been changed then.
+    pub fn step(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64> {
+        let max = if self.clip > 0.0 { self.clip } else { f64::MAX };
+        let norm = clip_grad_norm(&self.parameters(), max)?;
+        if !norm.is_finite() {
+            return Err(Error::Diverged(format!("the gradient's norm is {norm}")));
+        }
+        for (group, slots) in self.slots.iter_mut().enumerate() {
+            let weight_decay = if group == PLAIN { 0.0 } else { weight_decay };
+            adamw_step(slots, &AdamW { lr: learning_rate, weight_decay, ..self.settings })?;
+        }
+        self.clear()?;
+        Ok(norm)
+    }
+
+    /// Forgets all gradients.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn clear(&self) -> Result<()> {
+        Ok(clear_gradients(&self.parameters())?)
+    }
+
+    /// Moments and step counts by name, for a checkpoint.
+    pub fn to_map(&self) -> BTreeMap<String, Tensor> {
+        let mut map = BTreeMap::new();
+        for (names, slots) in self.names.iter().zip(&self.slots) {
+            for (name, slot) in names.iter().zip(slots) {
+                map.insert(format!("first.{name}"), slot.first.shallow_clone());
+                map.insert(format!("second.{name}"), slot.second.shallow_clone());
+                map.insert(format!("step.{name}"), slot.step.shallow_clone());
+            }
+        }
+        map
+    }
+
+    /// Takes moments and step counts from a checkpoint.
+    ///
+    /// # Errors
+    /// Lists what is missing or mis-shaped; nothing is changed then.
+    pub fn load(&mut self, map: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
+        let mut problems = Vec::new();
+        for (names, slots) in self.names.iter().zip(&self.slots) {
+            for (name, slot) in names.iter().zip(slots) {
+                for (prefix, target) in [("first", &slot.first), ("second", &slot.second), ("step", &slot.step)] {
+                    match map.get(&format!("{prefix}.{name}")) {
+                        Some(t) if t.size() == target.size() => {}
+                        Some(_) => problems.push(format!("{prefix}.{name} has another shape")),
+                        None => problems.push(format!("missing {prefix}.{name}")),
+                    }
+                }
+            }
+        }
+        if !problems.is_empty() {
+            return Err(var_tokenizer::Error::Weights { file: file.to_owned(), problems }.into());
+        }
+        tch::no_grad(|| {
+            for (names, slots) in self.names.iter().zip(&mut self.slots) {
+                for (name, slot) in names.iter().zip(slots) {
+                    for (prefix, target) in
+                        [("first", &mut slot.first), ("second", &mut slot.second), ("step", &mut slot.step)]
+                    {
+                        if let Some(t) = map.get(&format!("{prefix}.{name}")) {
+                            target.f_copy_(t)?;
+                        }
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}

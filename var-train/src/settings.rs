@@ -1,0 +1,448 @@
+//! Settings of a run: defaults ← preset ← TOML file ← flags, every key known.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use var_model::transformer::Initialisation;
+use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig};
+
+use crate::error::{Error, Result};
+use crate::schedule::{Schedule, Shape};
+
+/// How a run trains, whatever it trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Optimizer steps; 0 takes `epochs` instead.
+    pub steps: u64,
+    /// Passes over the training set when `steps` is 0.
+    pub epochs: f64,
+    /// Pictures a step, over all micro-batches.
+    pub batch: usize,
+    /// Micro-batches a step; memory goes down with it.
+    pub accumulation: usize,
+    /// Peak learning rate; 0 takes the published `1e-4 · batch / 256`.
+    pub learning_rate: f64,
+    /// Shape of the learning rate after the warm-up.
+    pub shape: Shape,
+    /// Warm-up in steps; a negative number takes that share of the run (−0.02: 2%).
+    pub warmup: f64,
+    /// Share of the peak at step 0.
+    pub warmup_start: f64,
+    /// Share of the peak at the end.
+    pub final_rate: f64,
+    /// Weight decay at the start.
+    pub weight_decay: f64,
+    /// Weight decay at the end.
+    pub weight_decay_end: f64,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Largest gradient norm; 0 does not clip.
+    pub clip: f64,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Steps between validations; 0 only at the end.
+    pub validate_every: u64,
+    /// Steps between checkpoints; 0 goes by `checkpoint_minutes` alone.
+    pub checkpoint_every: u64,
+    /// Minutes between checkpoints; 0 goes by steps alone.
+    pub checkpoint_minutes: f64,
+    /// Checkpoints kept.
+    pub keep_checkpoints: usize,
+    /// Steps between lines in `metrics.jsonl`.
+    pub log_every: u64,
+}
+
+impl Default for Training {
+    /// The published recipe of the transformer.
+    fn default() -> Self {
+        Self {
+            steps: 0,
+            epochs: 200.0,
+            batch: 768,
+            accumulation: 1,
+            learning_rate: 0.0,
+            shape: Shape::Flat(0.05),
+            warmup: -0.02,
+            warmup_start: 0.005,
+            final_rate: 0.1,
+            weight_decay: 0.05,
+            weight_decay_end: 0.05,
+            beta1: 0.9,
+            beta2: 0.95,
+            epsilon: 1e-8,
+            clip: 2.0,
+            seed: 0,
+            validate_every: 0,
+            checkpoint_every: 0,
+            checkpoint_minutes: 10.0,
+            keep_checkpoints: 2,
+            log_every: 10,
+        }
+    }
+}
+
+impl Training {
+    /// Steps of the run over `examples` training examples.
+    pub fn total_steps(&self, examples: usize) -> u64 {
+        if self.steps > 0 {
+            return self.steps;
+        }
+        ((self.epochs * examples as f64 / self.batch.max(1) as f64).round() as u64).max(1)
+    }
+
+    /// The schedules for a run of `steps` steps.
+    pub fn schedule(&self, steps: u64) -> Schedule {
+        let peak =
+            if self.learning_rate > 0.0 { self.learning_rate } else { 1e-4 * self.batch as f64 / 256.0 };
+        let warmup = if self.warmup < 0.0 { -self.warmup * steps as f64 } else { self.warmup };
+        Schedule {
+            shape: self.shape,
+            peak,
+            warmup: warmup.min(steps as f64 / 2.0),
+            steps,
+            start: self.warmup_start,
+            end: self.final_rate,
+            decay: self.weight_decay,
+            decay_end: self.weight_decay_end,
+        }
+    }
+
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |message: String| Err(Error::Config(message));
+        if self.batch == 0 || self.accumulation == 0 || self.batch % self.accumulation != 0 {
+            return fail(format!(
+                "training.batch {} must be a positive multiple of training.accumulation {}",
+                self.batch, self.accumulation
+            ));
+        }
+        let positive = [
+            ("learning_rate", self.learning_rate, 0.0..=10.0),
+            ("warmup_start", self.warmup_start, 0.0..=1.0),
+            ("final_rate", self.final_rate, 1e-9..=1.0),
+            ("beta1", self.beta1, 0.0..=0.9999),
+            ("beta2", self.beta2, 0.0..=0.99999),
+            ("epochs", self.epochs, 0.0..=1e6),
+        ];
+        for (name, value, range) in positive {
+            if !range.contains(&value) {
+                return fail(format!(
+                    "training.{name} = {value} is out of range; use {} to {}",
+                    range.start(),
+                    range.end()
+                ));
+            }
+        }
+        if self.log_every == 0 {
+            return fail("training.log_every = 0; use 1 or more".into());
+        }
+        Ok(())
+    }
+}
+
+/// Size and regularisation of the transformer; classes and codes come with the tokens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Blocks.
+    pub depth: usize,
+    /// Channels; 0 takes `64 · depth`.
+    pub width: usize,
+    /// Heads; 0 takes `depth`.
+    pub heads: usize,
+    /// One AdaLN projection for all blocks.
+    pub shared_adaln: bool,
+    /// L2-normalised queries and keys.
+    pub qk_norm: bool,
+    /// Drop-path rate of the last block; a negative number takes the published `0.1 · depth / 24`.
+    pub drop_path: f64,
+    /// Probability with which a label becomes "no class".
+    pub condition_drop: f64,
+    /// Label smoothing.
+    pub label_smoothing: f64,
+    /// Standardise the input vectors per channel, with the statistics of the training tokens.
+    pub standardise_inputs: bool,
+    /// Probability of "no class" in validation; 0 gives the clean figure, 0.1 the published one.
+    pub validation_drop: f64,
+    /// Rows of the held-out set that a validation reads; 0 reads all.
+    pub validation_rows: usize,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            depth: 16,
+            width: 0,
+            heads: 0,
+            shared_adaln: false,
+            qk_norm: true,
+            drop_path: -1.0,
+            condition_drop: 0.1,
+            label_smoothing: 0.0,
+            standardise_inputs: false,
+            validation_drop: 0.0,
+            validation_rows: 0,
+        }
+    }
+}
+
+/// Settings of `var-train model`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRun {
+    /// The loop.
+    pub training: Training,
+    /// The network.
+    pub model: Model,
+    /// Initial weights.
+    pub initialisation: Initialisation,
+}
+
+/// What the tokenizer's trainer adds to the loop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerTraining {
+    /// Share of the steps before quantization starts; the codebook then comes from k-means.
+    pub quantize_from: f64,
+    /// Pictures whose residuals k-means clusters.
+    pub kmeans_pictures: usize,
+    /// Rounds of k-means.
+    pub kmeans_rounds: usize,
+    /// Steps between replacements of codes that no vector chose; 0 never.
+    pub replace_every: u64,
+    /// Share of the steps after which codes are no longer replaced.
+    pub replace_until: f64,
+    /// Weight of the absolute error.
+    pub l1: f64,
+    /// Weight of the squared error.
+    pub l2: f64,
+    /// Weight of the VQ loss.
+    pub vq: f64,
+    /// Random crops of larger pictures; off: centre crops.
+    pub random_crop: bool,
+    /// Mirror half of the pictures.
+    pub flip: bool,
+    /// Share of the codes below which a scale counts as collapsed.
+    pub collapse: f64,
+    /// Held-out pictures that a validation reads; 0 reads all.
+    pub validation_pictures: usize,
+}
+
+impl Default for TokenizerTraining {
+    fn default() -> Self {
+        Self {
+            quantize_from: 0.25,
+            kmeans_pictures: 512,
+            kmeans_rounds: 20,
+            replace_every: 25,
+            replace_until: 0.8,
+            l1: 1.0,
+            l2: 1.0,
+            vq: 1.0,
+            random_crop: true,
+            flip: false,
+            collapse: 0.01,
+            validation_pictures: 1024,
+        }
+    }
+}
+
+/// Settings of `var-train tokenizer`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerRun {
+    /// The loop.
+    pub training: Training,
+    /// The network.
+    pub tokenizer: TokenizerConfig,
+    /// Losses, start and upkeep of the codebook.
+    pub recipe: TokenizerTraining,
+}
+
+impl Default for TokenizerRun {
+    /// The small tokenizer for 32-pixel pictures.
+    fn default() -> Self {
+        let schedule: ScaleSchedule =
+            "1,2,3,4,6,8".parse().unwrap_or_else(|_| ScaleSchedule::published_256());
+        Self {
+            training: Training {
+                steps: 1600,
+                batch: 32,
+                learning_rate: 1e-3,
+                shape: Shape::Flat(0.6),
+                warmup: 20.0,
+                warmup_start: 0.1,
+                final_rate: 0.02,
+                clip: 1.0,
+                ..Training::default()
+            },
+            tokenizer: TokenizerConfig {
+                channels: 32,
+                channel_multipliers: vec![1, 2, 2],
+                residual_blocks: 1,
+                latent_channels: 16,
+                vocabulary: 512,
+                schedule,
+                phi: PhiSharing::Partial(4),
+                phi_ratio: 0.5,
+                z_norm: false,
+                commitment: 0.25,
+            },
+            recipe: TokenizerTraining::default(),
+        }
+    }
+}
+
+/// Lays `changes` over `base`, which knows every key.
+///
+/// # Errors
+/// Names an unknown key with the nearest known one.
+pub fn overlay(base: &mut Table, changes: &Table, origin: &str) -> Result<()> {
+    overlay_at(base, changes, origin, "")
+}
+
+fn overlay_at(base: &mut Table, changes: &Table, origin: &str, prefix: &str) -> Result<()> {
+    for (key, value) in changes {
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(changes)) => {
+                overlay_at(inner, changes, origin, &format!("{prefix}{key}."))?;
+            }
+            (Some(place), value) => *place = like(place, value),
+            (None, _) => {
+                let known: Vec<&str> = base.keys().map(String::as_str).collect();
+                return Err(unknown(&format!("{prefix}{key}"), key, &known, prefix, origin));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A whole number where a float stands is meant as one.
+fn like(place: &Value, value: &Value) -> Value {
+    match (place, value) {
+        (Value::Float(_), Value::Integer(n)) => Value::Float(*n as f64),
+        _ => value.clone(),
+    }
+}
+
+fn unknown(full: &str, key: &str, known: &[&str], prefix: &str, origin: &str) -> Error {
+    let nearest = known.iter().min_by_key(|k| distance(k, key)).copied().unwrap_or("");
+    Error::Config(format!(
+        "{origin}: unknown key '{full}'; did you mean '{prefix}{nearest}'? known there: {}",
+        known.join(", ")
+    ))
+}
+
+/// Sets `key=value`; the key may leave its section away where it stands in one section alone.
+///
+/// # Errors
+/// When the text has no `=`, the key is unknown, or the value is no TOML.
+pub fn set(base: &mut Table, assignment: &str) -> Result<()> {
+    let Some((key, text)) = assignment.split_once('=') else {
+        return Err(Error::Config(format!("--set {assignment}: write key=value, e.g. --set batch=64")));
+    };
+    let (key, text) = (key.trim(), text.trim());
+    // What is no TOML value is taken as text: --set shape=lin0 needs no quotes.
+    let value = format!("x = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("x"))
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let section = match key.split_once('.') {
+        Some((section, _)) => Some(section.to_owned()),
+        None => base
+            .iter()
+            .find(|(_, v)| v.as_table().is_some_and(|t| t.contains_key(key)))
+            .map(|(section, _)| section.clone()),
+    };
+    let leaf = key.rsplit('.').next().unwrap_or(key);
+    let Some(section) = section else {
+        let known: Vec<&str> =
+            base.values().filter_map(Value::as_table).flat_map(|t| t.keys().map(String::as_str)).collect();
+        return Err(unknown(key, leaf, &known, "", "--set"));
+    };
+    let mut inner = Table::new();
+    inner.insert(leaf.to_owned(), value);
+    let mut changes = Table::new();
+    changes.insert(section, Value::Table(inner));
+    overlay(base, &changes, "--set")
+}
+
+/// The settings as a table that knows every key.
+///
+/// # Errors
+/// Never in practice: settings are plain data.
+pub fn to_table<T: Serialize>(settings: &T) -> Result<Table> {
+    Table::try_from(settings).map_err(|e| Error::Config(e.to_string()))
+}
+
+/// The table as settings.
+///
+/// # Errors
+/// When a value has the wrong type.
+pub fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
+    table.clone().try_into().map_err(|e: toml::de::Error| {
+        Error::Config(e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    })
+}
+
+/// Edits that turn one word into the other (Levenshtein).
+pub fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut previous = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
+            let replaced = previous + usize::from(x != *y);
+            previous = *cell;
+            left = replaced.min(previous + 1).min(left + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typo_names_the_key_and_the_nearest_known_one() {
+        let mut table = to_table(&ModelRun::default()).unwrap();
+        let changes = "[training]\nlearnin_rate = 1e-3".parse().unwrap();
+        let message = overlay(&mut table, &changes, "run.toml").unwrap_err().to_string();
+        assert!(message.contains("training.learnin_rate"), "{message}");
+        assert!(message.contains("did you mean 'training.learning_rate'"), "{message}");
+    }
+
+    #[test]
+    fn set_finds_the_section_and_keeps_types() {
+        let mut table = to_table(&ModelRun::default()).unwrap();
+        set(&mut table, "learning_rate=1").unwrap();
+        set(&mut table, "shape=lin0").unwrap();
+        set(&mut table, "model.depth=3").unwrap();
+        let run: ModelRun = from_table(&table).unwrap();
+        assert_eq!((run.training.learning_rate, run.model.depth), (1.0, 3));
+        assert!(set(&mut table, "dept=3").unwrap_err().to_string().contains("'depth'"));
+        assert!(set(&mut table, "depth").is_err());
+    }
+
+    #[test]
+    fn edit_distance_counts_edits() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", "abc"), 0);
+    }
+}

@@ -1,0 +1,150 @@
+//! Batches of pictures for the tokenizer's trainer.
+
+use std::sync::Arc;
+
+use tch::Tensor;
+use var_tokenizer::images::{Framing, Report, Source, Split, View};
+
+use crate::error::{Error, Result};
+use crate::settings::TokenizerRun;
+
+/// Largest data set that is kept decoded in memory, in bytes.
+const LARGEST_CACHE: usize = 2 << 30;
+/// Pictures decoded at once while the cache is filled.
+const CHUNK: usize = 1024;
+/// Pictures whose size tells whether cropping can matter.
+const SAMPLED: usize = 16;
+
+/// One part of a source, framed to squares.
+#[derive(Debug)]
+pub struct Pictures {
+    source: Arc<Source>,
+    indices: Vec<usize>,
+    framing: Framing,
+    random_crop: bool,
+    /// All pictures decoded, `3·S·S` bytes each, when that changes nothing and fits into memory.
+    cache: Option<Vec<u8>>,
+    report: Report,
+}
+
+impl Pictures {
+    /// Training and held-out part of `source`, divided as `var-tokenizer encode` divides it.
+    ///
+    /// # Errors
+    /// When the source cannot be divided or no picture of a part can be read.
+    pub fn split(source: Source, settings: &TokenizerRun) -> Result<(Self, Self)> {
+        let parts = source.partition(var_tokenizer::encode::HELD_OUT, var_tokenizer::encode::SPLIT_SEED)?;
+        let source = Arc::new(source);
+        let side = settings.tokenizer.image_side();
+        let make = |split: Split, random_crop: bool| {
+            Self::new(Arc::clone(&source), parts.part(split).to_vec(), side, random_crop)
+        };
+        Ok((make(Split::Train, settings.recipe.random_crop)?, make(Split::Val, false)?))
+    }
+
+    fn new(source: Arc<Source>, indices: Vec<usize>, side: usize, random_crop: bool) -> Result<Self> {
+        let framing = Framing::new(side)?;
+        let exact = indices.iter().take(SAMPLED).all(|&i| {
+            source.load(i).is_ok_and(|p| (p.width() as usize, p.height() as usize) == (side, side))
+        });
+        let mut pictures =
+            Self { source, indices, framing, random_crop, cache: None, report: Report::default() };
+        let bytes = pictures.indices.len() * 3 * side * side;
+        if (exact || !random_crop) && bytes <= LARGEST_CACHE {
+            pictures.fill_cache();
+        }
+        Ok(pictures)
+    }
+
+    /// Decodes all; pictures that cannot be read leave the list.
+    fn fill_cache(&mut self) {
+        let mut cache = Vec::with_capacity(self.indices.len() * 3 * self.framing.side() * self.framing.side());
+        let mut kept = Vec::with_capacity(self.indices.len());
+        for part in self.indices.chunks(CHUNK) {
+            let items: Vec<(usize, View)> = part.iter().map(|&i| (i, View::CENTRE)).collect();
+            let batch = self.source.load_batch(&items, &self.framing);
+            self.report.add(&batch);
+            kept.extend(batch.items.iter().filter_map(|&item| part.get(item).copied()));
+            cache.extend(batch.pixels.iter().map(|&x| ((x + 1.0) * 127.5).round() as u8));
+        }
+        self.indices = kept;
+        self.cache = Some(cache);
+    }
+
+    /// Number of pictures.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// What could and could not be read so far.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Augmented pictures `[B, 3, S, S]` in [-1, 1] for `picks` = (position, epoch): random crop, and a
+    /// mirror image half of the time when `flip`.
+    ///
+    /// # Errors
+    /// When none of them can be read.
+    pub fn batch(&self, picks: &[(usize, u64)], seed: u64, flip: bool) -> Result<Tensor> {
+        let view = |index: usize, epoch: u64| {
+            let view = View::random(seed, epoch, index, flip);
+            if self.random_crop { view } else { View { placement: View::CENTRE.placement, ..view } }
+        };
+        self.load(picks, view)
+    }
+
+    /// Centred pictures `[B, 3, S, S]` in [-1, 1].
+    ///
+    /// # Errors
+    /// When none of them can be read.
+    pub fn centred(&self, picks: &[(usize, u64)]) -> Result<Tensor> {
+        self.load(picks, |_, _| View::CENTRE)
+    }
+
+    fn load(&self, picks: &[(usize, u64)], view: impl Fn(usize, u64) -> View) -> Result<Tensor> {
+        let side = self.framing.side();
+        let size = 3 * side * side;
+        let items: Vec<(usize, usize, View)> = picks
+            .iter()
+            .filter_map(|&(place, epoch)| {
+                let index = *self.indices.get(place)?;
+                Some((place, index, view(index, epoch)))
+            })
+            .collect();
+        let mut pixels: Vec<f32> = Vec::with_capacity(items.len() * size);
+        match &self.cache {
+            Some(cache) => {
+                for (place, _, view) in &items {
+                    let Some(picture) = cache.get(place * size..(place + 1) * size) else { continue };
+                    let unit = |b: &u8| f32::from(*b) / 127.5 - 1.0;
+                    if view.mirrored {
+                        picture.chunks(side).for_each(|row| pixels.extend(row.iter().rev().map(unit)));
+                    } else {
+                        pixels.extend(picture.iter().map(unit));
+                    }
+                }
+            }
+            None => {
+                let views: Vec<(usize, View)> = items.iter().map(|&(_, index, view)| (index, view)).collect();
+                let batch = self.source.load_batch(&views, &self.framing);
+                pixels = batch.pixels;
+                // A picture that cannot be read is made up for by the first that can.
+                if pixels.len() >= size {
+                    let first: Vec<f32> = pixels.iter().take(size).copied().collect();
+                    batch.bad.iter().for_each(|_| pixels.extend(&first));
+                }
+            }
+        }
+        if pixels.len() != items.len() * size || items.is_empty() {
+            return Err(Error::Config("no picture of a batch could be read".into()));
+        }
+        let side = side as i64;
+        Ok(Tensor::from_slice(&pixels).view([items.len() as i64, 3, side, side]))
+    }
+}

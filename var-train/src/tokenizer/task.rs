@@ -1,0 +1,288 @@
+//! One training step and one validation of the tokenizer.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use tch::{Device, Kind, Reduction, Tensor};
+use var_tokenizer::quantizer::Usage;
+use var_tokenizer::quantizer::usage::perplexity;
+use var_tokenizer::random::Stream;
+use var_tokenizer::VqVae;
+use var_tokenizer::weights::Parameters;
+
+use super::codebook::{k_means, replace_unused};
+use super::pictures::Pictures;
+use crate::data::Order;
+use crate::engine::Task;
+use crate::error::{Error, Result};
+use crate::settings::TokenizerRun;
+
+/// The tokenizer with its pictures.
+#[derive(Debug)]
+pub struct TokenizerTask {
+    vae: VqVae,
+    train: Pictures,
+    validation: Pictures,
+    settings: TokenizerRun,
+    order: Order,
+    usage: Usage,
+    /// Hits of every code since the last replacement, `[V]`.
+    window: Tensor,
+    /// What the last batch looked up, `[N, z]`.
+    rows: Option<Tensor>,
+    /// First step with quantization.
+    quantize_from: u64,
+    /// First step without replacements.
+    replace_until: u64,
+}
+
+impl TokenizerTask {
+    /// A task that trains on `train` and scores `validation` for `steps` steps.
+    ///
+    /// # Errors
+    /// When the configuration does not fit together or there is nothing to train on.
+    pub fn new(
+        settings: &TokenizerRun,
+        train: Pictures,
+        validation: Pictures,
+        steps: u64,
+        device: Device,
+        compute: Kind,
+    ) -> Result<Self> {
+        if train.is_empty() || validation.is_empty() {
+            return Err(Error::Config("at least one training and one held-out picture are needed".into()));
+        }
+        let seed = settings.training.seed;
+        let mut vae = VqVae::new(&settings.tokenizer, device, Some(seed))?;
+        vae.set_compute_kind(compute);
+        let usage = vae.usage(0).ok_or_else(|| Error::Config("the tokenizer has no usage buffer".into()))?;
+        let vocabulary = settings.tokenizer.vocabulary as i64;
+        let share = |s: f64| (steps as f64 * s.clamp(0.0, 1.0)).round() as u64;
+        Ok(Self {
+            order: Order::new(seed, train.len()),
+            window: Tensor::zeros([vocabulary], (Kind::Float, device)),
+            rows: None,
+            quantize_from: share(settings.recipe.quantize_from),
+            replace_until: share(settings.recipe.replace_until),
+            settings: settings.clone(),
+            vae,
+            train,
+            validation,
+            usage,
+        })
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &VqVae {
+        &self.vae
+    }
+
+    /// First codes from the residuals of some training pictures; φ starts as the identity.
+    fn start_codebook(&mut self) -> Result<()> {
+        let recipe = &self.settings.recipe;
+        let count = recipe.kmeans_pictures.clamp(1, self.train.len());
+        let mut rows = Vec::new();
+        let all: Vec<(usize, u64)> = (0..count as u64).map(|i| self.order.example(i)).collect();
+        for part in all.chunks(self.settings.training.batch) {
+            let images = self.train.batch(part, self.settings.training.seed, recipe.flip)?;
+            let latent = tch::no_grad(|| self.vae.latent(&images))?;
+            rows.extend(self.vae.quantizer().residual_rows(&latent)?);
+        }
+        let stream = Stream::new("k-means", self.settings.training.seed);
+        let vocabulary = self.settings.tokenizer.vocabulary;
+        tch::no_grad(|| {
+            let centres = k_means(&Tensor::cat(&rows, 0), vocabulary, recipe.kmeans_rounds, &stream);
+            self.vae.quantizer().codebook().embedding().detach().copy_(&centres);
+        });
+        self.vae.quantizer().phi().reset_to_identity();
+        Ok(())
+    }
+}
+
+impl Task for TokenizerTask {
+    fn parameters(&self) -> &Parameters {
+        self.vae.parameters()
+    }
+
+    fn metadata(&self) -> Result<BTreeMap<String, String>> {
+        Ok(self.vae.metadata()?)
+    }
+
+    fn step(&mut self, step: u64, detailed: bool) -> Result<Map<String, Value>> {
+        let quantizing = step >= self.quantize_from;
+        if step == self.quantize_from {
+            self.start_codebook()?;
+        }
+        let (training, recipe) = (&self.settings.training, &self.settings.recipe);
+        let picks = self.order.batch(step, training.batch);
+        let micro = training.batch / training.accumulation;
+        let (mut sums, mut rows) = ([0.0_f64; 4], Vec::new());
+        let mut ids_of_scales: Vec<Vec<Tensor>> = Vec::new();
+        for part in picks.chunks(micro) {
+            let images = self.train.batch(part, training.seed, recipe.flip)?.to_device(self.vae.device());
+            let (reconstruction, vq) = if quantizing {
+                let output = self.vae.training_forward(&images)?;
+                rows.extend(output.rows);
+                ids_of_scales.push(output.ids);
+                (output.reconstruction, Some(output.vq_loss))
+            } else {
+                (self.vae.decode_latent(&self.vae.latent(&images)?)?, None)
+            };
+            let l1 = reconstruction.l1_loss(&images, Reduction::Mean);
+            let l2 = reconstruction.mse_loss(&images, Reduction::Mean);
+            let mut loss = &l1 * recipe.l1 + &l2 * recipe.l2;
+            if let Some(vq) = &vq {
+                loss = loss + vq * recipe.vq;
+            }
+            let share = part.len() as f64 / training.batch as f64;
+            (&loss * share).f_backward()?;
+            let value = |t: &Tensor| t.double_value(&[]) * share;
+            for (sum, term) in sums.iter_mut().zip([Some(&loss), Some(&l1), Some(&l2), vq.as_ref()]) {
+                *sum += term.map_or(0.0, value);
+            }
+        }
+        let [loss, l1, l2, vq] = sums;
+        let mut map = Map::new();
+        for (key, value) in [("loss", loss), ("l1", l1), ("l2", l2), ("vq", vq)] {
+            map.insert(key.into(), value.into());
+        }
+        if quantizing {
+            let scales = self.settings.tokenizer.schedule.scales();
+            let ids: Vec<Tensor> = (0..scales)
+                .map(|k| {
+                    let parts: Vec<Tensor> =
+                        ids_of_scales.iter().filter_map(|s| s.get(k)).map(|t| t.flatten(0, -1)).collect();
+                    Tensor::cat(&parts, 0)
+                })
+                .collect();
+            self.usage.update(&ids);
+            let vocabulary = self.settings.tokenizer.vocabulary as i64;
+            self.window += Tensor::cat(&ids, 0).bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float);
+            self.rows = Some(Tensor::cat(&rows, 0));
+            if detailed {
+                let side = self.settings.tokenizer.schedule.last_side();
+                let usage = self.usage.per_scale(training.batch, side * side);
+                map.insert("used_per_scale".into(), json!(usage.iter().map(|u| u.used).collect::<Vec<_>>()));
+                map.insert(
+                    "perplexity_per_scale".into(),
+                    json!(usage.iter().map(|u| u.perplexity).collect::<Vec<_>>()),
+                );
+            }
+        }
+        Ok(map)
+    }
+
+    fn after_step(&mut self, step: u64) -> Result<()> {
+        let every = self.settings.recipe.replace_every;
+        if every == 0 || step < self.quantize_from || (step + 1 - self.quantize_from) % every != 0 {
+            return Ok(());
+        }
+        if step < self.replace_until
+            && let Some(rows) = &self.rows
+        {
+            let stream = Stream::new("replace-codes", self.settings.training.seed).at(step);
+            replace_unused(self.vae.quantizer().codebook().embedding(), &self.window, rows, &stream);
+        }
+        let _ = self.window.zero_();
+        Ok(())
+    }
+
+    fn validate(&mut self, step: u64) -> Result<Map<String, Value>> {
+        let recipe = &self.settings.recipe;
+        let schedule = &self.settings.tokenizer.schedule;
+        let vocabulary = self.settings.tokenizer.vocabulary as i64;
+        let count = match recipe.validation_pictures {
+            0 => self.validation.len(),
+            n => n.min(self.validation.len()),
+        };
+        let quantizing = step > self.quantize_from;
+        let mut hits = Tensor::zeros([schedule.scales() as i64, vocabulary], (Kind::Float, Device::Cpu));
+        let (mut psnr, mut l1, mut l2) = (0.0, 0.0, 0.0);
+        let picks: Vec<(usize, u64)> = (0..count).map(|i| (i, 0)).collect();
+        for part in picks.chunks(self.settings.training.batch.max(1)) {
+            let images = self.validation.centred(part)?.to_device(self.vae.device());
+            let pictures = tch::no_grad(|| -> Result<Tensor> {
+                if !quantizing {
+                    return Ok(self.vae.decode_latent(&self.vae.latent(&images)?)?.clamp(-1.0, 1.0));
+                }
+                let ids = self.vae.encode(&images)?;
+                for k in 0..schedule.scales() {
+                    let range = schedule.range(k);
+                    let part = ids.narrow(1, range.start as i64, range.len() as i64).flatten(0, -1);
+                    let mut row = hits.select(0, k as i64);
+                    row += part.bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float).to_device(Device::Cpu);
+                }
+                Ok(self.vae.decode(&ids)?)
+            })?;
+            let off = pictures - &images;
+            let squares = off.square().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double);
+            let decibels = (squares.clamp_min(1e-12).reciprocal() * 4.0).log10() * 10.0;
+            psnr += decibels.sum(Kind::Double).double_value(&[]);
+            l2 += squares.sum(Kind::Double).double_value(&[]);
+            l1 += off.abs().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double).sum(Kind::Double).double_value(&[]);
+        }
+        let n = count as f64;
+        let mut map = Map::new();
+        map.insert("psnr".into(), (psnr / n).into());
+        map.insert("l1".into(), (l1 / n).into());
+        map.insert("l2".into(), (l2 / n).into());
+        if quantizing {
+            let used = |t: &Tensor| t.gt(0.0).to_kind(Kind::Double).sum(Kind::Double).double_value(&[]);
+            let total = hits.sum_dim_intlist([0_i64].as_slice(), false, Kind::Float);
+            map.insert("codes_used".into(), used(&total).into());
+            map.insert("perplexity".into(), perplexity(&total).into());
+            let rows = hits.unbind(0);
+            let by_scale: Vec<f64> = rows.iter().map(&used).collect();
+            let collapsed: Vec<usize> = by_scale
+                .iter()
+                .enumerate()
+                .filter(|(k, codes)| {
+                    let possible = (count * schedule.range(*k).len()) as f64;
+                    **codes < (recipe.collapse * vocabulary as f64).max(2.0).min(possible)
+                })
+                .map(|(k, _)| schedule.side(k))
+                .collect();
+            map.insert("codes_per_scale".into(), json!(by_scale));
+            map.insert("perplexity_per_scale".into(), json!(rows.iter().map(perplexity).collect::<Vec<_>>()));
+            if !collapsed.is_empty() {
+                let sides: Vec<String> = collapsed.iter().map(|s| format!("{s}×{s}")).collect();
+                map.insert(
+                    "alarm".into(),
+                    format!(
+                        "scale {} collapsed: it uses almost no codes; raise replace_until, lower the learning rate or the commitment",
+                        sides.join(", ")
+                    )
+                    .into(),
+                );
+            }
+        }
+        Ok(map)
+    }
+
+    fn extra(&self) -> BTreeMap<String, Tensor> {
+        BTreeMap::from([("window".to_owned(), self.window.shallow_clone())])
+    }
+
+    fn numbers(&self) -> BTreeMap<String, f64> {
+        BTreeMap::from([("usage_updates".to_owned(), self.usage.updates() as f64)])
+    }
+
+    fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, numbers: &BTreeMap<String, f64>) -> Result<()> {
+        let window = tensors.get("window").filter(|w| w.size() == self.window.size());
+        let window = window.ok_or_else(|| Error::Config("the checkpoint lacks the tokenizer's window".into()))?;
+        self.window.f_copy_(window)?;
+        let updates = numbers.get("usage_updates").copied().unwrap_or(0.0) as u64;
+        if let Some(usage) = self.vae.usage(updates) {
+            self.usage = usage;
+        }
+        Ok(())
+    }
+
+    fn load(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
+        Ok(self.vae.load_tensors(tensors, file)?)
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        (self.settings.training.batch, self.settings.tokenizer.schedule.tokens())
+    }
+}

@@ -1,0 +1,7 @@
+//! Training the transformer on token files.
+
+pub mod regularisation;
+pub mod scores;
+pub mod task;
+
+pub use task::{ModelTask, TokenRows};

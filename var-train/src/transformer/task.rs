@@ -1,0 +1,195 @@
+//! One training step and one validation of the transformer.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use tch::{Device, Kind, Reduction, Tensor};
+use var_model::config::Standardisation;
+use var_model::{Transformer, TransformerConfig};
+use var_tokenizer::VqVae;
+use var_tokenizer::random::Stream;
+use var_tokenizer::weights::Parameters;
+
+use super::regularisation::{drop_condition, drop_path};
+use super::scores::Scores;
+use crate::data::Order;
+use crate::engine::Task;
+use crate::error::{Error, Result};
+use crate::settings::ModelRun;
+
+/// Rows from which the input vectors' mean and deviation are taken.
+const STATISTICS_ROWS: i64 = 2048;
+
+/// Tokens and labels of one split, in memory.
+#[derive(Debug)]
+pub struct TokenRows {
+    /// Ids `[N, L]` as `i32`.
+    pub tokens: Tensor,
+    /// Class of each row.
+    pub labels: Vec<i64>,
+}
+
+impl TokenRows {
+    /// Number of rows.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Ids `[B, L]` (`i64`) and labels of these rows.
+    fn rows(&self, indices: &[usize], device: Device) -> (Tensor, Vec<i64>) {
+        let picks: Vec<i64> = indices.iter().map(|&i| i as i64).collect();
+        let ids = self.tokens.index_select(0, &Tensor::from_slice(&picks));
+        let labels = indices.iter().filter_map(|&i| self.labels.get(i).copied()).collect();
+        (ids.to_device(device).to_kind(Kind::Int64), labels)
+    }
+}
+
+/// The transformer with its data.
+#[derive(Debug)]
+pub struct ModelTask {
+    model: Transformer,
+    tokenizer: VqVae,
+    train: TokenRows,
+    validation: TokenRows,
+    settings: ModelRun,
+    order: Order,
+}
+
+/// Mean and deviation per channel of the input vectors of the first rows.
+///
+/// # Errors
+/// When the tokens do not fit the tokenizer.
+pub fn input_statistics(tokenizer: &VqVae, rows: &TokenRows) -> Result<Standardisation> {
+    let count = STATISTICS_ROWS.min(rows.len() as i64);
+    let (mut sum, mut squares, mut n) = (Tensor::from(0.0), Tensor::from(0.0), 0.0);
+    for begin in (0..count).step_by(256) {
+        let ids = rows.tokens.narrow(0, begin, 256.min(count - begin));
+        let ids = ids.to_device(tokenizer.device()).to_kind(Kind::Int64);
+        let vectors = tokenizer.to_model_input(&ids)?.to_kind(Kind::Double).flatten(0, 1);
+        n += vectors.size().first().copied().unwrap_or(0) as f64;
+        sum = sum + vectors.sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
+        squares = squares + vectors.square().sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
+    }
+    let mean = sum / n;
+    let deviation = (squares / n - mean.square()).clamp_min(1e-12).sqrt();
+    let list = |t: &Tensor| Vec::<f32>::try_from(t.to_kind(Kind::Float)).map_err(var_tokenizer::Error::from);
+    Ok(Standardisation { mean: list(&mean)?, deviation: list(&deviation)? })
+}
+
+impl ModelTask {
+    /// A task that trains `config` on `train` and scores `validation`.
+    ///
+    /// # Errors
+    /// When the configuration does not fit together or there is nothing to train on.
+    pub fn new(
+        config: &TransformerConfig,
+        tokenizer: VqVae,
+        train: TokenRows,
+        validation: TokenRows,
+        settings: &ModelRun,
+        compute: Kind,
+    ) -> Result<Self> {
+        if train.is_empty() || validation.is_empty() {
+            return Err(Error::Config("the tokens need at least one training and one held-out row".into()));
+        }
+        let device = tokenizer.device();
+        let seed = settings.training.seed;
+        let mut model = Transformer::new(config, &settings.initialisation, device, Some(seed))?;
+        model.set_compute_kind(compute);
+        let order = Order::new(seed, train.len());
+        Ok(Self { model, tokenizer, train, validation, settings: settings.clone(), order })
+    }
+
+    /// The transformer.
+    pub fn model(&self) -> &Transformer {
+        &self.model
+    }
+
+    /// Cross-entropy `[B, L]` and logits `[B, L, V]`.
+    fn losses(&self, ids: &Tensor, labels: &[i64], masks: Option<&Tensor>, smoothing: f64) -> Result<(Tensor, Tensor)> {
+        let vectors = self.tokenizer.to_model_input(ids)?;
+        let labels = Tensor::from_slice(labels).to_device(self.model.device());
+        let scales = self.model.config().schedule.scales();
+        let logits = self.model.forward(&labels, &vectors, scales, masks)?;
+        let (batch, tokens, vocabulary) = logits.size3()?;
+        let entropy = logits
+            .view([-1, vocabulary])
+            .cross_entropy_loss::<Tensor>(&ids.reshape([-1]), None, Reduction::None, -100, smoothing)
+            .view([batch, tokens]);
+        Ok((entropy, logits))
+    }
+}
+
+impl Task for ModelTask {
+    fn parameters(&self) -> &Parameters {
+        self.model.parameters()
+    }
+
+    fn metadata(&self) -> Result<BTreeMap<String, String>> {
+        Ok(self.model.metadata()?)
+    }
+
+    fn step(&mut self, step: u64, detailed: bool) -> Result<Map<String, Value>> {
+        let (training, network) = (&self.settings.training, &self.settings.model);
+        let config = self.model.config();
+        let last = if network.drop_path < 0.0 { config.published_drop_path() } else { network.drop_path };
+        let conditions = Stream::new("condition-dropout", training.seed).at(step);
+        let paths = Stream::new("drop-path", training.seed).at(step);
+        let indices: Vec<usize> =
+            self.order.batch(step, training.batch).into_iter().map(|(example, _)| example).collect();
+        let micro = training.batch / training.accumulation;
+        let mut scores = Scores::new(&config.schedule);
+        for (part, rows) in indices.chunks(micro).enumerate() {
+            let first = (part * micro) as u64;
+            let (ids, labels) = self.train.rows(rows, self.model.device());
+            let labels =
+                drop_condition(&labels, config.classes as i64, network.condition_drop, &conditions, first);
+            let masks = drop_path(config.depth, rows.len(), last, &paths, first, self.model.device());
+            let (entropy, logits) = self.losses(&ids, &labels, masks.as_ref(), network.label_smoothing)?;
+            let share = rows.len() as f64 / training.batch as f64;
+            (entropy.mean(Kind::Float) * share).f_backward()?;
+            tch::no_grad(|| scores.add(&entropy, detailed.then_some(&logits), &ids));
+        }
+        let mut map = scores.to_map(detailed, false);
+        map.insert("loss".into(), scores.loss_all().into());
+        Ok(map)
+    }
+
+    fn validate(&mut self, _step: u64) -> Result<Map<String, Value>> {
+        let network = &self.settings.model;
+        let config = self.model.config();
+        let rows = match network.validation_rows {
+            0 => self.validation.len(),
+            n => n.min(self.validation.len()),
+        };
+        let micro = (self.settings.training.batch / self.settings.training.accumulation).max(1);
+        let drops = Stream::new("validation-dropout", self.settings.training.seed);
+        let mut scores = Scores::new(&config.schedule);
+        tch::no_grad(|| -> Result<()> {
+            let all: Vec<usize> = (0..rows).collect();
+            for (part, rows) in all.chunks(micro).enumerate() {
+                let (ids, labels) = self.validation.rows(rows, self.model.device());
+                let first = (part * micro) as u64;
+                let labels =
+                    drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
+                let (entropy, logits) = self.losses(&ids, &labels, None, 0.0)?;
+                scores.add(&entropy, Some(&logits), &ids);
+            }
+            Ok(())
+        })?;
+        Ok(scores.to_map(true, true))
+    }
+
+    fn load(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
+        Ok(self.model.load_tensors(tensors, file)?)
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        (self.settings.training.batch, self.model.config().schedule.tokens())
+    }
+}

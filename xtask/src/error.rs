@@ -1,0 +1,29 @@
+//! Which exit status an error ends in.
+//!
+//! Everything is an [`anyhow::Error`]; one that the person at the keyboard can put right by typing
+//! something else is a [`BadUse`] and ends in status 2, all others in status 1.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// A wrong argument, path or environment variable; the text says which and what to do.
+#[derive(Debug)]
+pub struct BadUse(pub String);
+
+impl fmt::Display for BadUse {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadUse {}
+
+/// A [`BadUse`] as an [`anyhow::Error`].
+pub fn bad_use(message: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(BadUse(message.into()))
+}
+
+/// 2 when a [`BadUse`] is anywhere in the chain, else 1.
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.chain().any(|cause| cause.is::<BadUse>()) { ExitCode::from(2) } else { ExitCode::from(1) }
+}

@@ -1,0 +1,83 @@
+//! `cargo xtask golden`: every golden case against the programs of this workspace.
+//!
+//! A case is any folder that holds a `manifest.json`. Each program is started once, as
+//! `PROGRAM golden --json CASE…`, and prints one JSON object a line for each quantity that it can check
+//! (see [`table::Check`]); what a case holds and how it is compared is the business of the programs. A
+//! case that no program checks is a failure: a silent gap would look like success.
+
+mod cases;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::project::Project;
+use crate::setup;
+use table::{Check, Table};
+
+/// The programs that check golden cases.
+const PROGRAMS: [&str; 4] = ["var-tokenizer", "var-model", "var-train", "var-eval"];
+
+/// The committed cases, below the root of the clone.
+const COMMITTED: &str = "var-tokenizer/tests/golden";
+
+/// Shown below `cargo xtask golden --help`.
+pub const EXAMPLES: &str =
+    "A case is any folder that holds a manifest.json. Exit status: 0 when all pass, 1 when a check
+fails or a case gets no check at all, 2 when there is no such folder.
+
+Examples:
+  cargo xtask golden                      the committed cases
+  cargo xtask golden --dir ../my-cases    every case below that folder";
+
+/// Checks the cases below `dir` (default: the committed ones); exit status 1 when one fails.
+pub fn run(project: &Project, dir: Option<&Path>) -> Result<ExitCode> {
+    let passed = check(project, dir)?;
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Checks the cases below `dir` and prints the table; true when everything passed.
+pub fn check(project: &Project, dir: Option<&Path>) -> Result<bool> {
+    let dir = dir.map_or_else(|| project.path(COMMITTED), Path::to_path_buf);
+    let cases = cases::find(&dir)?;
+    if cases.is_empty() {
+        println!("no golden case below {}: a case is a folder with a manifest.json", dir.display());
+        println!("0 passed, 0 failed");
+        return Ok(false);
+    }
+    setup::ensure(project)?;
+    let paths = project.build(&PROGRAMS)?;
+    eprintln!("xtask: checking {} golden cases", cases.len());
+    let mut table = Table::default();
+    for program in PROGRAMS {
+        ask(program, &paths[program], &cases, &mut table)?;
+    }
+    let names: Vec<String> = cases.iter().map(|case| case.to_string_lossy().into_owned()).collect();
+    table.close(&names);
+    print!("{}", table.render(&dir));
+    Ok(table.passed())
+}
+
+/// Starts one program on all cases and adds what it prints to the table. A program that crashes, or
+/// prints something else than checks, is a failure in the table, and the others are still asked.
+fn ask(name: &str, path: &Path, cases: &[PathBuf], table: &mut Table) -> Result<()> {
+    let output = Command::new(path)
+        .args(["golden", "--json"])
+        .args(cases)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("{} cannot be started", path.display()))?;
+    for line in String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.trim().is_empty()) {
+        match Check::parse(line) {
+            Ok(check) => table.add(check),
+            Err(why) => table.add(Check::failure(name, format!("printed no check: {why}: {line:.60}"))),
+        }
+    }
+    if !output.status.success() {
+        table.add(Check::failure(name, format!("{name} golden ended with {}", output.status)));
+    }
+    Ok(())
+}

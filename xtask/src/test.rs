@@ -1,0 +1,129 @@
+//! `cargo xtask test`: every check of the workspace, in order, up to the first that fails.
+//!
+//! All steps build with `--release`: libtorch's bindings and HDF5 are compiled once for all of them,
+//! and tests that compute run optimised.
+
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use crate::project::Project;
+use crate::{golden, setup};
+
+/// Shown below `cargo xtask test --help`.
+pub const EXAMPLES: &str = "Examples:
+  cargo xtask test           everything, as continuous integration runs it
+  cargo xtask test --quick   formatting, clippy and tests only";
+
+/// How a step ended.
+#[derive(Clone, Copy, PartialEq)]
+enum Outcome {
+    Passed,
+    Failed,
+    NotRun,
+}
+
+/// Runs the steps and prints a table of them; exit status 1 when one fails.
+pub fn run(project: &Project, quick: bool) -> Result<ExitCode> {
+    let mut names = vec!["set-up", "formatting", "clippy", "tests"];
+    if !quick {
+        names.extend(["golden", "documentation"]);
+    }
+    let mut rows = Vec::new();
+    let mut failed = false;
+    for name in names {
+        if failed {
+            rows.push((name, Outcome::NotRun, Duration::ZERO));
+            continue;
+        }
+        eprintln!("\n==> {name}");
+        let start = Instant::now();
+        let passed = step(project, name).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            false
+        });
+        let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
+        eprintln!("==> {name} {} after {}", word(outcome), time(start.elapsed()));
+        rows.push((name, outcome, start.elapsed()));
+        failed = !passed;
+    }
+    print!("\n{}", summary(&rows));
+    Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Does one step with its output shown as it comes; true when it passed.
+fn step(project: &Project, name: &str) -> Result<bool> {
+    let mut cargo = project.cargo();
+    match name {
+        "set-up" => return setup::ensure(project).map(|()| true),
+        "golden" => return golden::check(project, None),
+        "formatting" => cargo.args(["fmt", "--all", "--check"]),
+        "clippy" => cargo
+            .args(["clippy", "--release", "--workspace", "--all-targets"])
+            .args(["--", "--deny", "warnings"]),
+        "tests" => cargo.args(["test", "--release", "--workspace"]),
+        _ => cargo.args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", doc_flags()),
+    };
+    succeeds(&mut cargo)
+}
+
+fn succeeds(command: &mut Command) -> Result<bool> {
+    Ok(command.status().context("cargo cannot be started")?.success())
+}
+
+/// Warnings are errors, beside what the caller asks of rustdoc.
+fn doc_flags() -> String {
+    match std::env::var("RUSTDOCFLAGS") {
+        Ok(flags) => format!("{flags} -D warnings"),
+        Err(_) => "-D warnings".to_owned(),
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "passed",
+        Outcome::Failed => "FAILED",
+        Outcome::NotRun => "not run",
+    }
+}
+
+/// A line a step: name, outcome, time.
+fn summary(rows: &[(&str, Outcome, Duration)]) -> String {
+    let mut text = String::new();
+    for (name, outcome, elapsed) in rows {
+        let elapsed = if *outcome == Outcome::NotRun { String::new() } else { time(*elapsed) };
+        let line = format!("{name:<14} {:<8} {elapsed:>12}", word(*outcome));
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `12.3 s`, or `3 min 20 s` from a minute on.
+fn time(elapsed: Duration) -> String {
+    let seconds = elapsed.as_secs();
+    if seconds < 60 {
+        format!("{:.1} s", elapsed.as_secs_f64())
+    } else {
+        format!("{} min {} s", seconds / 60, seconds % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_names_every_step_and_how_it_ended() {
+        let rows = [
+            ("formatting", Outcome::Passed, Duration::from_millis(1240)),
+            ("clippy", Outcome::Failed, Duration::from_secs(200)),
+            ("tests", Outcome::NotRun, Duration::ZERO),
+        ];
+        let expected = "formatting     passed          1.2 s\n\
+                        clippy         FAILED     3 min 20 s\n\
+                        tests          not run\n";
+        assert_eq!(summary(&rows), expected);
+    }
+}

@@ -1,0 +1,9 @@
+//! xtask as a person meets it: its binary, in a made-up clone with made-up programs on the PATH.
+
+// Helpers may fail like tests; clippy.toml exempts only the test functions themselves.
+#![allow(clippy::unwrap_used)]
+
+mod command_line;
+mod golden;
+mod sandbox;
+mod setup;
