@@ -1,4 +1,5 @@
 //! VAR transformer: predicts whole token maps, coarse to fine.
+pub mod commands;
 pub mod config;
 pub mod cost;
 pub mod error;

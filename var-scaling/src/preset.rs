@@ -51,9 +51,18 @@ pub struct Preset {
 pub struct Data {
     /// `emoji` for the built-in set; none when a person must name pictures.
     pub source: Option<String>,
-    /// Crops (and mirror images) of every training picture.
+    /// Views of every training picture.
     #[serde(default = "one")]
     pub crops: u32,
+    /// Every other view is a mirror image.
+    #[serde(default)]
+    pub flip: bool,
+    /// Most training pictures; 0: all.
+    #[serde(default)]
+    pub limit: u64,
+    /// Most held-out pictures; 0: all.
+    #[serde(default)]
+    pub limit_held_out: u64,
 }
 
 fn one() -> u32 {
@@ -68,6 +77,9 @@ pub struct Tokenizer {
     pub weights: String,
     /// Preset of `var-train tokenizer`, for training it.
     pub preset: String,
+    /// More settings of `var-train tokenizer`.
+    #[serde(default)]
+    pub set: toml::Table,
 }
 
 /// What the encoder makes of the pictures, as far as it is known before.
@@ -100,6 +112,8 @@ pub struct Ladder {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Train {
+    /// Preset of `var-train model`.
+    pub preset: String,
     /// Optimizer steps; this or `epochs`.
     pub steps: Option<u64>,
     /// Passes over the training pictures; this or `steps`.
@@ -160,13 +174,17 @@ pub struct SizeChange {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sample {
-    /// One row a class.
-    pub classes: Vec<u32>,
+    /// One row a class; none for the first ten.
+    #[serde(default)]
+    pub classes: Vec<usize>,
     /// Pictures of each class.
     pub each: u32,
-    /// More settings of `var-model sample`.
-    #[serde(default)]
-    pub set: toml::Table,
+    /// Guidance at the last scale.
+    pub cfg: f64,
+    /// Draw among this many codes; 0: all.
+    pub top_k: u32,
+    /// Draw among the codes that together reach this probability; 0: all.
+    pub top_p: f64,
 }
 
 impl Preset {

@@ -1,6 +1,211 @@
-//! Pictures to token files.
+//! Pictures to a token file: resumable, with several views a picture where asked for.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tch::{Kind, Tensor};
+
+use crate::builtin;
+use crate::error::{Error, Result};
+use crate::images::{Framing, Report, Source, Split, View};
+use crate::progress::Progress;
+use crate::tokens::{InputStatistics, Rows, TokenInfo, TokenWriter};
+use crate::torch::{DeviceChoice, Precision};
+use crate::vqvae::VqVae;
 
 /// Share of each class that is held out where a source does not say.
 pub const HELD_OUT: f64 = 0.1;
 /// Seed of that division: the same for every run, so that a tokenizer never trains on what is scored.
 pub const SPLIT_SEED: u64 = 0;
+/// Training rows from which the input vectors' mean and deviation are taken.
+const STATISTICS_ROWS: usize = 2048;
+
+/// What `var-tokenizer encode` is told.
+#[derive(Debug)]
+pub struct EncodeRequest {
+    /// Pictures: a path or `emoji`.
+    pub data: String,
+    /// Tokenizer file or `builtin`.
+    pub tokenizer: String,
+    /// Token file to write.
+    pub out: PathBuf,
+    /// Views of each training picture.
+    pub crops: usize,
+    /// Every other view is a mirror image.
+    pub flip: bool,
+    /// Most training pictures; 0: all.
+    pub limit: usize,
+    /// Most held-out pictures; 0: all.
+    pub limit_held_out: usize,
+    /// Seed of crops and limits.
+    pub seed: u64,
+    /// Pictures encoded at once.
+    pub batch: usize,
+    /// Start again instead of going on with an unfinished file.
+    pub restart: bool,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// In what precision.
+    pub precision: Precision,
+}
+
+/// Encodes, and returns a summary: rows, bad pictures, pictures a second.
+///
+/// # Errors
+/// When the source or the tokenizer cannot be read, pictures do not fit, or the disk is full.
+pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value> {
+    if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
+        return Err(Error::Config("--crops and --batch must be at least 1, --crops at most 65535".into()));
+    }
+    let device = request.device.resolve()?;
+    let opened = builtin::open(&request.tokenizer, device)?;
+    let mut vae = opened.tokenizer;
+    let source = Source::open(&request.data)?;
+    let limit = |n: usize| if n == 0 { usize::MAX } else { n };
+    let parts = source.partition(HELD_OUT, SPLIT_SEED)?.limited(
+        limit(request.limit),
+        limit(request.limit_held_out),
+        request.seed,
+    );
+    vae.set_compute_kind(request.precision.resolve(device, typical_product(&vae, request.batch))?);
+    vae.freeze();
+    let config = vae.config().clone();
+    let framing = Framing::new(config.image_side())?;
+    let info = TokenInfo {
+        schedule: config.schedule.clone(),
+        vocabulary: config.vocabulary,
+        latent_channels: config.latent_channels,
+        tokenizer_sha256: opened.sha256,
+        image_side: config.image_side(),
+        crop_policy: format!(
+            "{} of each training picture{}, seed {}; held out: centre",
+            if request.crops == 1 { "centre".to_owned() } else { format!("{} views", request.crops) },
+            if request.flip { ", odd ones mirrored" } else { "" },
+            request.seed
+        ),
+        source: source.label().to_owned(),
+        class_names: source.classes().to_vec(),
+        input_statistics: None,
+    };
+    // All views in the order in which they are encoded; a position in it is where a resume goes on.
+    let mut views: Vec<(Split, usize, usize)> = Vec::new();
+    for &index in &parts.train {
+        views.extend((0..request.crops).map(|number| (Split::Train, index, number)));
+    }
+    views.extend(parts.val.iter().map(|&index| (Split::Val, index, 0)));
+    let mut writer = if request.restart {
+        TokenWriter::create(&request.out, info)?
+    } else {
+        TokenWriter::resume(&request.out, info)?
+    };
+    let mut position = writer.progress().position as usize;
+    if position > 0 {
+        progress.note(&format!("going on after {position} of {} pictures", views.len()));
+    }
+    progress.start(position as u64, views.len() as u64);
+    let mut report = Report::default();
+    while position < views.len() {
+        let rest = views.get(position..).unwrap_or_default();
+        let split = rest.first().map_or(Split::Train, |v| v.0);
+        let part: Vec<(Split, usize, usize)> =
+            rest.iter().take(request.batch).take_while(|v| v.0 == split).copied().collect();
+        let items: Vec<(usize, View)> = part
+            .iter()
+            .map(|&(_, index, number)| (index, View::numbered(request.seed, index, number, request.flip)))
+            .collect();
+        let batch = source.load_batch(&items, &framing);
+        report.add(&batch);
+        position += part.len();
+        let mut rows = Rows { labels: batch.labels.clone(), ..Rows::default() };
+        for &item in &batch.items {
+            let (_, index, number) = part.get(item).copied().unwrap_or((split, 0, 0));
+            rows.sources.push(index as u32);
+            rows.crops.push(number as u16);
+        }
+        if !batch.is_empty() {
+            let side = config.image_side() as i64;
+            let images = Tensor::from_slice(&batch.pixels).view([batch.len() as i64, 3, side, side]);
+            let ids = vae.encode(&images)?.to_kind(Kind::Int).flatten(0, -1);
+            let ids: Vec<i32> = Vec::try_from(ids)?;
+            rows.tokens = ids.into_iter().map(|id| id as u32).collect();
+        }
+        writer.append(split, &rows, position as u64)?;
+        progress.advance(position as u64, "images");
+    }
+    progress.finish();
+    let rows = writer.progress();
+    let statistics = statistics(&vae, &source, &parts.train, &framing, request)?;
+    match statistics {
+        Some(statistics) => writer.finish_with(statistics)?,
+        None => writer.finish()?,
+    }
+    if !report.bad.is_empty() {
+        progress.note(&report.to_string());
+    }
+    Ok(json!({
+        "event": "done", "train": rows.train, "val": rows.val, "bad": report.bad.len(),
+        "images_per_second": progress.rate(), "out": request.out.display().to_string(),
+    }))
+}
+
+/// Mean and deviation of the input vectors of some training pictures.
+fn statistics(
+    vae: &VqVae,
+    source: &Source,
+    train: &[usize],
+    framing: &Framing,
+    request: &EncodeRequest,
+) -> Result<Option<InputStatistics>> {
+    let side = framing.side() as i64;
+    let stride = (train.len() / STATISTICS_ROWS).max(1);
+    let sampled: Vec<(usize, View)> =
+        train.iter().step_by(stride).take(STATISTICS_ROWS).map(|&i| (i, View::CENTRE)).collect();
+    let (mut sum, mut squares, mut count) = (Tensor::from(0.0), Tensor::from(0.0), 0.0);
+    for part in sampled.chunks(request.batch) {
+        let batch = source.load_batch(part, framing);
+        if batch.is_empty() {
+            continue;
+        }
+        let images = Tensor::from_slice(&batch.pixels).view([batch.len() as i64, 3, side, side]);
+        let vectors = vae.to_model_input(&vae.encode(&images)?)?.to_kind(Kind::Double).flatten(0, 1);
+        count += vectors.size().first().copied().unwrap_or(0) as f64;
+        sum = sum + vectors.sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
+        squares = squares + vectors.square().sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
+    }
+    if count == 0.0 {
+        return Ok(None);
+    }
+    let mean = sum / count;
+    let deviation = (squares / count - mean.square()).clamp_min(1e-12).sqrt();
+    let list = |t: &Tensor| Vec::<f32>::try_from(t.to_kind(Kind::Float).to_device(tch::Device::Cpu));
+    Ok(Some(InputStatistics { mean: list(&mean)?, deviation: list(&deviation)? }))
+}
+
+/// A matrix product like those of the first level's convolutions, to measure precisions on.
+pub fn typical_product(vae: &VqVae, batch: usize) -> [i64; 3] {
+    let side = vae.config().image_side() as i64;
+    let width = vae.config().channels as i64;
+    [(batch as i64 * side * side).min(65_536), 9 * width, width]
+}
+
+/// Scores of reconstructions: mean PSNR in dB, mean absolute error, and codes used per scale.
+///
+/// # Errors
+/// When pictures cannot be encoded.
+pub fn reconstruct(
+    vae: &VqVae,
+    pixels: &[f32],
+    count: usize,
+) -> Result<(Tensor, BTreeMap<&'static str, f64>)> {
+    let side = vae.config().image_side() as i64;
+    let images = Tensor::from_slice(pixels).view([count as i64, 3, side, side]);
+    let scales = vae.decode_scales(&vae.encode(&images)?)?.to_device(tch::Device::Cpu);
+    let last = scales.select(1, vae.config().schedule.scales() as i64 - 1);
+    let squares = (&last - &images).square().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double);
+    let psnr = ((squares.clamp_min(1e-12).reciprocal() * 4.0).log10() * 10.0).mean(Kind::Double);
+    let l1 = (&last - &images).abs().mean(Kind::Double).double_value(&[]);
+    let scores = BTreeMap::from([("psnr", psnr.double_value(&[])), ("l1", l1)]);
+    // Original first, then after each scale: [B, 1 + K, 3, S, S].
+    Ok((Tensor::cat(&[images.unsqueeze(1), scales], 1), scores))
+}

@@ -49,6 +49,24 @@ impl Error {
         Self::Io { path: path.as_ref().to_owned(), source }
     }
 
+    /// Exit status of a binary that ends with this error: 1 the machine failed (disk, memory), 2 the input
+    /// was bad. A file that is missing or may not be read is input.
+    pub fn exit_code(&self) -> i32 {
+        use std::io::ErrorKind as Kind;
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                Kind::NotFound
+                | Kind::PermissionDenied
+                | Kind::NotADirectory
+                | Kind::IsADirectory
+                | Kind::AlreadyExists => 2,
+                _ => 1,
+            },
+            Self::Torch(_) => 1,
+            _ => 2,
+        }
+    }
+
     /// A damaged or foreign file at `path`.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_owned(), message: message.into() }

@@ -1,5 +1,263 @@
 //! Command line of the tokenizer.
-fn main() {
-    let dirs: Vec<std::path::PathBuf> = std::env::args().skip(3).map(Into::into).collect();
-    var_tokenizer::golden::print_json(&dirs, var_tokenizer::golden::check);
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::encode::{self, EncodeRequest, HELD_OUT, SPLIT_SEED, typical_product};
+use var_tokenizer::images::{Framing, Grid, Source, Split, View};
+use var_tokenizer::progress::{Progress, Show};
+use var_tokenizer::tokens::TokenFile;
+use var_tokenizer::torch::{self, DeviceChoice, Precision};
+use var_tokenizer::{Error, Result, builtin, golden};
+
+#[derive(Parser)]
+#[command(name = "var-tokenizer", version, about = "Multi-scale VQ-VAE: pictures to tokens and back")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Encode pictures into a token file; goes on where it was interrupted
+    #[command(after_help = "Examples:
+  var-tokenizer encode --data emoji --crops 2 --flip --out tokens.h5
+  var-tokenizer encode --data photos/ --tokenizer runs/tokenizer/tokenizer.safetensors --out tokens.h5
+  var-tokenizer encode --data cifar-10-binary.tar.gz --tokenizer t.safetensors --limit 20000 --out tokens.h5")]
+    Encode {
+        /// Pictures: a folder of class folders, a tar, an npz, CIFAR binaries, or `emoji`
+        #[arg(long, value_name = "PATH")]
+        data: String,
+        /// Tokenizer file, or `builtin`
+        #[arg(long, default_value = "builtin", value_name = "FILE")]
+        tokenizer: String,
+        /// Token file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Views of each training picture: the centre, then random crops
+        #[arg(long, default_value_t = 1)]
+        crops: usize,
+        /// Make every other view a mirror image
+        #[arg(long)]
+        flip: bool,
+        /// At most so many training pictures; 0: all
+        #[arg(long, default_value_t = 0)]
+        limit: usize,
+        /// At most so many held-out pictures; 0: all
+        #[arg(long, default_value_t = 0)]
+        limit_held_out: usize,
+        /// Seed of crops and limits
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Pictures encoded at once
+        #[arg(long, default_value_t = 64)]
+        batch: usize,
+        /// Throw an unfinished file away and start again
+        #[arg(long)]
+        restart: bool,
+        /// auto, cpu, cuda or cuda:N
+        #[arg(long, default_value = "auto")]
+        device: DeviceChoice,
+        /// auto (measures), f32 or bf16
+        #[arg(long, default_value = "f32")]
+        precision: Precision,
+        /// Progress and result as JSON lines on standard output
+        #[arg(long, conflicts_with = "quiet")]
+        json: bool,
+        /// No progress
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Write a grid: each row an original, then its reconstruction after each scale
+    #[command(after_help = "Examples:
+  var-tokenizer reconstruct --data emoji --out grid.png
+  var-tokenizer reconstruct --data photos/ --tokenizer t.safetensors --count 16 --out grid.png")]
+    Reconstruct {
+        /// Pictures, as for encode; the held-out ones are shown
+        #[arg(long, value_name = "PATH")]
+        data: String,
+        /// Tokenizer file, or `builtin`
+        #[arg(long, default_value = "builtin", value_name = "FILE")]
+        tokenizer: String,
+        /// Grid file (PNG)
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Pictures, evenly spread over the held-out ones
+        #[arg(long, default_value_t = 10)]
+        count: usize,
+        /// auto, cpu, cuda or cuda:N
+        #[arg(long, default_value = "auto")]
+        device: DeviceChoice,
+        /// auto (measures), f32 or bf16
+        #[arg(long, default_value = "f32")]
+        precision: Precision,
+        /// Scores as one JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Describe a tokenizer file, a token file, or a source of pictures
+    #[command(after_help = "Examples:
+  var-tokenizer inspect builtin
+  var-tokenizer inspect tokens.h5
+  var-tokenizer inspect photos/")]
+    Inspect {
+        /// What to describe
+        what: String,
+    },
+    /// Check golden cases; prints JSON lines
+    #[command(hide = true)]
+    Golden {
+        #[arg(long)]
+        json: bool,
+        folders: Vec<PathBuf>,
+    },
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Encode {
+            data,
+            tokenizer,
+            out,
+            crops,
+            flip,
+            limit,
+            limit_held_out,
+            seed,
+            batch,
+            restart,
+            device,
+            precision,
+            json,
+            quiet,
+        } => {
+            let request = EncodeRequest {
+                data,
+                tokenizer,
+                out,
+                crops,
+                flip,
+                limit,
+                limit_held_out,
+                seed,
+                batch,
+                restart,
+                device,
+                precision,
+            };
+            let mut progress = Progress::new(Show::from_flags(json, quiet));
+            let summary = encode::encode(&request, &mut progress)?;
+            progress.note(&format!(
+                "wrote {}: {} training and {} held-out rows, {:.0} images/s",
+                request.out.display(),
+                summary["train"],
+                summary["val"],
+                summary["images_per_second"].as_f64().unwrap_or(0.0)
+            ));
+            progress.event(&summary);
+            Ok(())
+        }
+        Command::Reconstruct { data, tokenizer, out, count, device, precision, json } => {
+            let device = device.resolve()?;
+            let mut vae = builtin::open(&tokenizer, device)?.tokenizer;
+            vae.set_compute_kind(precision.resolve(device, typical_product(&vae, count))?);
+            vae.freeze();
+            reconstruct(&vae, &data, count, &out, json)
+        }
+        Command::Inspect { what } => inspect(&what),
+        Command::Golden { folders, .. } => {
+            golden::print_json(&folders, golden::check);
+            Ok(())
+        }
+    }
+}
+
+fn reconstruct(vae: &var_tokenizer::VqVae, data: &str, count: usize, out: &Path, json: bool) -> Result<()> {
+    let source = Source::open(data)?;
+    let parts = source.partition(HELD_OUT, SPLIT_SEED)?;
+    let held_out = parts.part(Split::Val);
+    let stride = (held_out.len() / count.max(1)).max(1);
+    let items: Vec<(usize, View)> =
+        held_out.iter().step_by(stride).take(count).map(|&i| (i, View::CENTRE)).collect();
+    let side = vae.config().image_side();
+    let batch = source.load_batch(&items, &Framing::new(side)?);
+    if batch.is_empty() {
+        return Err(Error::file(data, "holds no held-out picture that can be read"));
+    }
+    let (rows, scores) = encode::reconstruct(vae, &batch.pixels, batch.len())?;
+    let columns = vae.config().schedule.scales() + 1;
+    let mut grid = Grid::new(batch.len(), columns, side)?;
+    for (row, pictures) in rows.unbind(0).iter().enumerate() {
+        for (column, picture) in pictures.unbind(0).iter().enumerate() {
+            grid.put(row, column, &pixels(picture)?)?;
+        }
+    }
+    grid.write(out)?;
+    if json {
+        println!("{}", serde_json::json!({"event": "done", "scores": scores, "out": out.display().to_string()}));
+    } else {
+        eprintln!(
+            "wrote {}: {} pictures, PSNR {:.2} dB, L1 {:.4}",
+            out.display(),
+            batch.len(),
+            scores["psnr"],
+            scores["l1"]
+        );
+    }
+    Ok(())
+}
+
+fn pixels(picture: &Tensor) -> Result<Vec<f32>> {
+    Ok(Vec::try_from(picture.to_kind(Kind::Float).contiguous().view([-1]))?)
+}
+
+fn inspect(what: &str) -> Result<()> {
+    let path = Path::new(what);
+    if what == builtin::NAME || path.extension().is_some_and(|e| e == "safetensors") {
+        let opened = builtin::open(what, Device::Cpu)?;
+        let config = opened.tokenizer.config();
+        println!("tokenizer   {what}\nSHA-256     {}", opened.sha256);
+        println!("parameters  {}", opened.tokenizer.parameters().count());
+        println!("pictures    {0}×{0}, f{1}", config.image_side(), config.downsampling());
+        println!("schedule    {} ({} tokens)", config.schedule, config.schedule.tokens());
+        println!("codebook    {} codes of {} channels", config.vocabulary, config.latent_channels);
+        for p in opened.tokenizer.parameters().entries() {
+            println!("  {:<50} {:?}", p.name, p.tensor.size());
+        }
+        return Ok(());
+    }
+    if path.extension().is_some_and(|e| e == "h5") {
+        let file = TokenFile::open(path)?;
+        let info = file.info();
+        println!("tokens      {what}\ntokenizer   {}", info.tokenizer_sha256);
+        println!("rows        {} training, {} held out", file.rows(Split::Train), file.rows(Split::Val));
+        println!("schedule    {} ({} tokens)", info.schedule, info.length());
+        println!("codebook    {} codes of {} channels", info.vocabulary, info.latent_channels);
+        println!("pictures    {0}×{0} from {1}; {2}", info.image_side, info.source, info.crop_policy);
+        println!("classes     {}: {}", info.classes(), info.class_names.join(", "));
+        return Ok(());
+    }
+    let source = Source::open(what)?;
+    let parts = source.partition(HELD_OUT, SPLIT_SEED)?;
+    println!("pictures    {} ({} training, {} held out)", source.len(), parts.train.len(), parts.val.len());
+    println!("classes     {}", source.classes().len());
+    for (class, name) in source.classes().iter().enumerate() {
+        let count = source.entries().iter().filter(|e| e.class as usize == class).count();
+        println!("  {name:<30} {count}");
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    torch::start();
+    let cli = Cli::parse();
+    match torch::guarded(|| run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::from(e.exit_code() as u8)
+        }
+    }
 }

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 use toml::Table;
+use var_model::config::Standardisation;
 use var_model::{TransformerConfig, cost};
 use var_tokenizer::builtin;
-use var_tokenizer::images::Source;
+use var_tokenizer::images::{Source, Split};
+use var_tokenizer::progress::Progress;
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{DeviceChoice, Precision};
 use var_tokenizer::weights::safetensors::write_atomically;
@@ -17,11 +19,9 @@ use var_tokenizer::weights::safetensors::write_atomically;
 use crate::engine::{self, MODEL_FILE, Task};
 use crate::error::{Error, Result};
 use crate::presets;
-use crate::progress::Progress;
 use crate::run::RunFolder;
 use crate::settings::{ModelRun, TokenizerRun, from_table, overlay, set, to_table};
 use crate::tokenizer::{Pictures, TokenizerTask};
-use crate::transformer::task::input_statistics;
 use crate::transformer::{ModelTask, TokenRows};
 
 /// What every training command is told.
@@ -159,42 +159,27 @@ fn publish(checkpoint: &Path, out: &Path, name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// Bad input, a failing machine, divergence, or an interruption after saving.
-pub fn model(common: &Common, tokens: &Path, tokenizer: &str, size: [Option<usize>; 3], progress: &mut Progress) -> Result<()> {
-    let mut settings: ModelRun = resolve(common, &presets::MODEL)?;
-    let [depth, width, heads] = size;
-    if let Some(depth) = depth {
-        (settings.model.depth, settings.model.width, settings.model.heads) = (depth, 0, 0);
-    }
-    settings.model.width = width.unwrap_or(settings.model.width);
-    settings.model.heads = heads.unwrap_or(settings.model.heads);
+pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Progress) -> Result<()> {
+    let settings: ModelRun = resolve(common, &presets::MODEL)?;
     settings.training.validate()?;
     let device = common.device.resolve()?;
     let opened = builtin::open(tokenizer, device)?;
     let file = TokenFile::open(tokens)?;
-    if file.header().tokenizer_sha256 != opened.sha256 {
-        return Err(Error::file(
-            tokens,
-            format!(
-                "these are tokens of another tokenizer (SHA-256 {}, not {}); encode again with {tokenizer}, or give the tokenizer that made them",
-                short(&file.header().tokenizer_sha256),
-                short(&opened.sha256)
-            ),
-        ));
-    }
-    let (train, validation) = (rows(&file, "train")?, rows(&file, "val")?);
+    file.require_tokenizer(&opened.sha256)?;
+    let (train, validation) = (TokenRows::new(file.read_split(Split::Train)?), TokenRows::new(file.read_split(Split::Val)?));
     let network = &settings.model;
     let latent = opened.tokenizer.config();
     let config = TransformerConfig {
         depth: network.depth,
         width: if network.width > 0 { network.width } else { 64 * network.depth },
         heads: if network.heads > 0 { network.heads } else { network.depth },
-        classes: file.header().class_names.len().max(1),
+        classes: file.info().classes(),
         vocabulary: latent.vocabulary,
         latent_channels: latent.latent_channels,
         schedule: latent.schedule.clone(),
         shared_adaln: network.shared_adaln,
         qk_norm: network.qk_norm,
-        input: if network.standardise_inputs { Some(input_statistics(&opened.tokenizer, &train)?) } else { None },
+        input: network.standardise_inputs.then(|| file.info().input_statistics.clone()).flatten().map(|s| Standardisation { mean: s.mean, deviation: s.deviation }),
     };
     config.validate()?;
     let steps = settings.training.total_steps(train.len());
@@ -229,7 +214,7 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, size: [Option<usiz
             settings: settings.clone(),
         })?;
         write_atomically(&common.out.join("tokenizer.safetensors"), &builtin::bytes(tokenizer)?)?;
-        let classes = serde_json::to_string(&file.header().class_names).unwrap_or_default();
+        let classes = serde_json::to_string(&file.info().class_names).unwrap_or_default();
         write_atomically(&common.out.join("classes.json"), classes.as_bytes())?;
     }
     progress.note(&format!(
@@ -248,17 +233,6 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, size: [Option<usiz
         "val_loss_per_scale": score("loss_per_scale"), "seconds": outcome.seconds,
         "precision": kind_name(compute), "depth": config.depth, "width": config.width, "heads": config.heads,
     }))
-}
-
-fn short(sha256: &str) -> &str {
-    sha256.get(..12).unwrap_or(sha256)
-}
-
-fn rows(file: &TokenFile, split: &str) -> Result<TokenRows> {
-    let part = file.read_split(split)?;
-    let length = file.header().schedule.tokens() as i64;
-    let tokens = tch::Tensor::from_slice(&part.tokens).view([-1, length]);
-    Ok(TokenRows { tokens, labels: part.labels.iter().map(|&l| i64::from(l)).collect() })
 }
 
 /// `var-train tokenizer`.

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tch::Tensor;
+use var_tokenizer::progress::Progress;
 use var_tokenizer::weights::Parameters;
 
 use crate::checkpoint::{self, State};
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
-use crate::progress::Progress;
 use crate::run::RunFolder;
 use crate::settings::Training;
 
@@ -152,7 +152,12 @@ pub fn train(
             values.insert("seconds".into(), state.seconds.into());
             run.log("train", state.step, &values)?;
         }
-        progress.step(state.step, loss, pictures, tokens);
+        let rate = progress.rate() * pictures as f64;
+        progress.advance_with(
+            state.step,
+            &format!("loss {loss:.4}  {rate:.0} images/s  {:.0} tokens/s", rate * tokens as f64),
+            &json!({"loss": loss, "images_per_second": rate}),
+        );
         let interrupted = stop.load(Ordering::Relaxed);
         let last = state.step == steps;
         if last || (settings.validate_every > 0 && state.step % settings.validate_every == 0) {
@@ -161,7 +166,8 @@ pub fn train(
             scores.insert("tokens".into(), (state.step * (pictures * tokens) as u64).into());
             scores.insert("seconds".into(), state.seconds.into());
             run.log("val", state.step, &scores)?;
-            progress.validated(state.step, &scores);
+            progress.note(&summary(state.step, &scores));
+            progress.event(&json!({"event": "validation", "step": state.step, "scores": scores}));
             validation = Some(scores);
         }
         let minutes = saved_at.elapsed().as_secs_f64() / 60.0;
@@ -188,6 +194,17 @@ pub fn train(
         None => save(task, &optimizer, run, &state, settings.keep_checkpoints)?,
     };
     Ok(Outcome { checkpoint, validation, seconds: state.seconds })
+}
+
+/// The first few scores in one line.
+fn summary(step: u64, scores: &Map<String, Value>) -> String {
+    let shown: Vec<String> = scores
+        .iter()
+        .filter(|(key, value)| value.is_f64() && *key != "seconds")
+        .take(6)
+        .map(|(key, value)| format!("{key} {:.4}", value.as_f64().unwrap_or(f64::NAN)))
+        .collect();
+    format!("step {step}: {}", shown.join("  "))
 }
 
 fn diverged(step: u64, what: &str, checkpoint: Option<&PathBuf>) -> Error {
@@ -250,6 +267,3 @@ fn signals() -> Result<Arc<AtomicBool>> {
     }
     Ok(flag)
 }
-
-/// Least time between two lines of a log without a terminal.
-pub const LOG_INTERVAL: Duration = Duration::from_secs(10);

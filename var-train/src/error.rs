@@ -60,25 +60,18 @@ impl Error {
     /// Exit status of a binary that ends with this error: 3 interrupted and saved, 1 the machine failed,
     /// 2 the input was bad.
     pub fn exit_code(&self) -> i32 {
-        use var_tokenizer::Error as T;
         match self {
             Self::Interrupted { .. } => 3,
             Self::Diverged(_) => 1,
-            Self::Io { source, .. } => io_code(source),
-            Self::Tokenizer(T::Io { source, .. })
-            | Self::Model(var_model::Error::Tokenizer(T::Io { source, .. })) => io_code(source),
-            Self::Tokenizer(T::Torch(_)) | Self::Model(var_model::Error::Tokenizer(T::Torch(_))) => 1,
-            _ => 2,
+            Self::Tokenizer(e) => e.exit_code(),
+            Self::Model(e) => e.exit_code(),
+            Self::Io { path, source } => {
+                // One place decides whose fault a system error is.
+                let source = std::io::Error::from(source.kind());
+                var_tokenizer::Error::io(path, source).exit_code()
+            }
+            Self::File { .. } | Self::Config(_) => 2,
         }
-    }
-}
-
-/// A missing or unreadable file is the person's; anything else (a full disk …) is the machine's.
-fn io_code(source: &std::io::Error) -> i32 {
-    use std::io::ErrorKind as K;
-    match source.kind() {
-        K::NotFound | K::PermissionDenied | K::NotADirectory | K::IsADirectory | K::AlreadyExists => 2,
-        _ => 1,
     }
 }
 

@@ -8,7 +8,6 @@ pub mod events;
 pub mod golden;
 pub mod optimizer;
 pub mod presets;
-pub mod progress;
 pub mod run;
 pub mod schedule;
 pub mod settings;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
 use var_train::commands::{self, Common};
-use var_train::progress::{Progress, Show};
+use var_tokenizer::progress::{Progress, Show};
 use var_train::{Error, golden};
 
 #[derive(Parser)]
@@ -102,11 +102,7 @@ struct CommonArgs {
 
 impl CommonArgs {
     fn split(self, preset: String) -> (Common, Progress) {
-        let show = match (self.json, self.quiet) {
-            (true, _) => Show::Json,
-            (_, true) => Show::Quiet,
-            _ => Show::Human,
-        };
+        let show = Show::from_flags(self.json, self.quiet);
         let common = Common {
             out: self.out,
             preset,
@@ -124,8 +120,15 @@ impl CommonArgs {
 fn run(command: Command) -> Result<(), Error> {
     match command {
         Command::Model { tokens, tokenizer, depth, width, heads, preset, common } => {
-            let (common, mut progress) = common.split(preset);
-            commands::model(&common, &tokens, &tokenizer, [depth, width, heads], &mut progress)
+            let (mut common, mut progress) = common.split(preset);
+            // The size flags are short for settings; what --set says comes after them. A depth alone means
+            // the published width and heads.
+            let width = width.or(depth.map(|_| 0));
+            let heads = heads.or(depth.map(|_| 0));
+            let size = [("depth", depth), ("width", width), ("heads", heads)];
+            let size = size.iter().filter_map(|(key, value)| Some(format!("model.{key}={}", (*value)?)));
+            common.set = size.chain(common.set).collect();
+            commands::model(&common, &tokens, &tokenizer, &mut progress)
         }
         Command::Tokenizer { data, preset, common } => {
             let (common, mut progress) = common.split(preset);

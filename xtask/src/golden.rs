@@ -10,15 +10,16 @@ mod table;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::project::Project;
-use crate::setup;
+use crate::project::{Extent, Project};
+use crate::{say, setup};
 use table::{Check, Table};
 
 /// The programs that check golden cases.
-const PROGRAMS: [&str; 4] = ["var-tokenizer", "var-model", "var-train", "var-eval"];
+const CHECKERS: [&str; 4] = ["var-tokenizer", "var-model", "var-train", "var-eval"];
 
 /// The committed cases, below the root of the clone.
 const COMMITTED: &str = "var-tokenizer/tests/golden";
@@ -34,35 +35,39 @@ Examples:
 
 /// Checks the cases below `dir` (default: the committed ones); exit status 1 when one fails.
 pub fn run(project: &Project, dir: Option<&Path>) -> Result<ExitCode> {
-    let passed = check(project, dir)?;
+    let passed = check(project, dir, Extent::Programs)?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// Checks the cases below `dir` and prints the table; true when everything passed.
-pub fn check(project: &Project, dir: Option<&Path>) -> Result<bool> {
+pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bool> {
     let dir = dir.map_or_else(|| project.path(COMMITTED), Path::to_path_buf);
     let cases = cases::find(&dir)?;
     if cases.is_empty() {
-        println!("no golden case below {}: a case is a folder with a manifest.json", dir.display());
-        println!("0 passed, 0 failed");
+        let folder = dir.display();
+        say(&format!(
+            "no golden case below {folder}: a case is a folder with a manifest.json\n0 passed, 0 failed\n"
+        ));
         return Ok(false);
     }
     setup::ensure(project)?;
-    let paths = project.build(&PROGRAMS)?;
+    let paths = project.build(extent)?;
     eprintln!("xtask: checking {} golden cases", cases.len());
     let mut table = Table::default();
-    for program in PROGRAMS {
+    for program in CHECKERS {
         ask(program, &paths[program], &cases, &mut table)?;
     }
     let names: Vec<String> = cases.iter().map(|case| case.to_string_lossy().into_owned()).collect();
     table.close(&names);
-    print!("{}", table.render(&dir));
+    say(&table.render(&dir));
     Ok(table.passed())
 }
 
 /// Starts one program on all cases and adds what it prints to the table. A program that crashes, or
 /// prints something else than checks, is a failure in the table, and the others are still asked.
 fn ask(name: &str, path: &Path, cases: &[PathBuf], table: &mut Table) -> Result<()> {
+    eprintln!("xtask: {name}");
+    let start = Instant::now();
     let output = Command::new(path)
         .args(["golden", "--json"])
         .args(cases)
@@ -70,7 +75,9 @@ fn ask(name: &str, path: &Path, cases: &[PathBuf], table: &mut Table) -> Result<
         .stderr(Stdio::inherit())
         .output()
         .with_context(|| format!("{} cannot be started", path.display()))?;
-    for line in String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.trim().is_empty()) {
+    let text = String::from_utf8_lossy(&output.stdout);
+    eprintln!("xtask: {name}: {} checks in {:.0} s", text.lines().count(), start.elapsed().as_secs_f64());
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
         match Check::parse(line) {
             Ok(check) => table.add(check),
             Err(why) => table.add(Check::failure(name, format!("printed no check: {why}: {line:.60}"))),

@@ -15,6 +15,7 @@ mod setup;
 mod test;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -95,6 +96,11 @@ fn main() -> ExitCode {
             error::exit_code(&error)
         }
     }
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no failure.
+pub fn say(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 fn run(command: Command) -> Result<ExitCode> {

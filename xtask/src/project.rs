@@ -64,38 +64,59 @@ impl Project {
         command
     }
 
-    /// Builds the named binaries with `--release` and says where each lies. Cargo is asked for the
-    /// paths, so that CARGO_TARGET_DIR and a target of the configuration are followed.
-    pub fn build(&self, binaries: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
-        let names = binaries.join(", ");
-        eprintln!("xtask: building {names} (a first build takes some minutes)");
+    /// Builds the programs with `--release` and says where each lies. Cargo is asked for the paths, so
+    /// that CARGO_TARGET_DIR and a target of the configuration are followed.
+    pub fn build(&self, extent: Extent) -> Result<BTreeMap<String, PathBuf>> {
+        eprintln!("xtask: building (a first build takes some minutes)");
         let mut command = self.cargo();
         command.args(["build", "--release", "--message-format", "json-render-diagnostics"]);
-        for binary in binaries {
-            // Each binary is named like its package.
-            command.args(["--package", binary, "--bin", binary]);
+        match extent {
+            Extent::Programs => PROGRAMS.iter().for_each(|name| {
+                command.args(["--package", name]);
+            }),
+            Extent::WithTests => {
+                command.args(["--workspace", "--bins", "--tests"]);
+            }
         }
         let output = command.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
         if !output.status.success() {
-            bail!("cargo could not build {names} ({})", output.status);
+            bail!("cargo could not build the programs ({})", output.status);
         }
         let paths = executables(&String::from_utf8_lossy(&output.stdout));
-        for binary in binaries {
-            if !paths.contains_key(*binary) {
-                bail!("cargo built {binary} but named no program for it");
+        for name in PROGRAMS {
+            if !paths.contains_key(name) {
+                bail!("cargo built no program {name}");
             }
         }
         Ok(paths)
     }
 }
 
-/// The programs that cargo names in its JSON messages: name of the target → path.
+/// The programs of the workspace, each named like its package. They are always built together: cargo
+/// chooses the features of shared dependencies for the set, and another set would build them anew.
+const PROGRAMS: [&str; 5] = ["var-tokenizer", "var-model", "var-train", "var-eval", "var-scaling"];
+
+/// How much is built.
+#[derive(Clone, Copy)]
+pub enum Extent {
+    /// The programs alone.
+    Programs,
+    /// The same programs as `cargo test --workspace` builds them, beside the tests: nothing is left to
+    /// do after it.
+    WithTests,
+}
+
+/// The programs that cargo names in its JSON messages: name of the target → path. Test binaries of a
+/// program bear its name too and are left out.
 fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
     let mut paths = BTreeMap::new();
     for line in messages.lines() {
         let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-        if let (Some(name), Some(path)) = (message["target"]["name"].as_str(), message["executable"].as_str())
-        {
+        let target = &message["target"];
+        if target["kind"][0] != "bin" || message["profile"]["test"] != false {
+            continue;
+        }
+        if let (Some(name), Some(path)) = (target["name"].as_str(), message["executable"].as_str()) {
             paths.insert(name.to_owned(), PathBuf::from(path));
         }
     }
@@ -107,15 +128,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn executables_are_read_from_the_messages_of_cargo() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"a"},"executable":null}"#,
-            "\nnot json\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"b"},"executable":"/t/b"}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
+    fn programs_are_read_from_the_messages_of_cargo_and_their_tests_are_not() {
+        let message = |kind: &str, test: bool, path: &str| {
+            serde_json::json!({
+                "reason": "compiler-artifact",
+                "target": {"name": "b", "kind": [kind]},
+                "profile": {"test": test},
+                "executable": path,
+            })
+        };
+        let messages = format!(
+            "{}\nnot json\n{}\n{}\n{{\"reason\":\"build-finished\",\"success\":true}}\n",
+            message("bin", false, "/t/b"),
+            message("bin", true, "/t/deps/b-1"),
+            message("test", true, "/t/deps/it-1"),
         );
         let expected = BTreeMap::from([("b".to_owned(), PathBuf::from("/t/b"))]);
-        assert_eq!(executables(messages), expected);
+        assert_eq!(executables(&messages), expected);
     }
 }

@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::project::Project;
+use crate::say;
 use cache::Cache;
 use kit::Kit;
 
@@ -67,10 +68,10 @@ pub fn run(project: &Project) -> Result<ExitCode> {
     ensure(project)?;
     for part in PARTS {
         if let State::Ready(which) = part.state(project)? {
-            println!("{}: {which}", part.name());
+            say(&format!("{}: {which}\n", part.name()));
         }
     }
-    println!("The set-up is complete: `cargo build --release` and `cargo test --release` work now.");
+    say("The set-up is complete: `cargo build --release` and `cargo test --release` work now.\n");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -78,7 +79,7 @@ pub fn run(project: &Project) -> Result<ExitCode> {
 pub fn check(project: &Project) -> Result<ExitCode> {
     let mut complete = true;
     let mut line = |fine: bool, name: &str, text: &str| {
-        println!("{:<8} {name:<14} {text}", if fine { "ok" } else { "missing" });
+        say(&format!("{:<8} {name:<14} {text}\n", if fine { "ok" } else { "missing" }));
         complete &= fine;
     };
     for tool in tools::TOOLS {

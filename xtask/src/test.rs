@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::project::Project;
-use crate::{golden, setup};
+use crate::project::{Extent, Project};
+use crate::{golden, say, setup};
 
 /// Shown below `cargo xtask test --help`.
 pub const EXAMPLES: &str = "Examples:
@@ -48,7 +48,7 @@ pub fn run(project: &Project, quick: bool) -> Result<ExitCode> {
         rows.push((name, outcome, start.elapsed()));
         failed = !passed;
     }
-    print!("\n{}", summary(&rows));
+    say(&format!("\n{}", summary(&rows)));
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
@@ -57,7 +57,7 @@ fn step(project: &Project, name: &str) -> Result<bool> {
     let mut cargo = project.cargo();
     match name {
         "set-up" => return setup::ensure(project).map(|()| true),
-        "golden" => return golden::check(project, None),
+        "golden" => return golden::check(project, None, Extent::WithTests),
         "formatting" => cargo.args(["fmt", "--all", "--check"]),
         "clippy" => cargo
             .args(["clippy", "--release", "--workspace", "--all-targets"])

@@ -111,14 +111,13 @@ impl<'a> Sampler<'a> {
         let rows = all.len() as i64;
         let condition = model.condition(&Tensor::from_slice(&all).to_device(model.device()));
         let modulations = model.modulations(&condition);
-        let mut cache = KeyValueCache::new(config, rows, model.compute_kind(), model.device());
+        let mut cache = KeyValueCache::new(config, rows, model.compute_kind(), model.device())?;
         let mut latent = quantizer.empty_latent(batch);
         let mut tokens = model.embed_first(&condition);
         let mut ids = Vec::with_capacity(schedule.scales());
         for k in 0..schedule.scales() {
             let length = schedule.range(k).len();
             let logits = model.run(&tokens, &modulations, &mut Context::Cached(&mut cache), None)?;
-            cache.advance(length);
             let logits = guide(&logits, batch, options.cfg * schedule.progress(k), guided);
             let vocabulary = config.vocabulary as i64;
             let allowed = filter(&logits.view([-1, vocabulary]), options.top_k, options.top_p);

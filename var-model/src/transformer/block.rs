@@ -1,6 +1,7 @@
 //! A block: attention and feed-forward, each modulated and gated by AdaLN.
 
 use tch::{Kind, Tensor};
+use var_tokenizer::torch::kernels::{gated_add, gelu, layer_norm_modulate};
 use var_tokenizer::weights::{Builder, Init};
 
 use super::attention::{Context, SelfAttention};
@@ -106,7 +107,8 @@ impl Block {
         }
     }
 
-    /// `[B, l, C]` → the same shape; `drop_path` `[2, B]` multiplies the two branches.
+    /// The residual stream `[B, l, C]` in `f32` → the same; the branches compute in `kind`.
+    /// `drop_path` `[2, B]` multiplies the two branches.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -117,37 +119,30 @@ impl Block {
         index: usize,
         context: &mut Context<'_>,
         drop_path: Option<&Tensor>,
+        kind: Kind,
     ) -> Result<Tensor> {
         let mut x = x.shallow_clone();
         for branch in 0..2 {
             let Some((gate, scale, shift)) = modulation.branch(branch) else { continue };
-            let input = normalise(&x, scale, shift, x.kind());
+            let input = layer_norm_modulate(&x, scale, shift, EPSILON, kind)?;
             let output = if branch == 0 {
                 self.attention.forward(&input, index, context)?
             } else {
-                self.feed_forward(&input)
+                self.feed_forward(&input)?
             };
             // A dropped branch is a closed gate.
             let gate = match drop_path {
                 Some(keep) => gate * keep.get(branch as i64).view([-1, 1, 1]),
                 None => gate.shallow_clone(),
             };
-            x = x.addcmul(&output, &gate.to_kind(x.kind()));
+            x = gated_add(&x, &output, &gate)?;
         }
         Ok(x)
     }
 
-    fn feed_forward(&self, x: &Tensor) -> Tensor {
+    fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
         let kind = x.kind();
-        x.linear(&self.fc1.0.to_kind(kind), Some(self.fc1.1.to_kind(kind)))
-            .gelu("tanh")
-            .linear(&self.fc2.0.to_kind(kind), Some(self.fc2.1.to_kind(kind)))
+        let hidden = x.linear(&self.fc1.0.to_kind(kind), Some(self.fc1.1.to_kind(kind)));
+        Ok(gelu(&hidden)?.linear(&self.fc2.0.to_kind(kind), Some(self.fc2.1.to_kind(kind))))
     }
-}
-
-/// `LN(x)·(1 + scale) + shift` without affine parameters, computed in `f32`, given in `kind`.
-pub(crate) fn normalise(x: &Tensor, scale: &Tensor, shift: &Tensor, kind: Kind) -> Tensor {
-    let width = x.size().last().copied().unwrap_or(1);
-    let normal = x.to_kind(Kind::Float).layer_norm::<Tensor>([width], None, None, EPSILON, false);
-    (normal * (scale + 1.0) + shift).to_kind(kind)
 }

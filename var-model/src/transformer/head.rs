@@ -1,9 +1,10 @@
 //! The head: AdaLN, then a linear layer to the logits, all in `f32`.
 
 use tch::{Kind, Tensor};
+use var_tokenizer::torch::kernels::layer_norm_modulate;
 use var_tokenizer::weights::{Builder, Init};
 
-use super::block::normalise;
+use super::block::EPSILON;
 use super::initialisation::Deviations;
 use crate::config::TransformerConfig;
 use crate::error::Result;
@@ -45,7 +46,7 @@ impl Head {
     /// # Errors
     /// When libtorch fails.
     pub fn forward(&self, x: &Tensor, modulation: &HeadModulation) -> Result<Tensor> {
-        let normal = normalise(x, &modulation.scale, &modulation.shift, Kind::Float);
+        let normal = layer_norm_modulate(x, &modulation.scale, &modulation.shift, EPSILON, Kind::Float)?;
         Ok(normal.f_linear(&self.output.0, Some(&self.output.1))?)
     }
 }

@@ -206,10 +206,11 @@ impl Transformer {
         context: &mut Context<'_>,
         drop_path: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let mut x = tokens.to_kind(self.compute);
+        // The residual stream stays in f32 whatever the branches compute in.
+        let mut x = tokens.shallow_clone();
         for (i, (block, modulation)) in self.blocks.iter().zip(&modulations.blocks).enumerate() {
             let branches = drop_path.map(|masks| masks.get(i as i64));
-            x = block.forward(&x, modulation, i, context, branches.as_ref())?;
+            x = block.forward(&x, modulation, i, context, branches.as_ref(), self.compute)?;
         }
         self.head.forward(&x, &modulations.head)
     }
@@ -240,7 +241,7 @@ impl Transformer {
         let condition = self.condition(labels);
         let modulations = self.modulations(&condition);
         let tokens = Tensor::cat(&[self.embed_first(&condition), self.embed_vectors(vectors, first)], 1);
-        let lengths: Vec<usize> = schedule.lengths().into_iter().take(scales).collect();
-        self.run(&tokens, &modulations, &mut Context::TeacherForced(&lengths), drop_path)
+        let ends: Vec<i64> = (0..scales).map(|k| schedule.seen(k) as i64).collect();
+        self.run(&tokens, &modulations, &mut Context::TeacherForced(&ends), drop_path)
     }
 }

@@ -121,7 +121,7 @@ pub fn intervals(
     };
     let smallest = points.iter().map(|p| p.1).fold(f64::INFINITY, f64::min);
     Intervals {
-        alpha: interval(|c| c.alpha, -power::EXPONENTS.1, 0.0),
+        alpha: interval(|c| c.alpha, f64::NEG_INFINITY, 0.0),
         ln_beta: interval(|c| c.ln_beta, f64::NEG_INFINITY, f64::INFINITY),
         irreducible: match mode {
             Mode::Given(c) => Interval { low: c, high: c },

@@ -116,13 +116,12 @@ fn given(points: &[(f64, f64)], c: f64) -> Power {
     }
     let (alpha, intercept) = line(points.iter().map(|&(x, y)| (x.ln(), (y - c).ln())));
     let curve = Curve { alpha, ln_beta: intercept / alpha, irreducible: c };
-    Power { curve, bound: bound_of_exponent(alpha) }
+    // No scan, so no ends of one: any exponent below zero is an answer.
+    Power { curve, bound: (alpha.is_nan() || alpha >= 0.0).then_some(Bound::NotFalling) }
 }
 
 fn bound_of_exponent(alpha: f64) -> Option<Bound> {
-    if !alpha.is_finite() || alpha >= 0.0 {
-        Some(Bound::NotFalling)
-    } else if -alpha <= EXPONENTS.0 * 1.001 {
+    if -alpha <= EXPONENTS.0 * 1.001 {
         Some(Bound::ExponentAtZero)
     } else if -alpha >= EXPONENTS.1 * 0.999 {
         Some(Bound::ExponentAtLimit)
@@ -157,7 +156,7 @@ impl Centred {
         Self {
             points: points.iter().map(|&(x, y)| (x.ln() - middle, y)).collect(),
             middle,
-            ceiling: low - 1e-4 * (high - low),
+            ceiling: low - 1e-7 * (high - low),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Batches of pictures as numbers, decoded on all cores; bad pictures are counted, not fatal.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rayon::prelude::*;
@@ -86,6 +87,8 @@ pub struct Report {
     pub read: usize,
     /// Those that could not; one that was asked for in several views counts once.
     pub bad: Vec<Bad>,
+    /// Indices of the bad ones.
+    known: BTreeSet<usize>,
 }
 
 impl Report {
@@ -93,7 +96,7 @@ impl Report {
     pub fn add(&mut self, batch: &Batch) {
         self.read += batch.len();
         for bad in &batch.bad {
-            if !self.bad.iter().any(|known| known.index == bad.index) {
+            if self.known.insert(bad.index) {
                 self.bad.push(bad.clone());
             }
         }

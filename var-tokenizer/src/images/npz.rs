@@ -4,6 +4,7 @@ use std::io::{Read, Seek};
 
 use image::RgbImage;
 use npyz::npz::NpzArchive;
+use npyz::zip::CompressionMethod;
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
 use super::blob::Blob;
@@ -74,7 +75,8 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
     let wrong = |message: String| Error::file(blob.path(), format!("array {PICTURES}: {message}"));
     let file_name = npyz::npz::file_name_from_array_name(PICTURES);
     let mut file = archive.zip_archive().by_name(&file_name).map_err(|e| wrong(e.to_string()))?;
-    let (start, size, stored) = (file.data_start(), file.size(), file.compression().to_string() == "Stored");
+    let (start, size, stored) =
+        (file.data_start(), file.size(), file.compression() == CompressionMethod::Stored);
     let header =
         NpyHeader::from_reader(&mut file).map_err(|e| wrong(format!("truncated or damaged: {e}")))?;
     let is_bytes =

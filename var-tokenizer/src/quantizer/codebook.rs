@@ -1,7 +1,9 @@
 //! The codebook and its nearest-code lookup.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+use crate::error::Result;
+use crate::torch::kernels::nearest_code;
 use crate::weights::{Builder, Init};
 
 /// `V` codes of `z` channels, shared by all scales.
@@ -31,24 +33,19 @@ impl Codebook {
 
     /// Nearest code of each row of `vectors` `[N, z]`: ids `[N]`.
     ///
-    /// Euclidean: the first index that minimises `‖z‖² + ‖e‖² − 2 z·e`. Cosine (`z_norm`): the first that
-    /// maximises the product of the normalised vectors. Always in `f32`, and without gradient.
-    pub fn nearest(&self, vectors: &Tensor) -> Tensor {
+    /// Euclidean: the first index that minimises `‖z‖² + ‖e‖² − 2 z·e`. Cosine (`z_norm`): the same for
+    /// vectors and codes of length one. Always in `f32`, and without gradient.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn nearest(&self, vectors: &Tensor) -> Result<Tensor> {
         tch::no_grad(|| {
-            let codes = self.embedding.detach().to_kind(Kind::Float);
-            let vectors = vectors.detach().to_kind(Kind::Float);
+            let unit = |t: &Tensor| t / t.norm_scalaropt_dim(2.0, [-1_i64].as_slice(), true).clamp_min(1e-12);
+            let codes = self.embedding.detach();
             if self.z_norm {
-                let unit = |t: &Tensor| {
-                    t / t.norm_scalaropt_dim(2.0, [-1_i64].as_slice(), true).clamp_min(1e-12)
-                };
-                return unit(&vectors).matmul(&unit(&codes).tr()).argmax(1, false);
+                return nearest_code(&unit(&vectors.detach()), &unit(&codes));
             }
-            let squares = |t: &Tensor, keep: bool| {
-                t.square().sum_dim_intlist([1_i64].as_slice(), keep, Kind::Float)
-            };
-            let mut distances = squares(&vectors, true) + squares(&codes, false);
-            distances = distances.addmm_(&vectors, &(codes.tr() * -2.0));
-            distances.argmin(1, false)
+            nearest_code(&vectors.detach(), &codes)
         })
     }
 

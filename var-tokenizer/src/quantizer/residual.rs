@@ -94,7 +94,7 @@ impl Quantizer {
                 let rows = self.rows(&residual, k);
                 let side = self.schedule.side(k) as i64;
                 let map = rows.view([batch, side, side, z]).permute([0, 3, 1, 2]);
-                residual -= Self::bicubic(&map.contiguous(), self.schedule.last_side());
+                residual = residual - Self::bicubic(&map.contiguous(), self.schedule.last_side());
                 all.push(rows);
             }
             Ok(all)
@@ -128,8 +128,9 @@ impl Quantizer {
             let mut residual = latent.detach().to_kind(Kind::Float);
             let mut ids = Vec::with_capacity(self.schedule.scales());
             for k in 0..self.schedule.scales() {
-                let found = self.codebook.nearest(&self.rows(&residual, k)).view([batch, -1]);
-                residual -= self.contribution(&self.codebook.vectors(&found), k);
+                let found = self.codebook.nearest(&self.rows(&residual, k))?.view([batch, -1]);
+                // Never in place: the residual starts as the caller's own tensor.
+                residual = residual - self.contribution(&self.codebook.vectors(&found), k);
                 ids.push(found);
             }
             Ok(Tensor::cat(&ids, 1))
@@ -176,7 +177,8 @@ impl Quantizer {
     /// Adds scale `k`'s `contribution` to the running latent and gives the input vectors
     /// `[B, s², z]` of the next scale (`None` after the last).
     pub fn next_input(&self, latent: &mut Tensor, contribution: &Tensor, k: usize) -> Option<Tensor> {
-        *latent += contribution;
+        // Not in place: the vectors given earlier may be views of the latent.
+        *latent = &*latent + contribution;
         (k + 1 < self.schedule.scales()).then(|| self.vectors_for(latent, k + 1))
     }
 
@@ -202,7 +204,7 @@ impl Quantizer {
         let (mut ids, mut looked_up) = (Vec::new(), Vec::new());
         for k in 0..self.schedule.scales() {
             let rows = self.rows(&residual, k);
-            let found = self.codebook.nearest(&rows).view([batch, -1]);
+            let found = self.codebook.nearest(&rows)?.view([batch, -1]);
             let h = self.contribution(&self.codebook.vectors(&found), k);
             residual = &residual - h.detach();
             quantized = quantized + h;

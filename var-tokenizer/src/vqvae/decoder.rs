@@ -6,6 +6,7 @@ use super::config::TokenizerConfig;
 use super::encoder::middle;
 use super::layers::{AttentionBlock, Convolution, Norm, ResidualBlock, Upsample};
 use crate::error::Result;
+use crate::torch::kernels::channels_last;
 use crate::weights::Builder;
 
 #[derive(Debug)]
@@ -69,7 +70,7 @@ impl Decoder {
     /// # Errors
     /// When libtorch fails.
     pub fn forward(&self, latent: &Tensor) -> Result<Tensor> {
-        let mut h = self.input.forward(latent);
+        let mut h = self.input.forward(&channels_last(latent)?);
         h = self.middle.0.forward(&h)?;
         h = self.middle.1.forward(&h)?;
         h = self.middle.2.forward(&h)?;

@@ -5,6 +5,7 @@ use tch::Tensor;
 use super::config::TokenizerConfig;
 use super::layers::{AttentionBlock, Convolution, Downsample, Norm, ResidualBlock};
 use crate::error::Result;
+use crate::torch::kernels::channels_last;
 use crate::weights::Builder;
 
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Encoder {
     /// # Errors
     /// When libtorch fails.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let mut h = self.input.forward(images);
+        let mut h = self.input.forward(&channels_last(images)?);
         for level in &self.levels {
             for (j, block) in level.blocks.iter().enumerate() {
                 h = block.forward(&h)?;

@@ -196,7 +196,7 @@ impl Task for TokenizerTask {
             n => n.min(self.validation.len()),
         };
         let quantizing = step > self.quantize_from;
-        let mut hits = Tensor::zeros([schedule.scales() as i64, vocabulary], (Kind::Float, Device::Cpu));
+        let hits = Tensor::zeros([schedule.scales() as i64, vocabulary], (Kind::Float, Device::Cpu));
         let (mut psnr, mut l1, mut l2) = (0.0, 0.0, 0.0);
         let picks: Vec<(usize, u64)> = (0..count).map(|i| (i, 0)).collect();
         for part in picks.chunks(self.settings.training.batch.max(1)) {

@@ -20,22 +20,18 @@ impl Scores {
         Self { schedule: schedule.clone(), loss: zeros.clone(), errors: zeros, pictures: 0.0 }
     }
 
-    /// Adds the cross-entropy `[B, L]` and, where given, the logits `[B, L, V]` against `ids` `[B, L]`.
-    pub fn add(&mut self, entropy: &Tensor, logits: Option<&Tensor>, ids: &Tensor) {
+    /// Adds the cross-entropy and the errors (0 or 1) of a batch, `[B, L]` each.
+    pub fn add(&mut self, entropy: &Tensor, errors: &Tensor) {
         let sum = |t: &Tensor| -> Vec<f64> {
-            let sums = t.to_kind(Kind::Double).sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
+            let sums = t.detach().sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
             Vec::try_from(sums.to_device(tch::Device::Cpu)).unwrap_or_default()
         };
-        for (total, value) in self.loss.iter_mut().zip(sum(&entropy.detach())) {
-            *total += value;
-        }
-        if let Some(logits) = logits {
-            let wrong = logits.detach().argmax(-1, false).not_equal_tensor(ids);
-            for (total, value) in self.errors.iter_mut().zip(sum(&wrong)) {
+        for (total, tensor) in [(&mut self.loss, entropy), (&mut self.errors, errors)] {
+            for (total, value) in total.iter_mut().zip(sum(tensor)) {
                 *total += value;
             }
         }
-        self.pictures += ids.size().first().copied().unwrap_or(0) as f64;
+        self.pictures += entropy.size().first().copied().unwrap_or(0) as f64;
     }
 
     fn mean(&self, sums: &[f64], range: std::ops::Range<usize>) -> f64 {
@@ -48,18 +44,15 @@ impl Scores {
         self.mean(&self.loss, 0..self.schedule.tokens())
     }
 
-    /// `loss_all`, `loss_last`, and where errors were counted `err_all`, `err_last` in percent of tokens
-    /// as fractions; `per_scale` adds lists by scale.
-    pub fn to_map(&self, errors: bool, per_scale: bool) -> Map<String, Value> {
+    /// `loss_all`, `loss_last`, `err_all`, `err_last` (shares of tokens); `per_scale` adds lists by scale.
+    pub fn to_map(&self, per_scale: bool) -> Map<String, Value> {
         let scales = self.schedule.scales();
         let (all, last) = (0..self.schedule.tokens(), self.schedule.range(scales - 1));
         let mut map = Map::new();
         map.insert("loss_all".into(), self.loss_all().into());
         map.insert("loss_last".into(), self.mean(&self.loss, last.clone()).into());
-        if errors {
-            map.insert("err_all".into(), self.mean(&self.errors, all).into());
-            map.insert("err_last".into(), self.mean(&self.errors, last).into());
-        }
+        map.insert("err_all".into(), self.mean(&self.errors, all).into());
+        map.insert("err_last".into(), self.mean(&self.errors, last).into());
         if per_scale {
             let by = |sums: &[f64]| -> Vec<f64> {
                 (0..scales).map(|k| self.mean(sums, self.schedule.range(k))).collect()

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
-use tch::{Device, Kind, Reduction, Tensor};
-use var_model::config::Standardisation;
+use tch::{Device, Kind, Tensor};
 use var_model::{Transformer, TransformerConfig};
 use var_tokenizer::VqVae;
 use var_tokenizer::random::Stream;
+use var_tokenizer::tokens::SplitTokens;
+use var_tokenizer::torch::kernels::cross_entropy;
 use var_tokenizer::weights::Parameters;
 
 use super::regularisation::{drop_condition, drop_path};
@@ -17,35 +18,37 @@ use crate::engine::Task;
 use crate::error::{Error, Result};
 use crate::settings::ModelRun;
 
-/// Rows from which the input vectors' mean and deviation are taken.
-const STATISTICS_ROWS: i64 = 2048;
-
 /// Tokens and labels of one split, in memory.
 #[derive(Debug)]
-pub struct TokenRows {
-    /// Ids `[N, L]` as `i32`.
-    pub tokens: Tensor,
-    /// Class of each row.
-    pub labels: Vec<i64>,
-}
+pub struct TokenRows(SplitTokens);
 
 impl TokenRows {
+    /// Wraps a split of a token file.
+    pub fn new(split: SplitTokens) -> Self {
+        Self(split)
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.labels.len()
+        self.0.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
+        self.0.is_empty()
     }
 
-    /// Ids `[B, L]` (`i64`) and labels of these rows.
+    /// Ids `[B, L]` and labels of these rows.
     fn rows(&self, indices: &[usize], device: Device) -> (Tensor, Vec<i64>) {
-        let picks: Vec<i64> = indices.iter().map(|&i| i as i64).collect();
-        let ids = self.tokens.index_select(0, &Tensor::from_slice(&picks));
-        let labels = indices.iter().filter_map(|&i| self.labels.get(i).copied()).collect();
-        (ids.to_device(device).to_kind(Kind::Int64), labels)
+        let mut ids = Vec::with_capacity(indices.len() * self.0.length);
+        let mut labels = Vec::with_capacity(indices.len());
+        for &index in indices {
+            if self.0.copy_row(index, &mut ids) {
+                labels.extend(self.0.labels.get(index).map(|&l| i64::from(l)));
+            }
+        }
+        let ids = Tensor::from_slice(&ids).view([labels.len() as i64, self.0.length as i64]);
+        (ids.to_device(device), labels)
     }
 }
 
@@ -58,27 +61,6 @@ pub struct ModelTask {
     validation: TokenRows,
     settings: ModelRun,
     order: Order,
-}
-
-/// Mean and deviation per channel of the input vectors of the first rows.
-///
-/// # Errors
-/// When the tokens do not fit the tokenizer.
-pub fn input_statistics(tokenizer: &VqVae, rows: &TokenRows) -> Result<Standardisation> {
-    let count = STATISTICS_ROWS.min(rows.len() as i64);
-    let (mut sum, mut squares, mut n) = (Tensor::from(0.0), Tensor::from(0.0), 0.0);
-    for begin in (0..count).step_by(256) {
-        let ids = rows.tokens.narrow(0, begin, 256.min(count - begin));
-        let ids = ids.to_device(tokenizer.device()).to_kind(Kind::Int64);
-        let vectors = tokenizer.to_model_input(&ids)?.to_kind(Kind::Double).flatten(0, 1);
-        n += vectors.size().first().copied().unwrap_or(0) as f64;
-        sum = sum + vectors.sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
-        squares = squares + vectors.square().sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
-    }
-    let mean = sum / n;
-    let deviation = (squares / n - mean.square()).clamp_min(1e-12).sqrt();
-    let list = |t: &Tensor| Vec::<f32>::try_from(t.to_kind(Kind::Float)).map_err(var_tokenizer::Error::from);
-    Ok(Standardisation { mean: list(&mean)?, deviation: list(&deviation)? })
 }
 
 impl ModelTask {
@@ -110,18 +92,21 @@ impl ModelTask {
         &self.model
     }
 
-    /// Cross-entropy `[B, L]` and logits `[B, L, V]`.
-    fn losses(&self, ids: &Tensor, labels: &[i64], masks: Option<&Tensor>, smoothing: f64) -> Result<(Tensor, Tensor)> {
+    /// Cross-entropy and errors (1 where another code is likelier), `[B, L]` each.
+    fn losses(
+        &self,
+        ids: &Tensor,
+        labels: &[i64],
+        masks: Option<&Tensor>,
+        smoothing: f64,
+    ) -> Result<(Tensor, Tensor)> {
         let vectors = self.tokenizer.to_model_input(ids)?;
         let labels = Tensor::from_slice(labels).to_device(self.model.device());
         let scales = self.model.config().schedule.scales();
         let logits = self.model.forward(&labels, &vectors, scales, masks)?;
         let (batch, tokens, vocabulary) = logits.size3()?;
-        let entropy = logits
-            .view([-1, vocabulary])
-            .cross_entropy_loss::<Tensor>(&ids.reshape([-1]), None, Reduction::None, -100, smoothing)
-            .view([batch, tokens]);
-        Ok((entropy, logits))
+        let losses = cross_entropy(&logits.view([-1, vocabulary]), &ids.reshape([-1]), smoothing)?;
+        Ok((losses.loss.view([batch, tokens]), (losses.hit.neg() + 1.0).view([batch, tokens])))
     }
 }
 
@@ -150,12 +135,12 @@ impl Task for ModelTask {
             let labels =
                 drop_condition(&labels, config.classes as i64, network.condition_drop, &conditions, first);
             let masks = drop_path(config.depth, rows.len(), last, &paths, first, self.model.device());
-            let (entropy, logits) = self.losses(&ids, &labels, masks.as_ref(), network.label_smoothing)?;
+            let (entropy, errors) = self.losses(&ids, &labels, masks.as_ref(), network.label_smoothing)?;
             let share = rows.len() as f64 / training.batch as f64;
             (entropy.mean(Kind::Float) * share).f_backward()?;
-            tch::no_grad(|| scores.add(&entropy, detailed.then_some(&logits), &ids));
+            scores.add(&entropy, &errors);
         }
-        let mut map = scores.to_map(detailed, false);
+        let mut map = scores.to_map(detailed);
         map.insert("loss".into(), scores.loss_all().into());
         Ok(map)
     }
@@ -177,12 +162,12 @@ impl Task for ModelTask {
                 let first = (part * micro) as u64;
                 let labels =
                     drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
-                let (entropy, logits) = self.losses(&ids, &labels, None, 0.0)?;
-                scores.add(&entropy, Some(&logits), &ids);
+                let (entropy, errors) = self.losses(&ids, &labels, None, 0.0)?;
+                scores.add(&entropy, &errors);
             }
             Ok(())
         })?;
-        Ok(scores.to_map(true, true))
+        Ok(scores.to_map(true))
     }
 
     fn load(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {

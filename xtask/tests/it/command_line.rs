@@ -94,3 +94,15 @@ fn quick_tests_leave_out_golden_cases_and_documentation() {
     sandbox.xtask().args(["test", "--quick"]).assert().success().stdout(output);
     assert!(sandbox.cargo_calls().iter().all(|call| !call.starts_with("doc")));
 }
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let sandbox = Sandbox::ready();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(sandbox.xtask().get_program());
+    command.env_clear().env("CARGO_MANIFEST_DIR", sandbox.path("clone/xtask"));
+    command.env("PATH", sandbox.path("programs")).env("HOME", sandbox.path("home"));
+    let status = command.arg("setup").stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}

@@ -96,11 +96,9 @@ impl Sandbox {
             r#"echo "$@" >> '{log}'
                test "$1" = "{failing}" && exit 101
                test "$1" = build || exit 0
-               while test $# -gt 0; do
-                 if test "$1" = --bin; then
-                   printf '{{"target":{{"name":"%s"}},"executable":"{programs}/%s"}}\n' "$2" "$2"
-                 fi
-                 shift
+               for name in var-tokenizer var-model var-train var-eval var-scaling; do
+                 printf '{{"target":{{"name":"%s","kind":["bin"]}},"profile":{{"test":false}},' $name
+                 printf '"executable":"{programs}/%s"}}\n' $name
                done"#,
             log = log.display(),
             programs = programs.display()

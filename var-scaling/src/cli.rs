@@ -1,0 +1,327 @@
+//! Flags, and what they start.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use var_scaling::error::{Error, Result};
+use var_scaling::fit::{FitOptions, FitsFile};
+use var_scaling::plan::{Plan, Request};
+use var_scaling::results::ResultLine;
+use var_scaling::sweep::{self, Options, Outcome, child};
+use var_scaling::words::{bytes, count, duration, flops};
+use var_scaling::{ladder, preset, report};
+
+/// Trains ladders of models, fits scaling laws to them, and reports.
+#[derive(Parser)]
+#[command(name = "var-scaling", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Train every size of a ladder, then fit, plot and report; goes on where it stopped
+    #[command(after_help = "Examples:
+  var-scaling sweep                                      (built-in emoji, five sizes)
+  var-scaling sweep --data photos/                       (your pictures, 32 pixels; trains a tokenizer first)
+  var-scaling sweep --data cifar-10-binary.tar.gz --preset cifar-nano --out runs/cifar
+  var-scaling sweep --sizes nano-long --seeds 3 --out runs/seeds
+  var-scaling sweep --dry-run --preset imagenet-256 --data imagenet/ --flops-rate 4e15
+  var-scaling sweep --list-presets
+
+Run the same command again to go on after an interruption or a failure.
+Exit status: 0 all sizes done, 1 something failed, 2 bad input, 3 interrupted.")]
+    Sweep(Box<SweepArgs>),
+    /// Print the table of a sweep without starting it (as `sweep --dry-run`)
+    Plan(PlanArgs),
+    /// Fit scaling laws to the results of a sweep; writes fits.json
+    #[command(after_help = "Examples:
+  var-scaling fit runs/sweep-emoji-nano
+  var-scaling fit runs/cifar --irreducible loss_all=4.8 --irreducible loss_last=4.7
+  var-scaling fit runs/cifar --irreducible err_all=fitted --draws 5000 --json")]
+    Fit {
+        /// Sweep folder
+        folder: PathBuf,
+        #[command(flatten)]
+        fit: FitArgs,
+        /// fits.json on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Draw the plots of a sweep again, as SVG and PNG
+    #[command(after_help = "Example:\n  var-scaling plot runs/sweep-emoji-nano")]
+    Plot {
+        /// Sweep folder
+        folder: PathBuf,
+    },
+    /// Write report.html of a sweep again
+    #[command(after_help = "Example:\n  var-scaling report runs/sweep-emoji-nano")]
+    Report {
+        /// Sweep folder
+        folder: PathBuf,
+    },
+    /// Becomes another program that ends with its parent
+    #[command(name = child::GUARD, hide = true)]
+    Guarded {
+        parent: u32,
+        program: PathBuf,
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+#[derive(Args)]
+struct PlanArgs {
+    /// Preset name or TOML file [default: emoji-nano; with --data cifar-nano]
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Pictures: class folders, a tar, an npz, CIFAR's binary files, or `emoji`
+    #[arg(long, value_name = "PATH")]
+    data: Option<String>,
+    /// Sizes and ladders, comma-separated: d16, 3x96, nano, … [default: the preset's]
+    #[arg(long, value_name = "LIST")]
+    sizes: Option<String>,
+    /// Tokenizer file, or `builtin` [default: the preset's]
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<String>,
+    /// Train the tokenizer first, whatever the preset says
+    #[arg(long)]
+    train_tokenizer: bool,
+    /// Seed of pictures, training and samples
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Train every size so many times, with consecutive seeds
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    seeds: u64,
+    /// A setting of every `var-train model`, e.g. --set steps=800
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// FLOPs a second that estimated times assume
+    #[arg(long, value_name = "N")]
+    flops_rate: Option<f64>,
+    /// List presets and ladders
+    #[arg(long)]
+    list_presets: bool,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct SweepArgs {
+    #[command(flatten)]
+    plan: PlanArgs,
+    /// Sweep folder [default: runs/sweep-PRESET]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print parameters, tokens, FLOPs, memory and time of every size, and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long)]
+    device: Option<String>,
+    /// auto (measures), f32 or bf16
+    #[arg(long)]
+    precision: Option<String>,
+    /// No progress
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    fit: FitArgs,
+}
+
+#[derive(Args)]
+struct FitArgs {
+    /// Irreducible part: METRIC=NUMBER or METRIC=fitted, of loss_all, loss_last, err_all, err_last
+    #[arg(long, value_name = "METRIC=VALUE")]
+    irreducible: Vec<String>,
+    /// Draws of the bootstrap
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    draws: u32,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 0)]
+    fit_seed: u64,
+}
+
+impl FitArgs {
+    fn options(&self) -> Result<FitOptions> {
+        let mut options = FitOptions::default();
+        for assignment in &self.irreducible {
+            options.set(assignment)?;
+        }
+        options.bootstrap.draws = self.draws as usize;
+        options.bootstrap.seed = self.fit_seed;
+        Ok(options)
+    }
+}
+
+impl PlanArgs {
+    fn plan(&self) -> Result<Plan> {
+        if self.flops_rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
+            return Err(Error::Config("--flops-rate must be above zero, e.g. 4e14".into()));
+        }
+        Plan::new(&Request {
+            preset: self.preset.clone(),
+            data: self.data.clone(),
+            sizes: self.sizes.clone(),
+            tokenizer: self.tokenizer.clone(),
+            train_tokenizer: self.train_tokenizer,
+            seed: self.seed,
+            seeds: self.seeds,
+            set: self.set.clone(),
+            flops_rate: self.flops_rate,
+        })
+    }
+}
+
+/// Carries out the command.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Sweep(args) => run_sweep(&args),
+        Command::Plan(args) => show_plan(&args),
+        Command::Fit { folder, fit, json } => {
+            let fits = report::fit(&folder, &fit.options()?)?;
+            if json {
+                println!("{}", serde_json::to_string_pretty(&fits).unwrap_or_default());
+            } else {
+                print!("{}", laws(&fits));
+                println!("{}", folder.join("fits.json").display());
+            }
+            Ok(())
+        }
+        Command::Plot { folder } => {
+            let figures = report::draw(&folder)?;
+            for figure in figures {
+                println!("{}", folder.join("plots").join(format!("{}.svg", figure.stem)).display());
+            }
+            Ok(())
+        }
+        Command::Report { folder } => {
+            println!("{}", report::write(&folder)?.display());
+            Ok(())
+        }
+        Command::Guarded { parent, program, arguments } => match child::guard(parent, &program, &arguments)? {},
+    }
+}
+
+fn list_presets() {
+    println!("Presets:");
+    for (name, about) in preset::list() {
+        println!("  {name:<14} {about}");
+    }
+    print!("Ladders:\n{}", ladder::describe());
+}
+
+fn show_plan(args: &PlanArgs) -> Result<()> {
+    if args.list_presets {
+        list_presets();
+        return Ok(());
+    }
+    let plan = args.plan()?;
+    if args.json {
+        println!("{}", plan.json());
+    } else {
+        print!("{}", plan_table(&plan));
+    }
+    Ok(())
+}
+
+fn run_sweep(args: &SweepArgs) -> Result<()> {
+    if args.dry_run || args.plan.list_presets {
+        return show_plan(&args.plan);
+    }
+    let plan = args.plan.plan()?;
+    let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("sweep-{}", plan.name)));
+    let options = Options {
+        out: out.clone(),
+        device: args.device.clone(),
+        precision: args.precision.clone(),
+        quiet: args.quiet,
+        fit: args.fit.options()?,
+    };
+    if !args.quiet {
+        eprintln!("{} in {}:\n{}", plan.name, out.display(), plan_table(&plan).trim_end());
+    }
+    let outcome = sweep::sweep(&plan, &options)?;
+    if args.plan.json {
+        println!("{}", outcome.json());
+    } else {
+        show_outcome(&outcome, &out)?;
+    }
+    if outcome.failed.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Incomplete { failed: outcome.failed.len(), all: plan.runs.len() })
+}
+
+fn show_outcome(outcome: &Outcome, out: &Path) -> Result<()> {
+    print!("{}", results_table(&outcome.results));
+    print!("{}", laws(&FitsFile::read(&out.join("fits.json"))?));
+    for (name, why) in &outcome.failed {
+        println!("{name} failed: {why}");
+    }
+    for warning in &outcome.warnings {
+        println!("warning: {warning}");
+    }
+    println!("{} in all; the report:", duration(outcome.seconds));
+    println!("{}", outcome.report.display());
+    Ok(())
+}
+
+fn plan_table(plan: &Plan) -> String {
+    let rows = plan.runs.iter().map(|r| {
+        [
+            r.name.clone(),
+            count(r.parameters as f64),
+            r.steps.to_string(),
+            r.batch.to_string(),
+            count(r.tokens as f64),
+            flops(r.flops),
+            bytes(r.memory),
+            duration(r.seconds),
+        ]
+    });
+    let head = ["size", "params", "steps", "batch", "tokens", "FLOPs", "memory", "time"];
+    format!("{}time {} in all, at {}\n", columns(head, rows), duration(plan.seconds()), plan.assumption)
+}
+
+fn results_table(results: &[ResultLine]) -> String {
+    let rows = results.iter().map(|r| {
+        [
+            r.name.clone(),
+            count(r.params as f64),
+            format!("{:.4}", r.val_loss_all),
+            format!("{:.4}", r.val_loss_last),
+            format!("{:.4}", r.val_err_all),
+            format!("{:.4}", r.val_err_last),
+            flops(r.flops),
+            duration(r.seconds),
+        ]
+    });
+    columns(["size", "params", "loss all", "loss last", "err all", "err last", "FLOPs", "time"], rows)
+}
+
+/// Columns as wide as their widest cell; the first to the left, the others to the right.
+fn columns<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut all = vec![head.map(str::to_owned)];
+    all.extend(rows);
+    let widths: [usize; N] =
+        std::array::from_fn(|i| all.iter().map(|r| r[i].chars().count()).max().unwrap_or(0));
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .enumerate()
+            .map(|(i, (cell, width))| if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+            .collect();
+        format!("{}\n", cells.join("  "))
+    };
+    all.iter().map(line).collect()
+}
+
+fn laws(fits: &FitsFile) -> String {
+    let line = |l: &var_scaling::fit::FittedLaw| format!("{:<12} {}\n", l.subject.name, l.verdict);
+    fits.laws.iter().map(line).collect()
+}

@@ -1,0 +1,70 @@
+//! The machine at hand, and how fast it is assumed to be.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a sweep ran.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Processor model.
+    pub processor: String,
+    /// Cores that the process may use.
+    pub cores: usize,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Operating system and architecture.
+    pub system: String,
+}
+
+impl Machine {
+    /// The machine that this process runs on, as far as it tells.
+    pub fn here() -> Self {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let field = |text: &str, key: &str| {
+            text.lines()
+                .find(|l| l.starts_with(key))
+                .and_then(|l| l.split_once(':'))
+                .map(|(_, value)| value.trim().to_owned())
+        };
+        let memory = field(&read("/proc/meminfo"), "MemTotal")
+            .and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok())
+            .unwrap_or(0);
+        Self {
+            processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".into()),
+            cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+            memory_mib: memory / 1024,
+            system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+        }
+    }
+}
+
+/// FLOPs a second that wide models reach on two cores with bf16 products.
+const WIDE_RATE: f64 = 3e11;
+/// Width at which half of that is reached: narrow matrices leave a core waiting.
+const HALF_WIDTH: f64 = 150.0;
+
+/// Assumed FLOPs a second in training at this width: `given`, or what was measured on a machine of two
+/// cores with AVX-512 (36, 81, 127 and 173 GFLOP/s at widths 32, 64, 128 and 192).
+pub fn rate(width: usize, given: Option<f64>) -> f64 {
+    let width = width as f64;
+    given.unwrap_or(WIDE_RATE * width / (width + HALF_WIDTH)).max(1.0)
+}
+
+/// The assumption in words.
+pub fn assumption(given: Option<f64>) -> String {
+    match given {
+        Some(rate) => format!("{}/s, as given", crate::words::flops(rate)),
+        None => "the rate of two CPU cores (give yours with --flops-rate)".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_rises_with_the_width_and_a_given_one_wins() {
+        assert!(rate(64, None) > rate(32, None));
+        assert_eq!(rate(64, Some(1e15)), 1e15);
+        assert!(Machine::here().cores >= 1);
+    }
+}

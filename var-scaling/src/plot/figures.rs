@@ -1,0 +1,300 @@
+//! The plots of a sweep.
+
+use std::path::Path;
+
+use super::axis::{Axis, Scale};
+use super::canvas::Drawing;
+use super::chart::{Chart, Mark, Series};
+use super::palette;
+use crate::error::Result;
+use crate::files::make_folder;
+use crate::fit::frontier::{Scored, pareto};
+use crate::fit::law::{FittedLaw, Irreducible, Status, number};
+use crate::fit::laws::{COMPUTE_UNIT, FitsFile, PARAMETER_UNIT, validations};
+use crate::results::{Metric, ResultLine, Results};
+use crate::words::count;
+
+/// Points of a fitted curve.
+const CURVE: usize = 120;
+
+/// A plot with what it shows in words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figure {
+    /// File name without its ending.
+    pub stem: String,
+    /// What it shows.
+    pub caption: String,
+    /// The plot.
+    pub drawing: Drawing,
+}
+
+/// All plots of a sweep.
+pub fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
+    let losses = [Metric::LossAll, Metric::LossLast];
+    let errors = [Metric::ErrorAll, Metric::ErrorLast];
+    let mut all = vec![
+        by_parameters(results, fits, &losses, "loss-parameters", "Validation loss against size"),
+        reducible(results, fits),
+        by_parameters(results, fits, &errors, "error-parameters", "Validation token error against size"),
+    ];
+    all.extend(Metric::ALL.map(|metric| by_compute(results, fits, metric)));
+    all.push(training(results));
+    all
+}
+
+/// Writes every plot as SVG and PNG into `folder` and returns them.
+///
+/// # Errors
+/// When drawing fails or the disk refuses.
+pub fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Result<Vec<Figure>> {
+    make_folder(folder)?;
+    let all = figures(results, fits);
+    for figure in &all {
+        figure.drawing.write(folder, &figure.stem)?;
+    }
+    Ok(all)
+}
+
+fn scales(metric: Metric) -> &'static str {
+    match metric {
+        Metric::LossAll | Metric::ErrorAll => "all scales",
+        Metric::LossLast | Metric::ErrorLast => "last scale",
+    }
+}
+
+/// `count` numbers from `low` to `high`, evenly in the logarithm.
+fn spread(low: f64, high: f64, count: usize) -> Vec<f64> {
+    let ratio = (high / low).ln() / (count.max(2) - 1) as f64;
+    (0..count).map(|i| low * (ratio * i as f64).exp()).collect()
+}
+
+fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)))
+}
+
+/// How a law is named in a legend.
+fn legend(law: &FittedLaw) -> String {
+    match law.coefficients {
+        Some(c) if law.status == Status::Determined => format!("α = {}", number(c.alpha.value)),
+        _ => "α not determined".into(),
+    }
+}
+
+/// How a law is drawn: dashed when its exponent is not determined.
+fn mark(law: &FittedLaw) -> Mark {
+    if law.status == Status::Determined { Mark::Line(4) } else { Mark::Dashed }
+}
+
+/// The range of a law's points, a little widened.
+fn reach(law: &FittedLaw) -> (f64, f64) {
+    let (low, high) = range(law.points.iter().map(|p| p.x));
+    (low / 1.15, high * 1.15)
+}
+
+/// The name of each size at its parameters.
+fn size_names(results: &Results) -> Vec<(f64, String)> {
+    let mut names: Vec<(f64, String)> =
+        results.lines.iter().map(|line| (line.params as f64, line.size())).collect();
+    names.dedup_by(|a, b| a.1 == b.1);
+    names
+}
+
+fn by_parameters(results: &Results, fits: &FitsFile, metrics: &[Metric], stem: &str, title: &str) -> Figure {
+    let mut series = Vec::new();
+    let mut notes = Vec::new();
+    for (&metric, color) in metrics.iter().zip(palette::PAIR) {
+        let points: Vec<(f64, f64)> =
+            results.lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
+        let law = fits.law(&format!("{}(N)", metric.symbol()));
+        if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
+            let (low, high) = reach(law);
+            let line = spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.at(x))).collect();
+            series.push(Series { name: Some(legend(law)), color, mark: mark(law), points: line });
+        } else {
+            notes.push(format!("{}: no exponent", scales(metric)));
+        }
+        series.push(Series { name: Some(scales(metric).into()), color, mark: Mark::Dots, points });
+    }
+    // Curves below, dots on top.
+    series.sort_by_key(|s| s.mark == Mark::Dots);
+    let values = || metrics.iter().flat_map(|&m| results.lines.iter().map(move |r| r.metric(m)));
+    let loss = metrics.first().is_some_and(|m| matches!(m, Metric::LossAll | Metric::LossLast));
+    let what = if loss { "Validation loss (nats per token)" } else { "Validation token error" };
+    let subtitle = if notes.is_empty() {
+        "Every dot is a trained model; lines are the fitted laws".to_owned()
+    } else {
+        format!("Every dot is a trained model; {}", notes.join("; "))
+    };
+    let chart = Chart {
+        title: title.into(),
+        subtitle,
+        x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
+        y: Axis::around(what, Scale::Linear, values()),
+        names: size_names(results),
+        series,
+    };
+    let caption = format!("{what} of every size against its parameters, over all tokens and over those of the last scale.");
+    Figure { stem: stem.into(), caption, drawing: chart.drawing() }
+}
+
+fn reducible(results: &Results, fits: &FitsFile) -> Figure {
+    let mut series = Vec::new();
+    let mut parts = Vec::new();
+    let mut values = Vec::new();
+    for (metric, color) in [Metric::LossAll, Metric::LossLast].into_iter().zip(palette::PAIR) {
+        let law = fits.law(&format!("{}(N)", metric.symbol()));
+        let curve = law.and_then(FittedLaw::curve);
+        let floor = curve.map_or(0.0, |c| c.irreducible);
+        let dots: Vec<(f64, f64)> =
+            results.lines.iter().map(|r| (r.params as f64, r.metric(metric) - floor)).collect();
+        values.extend(dots.iter().map(|p| p.1));
+        if let (Some(law), Some(curve)) = (law, curve) {
+            let (low, high) = reach(law);
+            let points = spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.reducible(x))).collect();
+            series.push(Series { name: Some(legend(law)), color, mark: mark(law), points });
+            let how = if law.irreducible == Irreducible::Given { "given" } else { "fitted" };
+            parts.push(format!("{} {floor:.3} ({how})", scales(metric)));
+        } else {
+            parts.push(format!("{} 0 (no exponent)", scales(metric)));
+        }
+        series.push(Series { name: Some(scales(metric).into()), color, mark: Mark::Dots, points: dots });
+    }
+    series.sort_by_key(|s| s.mark == Mark::Dots);
+    let chart = Chart {
+        title: "What is left above the irreducible part".into(),
+        subtitle: format!("Subtracted: {}. A power law is a straight line here", parts.join(", ")),
+        x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
+        y: Axis::around("Reducible validation loss (nats per token)", Scale::Log, values),
+        names: size_names(results),
+        series,
+    };
+    let caption = "The loss less its irreducible part, both axes logarithmic.".into();
+    Figure { stem: "loss-parameters-reducible".into(), caption, drawing: chart.drawing() }
+}
+
+/// The runs in order of size, each with its colour: by size, so that seeds of a size share it.
+fn colored(results: &Results) -> Vec<(&ResultLine, plotters::style::RGBColor, bool)> {
+    let mut sizes: Vec<String> = Vec::new();
+    for line in &results.lines {
+        if !sizes.contains(&line.size()) {
+            sizes.push(line.size());
+        }
+    }
+    let mut seen: Vec<usize> = Vec::new();
+    results
+        .lines
+        .iter()
+        .map(|line| {
+            let place = sizes.iter().position(|s| *s == line.size()).unwrap_or(0);
+            let first = !seen.contains(&place);
+            seen.push(place);
+            (line, palette::ramp(place, sizes.len()), first)
+        })
+        .collect()
+}
+
+fn run_legend(line: &ResultLine) -> String {
+    format!("{} · {}", line.size(), count(line.params as f64))
+}
+
+fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
+    let scored = validations(results, metric);
+    let mut series = Vec::new();
+    for (line, color, first) in colored(results) {
+        let points: Vec<(f64, f64)> =
+            scored.iter().filter(|p| p.run == line.name).map(|p| (p.flops, p.value)).collect();
+        let name = first.then(|| run_legend(line));
+        // A run of one validation is a dot.
+        let mark = if points.len() > 1 { Mark::Line(3) } else { Mark::Dots };
+        series.push(Series { name, color, mark, points });
+    }
+    let frontier: Vec<Scored> = pareto(&scored);
+    let steps = staircase(&frontier);
+    let ends: Vec<(f64, f64)> = scored.iter().filter(|p| p.last).map(|p| (p.flops, p.value)).collect();
+    series.push(Series { name: Some("frontier".into()), color: palette::QUIET, mark: Mark::Dashed, points: steps });
+    let law = fits.law(&format!("{}(C)", metric.symbol()));
+    let mut subtitle = "Compute is what each run had spent when it was validated".to_owned();
+    if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
+        let (low, high) = reach(law);
+        let points = spread(low, high, CURVE).into_iter().map(|x| (x * COMPUTE_UNIT, curve.at(x))).collect();
+        series.push(Series { name: Some(legend(law)), color: palette::PAIR[1], mark: mark(law), points });
+    } else {
+        subtitle.push_str("; the frontier carries no exponent");
+    }
+    let dots = Series { name: Some("end of a run".into()), color: palette::INK, mark: Mark::Dots, points: ends };
+    series.push(dots);
+    let loss = matches!(metric, Metric::LossAll | Metric::LossLast);
+    let what = if loss { "Validation loss (nats per token)" } else { "Validation token error" };
+    let word = if loss { "loss" } else { "error" };
+    let chart = Chart {
+        title: format!("Validation {word} against compute, {}", scales(metric)),
+        subtitle,
+        x: Axis::around("Training compute (FLOPs)", Scale::Log, scored.iter().map(|p| p.flops)),
+        y: Axis::around(what, Scale::Linear, scored.iter().map(|p| p.value)),
+        names: Vec::new(),
+        series,
+    };
+    let caption = format!(
+        "{what}, {}, of all validations of all runs against the compute spent until then, with the Pareto frontier.",
+        scales(metric)
+    );
+    let last = if matches!(metric, Metric::LossAll | Metric::ErrorAll) { "all" } else { "last" };
+    Figure { stem: format!("{word}-compute-{last}"), caption, drawing: chart.drawing() }
+}
+
+/// The frontier as what could be had for each amount of compute.
+fn staircase(frontier: &[Scored]) -> Vec<(f64, f64)> {
+    let mut steps: Vec<(f64, f64)> = Vec::new();
+    for point in frontier {
+        if let Some(&(_, value)) = steps.last() {
+            steps.push((point.flops, value));
+        }
+        steps.push((point.flops, point.value));
+    }
+    steps
+}
+
+fn training(results: &Results) -> Figure {
+    let mut series = Vec::new();
+    let mut last = Vec::new();
+    let mut values = Vec::new();
+    for (line, color, first) in colored(results) {
+        let curve = results.curve(&line.name);
+        let per_step = line.tokens as f64 / line.steps.max(1) as f64;
+        let raw: Vec<(f64, f64)> =
+            curve.iter().filter_map(|p| Some((p.step as f64 * per_step, p.train_loss?))).collect();
+        let points = smooth(&raw);
+        values.extend(points.iter().skip(points.len() / 8).map(|p| p.1));
+        series.push(Series { name: None, color, mark: Mark::Faint, points });
+        let points: Vec<(f64, f64)> = curve
+            .iter()
+            .filter_map(|p| Some((p.step as f64 * per_step, p.validation?.value(Metric::LossAll))))
+            .collect();
+        values.extend(points.iter().map(|p| p.1));
+        last.push(Series { name: first.then(|| run_legend(line)), color, mark: Mark::Line(4), points });
+    }
+    let ends = last.iter().flat_map(|s| s.points.iter().map(|p| p.0)).collect::<Vec<_>>();
+    series.extend(last);
+    let chart = Chart {
+        title: "Training curves".into(),
+        subtitle: "Loss over all tokens: validation (strong), training (faint, smoothed)".into(),
+        x: Axis {
+            low: 0.0,
+            ..Axis::around("Tokens seen", Scale::Linear, ends.into_iter().chain([0.0]))
+        },
+        y: Axis::around("Loss (nats per token)", Scale::Linear, values),
+        names: Vec::new(),
+        series,
+    };
+    let caption = "Loss over all tokens along training, on held-out pictures and on the training batches.".into();
+    Figure { stem: "training-curves".into(), caption, drawing: chart.drawing() }
+}
+
+/// Mean over a window that grows with the curve: training losses of single batches jump.
+fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let width = 2 * (points.len() / 40) + 1;
+    points
+        .windows(width)
+        .filter_map(|w| Some((w.get(width / 2)?.0, w.iter().map(|p| p.1).sum::<f64>() / width as f64)))
+        .collect()
+}

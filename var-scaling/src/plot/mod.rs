@@ -1,0 +1,10 @@
+//! Plots: what is drawn ([`figures`]), how axes and curves are laid out ([`chart`]), and the drawing itself
+//! as SVG and PNG ([`canvas`]). No font of the system is needed: the letters come with the program.
+
+pub mod axis;
+pub mod canvas;
+pub mod chart;
+pub mod figures;
+pub mod palette;
+
+pub use figures::{Figure, draw_all, figures};

@@ -1,0 +1,382 @@
+//! The parts of the page, from top to bottom.
+
+use serde_json::Value;
+
+use super::Material;
+use super::page::{escape, image, table};
+use crate::error::Result;
+use crate::fit::law::{FittedLaw, Irreducible, Status, number};
+use crate::plot::Figure;
+use crate::results::ResultLine;
+use crate::words::{count, duration, flops};
+
+/// Sizes of the sweep, by parameters.
+fn size_count(material: &Material) -> usize {
+    let mut names: Vec<String> = material.results.lines.iter().map(ResultLine::size).collect();
+    names.sort();
+    names.dedup();
+    names.len()
+}
+
+/// The line of least loss.
+fn best(material: &Material) -> Option<&ResultLine> {
+    material.results.lines.iter().min_by(|a, b| a.val_loss_all.total_cmp(&b.val_loss_all))
+}
+
+/// Title, a sentence, the headline figures.
+pub fn head(material: &Material) -> String {
+    let lines = &material.results.lines;
+    let (Some(first), Some(last), Some(best)) = (lines.first(), lines.last(), best(material)) else {
+        return String::new();
+    };
+    let sizes = size_count(material);
+    let falls = lines.windows(2).all(|w| match w {
+        [a, b] => b.val_loss_all <= a.val_loss_all || a.size() == b.size(),
+        _ => true,
+    });
+    let data = material.record.shared.get("data").map_or("its pictures", |d| match d.as_str() {
+        "emoji" => "the built-in emoji",
+        path => std::path::Path::new(path).file_name().and_then(|n| n.to_str()).unwrap_or(path),
+    });
+    let span = last.params as f64 / first.params.max(1) as f64;
+    let order = if falls && sizes > 1 {
+        "Validation loss falls with every step in size."
+    } else if last.val_loss_all < first.val_loss_all {
+        "Validation loss falls along the ladder, though not at every step."
+    } else {
+        "Validation loss does not fall along the ladder."
+    };
+    let seconds: f64 = lines.iter().map(|l| l.seconds).sum();
+    let compute: f64 = lines.iter().map(|l| l.flops).sum();
+    let tile = |value: String, text: &str| format!("<div class=\"tile\"><b>{}</b><span>{}</span></div>\n", escape(&value), escape(text));
+    let mut tiles = vec![
+        tile(sizes.to_string(), &format!("sizes, {} to {} parameters (×{span:.0})", count(first.params as f64), count(last.params as f64))),
+        tile(format!("{:.3}", best.val_loss_all), &format!("best validation loss in nats per token, of {} ({:.3} at the last scale)", best.size(), best.val_loss_last)),
+        tile(format!("{:.1} %", 100.0 * (1.0 - best.val_err_all)), "of held-out tokens predicted exactly by that model"),
+        tile(flops(compute), &format!("of training compute in {}", duration(seconds))),
+    ];
+    if let Some(psnr) = stage_number(material, "reconstruction", &["scores", "psnr"]) {
+        tiles.push(tile(format!("{psnr:.1} dB"), "PSNR of the tokenizer's reconstructions below"));
+    }
+    format!(
+        "<h1>Scaling of visual autoregressive models</h1>\n<p class=\"lead\">{} trained on {} with {} tokens each. {order}</p>\n\
+         <div class=\"tiles\">\n{}</div>\n",
+        if sizes == 1 { "One size".to_owned() } else { format!("{sizes} sizes") },
+        escape(data),
+        count(last.tokens as f64),
+        tiles.concat()
+    )
+}
+
+fn stage_number(material: &Material, stage: &str, path: &[&str]) -> Option<f64> {
+    let mut value: &Value = &material.record.stages.get(stage)?.result;
+    for key in path {
+        value = value.get(key)?;
+    }
+    value.as_f64()
+}
+
+/// The table of sizes, and what did not finish.
+pub fn sizes(material: &Material) -> String {
+    let lines = &material.results.lines;
+    let best = best(material).map(|b| b.name.clone());
+    let seeds = lines.iter().any(|l| l.seed != lines.first().map_or(0, |f| f.seed));
+    let mut head = vec!["Size"];
+    if seeds {
+        head.push("#Seed");
+    }
+    head.extend([
+        "#Parameters", "#Tokens", "#Compute", "#Loss, all scales", "#Loss, last scale", "#Error, all", "#Error, last",
+        "#Time",
+    ]);
+    let rows: Vec<(bool, Vec<String>)> = lines
+        .iter()
+        .map(|l| {
+            let blocks = if l.depth == 1 { "block" } else { "blocks" };
+            let mut cells = vec![escape(&format!("{} {blocks} × {}", l.depth, l.width))];
+            if seeds {
+                cells.push(l.seed.to_string());
+            }
+            cells.extend([
+                count(l.params as f64),
+                count(l.tokens as f64),
+                flops(l.flops),
+                format!("{:.4}", l.val_loss_all),
+                format!("{:.4}", l.val_loss_last),
+                format!("{:.2} %", 100.0 * l.val_err_all),
+                format!("{:.2} %", 100.0 * l.val_err_last),
+                duration(l.seconds),
+            ]);
+            (best.as_ref() == Some(&l.name), cells)
+        })
+        .collect();
+    let missing: Vec<&str> = material
+        .record
+        .runs
+        .keys()
+        .filter(|name| !lines.iter().any(|l| l.name == **name))
+        .map(String::as_str)
+        .collect();
+    let missing = if missing.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "<p class=\"warn\">Begun but not finished: {}. The same command completes them.</p>\n",
+            escape(&missing.join(", "))
+        )
+    };
+    format!(
+        "<h2>Sizes</h2>\n{}{missing}<p class=\"note\">Loss is the cross-entropy in nats per token, error the share \
+         of tokens that are not the most likely one, both on held-out pictures. The best row is tinted.</p>\n",
+        table(&head, &rows)
+    )
+}
+
+fn figure(figure: &Figure) -> String {
+    match figure.drawing.svg() {
+        Ok(svg) => format!(
+            "<figure>{}<figcaption>{}</figcaption></figure>\n",
+            named(&svg, &figure.caption),
+            escape(&figure.caption)
+        ),
+        Err(e) => format!("<p class=\"warn\">This plot could not be drawn: {}.</p>\n", escape(&e)),
+    }
+}
+
+/// The SVG with a text for those who cannot see it.
+fn named(svg: &str, caption: &str) -> String {
+    svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", escape(caption)), 1)
+}
+
+/// Some plots side by side.
+pub fn plots(material: &Material, stems: &[&str]) -> String {
+    let figures: String =
+        stems.iter().filter_map(|s| material.figures.iter().find(|f| f.stem == *s)).map(figure).collect();
+    format!("<h2>Curves</h2>\n<div class=\"plots\">\n{figures}</div>\n")
+}
+
+/// The other plots.
+pub fn more_plots(material: &Material) -> String {
+    let stems = [
+        "loss-parameters-reducible", "training-curves", "loss-compute-last", "error-parameters", "error-compute-all",
+        "error-compute-last",
+    ];
+    plots(material, &stems).replacen("<h2>Curves</h2>", "<h2>More curves</h2>", 1)
+}
+
+/// The laws in a table, with their verdicts in words.
+pub fn laws(material: &Material) -> String {
+    let rows: Vec<(bool, Vec<String>)> = material.fits.laws.iter().map(|l| (false, law(l))).collect();
+    let notes: Vec<String> = {
+        let mut notes: Vec<&String> = material.fits.laws.iter().flat_map(|l| &l.notes).collect();
+        notes.sort();
+        notes.dedup();
+        notes.into_iter().map(|n| format!("<li>{}.</li>\n", escape(n))).collect()
+    };
+    let head = ["Law", "Exponent α", "Irreducible part", "#Pearson", "#Points", "Verdict", "~In words", "#Paper's α"];
+    format!(
+        "<h2>Laws</h2>\n<p>Every law has the form L = L∞ + (β·X)<sup>α</sup>: what is left above the irreducible \
+         part L∞ falls as a power of the parameters N or of the training compute C. For losses, L∞ is fitted \
+         together with the exponent unless it was given; for error rates it is 0, as in the paper. An exponent is \
+         given only with its interval, and not at all where these points cannot carry one.</p>\n{}\
+         <ul class=\"note\">\n{}<li>Pearson's correlation is taken between the logarithms of X and of the reducible \
+         part (of the whole value where there is no fit).</li>\n<li>The paper's exponents were measured on ImageNet \
+         with models thousands of times larger; they stand here as labels, not as a target.</li>\n</ul>\n",
+        table(&head, &rows),
+        notes.concat()
+    )
+}
+
+fn law(law: &FittedLaw) -> Vec<String> {
+    let tag = if law.status == Status::Determined { "strong" } else { "span" };
+    let (exponent, irreducible) = match law.coefficients {
+        Some(c) => (
+            format!(
+                "<{tag}>{}</{tag}><br><span class=\"note\">{} to {}</span>",
+                number(c.alpha.value),
+                number(c.alpha.low),
+                number(c.alpha.high)
+            ),
+            match law.irreducible {
+                Irreducible::Given => format!("{:.3}<br><span class=\"note\">given</span>", c.irreducible.value),
+                Irreducible::Fitted => format!(
+                    "{:.3}<br><span class=\"note\">fitted, {:.3} to {:.3}</span>",
+                    c.irreducible.value, c.irreducible.low, c.irreducible.high
+                ),
+            },
+        ),
+        None => ("none".into(), "—".into()),
+    };
+    let (class, badge) = match law.status {
+        Status::Determined => ("badge", "determined"),
+        Status::Wide => ("badge no", "not determined"),
+        Status::TooFewSizes => ("badge no", "too few sizes"),
+        Status::AtBound => ("badge no", "at a bound"),
+        Status::NotFalling => ("badge no", "does not fall"),
+    };
+    // The numbers of a verdict stand in the columns already.
+    let words = match (law.coefficients, law.verdict.split_once("; ")) {
+        (Some(_), Some((_, rest))) => rest,
+        (Some(_), None) => "the interval is bounded on both sides",
+        (None, _) => &law.verdict,
+    };
+    vec![
+        format!("<strong>{}</strong><br><span class=\"note\">{}</span>", escape(&law.subject.name), escape(&law.subject.quantity)),
+        exponent,
+        irreducible,
+        law.pearson.map_or_else(|| "—".into(), |p| format!("{p:.3}").replace('-', "−")),
+        law.points.len().to_string(),
+        format!("<span class=\"{class}\">{badge}</span>"),
+        escape(words),
+        law.published.map_or_else(|| "—".into(), |p| number(p.0)),
+    ]
+}
+
+/// Reconstructions and sample grids.
+pub fn pictures(material: &Material) -> Result<String> {
+    let mut text = String::new();
+    let samples = material.folder.join("samples");
+    if let Some(picture) = image(&samples.join("reconstruction.png"), "Reconstructions of held-out pictures")? {
+        text.push_str(&format!(
+            "<h2>What the tokenizer keeps</h2>\n<figure>{picture}<figcaption>Held-out pictures. Left the original, \
+             then what the tokens of the first scale, of the first two, and so on decode to; the last column is the \
+             full reconstruction and bounds what any model can draw.</figcaption></figure>\n"
+        ));
+    }
+    let mut grids = String::new();
+    for line in &material.results.lines {
+        let alternative = format!("Samples of {}", line.size());
+        if let Some(picture) = image(&samples.join(format!("{}.png", line.name)), &alternative)? {
+            grids.push_str(&format!(
+                "<figure><h3>{} · {} parameters</h3>{picture}<figcaption>Validation loss {:.3}; one class a row, \
+                 seed {}.</figcaption></figure>\n",
+                escape(&line.name),
+                count(line.params as f64),
+                line.val_loss_all,
+                line.seed
+            ));
+        }
+    }
+    if !grids.is_empty() {
+        text.push_str(&format!("<h2>Samples of every size</h2>\n<div class=\"grids\">\n{grids}</div>\n"));
+    }
+    Ok(text)
+}
+
+/// How it was made: settings, machine, durations.
+pub fn making(material: &Material) -> String {
+    let record = &material.record;
+    let mut rows: Vec<(bool, Vec<String>)> = Vec::new();
+    let mut row = |key: &str, value: String| rows.push((false, vec![escape(key), escape(&value)]));
+    if !record.preset.is_empty() {
+        row("Preset", record.preset.clone());
+    }
+    for (key, value) in &record.shared {
+        row(key, value.clone());
+    }
+    if record.started > 0 {
+        row("First start", date(record.started));
+    }
+    let machine = &record.machine;
+    if machine.cores > 0 {
+        row(
+            "Machine",
+            format!(
+                "{}, {} cores in use, {:.0} GiB of memory, {}",
+                machine.processor,
+                machine.cores,
+                machine.memory_mib as f64 / 1024.0,
+                machine.system
+            ),
+        );
+    }
+    for (name, stage) in &record.stages {
+        let mut value = duration(stage.seconds);
+        for (key, word) in [
+            ("train", "training rows"), ("val", "held-out rows"), ("bad", "bad pictures"), ("psnr", "dB PSNR"),
+            ("codes_used", "codes in use"), ("perplexity", "code perplexity"),
+        ] {
+            if let Some(number) = stage.result.get(key).and_then(Value::as_f64) {
+                let digits = usize::from(number.fract() != 0.0) * 2;
+                value.push_str(&format!(", {number:.digits$} {word}"));
+            }
+        }
+        row(&format!("Stage: {name}"), value);
+    }
+    row("Program", format!("var-scaling {}", env!("CARGO_PKG_VERSION")));
+    let mut settings = String::new();
+    for (name, values) in &record.runs {
+        let list: Vec<String> = values.iter().map(|(k, v)| format!("{k} = {v}")).collect();
+        settings.push_str(&format!("<p><strong>{}</strong> <code>{}</code></p>\n", escape(name), escape(&list.join(", "))));
+    }
+    let settings = if settings.is_empty() {
+        String::new()
+    } else {
+        format!("<details><summary>Settings of every run</summary>\n{settings}</details>\n")
+    };
+    format!(
+        "<h2>How it was made</h2>\n{}{settings}<p class=\"note\">Beside this page: <code>results.jsonl</code>, \
+         <code>fits.json</code>, <code>plots/</code>, <code>samples/</code>, and the run folders with their training \
+         curves and checkpoints.</p>\n",
+        table(&["", ""], &rows)
+    )
+}
+
+/// What is not to be read out of the page.
+pub fn limits(material: &Material) -> String {
+    let lines = &material.results.lines;
+    let several = lines.windows(2).any(|w| matches!(w, [a, b] if a.size() == b.size()));
+    let mut points = vec![
+        "Losses of different tokenizers do not compare: they count different tokens. Only the sizes of one sweep do."
+            .to_owned(),
+        "The irreducible part belongs to this data, this tokenizer and this length of training; so does the exponent."
+            .into(),
+        "All sizes saw the same number of tokens under one recipe. A size that would like another learning rate or a \
+         longer run is placed too high."
+            .into(),
+        "A lower validation loss is not a better picture by itself; no picture score is part of this page.".into(),
+        "Nothing here was extrapolated: outside of the sizes that were trained, the curves are guesses.".into(),
+    ];
+    if !several {
+        points.insert(
+            0,
+            "Every size was trained once. What another seed would change is not in the numbers, and small differences \
+             between neighbours may be nothing else; --seeds N trains each size several times."
+                .into(),
+        );
+    }
+    let items: String = points.iter().map(|p| format!("<li>{}</li>\n", escape(p))).collect();
+    format!("<h2>What the numbers do not say</h2>\n<ul>\n{items}</ul>\n")
+}
+
+/// Seconds since 1970 as a date and time in UTC.
+fn date(seconds: u64) -> String {
+    let days = seconds / 86_400;
+    let time = seconds % 86_400;
+    // Civil date from a day count; a year begins in March, so that the leap day comes last.
+    let z = days as i64 + 719_468;
+    let era = z.div_euclid(146_097);
+    let day_of_era = z.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02} UTC", time / 3600, time % 3600 / 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_equal_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00 UTC"), (951_782_400, "2000-02-29 00:00 UTC"), (1_709_251_199, "2024-02-29 23:59 UTC"),
+            (1_767_225_600, "2026-01-01 00:00 UTC"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
+}

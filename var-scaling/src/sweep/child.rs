@@ -1,0 +1,231 @@
+//! One child process: its JSON events, its log, its end, and signals on the way.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::error::{Error, Result};
+
+/// Hidden subcommand of this program that starts a child which ends with us, see [`guard`].
+pub const GUARD: &str = "run-guarded";
+
+/// Counts the signals that ask us to stop.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    signals: Arc<AtomicUsize>,
+}
+
+impl Stop {
+    /// Starts to listen for SIGINT, SIGTERM and SIGHUP.
+    ///
+    /// # Errors
+    /// When the system refuses handlers.
+    pub fn listen() -> Result<Self> {
+        let stop = Self::default();
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| Error::io("signals", e))?;
+        let count = Arc::clone(&stop.signals);
+        std::thread::spawn(move || {
+            for _ in signals.forever() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Ok(stop)
+    }
+
+    /// Signals so far.
+    pub fn count(&self) -> usize {
+        self.signals.load(Ordering::Relaxed)
+    }
+
+    /// Fails once a signal has come.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn check(&self) -> Result<()> {
+        if self.count() > 0 { Err(Error::Interrupted) } else { Ok(()) }
+    }
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// With success; the last event it sent, where there was one.
+    Done(Option<Value>),
+    /// It stopped at a signal after saving what it had.
+    Interrupted,
+    /// Otherwise.
+    Failed {
+        /// What it said last, or how it ended.
+        message: String,
+        /// Its exit status; none when a signal killed it.
+        code: Option<i32>,
+    },
+}
+
+/// A program of this workspace: beside our own executable, or in `VAR_BIN_DIR`.
+///
+/// # Errors
+/// When it is not there.
+pub fn program(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(|e| Error::io("own executable", e))?;
+    let folder = match std::env::var_os("VAR_BIN_DIR") {
+        Some(folder) => PathBuf::from(folder),
+        None => own.parent().unwrap_or(Path::new(".")).to_owned(),
+    };
+    let path = folder.join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::Config(format!(
+        "the program {name} is not in {}; build it with `cargo build --release -p {name}` (or use \
+         `cargo xtask sweep`), or name its folder in VAR_BIN_DIR",
+        folder.display()
+    )))
+}
+
+/// Runs `program` with `arguments` until it ends. Every JSON line on its standard output goes to
+/// `on_event`, everything on its standard error to the end of `log`. At the first signal the child gets one
+/// SIGTERM and time to save, at the second it is killed.
+///
+/// # Errors
+/// When it cannot be started or the log cannot be written.
+pub fn run(
+    program: &Path,
+    arguments: &[String],
+    log: &Path,
+    stop: &Stop,
+    on_event: &mut dyn FnMut(Option<&Value>),
+) -> Result<Ending> {
+    let fail = |e| Error::io(log, e);
+    let file = OpenOptions::new().create(true).append(true).open(log).map_err(fail)?;
+    let began = file.metadata().map_err(fail)?.len();
+    let own = std::env::current_exe().map_err(|e| Error::io("own executable", e))?;
+    let mut child = Command::new(own)
+        .arg(GUARD)
+        .arg(std::process::id().to_string())
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(file)
+        // Ctrl-C at the terminal reaches us alone: the child is told once, by us.
+        .process_group(0)
+        .spawn()
+        .map_err(|e| Error::io(program, e))?;
+    let (sender, receiver) = channel::<Value>();
+    let output = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let lines = output.into_iter().flat_map(|o| BufReader::new(o).split(b'\n')).map_while(|l| l.ok());
+        for line in lines {
+            // What is no JSON is no event.
+            if let Ok(value) = serde_json::from_slice::<Value>(&line)
+                && sender.send(value).is_err()
+            {
+                break;
+            }
+        }
+    });
+    let mut last = None;
+    // Signals that had come when the child was told to stop.
+    let mut told: Option<usize> = None;
+    let mut killed = false;
+    let status = loop {
+        match receiver.recv_timeout(Duration::from_millis(100)) {
+            Ok(event) => {
+                on_event(Some(&event));
+                last = Some(event);
+                continue;
+            }
+            Err(RecvTimeoutError::Timeout) => on_event(None),
+            // The output is closed: the child is ending, or has a grandchild that holds nothing.
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
+        }
+        match told {
+            None if stop.count() > 0 => {
+                told = Some(stop.count());
+                tell(&child, Signal::TERM);
+            }
+            Some(count) if !killed && stop.count() > count => {
+                killed = true;
+                tell(&child, Signal::KILL);
+            }
+            _ => {}
+        }
+        if let Some(status) = child.try_wait().map_err(|e| Error::io(program, e))? {
+            break status;
+        }
+    };
+    // A child that ended may have left events in the pipe.
+    let _ = reader.join();
+    for event in receiver.try_iter() {
+        on_event(Some(&event));
+        last = Some(event);
+    }
+    Ok(ending(status, last, log, began))
+}
+
+fn tell(child: &std::process::Child, signal: Signal) {
+    // A child that is already gone needs no telling.
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn ending(status: ExitStatus, last: Option<Value>, log: &Path, began: u64) -> Ending {
+    match status.code() {
+        Some(0) => Ending::Done(last.filter(|v| v.get("event").and_then(Value::as_str) == Some("done"))),
+        Some(3) => Ending::Interrupted,
+        code => {
+            let how = match (code, status.signal()) {
+                (Some(code), _) => format!("exit status {code}"),
+                (None, Some(9)) => "killed (signal 9; out of memory?)".into(),
+                (None, Some(signal)) => format!("ended by signal {signal}"),
+                (None, None) => "ended".into(),
+            };
+            let message = match last_words(log, began) {
+                Some(words) if code.is_some() => words,
+                Some(words) => format!("{how}; its last line was: {words}"),
+                None => how,
+            };
+            Ending::Failed { message, code }
+        }
+    }
+}
+
+/// The last line with `error:` after byte `began` of the log, or its last line.
+fn last_words(log: &Path, began: u64) -> Option<String> {
+    let bytes = std::fs::read(log).ok()?;
+    let text = String::from_utf8_lossy(bytes.get(usize::try_from(began).ok()?..)?).into_owned();
+    let lines = || text.lines().map(str::trim).filter(|l| !l.is_empty());
+    let line = lines().rfind(|l| l.starts_with("error:")).or_else(|| lines().next_back())?;
+    Some(line.trim_start_matches("error:").trim().to_owned())
+}
+
+/// Becomes `program`, after arranging that it gets SIGTERM when the process `parent` ends without having
+/// told it: a sweep that is killed leaves no training behind. Returns only on failure.
+///
+/// # Errors
+/// When the parent is gone already or the program cannot be started.
+pub fn guard(parent: u32, program: &Path, arguments: &[std::ffi::OsString]) -> Result<std::convert::Infallible> {
+    #[cfg(target_os = "linux")]
+    {
+        let arranged = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
+        arranged.map_err(|e| Error::io("death signal", e.into()))?;
+        let now = rustix::process::getppid().map(|p| p.as_raw_nonzero().get());
+        if now.and_then(|p| u32::try_from(p).ok()) != Some(parent) {
+            return Err(Error::Interrupted);
+        }
+    }
+    Err(Error::io(program, Command::new(program).args(arguments).exec()))
+}

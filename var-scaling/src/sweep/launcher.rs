@@ -1,0 +1,446 @@
+//! Runs a plan in a folder: tokenizer, tokens, one training a size, samples; then fits, plots, report.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::child::{self, Ending, Stop};
+use super::progress::Progress;
+use super::samples::{reconstruct_arguments, sample_arguments};
+use super::state::Folder;
+use crate::error::{Error, Result};
+use crate::fit::FitOptions;
+use crate::plan::{Plan, Run, TokenizerSource};
+use crate::report;
+use crate::results::{self, ResultLine};
+
+/// How a sweep is carried out; no result depends on it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Options {
+    /// Sweep folder.
+    pub out: PathBuf,
+    /// `--device` of the other programs.
+    pub device: Option<String>,
+    /// `--precision` of the other programs.
+    pub precision: Option<String>,
+    /// No progress.
+    pub quiet: bool,
+    /// How laws are fitted at the end.
+    pub fit: FitOptions,
+}
+
+/// What a sweep came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The report.
+    pub report: PathBuf,
+    /// Finished sizes, smallest first.
+    pub results: Vec<ResultLine>,
+    /// Runs that failed, each with its reason.
+    pub failed: Vec<(String, String)>,
+    /// Things that went wrong without stopping the sweep.
+    pub warnings: Vec<String>,
+    /// Seconds of this call.
+    pub seconds: f64,
+}
+
+/// Seconds that stages beside the runs are expected to take.
+const TOKENIZER_SECONDS: f64 = 200.0;
+const VIEWS_PER_SECOND: f64 = 600.0;
+const PICTURE_SECONDS: f64 = 5.0;
+/// How long an earlier training process may take to save and leave.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Carries out `plan`, going on where an earlier call stopped.
+///
+/// # Errors
+/// When the folder holds another sweep or is in use, tokenizer or tokens fail, no size finishes, or a
+/// signal came. Single sizes that fail are in the outcome instead.
+pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
+    let began = Instant::now();
+    let programs = Programs {
+        tokenizer: child::program("var-tokenizer")?,
+        train: child::program("var-train")?,
+        model: child::program("var-model")?,
+    };
+    let mut folder = Folder::open(&options.out, &plan.name)?;
+    // Children may run anywhere and later calls may start elsewhere: all their paths are whole.
+    let root = std::fs::canonicalize(&options.out).map_err(|e| Error::io(&options.out, e))?;
+    folder.agree_shared(&plan.shared())?;
+    let done = results::open(&root.join("results.jsonl"))?;
+    for run in &plan.runs {
+        folder.check_run(&run.name, &run.settings())?;
+        check_result(&done, plan, run, &options.out)?;
+    }
+    let mut launcher = Launcher {
+        plan,
+        programs,
+        progress: Progress::new(options.quiet, pieces(plan)),
+        place: place(options),
+        root,
+        folder,
+        done,
+        failed: Vec::new(),
+        warnings: Vec::new(),
+        stop: Stop::listen()?,
+    };
+    let outcome = launcher.all();
+    launcher.progress.finish();
+    outcome?;
+    let Launcher { failed, mut done, warnings, .. } = launcher;
+    done.retain(|line| plan.runs.iter().any(|r| r.name == line.name));
+    done.sort_by_key(|line| line.params);
+    if done.is_empty() {
+        let (name, why) = failed.into_iter().next().unwrap_or_default();
+        return Err(Error::Stage {
+            what: "every size".into(),
+            message: format!("{name}: {why}"),
+            code: 1,
+            log: Some(options.out.join("runs")),
+        });
+    }
+    let report = report::analyse(&options.out, &options.fit)?;
+    Ok(Outcome { report, results: done, failed, warnings, seconds: began.elapsed().as_secs_f64() })
+}
+
+/// The pieces of work ahead, with the seconds that they are expected to take.
+fn pieces(plan: &Plan) -> Vec<(String, f64, bool)> {
+    let (data, tokens) = (&plan.preset.data, &plan.preset.tokens);
+    let views = tokens.pictures as f64 * f64::from(data.crops);
+    let mut pieces = Vec::new();
+    if matches!(plan.tokenizer, TokenizerSource::Trained { .. }) {
+        pieces.push(("tokenizer".to_owned(), TOKENIZER_SECONDS, false));
+    }
+    pieces.push(("tokens".into(), views / VIEWS_PER_SECOND, false));
+    pieces.push(("reconstruction".into(), PICTURE_SECONDS, false));
+    for run in &plan.runs {
+        pieces.push((run.name.clone(), run.seconds, true));
+        pieces.push((format!("samples of {}", run.name), PICTURE_SECONDS, false));
+    }
+    pieces
+}
+
+fn place(options: &Options) -> Vec<String> {
+    let flag = |name: &str, value: &Option<String>| {
+        value.as_ref().map_or_else(Vec::new, |v| vec![name.to_owned(), v.clone()])
+    };
+    [flag("--device", &options.device), flag("--precision", &options.precision)].concat()
+}
+
+/// A finished size must have been trained with the settings that are asked for now.
+fn check_result(done: &[ResultLine], plan: &Plan, run: &Run, out: &Path) -> Result<()> {
+    match done.iter().find(|line| line.name == run.name) {
+        Some(line) if !line.plan.is_empty() && line.plan != plan.fingerprint(run) => Err(Error::file(
+            out.join("results.jsonl"),
+            format!(
+                "{} was trained with other settings; give the same ones to go on, or another --out for a new sweep",
+                run.name
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+struct Programs {
+    tokenizer: PathBuf,
+    train: PathBuf,
+    model: PathBuf,
+}
+
+struct Launcher<'a> {
+    plan: &'a Plan,
+    programs: Programs,
+    progress: Progress,
+    /// `--device` and `--precision` for every program.
+    place: Vec<String>,
+    root: PathBuf,
+    folder: Folder,
+    done: Vec<ResultLine>,
+    failed: Vec<(String, String)>,
+    warnings: Vec<String>,
+    stop: Stop,
+}
+
+impl Launcher<'_> {
+    fn all(&mut self) -> Result<()> {
+        let tokenizer = self.tokenizer()?;
+        self.tokens(&tokenizer)?;
+        self.reconstruction(&tokenizer)?;
+        for run in &self.plan.runs {
+            self.train(run, &tokenizer)?;
+            self.sample(run)?;
+        }
+        Ok(())
+    }
+
+    /// Starts one program as the piece `name` and waits for it.
+    fn start(&mut self, name: &str, program: &Path, arguments: &[String], log: &Path) -> Result<(Ending, f64)> {
+        self.stop.check()?;
+        self.progress.begin(name);
+        let progress = &mut self.progress;
+        let ending = child::run(program, arguments, log, &self.stop, &mut |event| progress.tick(event));
+        let seconds = self.progress.end(matches!(ending, Ok(Ending::Done(_))));
+        let ending = ending?;
+        if self.stop.count() > 0 && !matches!(ending, Ending::Done(_)) {
+            return Err(Error::Interrupted);
+        }
+        Ok((ending, seconds))
+    }
+
+    /// A stage without which nothing goes on.
+    fn stage(&mut self, name: &str, what: &str, program: &Path, arguments: &[String]) -> Result<()> {
+        let log = self.root.join("logs").join(format!("{name}.log"));
+        match self.start(name, program, arguments, &log)? {
+            (Ending::Done(result), seconds) => {
+                self.folder.finish_stage(name, seconds, result.unwrap_or(Value::Null))?;
+                self.progress.note(&format!("{name}: done in {}", crate::words::duration(seconds)));
+                Ok(())
+            }
+            (Ending::Interrupted, _) => Err(Error::Interrupted),
+            (Ending::Failed { message, code }, _) => Err(Error::Stage {
+                what: what.into(),
+                message,
+                code: if code == Some(2) { 2 } else { 1 },
+                log: Some(log),
+            }),
+        }
+    }
+
+    /// The tokenizer as the other programs name it, trained when the plan says so.
+    fn tokenizer(&mut self) -> Result<String> {
+        let (preset, set) = match &self.plan.tokenizer {
+            TokenizerSource::Given(name) => return Ok(name.clone()),
+            TokenizerSource::Trained { preset, set } => (preset.clone(), set.clone()),
+        };
+        let run = self.root.join("tokenizer");
+        let file = run.join("tokenizer.safetensors").display().to_string();
+        if self.folder.has_stage("tokenizer") && Path::new(&file).is_file() {
+            self.progress.skip("tokenizer");
+            return Ok(file);
+        }
+        self.wait_for_lock(&run)?;
+        let mut arguments = vec!["tokenizer".to_owned(), "--data".into(), self.plan.data.clone()];
+        arguments.extend(["--preset".into(), preset, "--out".into(), run.display().to_string()]);
+        arguments.extend(set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
+        arguments.extend(self.place.iter().cloned());
+        arguments.push("--json".into());
+        if run.join("config.toml").exists() {
+            arguments.push("--resume".into());
+        }
+        let program = self.programs.train.clone();
+        self.stage("tokenizer", "training the tokenizer", &program, &arguments)?;
+        Ok(file)
+    }
+
+    fn tokens(&mut self, tokenizer: &str) -> Result<()> {
+        let out = self.root.join("tokens.h5");
+        if self.folder.has_stage("tokens") && out.is_file() {
+            self.progress.skip("tokens");
+            return Ok(());
+        }
+        let data = &self.plan.preset.data;
+        let mut arguments: Vec<String> =
+            ["encode", "--data", &self.plan.data, "--tokenizer", tokenizer, "--json"].map(str::to_owned).to_vec();
+        for (flag, value) in [
+            ("--out", out.display().to_string()),
+            ("--crops", data.crops.to_string()),
+            ("--limit", data.limit.to_string()),
+            ("--limit-held-out", data.limit_held_out.to_string()),
+            ("--seed", self.plan.seed.to_string()),
+        ] {
+            arguments.extend([flag.to_owned(), value]);
+        }
+        if data.flip {
+            arguments.push("--flip".into());
+        }
+        arguments.extend(self.place.iter().cloned());
+        let program = self.programs.tokenizer.clone();
+        self.stage("tokens", "encoding the pictures", &program, &arguments)
+    }
+
+    /// Pictures for the report; without them the sweep goes on.
+    fn picture(&mut self, name: &str, program: &Path, arguments: &[String], out: &Path) -> Result<()> {
+        let log = self.root.join("logs/samples.log");
+        match self.start(name, program, arguments, &log)? {
+            (Ending::Done(result), seconds) if out.is_file() => {
+                self.folder.finish_stage(name, seconds, result.unwrap_or(Value::Null))
+            }
+            (Ending::Failed { message, .. }, _) => {
+                self.warn(format!("{name}: {message} (see {})", log.display()));
+                Ok(())
+            }
+            _ => {
+                self.warn(format!("{name}: no picture was written (see {})", log.display()));
+                Ok(())
+            }
+        }
+    }
+
+    fn reconstruction(&mut self, tokenizer: &str) -> Result<()> {
+        let out = self.root.join("samples/reconstruction.png");
+        if out.is_file() {
+            self.progress.skip("reconstruction");
+            return Ok(());
+        }
+        let arguments = reconstruct_arguments(self.plan, tokenizer, &out, &self.place);
+        let program = self.programs.tokenizer.clone();
+        self.picture("reconstruction", &program, &arguments, &out)
+    }
+
+    fn sample(&mut self, run: &Run) -> Result<()> {
+        let name = format!("samples of {}", run.name);
+        let out = self.root.join("samples").join(format!("{}.png", run.name));
+        let folder = self.root.join("runs").join(&run.name);
+        if out.is_file() || !self.done.iter().any(|line| line.name == run.name) {
+            self.progress.skip(&name);
+            return Ok(());
+        }
+        let arguments = sample_arguments(self.plan, run, &folder, &out, &self.place);
+        let program = self.programs.model.clone();
+        self.picture(&name, &program, &arguments, &out)
+    }
+
+    /// Trains one size, unless that is done; a failure is noted and leaves the others alone.
+    fn train(&mut self, run: &Run, tokenizer: &str) -> Result<()> {
+        if self.done.iter().any(|line| line.name == run.name) {
+            self.progress.skip(&run.name);
+            return Ok(());
+        }
+        let folder = self.root.join("runs").join(&run.name);
+        let log = self.root.join("runs").join(format!("{}.log", run.name));
+        self.wait_for_lock(&folder)?;
+        // Trained to the end by a call that was stopped before it could write the result down.
+        if let Some(result) = read_json(&folder.join("result.json")) {
+            self.progress.skip(&run.name);
+            return self.keep(run, &result, &log);
+        }
+        self.folder.begin_run(&run.name, &run.settings())?;
+        let arguments = self.train_arguments(run, tokenizer, &folder);
+        let program = self.programs.train.clone();
+        match self.start(&run.name, &program, &arguments, &log)?.0 {
+            Ending::Done(event) => {
+                let result = event.or_else(|| read_json(&folder.join("result.json"))).unwrap_or(Value::Null);
+                self.keep(run, &result, &log)
+            }
+            Ending::Interrupted => {
+                self.fail(run, "stopped from outside after saving", &log);
+                Ok(())
+            }
+            Ending::Failed { message, .. } => {
+                self.fail(run, &message, &log);
+                Ok(())
+            }
+        }
+    }
+
+    fn train_arguments(&self, run: &Run, tokenizer: &str, folder: &Path) -> Vec<String> {
+        let mut arguments = vec!["model".to_owned()];
+        for (flag, value) in [
+            ("--tokens", self.root.join("tokens.h5").display().to_string()),
+            ("--tokenizer", tokenizer.to_owned()),
+            ("--out", folder.display().to_string()),
+            ("--preset", run.preset.clone()),
+            ("--depth", run.size.depth.to_string()),
+            ("--width", run.size.width.to_string()),
+            ("--heads", run.size.heads.to_string()),
+        ] {
+            arguments.extend([flag.to_owned(), value]);
+        }
+        arguments.extend(run.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
+        arguments.extend(self.place.iter().cloned());
+        arguments.push("--json".into());
+        if folder.join("config.toml").exists() {
+            arguments.push("--resume".into());
+        }
+        arguments
+    }
+
+    /// Writes the result of a size down.
+    fn keep(&mut self, run: &Run, result: &Value, log: &Path) -> Result<()> {
+        let line = match result_line(self.plan, run, result) {
+            Ok(line) => line,
+            Err(missing) => {
+                self.fail(run, &format!("its result has no usable {missing}"), log);
+                return Ok(());
+            }
+        };
+        results::append(&self.root.join("results.jsonl"), &line)?;
+        self.progress.note(&format!(
+            "{}: {} parameters, validation loss {:.4} (last scale {:.4}) in {}",
+            run.name,
+            crate::words::count(line.params as f64),
+            line.val_loss_all,
+            line.val_loss_last,
+            crate::words::duration(line.seconds)
+        ));
+        self.done.push(line);
+        Ok(())
+    }
+
+    fn fail(&mut self, run: &Run, why: &str, log: &Path) {
+        self.progress.note(&format!("{} failed: {why} (see {}); going on with the others", run.name, log.display()));
+        self.failed.push((run.name.clone(), why.to_owned()));
+    }
+
+    fn warn(&mut self, text: String) {
+        self.progress.note(&format!("warning: {text}"));
+        self.warnings.push(text);
+    }
+
+    /// Waits for a training process of an earlier, killed call that is still saving in `run`.
+    fn wait_for_lock(&self, run: &Path) -> Result<()> {
+        let Ok(lock) = OpenOptions::new().write(true).open(run.join("run.lock")) else { return Ok(()) };
+        let began = Instant::now();
+        while lock.try_lock().is_err() {
+            self.stop.check()?;
+            if began.elapsed() > PATIENCE {
+                return Err(Error::file(run, "another process is still training here; stop it and try again"));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+}
+
+fn read_json(path: &Path) -> Option<Value> {
+    serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+}
+
+/// The line of `results.jsonl`; fails with the key that is missing or no number.
+fn result_line(plan: &Plan, run: &Run, result: &Value) -> std::result::Result<ResultLine, &'static str> {
+    let number = |key: &'static str| {
+        result.get(key).and_then(Value::as_f64).filter(|v| v.is_finite() && *v >= 0.0).ok_or(key)
+    };
+    Ok(ResultLine {
+        name: run.name.clone(),
+        depth: run.size.depth,
+        width: run.size.width,
+        heads: run.size.heads,
+        params: number("parameters")? as u64,
+        steps: run.steps,
+        tokens: number("tokens")? as u64,
+        flops: number("flops")?,
+        val_loss_all: number("val_loss_all")?,
+        val_loss_last: number("val_loss_last")?,
+        val_err_all: number("val_err_all")?,
+        val_err_last: number("val_err_last")?,
+        seconds: number("seconds")?,
+        seed: run.seed,
+        run: PathBuf::from("runs").join(&run.name),
+        plan: plan.fingerprint(run),
+    })
+}
+
+impl Outcome {
+    /// The outcome for programs.
+    pub fn json(&self) -> Value {
+        let failed: Vec<Value> =
+            self.failed.iter().map(|(name, why)| json!({"name": name, "reason": why})).collect();
+        json!({
+            "event": "done", "report": self.report.display().to_string(), "results": self.results,
+            "failed": failed, "warnings": self.warnings, "seconds": self.seconds,
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! What a sweep folder remembers: `sweep.json`, and a lock against a second sweep.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::files::{make_folder, write_atomically};
+use crate::machine::Machine;
+
+/// One finished stage other than a size.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stage {
+    /// Seconds it took, over all tries.
+    pub seconds: f64,
+    /// What its program said at the end.
+    pub result: Value,
+}
+
+/// `sweep.json`: what was asked for and what is done, but for the sizes, which are in `results.jsonl`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of this format.
+    pub version: u32,
+    /// Name of the preset.
+    pub preset: String,
+    /// Seconds since 1970 at the first start.
+    pub started: u64,
+    /// Where it ran last.
+    pub machine: Machine,
+    /// Settings that all runs share; empty before the first stage.
+    #[serde(default)]
+    pub shared: BTreeMap<String, String>,
+    /// Settings of every size that was started, by its name.
+    #[serde(default)]
+    pub runs: BTreeMap<String, BTreeMap<String, String>>,
+    /// Finished stages by name.
+    #[serde(default)]
+    pub stages: BTreeMap<String, Stage>,
+}
+
+/// A sweep folder that this process alone may write to.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// What is remembered.
+    pub record: Record,
+    /// Held open: the lock ends with the process, however that ends.
+    _lock: File,
+}
+
+impl Folder {
+    /// Opens or makes the folder, takes its lock and reads what it remembers.
+    ///
+    /// # Errors
+    /// When another sweep has it, or the disk refuses.
+    pub fn open(path: &Path, preset: &str) -> Result<Self> {
+        make_folder(path)?;
+        let lock_path = path.join("sweep.lock");
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|e| Error::io(&lock_path, e))?;
+        if lock.try_lock().is_err() {
+            return Err(Error::file(path, "another sweep is running in this folder; wait for it or choose another --out"));
+        }
+        let record = read_record(path)?.unwrap_or_else(|| Record {
+            version: 1,
+            preset: preset.into(),
+            started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+            ..Record::default()
+        });
+        let mut folder = Self { path: path.to_owned(), record, _lock: lock };
+        folder.record.machine = Machine::here();
+        folder.record.preset = preset.into();
+        for part in ["runs", "samples", "plots", "logs"] {
+            make_folder(&path.join(part))?;
+        }
+        folder.save()?;
+        Ok(folder)
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes `sweep.json`.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn save(&self) -> Result<()> {
+        let path = self.path.join("sweep.json");
+        let text = serde_json::to_string_pretty(&self.record).map_err(|e| Error::file(&path, e.to_string()))?;
+        write_atomically(&path, format!("{text}\n").as_bytes())
+    }
+
+    /// Remembers the shared settings, or checks them against those that the folder was begun with.
+    ///
+    /// # Errors
+    /// When they differ.
+    pub fn agree_shared(&mut self, settings: &BTreeMap<String, String>) -> Result<()> {
+        if !self.record.stages.is_empty() || !self.record.runs.is_empty() {
+            self.compare("the sweep", &self.record.shared, settings)?;
+        }
+        self.record.shared.clone_from(settings);
+        self.save()
+    }
+
+    /// Checks the settings of a size against those that it was started with, if it was.
+    ///
+    /// # Errors
+    /// When they differ.
+    pub fn check_run(&self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
+        match self.record.runs.get(name) {
+            Some(old) => self.compare(name, old, settings),
+            None => Ok(()),
+        }
+    }
+
+    /// Remembers the settings of a size that is about to start.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn begin_run(&mut self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
+        self.record.runs.insert(name.into(), settings.clone());
+        self.save()
+    }
+
+    /// Remembers a finished stage.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn finish_stage(&mut self, name: &str, seconds: f64, result: Value) -> Result<()> {
+        self.record.stages.insert(name.into(), Stage { seconds, result });
+        self.save()
+    }
+
+    /// Whether a stage is done.
+    pub fn has_stage(&self, name: &str) -> bool {
+        self.record.stages.contains_key(name)
+    }
+
+    fn compare(&self, what: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Result<()> {
+        let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let text = |value: Option<&String>| value.map_or_else(|| "not set".to_owned(), Clone::clone);
+        let changed: Vec<String> = keys
+            .into_iter()
+            .filter(|k| old.get(*k) != new.get(*k))
+            .map(|k| format!("{k} {} → {}", text(old.get(k)), text(new.get(k))))
+            .collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        Err(Error::file(
+            &self.path,
+            format!(
+                "{what} was begun here with other settings ({}); give the same ones to go on, or another --out \
+                 for a new sweep",
+                changed.join(", ")
+            ),
+        ))
+    }
+}
+
+/// Reads `sweep.json` of a folder; none when there is none.
+///
+/// # Errors
+/// When it is damaged.
+pub fn read_record(folder: &Path) -> Result<Option<Record>> {
+    let path = folder.join("sweep.json");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(&path, e)),
+    };
+    serde_json::from_str(&text)
+        .map(Some)
+        .map_err(|e| Error::file(&path, format!("is damaged ({e}); choose another --out, or remove the folder")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(steps: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([("steps".to_owned(), steps.to_owned()), ("batch".into(), "32".into())])
+    }
+
+    #[test]
+    fn a_second_sweep_in_the_folder_is_refused_until_the_first_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Folder::open(folder.path(), "x").unwrap();
+        let error = Folder::open(folder.path(), "x").unwrap_err();
+        assert!(error.to_string().contains("another sweep is running"), "{error}");
+        assert_eq!(error.exit_code(), 2);
+        drop(first);
+        Folder::open(folder.path(), "x").unwrap();
+    }
+
+    #[test]
+    fn other_settings_are_refused_with_both_values_once_something_is_done() {
+        let place = tempfile::tempdir().unwrap();
+        let mut folder = Folder::open(place.path(), "x").unwrap();
+        folder.agree_shared(&settings("1")).unwrap();
+        folder.agree_shared(&settings("2")).unwrap();
+        folder.begin_run("1x32", &settings("500")).unwrap();
+        drop(folder);
+        let mut folder = Folder::open(place.path(), "x").unwrap();
+        folder.check_run("1x32", &settings("500")).unwrap();
+        folder.check_run("2x64", &settings("800")).unwrap();
+        let message = folder.check_run("1x32", &settings("800")).unwrap_err().to_string();
+        assert!(message.contains("steps 500 → 800") && message.contains("--out"), "{message}");
+        assert!(folder.agree_shared(&settings("3")).unwrap_err().to_string().contains("steps 2 → 3"));
+    }
+}

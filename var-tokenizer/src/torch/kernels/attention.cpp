@@ -1,0 +1,236 @@
+// Block-causal attention as an autograd function on packed projections.
+#include "attention.h"
+
+#include "autograd.h"
+
+VAR_KERNEL(attention_forward, (const var::Head&, char*, int64_t*))
+VAR_KERNEL(attention_backward, (const var::Head&, const var::HeadGradient&, char*, int64_t*))
+VAR_KERNEL(attention_append, (bool, int64_t, int64_t, const void*, const void*, int64_t, bool, void*, void*, int64_t))
+
+namespace var {
+namespace {
+
+// Keys that each of `length` queries sees, from the ends of the scales.
+std::vector<int32_t> key_ends(at::IntArrayRef ends, int64_t length) {
+  TORCH_CHECK(!ends.empty() && ends.back() == length, "attention: scales end at ",
+              ends.empty() ? 0 : ends.back(), ", but there are ", length, " tokens");
+  std::vector<int32_t> all;
+  all.reserve(length);
+  for (int64_t end : ends) {
+    TORCH_CHECK(end > int64_t(all.size()) && end <= length, "attention: ends of scales must rise, got ", ends);
+    all.resize(end, int32_t(end));
+  }
+  return all;
+}
+
+// Runs `one(index, scratch)` for every head of every picture on all threads.
+template <class F>
+void each_head(int64_t count, int64_t bytes, const F& one) {
+  const int64_t threads = std::min<int64_t>(count, at::get_num_threads());
+  auto scratch = at::empty({threads, (bytes + 63) / 64 * 64}, at::kByte);
+  char* base = static_cast<char*>(scratch.data_ptr());
+  const int64_t stride = scratch.stride(0);
+  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; t++)
+      for (int64_t i = count * t / threads; i < count * (t + 1) / threads; i++) one(i, base + t * stride);
+  });
+}
+
+// Head `h` of picture `b` in qkv [B, L, 3·H·d] and out [B, L, H·d].
+Head head_of(const at::Tensor& qkv, const at::Tensor& out, int64_t heads, int64_t b, int64_t h) {
+  const int64_t L = qkv.size(1), width = qkv.size(2) / 3, d = width / heads;
+  Head one{};
+  one.brief = brief(qkv);
+  one.queries = one.keys = L;
+  one.dim = d;
+  const int64_t start = b * L * 3 * width + h * d;
+  one.q = at_offset(qkv, start);
+  one.k = at_offset(qkv, start + width);
+  one.v = at_offset(qkv, start + 2 * width);
+  one.q_stride = one.k_stride = one.v_stride = 3 * width;
+  one.out = at_offset(out, b * L * width + h * d);
+  one.out_stride = width;
+  return one;
+}
+
+struct BlockCausal : torch::autograd::Function<BlockCausal> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& scale, int64_t heads,
+                            std::vector<int64_t> ends, bool normalise) {
+    auto qkv = input.contiguous();
+    auto factors = scale.contiguous();
+    const int64_t B = qkv.size(0), L = qkv.size(1), width = qkv.size(2) / 3;
+    auto seen = key_ends(ends, L);
+    auto out = at::empty({B, L, width}, qkv.options());
+    auto log_sum = at::empty({B, heads, L}, qkv.options().dtype(at::kFloat));
+    const float* by_head = factors.data_ptr<float>();
+    auto describe = [&](int64_t i) {
+      Head one = head_of(qkv, out, heads, i / heads, i % heads);
+      one.key_end = seen.data();
+      one.scale = by_head[i % heads];
+      one.normalise_q = one.normalise_k = normalise;
+      one.log_sum = log_sum.data_ptr<float>() + i * L;
+      return one;
+    };
+    auto run = VAR_PICK(attention_forward);
+    int64_t bytes = 0;
+    run(describe(0), nullptr, &bytes);
+    each_head(B * heads, bytes, [&](int64_t i, char* scratch) {
+      int64_t unused;
+      run(describe(i), scratch, &unused);
+    });
+    ctx->save_for_backward({qkv, factors, out, log_sum});
+    ctx->saved_data["heads"] = heads;
+    ctx->saved_data["ends"] = ends;
+    ctx->saved_data["normalise"] = normalise;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    auto saved = ctx->get_saved_variables();
+    auto qkv = saved[0], factors = saved[1], out = saved[2], log_sum = saved[3];
+    const int64_t heads = ctx->saved_data["heads"].toInt();
+    const bool normalise = ctx->saved_data["normalise"].toBool();
+    const int64_t B = qkv.size(0), L = qkv.size(1), width = qkv.size(2) / 3, d = width / heads;
+    auto seen = key_ends(ctx->saved_data["ends"].toIntVector(), L);
+    auto grad = grads[0].to(qkv.scalar_type()).contiguous();
+    auto dqkv = at::empty_like(qkv);
+    auto dscale = at::empty({B, heads}, factors.options());
+    const float* by_head = factors.data_ptr<float>();
+    auto run = VAR_PICK(attention_backward);
+    auto one = [&](int64_t i, char* scratch, int64_t* bytes) {
+      Head head = head_of(qkv, out, heads, i / heads, i % heads);
+      head.key_end = seen.data();
+      head.scale = by_head[i % heads];
+      head.normalise_q = head.normalise_k = normalise;
+      Head to = head_of(dqkv, out, heads, i / heads, i % heads);
+      HeadGradient g{};
+      g.out = head.out;
+      g.grad_out = at_offset(grad, i / heads * L * width + i % heads * d);
+      g.grad_stride = width;
+      g.log_sum = log_sum.data_ptr<float>() + i * L;
+      g.dq = const_cast<void*>(to.q);
+      g.dk = const_cast<void*>(to.k);
+      g.dv = const_cast<void*>(to.v);
+      g.dscale = dscale.data_ptr<float>() + i;
+      run(head, g, scratch, bytes);
+    };
+    int64_t bytes = 0;
+    one(0, nullptr, &bytes);
+    each_head(B * heads, bytes, [&](int64_t i, char* scratch) {
+      int64_t unused;
+      one(i, scratch, &unused);
+    });
+    return {dqkv, normalise ? dscale.sum(0) : at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+};
+
+// q, k, v as [B, H, L, d], q normalised and scaled as asked for; any device, any kind.
+std::array<at::Tensor, 3> split(const at::Tensor& qkv, const at::Tensor& scale, int64_t heads, bool normalise) {
+  const int64_t B = qkv.size(0), L = qkv.size(1), d = qkv.size(2) / 3 / heads;
+  auto parts = qkv.view({B, L, 3, heads, d}).permute({2, 0, 3, 1, 4}).unbind(0);
+  auto q = parts[0].to(at::kFloat), k = parts[1].to(at::kFloat);
+  auto unit = [](const at::Tensor& x) { return x / x.norm(2, -1, true).clamp_min(1e-12); };
+  if (normalise) q = unit(q), k = unit(k);
+  q = q * scale.view({1, heads, 1, 1});
+  const auto kind = qkv.scalar_type();
+  return {q.to(kind), k.to(kind), parts[2]};
+}
+
+at::Tensor join(const at::Tensor& mixed) {
+  return mixed.transpose(1, 2).reshape({mixed.size(0), mixed.size(2), mixed.size(1) * mixed.size(3)});
+}
+
+at::Tensor composed(const at::Tensor& qkv, const at::Tensor& scale, int64_t heads, at::IntArrayRef ends,
+                    bool normalise) {
+  auto [q, k, v] = split(qkv, scale, heads, normalise);
+  std::vector<at::Tensor> mixed;
+  int64_t begin = 0;
+  for (int64_t end : ends) {
+    mixed.push_back(at::scaled_dot_product_attention(q.slice(2, begin, end), k.slice(2, 0, end),
+                                                     v.slice(2, 0, end), {}, 0.0, false, 1.0));
+    begin = end;
+  }
+  return join(at::cat(mixed, 2));
+}
+
+void check(const at::Tensor& qkv, const at::Tensor& scale, int64_t heads) {
+  TORCH_CHECK(qkv.dim() == 3 && heads > 0 && qkv.size(2) % (3 * heads) == 0,
+              "attention: expected [B, L, 3·heads·d] with ", heads, " heads, got ", qkv.sizes());
+  TORCH_CHECK(scale.numel() == heads && scale.scalar_type() == at::kFloat, "attention: expected one f32 scale for each of ",
+              heads, " heads, got ", scale.sizes());
+}
+
+}  // namespace
+
+at::Tensor block_causal(const at::Tensor& qkv, const at::Tensor& scale, int64_t heads, at::IntArrayRef ends,
+                        bool normalise) {
+  check(qkv, scale, heads);
+  key_ends(ends, qkv.size(1));
+  if (!fusible(qkv) || qkv.size(2) / 3 / heads > 256)
+    return composed(qkv, scale, heads, ends, normalise);
+  return BlockCausal::apply(qkv, scale.view({heads}), heads, ends.vec(), normalise);
+}
+
+// Attends from the new tokens in qkv to everything cached and themselves; adds them to the caches
+// [B, H, Lmax, d] from row `start` on. Not differentiable.
+at::Tensor cached(const at::Tensor& input, const at::Tensor& scale, int64_t heads, const at::Tensor& cache_k,
+                  const at::Tensor& cache_v, int64_t start, bool normalise) {
+  check(input, scale, heads);
+  c10::NoGradGuard off;
+  const int64_t B = input.size(0), L = input.size(1), width = input.size(2) / 3, d = width / heads;
+  for (const auto& cache : {cache_k, cache_v})
+    TORCH_CHECK(cache.dim() == 4 && cache.size(0) == B && cache.size(1) == heads && cache.size(3) == d &&
+                    start >= 0 && start + L <= cache.size(2) && cache.is_contiguous() &&
+                    cache.scalar_type() == input.scalar_type(),
+                "attention: ", L, " tokens at ", start, " do not fit a cache ", cache.sizes());
+  if (!fusible(input) || d > 256) {
+    auto [q, k, v] = split(input, scale, heads, normalise);
+    cache_k.narrow(2, start, L).copy_(k);
+    cache_v.narrow(2, start, L).copy_(v);
+    return join(at::scaled_dot_product_attention(q, cache_k.narrow(2, 0, start + L), cache_v.narrow(2, 0, start + L),
+                                                 {}, 0.0, false, 1.0));
+  }
+  auto qkv = input.contiguous();
+  auto factors = scale.contiguous();
+  const int64_t room = cache_k.size(2);
+  auto out = at::empty({B, L, width}, qkv.options());
+  std::vector<int32_t> seen(L, int32_t(start + L));
+  auto append = VAR_PICK(attention_append);
+  auto run = VAR_PICK(attention_forward);
+  auto describe = [&](int64_t i) {
+    Head one = head_of(qkv, out, heads, i / heads, i % heads);
+    one.key_end = seen.data();
+    one.scale = factors.data_ptr<float>()[i % heads];
+    one.normalise_q = normalise;
+    one.keys = start + L;
+    one.k = at_offset(cache_k, i * room * d);
+    one.v = at_offset(cache_v, i * room * d);
+    one.k_stride = one.v_stride = d;
+    return one;
+  };
+  int64_t bytes = 0;
+  run(describe(0), nullptr, &bytes);
+  each_head(B * heads, bytes, [&](int64_t i, char* scratch) {
+    Head fresh = head_of(qkv, out, heads, i / heads, i % heads);
+    const int64_t at = (i * room + start) * d;
+    append(fresh.brief, L, d, fresh.k, fresh.v, fresh.k_stride, normalise, at_offset(cache_k, at),
+           at_offset(cache_v, at), d);
+    int64_t unused;
+    run(describe(i), scratch, &unused);
+  });
+  return out;
+}
+
+}  // namespace var
+
+extern "C" {
+at::Tensor* var_block_causal_attention(const at::Tensor* qkv, const at::Tensor* scale, int64_t heads,
+                                       const int64_t* ends, size_t n, int normalise) {
+  return var::guarded([&] { return var::block_causal(*qkv, *scale, heads, {ends, n}, normalise != 0); });
+}
+
+at::Tensor* var_cached_attention(const at::Tensor* qkv, const at::Tensor* scale, int64_t heads,
+                                 const at::Tensor* cache_k, const at::Tensor* cache_v, int64_t start, int normalise) {
+  return var::guarded([&] { return var::cached(*qkv, *scale, heads, *cache_k, *cache_v, start, normalise != 0); });
+}
+}

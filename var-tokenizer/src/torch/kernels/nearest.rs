@@ -1,0 +1,23 @@
+//! Nearest codes.
+#![allow(unsafe_code)]
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+use super::super::ffi::{handle, made};
+use crate::error::Result;
+
+unsafe extern "C" {
+    fn var_nearest_code(vectors: *const C_tensor, codes: *const C_tensor) -> *mut C_tensor;
+}
+
+/// Index (i64, `[N]`) of the code nearest to each vector: the first `argmin ‖z‖² + ‖e‖² − 2 z·e` over
+/// `codes` `[V, c]`, for `vectors` `[N, c]`, all in f32 whatever the kinds. With both of unit length this
+/// is the largest cosine. Not differentiable.
+///
+/// # Errors
+/// When shapes do not fit.
+pub fn nearest_code(vectors: &Tensor, codes: &Tensor) -> Result<Tensor> {
+    // SAFETY: live handles, borrowed for the call.
+    made(unsafe { var_nearest_code(handle(vectors), handle(codes)) })
+}

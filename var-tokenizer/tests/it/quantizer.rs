@@ -1,0 +1,146 @@
+//! Properties of the tokenizer that hold for any weights.
+
+use proptest::prelude::*;
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::quantizer::Usage;
+use var_tokenizer::weights::portable;
+use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae};
+
+fn config(sides: &[usize], phi: PhiSharing, z_norm: bool) -> TokenizerConfig {
+    TokenizerConfig {
+        channels: 32,
+        channel_multipliers: vec![1, 1],
+        residual_blocks: 1,
+        latent_channels: 4,
+        vocabulary: 24,
+        schedule: ScaleSchedule::new(sides.to_vec()).unwrap(),
+        phi,
+        phi_ratio: 0.5,
+        z_norm,
+        commitment: 0.25,
+    }
+}
+
+fn tokenizer(config: &TokenizerConfig, seed: u64) -> VqVae {
+    let mut vae = VqVae::new(config, Device::Cpu, None).unwrap();
+    portable::fill(vae.parameters_mut(), seed);
+    vae.parameters().set_requires_grad(false);
+    vae
+}
+
+fn largest(a: &Tensor, b: &Tensor) -> f64 {
+    (a - b).abs().max().double_value(&[])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn input_vectors_one_scale_at_a_time_equal_those_of_all_at_once(
+        seed in 0_u64..1000,
+        sides in prop::sample::select(vec![vec![1, 2, 3], vec![1, 3, 4, 6], vec![2, 5], vec![1, 2, 4, 8]]),
+        phi in prop::sample::select(vec![PhiSharing::Shared, PhiSharing::Partial(3), PhiSharing::PerScale]),
+    ) {
+        let vae = tokenizer(&config(&sides, phi, false), seed);
+        let schedule = vae.config().schedule.clone();
+        let ids = portable::integers("ids", seed, &[2, schedule.tokens() as i64], 24);
+        let whole = vae.to_model_input(&ids).unwrap();
+        let q = vae.quantizer();
+        let (mut latent, mut parts) = (q.empty_latent(2), Vec::new());
+        for k in 0..schedule.scales() {
+            let range = schedule.range(k);
+            let part = ids.narrow(1, range.start as i64, range.len() as i64);
+            let contribution = q.contribution(&q.codebook().vectors(&part), k);
+            parts.extend(q.next_input(&mut latent, &contribution, k));
+        }
+        prop_assert!(largest(&whole, &Tensor::cat(&parts, 1)) < 1e-6);
+        prop_assert!(largest(&latent, q.latents(&ids).unwrap().last().unwrap()) < 1e-6);
+    }
+
+    #[test]
+    fn a_batch_encodes_as_its_pictures_alone(seed in 0_u64..1000, z_norm: bool) {
+        let vae = tokenizer(&config(&[1, 2, 4], PhiSharing::Partial(4), z_norm), seed);
+        let latent = portable::normal("latent", seed, &[3, 4, 4, 4]);
+        let together = vae.quantizer().encode(&latent).unwrap();
+        for b in 0..3 {
+            let alone = vae.quantizer().encode(&latent.narrow(0, b, 1)).unwrap();
+            prop_assert_eq!(alone, together.narrow(0, b, 1));
+        }
+    }
+
+    #[test]
+    fn the_training_pass_finds_the_ids_that_encoding_finds(seed in 0_u64..1000) {
+        let vae = tokenizer(&config(&[1, 2, 4], PhiSharing::PerScale, false), seed);
+        let latent = portable::normal("latent", seed, &[2, 4, 4, 4]);
+        let pass = vae.quantizer().training_pass(&latent).unwrap();
+        prop_assert_eq!(Tensor::cat(&pass.ids, 1), vae.quantizer().encode(&latent).unwrap());
+        let quantized = vae.quantizer().latents(&Tensor::cat(&pass.ids, 1)).unwrap();
+        prop_assert!(largest(&pass.latent, quantized.last().unwrap()) < 1e-5);
+    }
+}
+
+#[test]
+fn the_straight_through_gradient_of_the_latent_is_that_of_what_follows() {
+    let vae = tokenizer(&config(&[1, 4], PhiSharing::Shared, false), 3);
+    let latent = portable::normal("latent", 3, &[1, 4, 4, 4]).set_requires_grad(true);
+    let pass = vae.quantizer().training_pass(&latent).unwrap();
+    let weights = portable::normal("weights", 3, &[1, 4, 4, 4]);
+    (pass.latent * &weights).sum(Kind::Float).backward();
+    assert!(largest(&latent.grad(), &weights) < 1e-6);
+}
+
+#[test]
+fn a_schedule_that_does_not_fit_the_latent_says_what_would() {
+    let vae = tokenizer(&config(&[1, 2, 4], PhiSharing::Shared, false), 1);
+    let message = vae.encode(&Tensor::zeros([1, 3, 12, 12], (Kind::Float, Device::Cpu))).unwrap_err().to_string();
+    assert!(message.contains("12 pixels") && message.contains("use 8-pixel pictures"), "{message}");
+}
+
+#[test]
+fn configurations_that_cannot_be_built_are_refused_before_building() {
+    let good = config(&[1, 2], PhiSharing::Shared, false);
+    let bad = [
+        TokenizerConfig { channels: 33, ..good.clone() },
+        TokenizerConfig { channel_multipliers: vec![], ..good.clone() },
+        TokenizerConfig { vocabulary: 1, ..good.clone() },
+        TokenizerConfig { phi_ratio: 2.0, ..good.clone() },
+        TokenizerConfig { phi: PhiSharing::Partial(0), ..good.clone() },
+        TokenizerConfig { residual_blocks: 0, ..good },
+    ];
+    for config in bad {
+        assert!(VqVae::new(&config, Device::Cpu, None).is_err(), "{config:?}");
+    }
+}
+
+#[test]
+fn a_saved_tokenizer_reads_back_bit_for_bit_and_a_cut_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.safetensors");
+    let vae = tokenizer(&config(&[1, 2, 4], PhiSharing::Partial(4), true), 8);
+    vae.save(&path).unwrap();
+    let back = VqVae::load(&path, Device::Cpu).unwrap();
+    assert_eq!(back.config(), vae.config());
+    for (a, b) in vae.parameters().entries().iter().zip(back.parameters().entries()) {
+        assert_eq!((&a.name, &a.tensor), (&b.name, &b.tensor));
+    }
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    let message = VqVae::load(&path, Device::Cpu).unwrap_err().to_string();
+    assert!(message.contains("tokenizer.safetensors") && message.contains("cut short"), "{message}");
+}
+
+#[test]
+fn usage_is_copied_first_and_then_averaged() {
+    let hits = Tensor::zeros([1, 4], (Kind::Float, Device::Cpu));
+    let mut usage = Usage::new(&hits, 0);
+    let of = |codes: &[i64]| vec![Tensor::from_slice(codes)];
+    usage.update(&of(&[0, 0, 1, 2]));
+    assert_eq!(Vec::<f32>::try_from(hits.get(0)).unwrap(), [2.0, 1.0, 1.0, 0.0]);
+    usage.update(&of(&[3, 3, 3, 3]));
+    let after = Vec::<f32>::try_from(hits.get(0)).unwrap();
+    for (found, expected) in after.iter().zip([1.8, 0.9, 0.9, 0.4]) {
+        assert!((found - expected).abs() < 1e-6);
+    }
+    // Threshold 0.08 · 4 · 1 / 4 = 0.08: all four codes count as used.
+    assert_eq!(usage.per_scale(4, 1)[0].used, 1.0);
+}

@@ -1,0 +1,110 @@
+//! A tiny tokenizer and token file, and the commands that train on them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use var_tokenizer::images::Split;
+use var_tokenizer::random::Stream;
+use var_tokenizer::tokens::{InputStatistics, Rows, TokenInfo, TokenWriter};
+use var_tokenizer::weights::portable;
+use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae};
+
+/// A folder with `tokenizer.safetensors` and `tokens.h5`.
+pub struct Fixture {
+    folder: TempDir,
+}
+
+fn config() -> TokenizerConfig {
+    TokenizerConfig {
+        channels: 32,
+        channel_multipliers: vec![1, 1],
+        residual_blocks: 1,
+        latent_channels: 4,
+        vocabulary: 32,
+        schedule: ScaleSchedule::new(vec![1, 2, 4]).unwrap(),
+        phi: PhiSharing::Partial(4),
+        phi_ratio: 0.5,
+        z_norm: false,
+        commitment: 0.25,
+    }
+}
+
+/// Tokens that depend on the class and on the token before: something to learn.
+fn rows(name: &str, count: usize, length: usize) -> Rows {
+    let stream = Stream::new(name, 1);
+    let mut rows = Rows::default();
+    for i in 0..count {
+        let class = stream.at(i as u64).below(0, 3) as u32;
+        let mut token = class;
+        for position in 0..length {
+            token = (token * 5 + class + stream.at(i as u64).below(position as u64 + 1, 3) as u32) % 32;
+            rows.tokens.push(token);
+        }
+        rows.labels.push(class);
+        rows.sources.push(i as u32);
+        rows.crops.push(0);
+    }
+    rows
+}
+
+impl Fixture {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut vae = VqVae::new(&config(), tch::Device::Cpu, None).unwrap();
+        portable::fill(vae.parameters_mut(), 1);
+        let sha256 = vae.save(&folder.path().join("tokenizer.safetensors")).unwrap();
+        let config = config();
+        let info = TokenInfo {
+            schedule: config.schedule.clone(),
+            vocabulary: config.vocabulary,
+            latent_channels: config.latent_channels,
+            tokenizer_sha256: sha256,
+            image_side: config.image_side(),
+            crop_policy: "none".into(),
+            source: "made".into(),
+            class_names: vec!["a".into(), "b".into(), "c".into()],
+            input_statistics: None,
+        };
+        let length = info.length();
+        let mut writer = TokenWriter::create(&folder.path().join("tokens.h5"), info).unwrap();
+        writer.append(Split::Train, &rows("train", 200, length), 200).unwrap();
+        writer.append(Split::Val, &rows("val", 40, length), 240).unwrap();
+        writer.finish_with(InputStatistics { mean: vec![0.1; 4], deviation: vec![0.7; 4] }).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `var-train model` on the tiny tokens into the run folder `out`.
+    pub fn model(&self, out: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_var-train"));
+        command
+            // Several of these run at once; one thread each keeps them out of each other's way.
+            .env("OMP_NUM_THREADS", "1")
+            .args(["model", "--preset", "nano", "--depth", "2", "--width", "32", "--heads", "2", "--quiet"])
+            .args(["--precision", "f32", "--set", "batch=16", "--set", "log_every=1", "--device", "cpu"])
+            .args(["--set", "drop_path=0.1", "--set", "learning_rate=0.003"])
+            .arg("--tokens")
+            .arg(self.path("tokens.h5"))
+            .arg("--tokenizer")
+            .arg(self.path("tokenizer.safetensors"))
+            .arg("--out")
+            .arg(self.path(out));
+        command
+    }
+}
+
+/// Losses of the training lines of a run, by step.
+pub fn losses(run: &Path) -> Vec<(u64, f64)> {
+    std::fs::read_to_string(run.join("metrics.jsonl"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|v| v["kind"] == "train")
+        .map(|v| (v["step"].as_u64().unwrap(), v["loss"].as_f64().unwrap()))
+        .collect()
+}
