@@ -1,1 +1,31 @@
-//! placeholder
+//! Scores pictures against pictures: PSNR and SSIM of a set of reconstructions.
+//!
+//! The invariant: **a number never leaves without its protocol.** A PSNR says little without its peak
+//! value, and two SSIM figures compare only if window, constants and downsampling agree. So a
+//! [`reconstruction::Report`] can be made only by measuring, carries the [`reconstruction::Protocol`] it
+//! was measured under and the number of pictures, and prints all of it, as text and as JSON.
+//!
+//! - [`metrics`]: the measures on one pair, pure functions of bytes, in `f64`
+//! - [`inputs`]: pictures, and folders of them matched by file name
+//! - [`reconstruction`]: a whole set, and its report
+//! - [`golden`]: the same measures against figures of published tools
+//!
+//! ```
+//! use var_eval::inputs::Picture;
+//! use var_eval::metrics::{psnr, ssim};
+//!
+//! // Two grey 16 × 16 pictures that differ by one grey level everywhere.
+//! let reference = Picture::new(16, 16, 1, vec![100; 256])?;
+//! let sample = Picture::new(16, 16, 1, vec![101; 256])?;
+//! assert!((psnr::psnr(&reference, &sample)? - 48.1308).abs() < 1e-4);
+//! assert!(ssim::ssim(&reference, &sample, ssim::Downsampling::None)? > 0.999);
+//! # Ok::<(), var_eval::Error>(())
+//! ```
+
+pub mod error;
+pub mod golden;
+pub mod inputs;
+pub mod metrics;
+pub mod reconstruction;
+
+pub use error::{Error, Result};

@@ -118,7 +118,11 @@ fn locate(request: &SampleRequest) -> Result<(PathBuf, String, Vec<String>)> {
     };
     let model = run.join("model.safetensors");
     if !model.exists() {
-        let why = if run.exists() { "no finished model in this run folder; train it first, or resume it" } else { "no such run folder" };
+        let why = if run.exists() {
+            "no finished model in this run folder; train it first, or resume it"
+        } else {
+            "no such run folder"
+        };
         return Err(var_tokenizer::Error::file(run, why).into());
     }
     let own = run.join("tokenizer.safetensors").display().to_string();
@@ -153,7 +157,8 @@ fn chosen_classes(asked: &[String], names: &[String], classes: usize) -> Result<
         .collect()
 }
 
-/// Prints what `config` costs.
+/// Prints what `config` costs on standard output, as a table or one JSON object; `batch` pictures a step
+/// count for the memory.
 ///
 /// # Errors
 /// When the configuration does not fit together.
@@ -174,7 +179,11 @@ pub fn cost(config: &TransformerConfig, batch: usize, as_json: bool) -> Result<(
     println!("parameters             {:>18}", cost::parameters(config));
     println!("tokens a picture       {:>18}", config.schedule.tokens());
     println!("forward, a picture     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9);
-    println!("training, a picture    {:>18.3} GFLOP (6·N·D: {:.3})", cost::training_flops(config) / 1e9, cost::six_n_d(config) / 1e9);
+    println!(
+        "training, a picture    {:>18.3} GFLOP (6·N·D: {:.3})",
+        cost::training_flops(config) / 1e9,
+        cost::six_n_d(config) / 1e9
+    );
     println!("training memory, f32   {:>18.3} GB at batch {batch}", single.total() / 1e9);
     println!("training memory, bf16  {:>18.3} GB at batch {batch}", half.total() / 1e9);
     Ok(())

@@ -21,10 +21,7 @@ pub fn parameters(config: &TransformerConfig) -> u64 {
     let first = (config.schedule.side(0) * config.schedule.side(0)) as u64;
     let vocabulary = config.vocabulary as u64;
     let adaln = 6 * c * c + 6 * c;
-    let attention = 3 * c * c
-        + 2 * c
-        + (c * c + c)
-        + if config.qk_norm { config.heads as u64 } else { 0 };
+    let attention = 3 * c * c + 2 * c + (c * c + c) + if config.qk_norm { config.heads as u64 } else { 0 };
     let feed_forward = (c * hidden + hidden) + (hidden * c + c);
     let block = attention + feed_forward + if config.shared_adaln { 6 * c } else { adaln };
     let embeddings = config.latent_channels as u64 * c
@@ -88,7 +85,7 @@ impl TrainingMemory {
     }
 }
 
-/// Memory of one training step with `batch` pictures, when activations take `bytes` (4 for `f32`, 2 for
+/// Memory in bytes of one training step with `batch` pictures, when activations take `bytes` (4 for `f32`, 2 for
 /// `bf16`) an element. Activations are an estimate: what each part of a block saves for its gradient.
 pub fn training_memory(config: &TransformerConfig, batch: usize, bytes: usize) -> TrainingMemory {
     let n = parameters(config) as f64;

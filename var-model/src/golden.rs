@@ -55,7 +55,12 @@ fn check_transformer(case: &mut Case) -> Result<()> {
     let config = transformer_config(case)?;
     let counted = cost::parameters(&config);
     let expected = case.number("params")?;
-    case.record("parameters by formula", Some(counted.abs_diff(expected) as f64), 0.0, Some(counted.to_string()));
+    case.record(
+        "parameters by formula",
+        Some(counted.abs_diff(expected) as f64),
+        0.0,
+        Some(counted.to_string()),
+    );
     if counted > LARGEST_PARAMETERS {
         return Ok(());
     }
@@ -91,12 +96,25 @@ fn check_transformer(case: &mut Case) -> Result<()> {
     check_sampling(case, &model, &tokenizer, &labels)
 }
 
-fn check_losses(case: &mut Case, model: &Transformer, labels: &Tensor, ids: &Tensor, vectors: &Tensor) -> Result<()> {
+fn check_losses(
+    case: &mut Case,
+    model: &Transformer,
+    labels: &Tensor,
+    ids: &Tensor,
+    vectors: &Tensor,
+) -> Result<()> {
     let schedule = &model.config().schedule;
     let vocabulary = model.config().vocabulary as i64;
     model.parameters().set_requires_grad(true);
     let logits = model.forward(labels, vectors, schedule.scales(), None)?;
-    case.close("logits", &logits, FEATURES);
+    let picked = match case.numbers("logit_positions") {
+        Ok(positions) => {
+            let positions: Vec<i64> = positions.iter().map(|&p| p as i64).collect();
+            logits.index_select(1, &Tensor::from_slice(&positions))
+        }
+        Err(_) => logits.shallow_clone(),
+    };
+    case.close("logits", &picked, FEATURES);
     let (batch, tokens) = ids.size2()?;
     let rows = logits.view([-1, vocabulary]);
     let targets = ids.view([-1]);
@@ -150,7 +168,9 @@ fn check_filters(case: &mut Case) {
         case.expected.tensors.keys().filter(|name| name.starts_with("filter.k")).cloned().collect();
     let logits = portable::normal("ops.logits", 1, &[2, 3, 50]) * 2.0;
     for name in names {
-        let Some((k, p)) = name.strip_prefix("filter.k").and_then(|rest| rest.split_once(".p")) else { continue };
+        let Some((k, p)) = name.strip_prefix("filter.k").and_then(|rest| rest.split_once(".p")) else {
+            continue;
+        };
         let (Ok(k), Ok(p)) = (k.parse::<usize>(), p.parse::<f64>()) else { continue };
         let found = filter(&logits.view([-1, 50]), k, p).softmax(-1, None).view([2, 3, 50]);
         case.close(&name, &found, FEATURES);

@@ -202,7 +202,9 @@ pub fn run(cli: Cli) -> Result<()> {
             println!("{}", report::write(&folder)?.display());
             Ok(())
         }
-        Command::Guarded { parent, program, arguments } => match child::guard(parent, &program, &arguments)? {},
+        Command::Guarded { parent, program, arguments } => {
+            match child::guard(parent, &program, &arguments)? {}
+        }
     }
 }
 
@@ -314,7 +316,11 @@ fn columns<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; 
             .iter()
             .zip(widths)
             .enumerate()
-            .map(|(i, (cell, width))| if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+            .map(
+                |(i, (cell, width))| {
+                    if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                },
+            )
             .collect();
         format!("{}\n", cells.join("  "))
     };

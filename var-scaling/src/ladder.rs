@@ -177,8 +177,7 @@ mod tests {
 
     #[test]
     fn a_list_names_each_size_once() {
-        let names: Vec<String> =
-            parse("2x64,nano").unwrap().into_iter().map(|s| s.name).collect();
+        let names: Vec<String> = parse("2x64,nano").unwrap().into_iter().map(|s| s.name).collect();
         assert_eq!(names, ["2x64", "1x32", "3x96", "3x128", "4x192"]);
     }
 }

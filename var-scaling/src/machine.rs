@@ -29,7 +29,8 @@ impl Machine {
             .and_then(|v| v.split_whitespace().next()?.parse::<u64>().ok())
             .unwrap_or(0);
         Self {
-            processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown processor".into()),
+            processor: field(&read("/proc/cpuinfo"), "model name")
+                .unwrap_or_else(|| "unknown processor".into()),
             cores: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             memory_mib: memory / 1024,
             system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),

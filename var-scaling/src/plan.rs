@@ -107,7 +107,9 @@ impl Plan {
         let fallback = if request.data.is_some() { preset::DEFAULT_FOR_DATA } else { preset::DEFAULT };
         let name = request.preset.clone().unwrap_or_else(|| fallback.into());
         let mut preset = Preset::load(&name)?;
-        if preset.data.source.is_some() && request.data.as_ref().is_some_and(|d| Some(d) != preset.data.source.as_ref()) {
+        if preset.data.source.is_some()
+            && request.data.as_ref().is_some_and(|d| Some(d) != preset.data.source.as_ref())
+        {
             // A tokenizer that comes with other pictures does not fit a person's own.
             preset.tokenizer.weights = "train".into();
         }
@@ -387,9 +389,11 @@ mod tests {
         assert_eq!(own.name, "cifar-nano");
         assert!(matches!(own.tokenizer, TokenizerSource::Trained { .. }));
         let preset = Some("emoji-nano".to_owned());
-        let own = plan(&Request { data: Some("/nowhere".into()), preset: preset.clone(), ..Request::default() });
+        let own =
+            plan(&Request { data: Some("/nowhere".into()), preset: preset.clone(), ..Request::default() });
         assert!(matches!(own.tokenizer, TokenizerSource::Trained { .. }));
-        let error = Plan::new(&Request { preset: Some("cifar-nano".into()), ..Request::default() }).unwrap_err();
+        let error =
+            Plan::new(&Request { preset: Some("cifar-nano".into()), ..Request::default() }).unwrap_err();
         assert!(error.to_string().contains("--data"), "{error}");
     }
 }

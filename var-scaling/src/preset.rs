@@ -238,7 +238,10 @@ impl Preset {
         let positive = [
             ("train.batch", train.batch > 0 && changes().all(|c| c.batch != Some(0))),
             ("train.steps", train.steps != Some(0) && changes().all(|c| c.steps != Some(0))),
-            ("train.epochs", train.epochs.into_iter().chain(changes().filter_map(|c| c.epochs)).all(|e| e > 0.0)),
+            (
+                "train.epochs",
+                train.epochs.into_iter().chain(changes().filter_map(|c| c.epochs)).all(|e| e > 0.0),
+            ),
             ("data.crops", self.data.crops > 0),
             ("tokens.classes", self.tokens.classes > 0),
             ("tokens.pictures", self.tokens.pictures > 0),

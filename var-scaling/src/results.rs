@@ -228,7 +228,10 @@ pub fn read_lines(path: &Path) -> Result<(Vec<ResultLine>, bool)> {
             Err(e) => {
                 return Err(Error::file(
                     path,
-                    format!("line {} is damaged ({e}); remove that line, and its size is trained again", i + 1),
+                    format!(
+                        "line {} is damaged ({e}); remove that line, and its size is trained again",
+                        i + 1
+                    ),
                 ));
             }
         }
@@ -263,7 +266,8 @@ pub fn append(path: &Path, line: &ResultLine) -> Result<()> {
 }
 
 fn to_json(line: &ResultLine) -> Result<String> {
-    let text = serde_json::to_string(line).map_err(|e| Error::Config(format!("result {}: {e}", line.name)))?;
+    let text =
+        serde_json::to_string(line).map_err(|e| Error::Config(format!("result {}: {e}", line.name)))?;
     Ok(format!("{text}\n"))
 }
 
@@ -284,7 +288,11 @@ fn curve_point(line: &Value) -> Option<CurvePoint> {
     if line.get("kind")?.as_str()? == "val" {
         let values = Metric::ALL.map(|m| number(m.key()));
         let [Some(a), Some(b), Some(c), Some(d)] = values else { return None };
-        return Some(CurvePoint { step, train_loss: None, validation: Some(Validation { values: [a, b, c, d] }) });
+        return Some(CurvePoint {
+            step,
+            train_loss: None,
+            validation: Some(Validation { values: [a, b, c, d] }),
+        });
     }
     let loss = number("loss_all").or_else(|| number("loss"))?;
     Some(CurvePoint { step, train_loss: Some(loss), validation: None })

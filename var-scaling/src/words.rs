@@ -7,7 +7,8 @@ pub fn count(value: f64) -> String {
 
 /// FLOPs with their prefix: `2.31 TFLOP`.
 pub fn flops(value: f64) -> String {
-    let text = scaled(value, &[(1e21, " Z"), (1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M")]);
+    let text =
+        scaled(value, &[(1e21, " Z"), (1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M")]);
     format!("{text}FLOP")
 }
 
@@ -54,9 +55,13 @@ mod tests {
         assert_eq!(count(512.0), "512");
         assert_eq!(flops(2.314e12), "2.31 TFLOP");
         assert_eq!(bytes(36.0 * 1024.0 * 1024.0), "36 MiB");
-        for (seconds, text) in
-            [(8.2, "8 s"), (125.0, "2 min 5 s"), (720.0, "12 min"), (12_000.0, "3 h 20 min"), (216_000.0, "2.5 days")]
-        {
+        for (seconds, text) in [
+            (8.2, "8 s"),
+            (125.0, "2 min 5 s"),
+            (720.0, "12 min"),
+            (12_000.0, "3 h 20 min"),
+            (216_000.0, "2.5 days"),
+        ] {
             assert_eq!(duration(seconds), text);
         }
     }

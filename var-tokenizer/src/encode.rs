@@ -50,7 +50,8 @@ pub struct EncodeRequest {
     pub precision: Precision,
 }
 
-/// Encodes, and returns a summary: rows, bad pictures, pictures a second.
+/// Encodes, and returns the summary that `--json` prints: `train` and `val` (rows), `bad` (pictures left
+/// out), `images_per_second`, `out`.
 ///
 /// # Errors
 /// When the source or the tokenizer cannot be read, pictures do not fit, or the disk is full.
@@ -182,17 +183,21 @@ fn statistics(
     Ok(Some(InputStatistics { mean: list(&mean)?, deviation: list(&deviation)? }))
 }
 
-/// A matrix product like those of the first level's convolutions, to measure precisions on.
+/// A matrix product `[rows, inner, columns]` like those of the first level's convolutions for `batch`
+/// pictures, to measure precisions on.
 pub fn typical_product(vae: &VqVae, batch: usize) -> [i64; 3] {
     let side = vae.config().image_side() as i64;
     let width = vae.config().channels as i64;
     [(batch as i64 * side * side).min(65_536), 9 * width, width]
 }
 
-/// Scores of reconstructions: mean PSNR in dB, mean absolute error, and codes used per scale.
+/// Reconstructs `count` pictures out of `pixels`, `[count, 3, S, S]` in [-1, 1].
+///
+/// Gives `[count, 1 + K, 3, S, S]` on the CPU, the original before the picture after each scale, and the
+/// scores of the last: `psnr` (dB, mean over pictures) and `l1` (mean absolute error).
 ///
 /// # Errors
-/// When pictures cannot be encoded.
+/// When the pictures do not have the tokenizer's side, or libtorch fails.
 pub fn reconstruct(
     vae: &VqVae,
     pixels: &[f32],

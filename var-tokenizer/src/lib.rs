@@ -1,4 +1,26 @@
-//! Multi-scale VQ-VAE: picture → token ids per scale → picture.
+//! The multi-scale VQ-VAE of visual autoregressive modelling: picture → token ids per scale → picture.
+//!
+//! Invariant: ids and latents agree with the published tokenizer on the same weights. The golden cases
+//! hold the crate to it.
+//!
+//! Beside the tokenizer ([`VqVae`], made of [`vqvae`] and [`quantizer`]) it has what all crates share:
+//! sources of pictures ([`images`]), token files ([`tokens`]), named weights ([`weights`]), counter-based
+//! randomness ([`random`]), and what the bindings of libtorch lack ([`torch`]).
+//!
+//! ```no_run
+//! use tch::{Device, Kind, Tensor};
+//! use var_tokenizer::{builtin, torch};
+//!
+//! torch::start();
+//! let tokenizer = builtin::open("builtin", Device::Cpu)?.tokenizer;
+//! let side = tokenizer.config().image_side() as i64;
+//! let grey = Tensor::zeros([2, 3, side, side], (Kind::Float, Device::Cpu));
+//! let ids = tokenizer.encode(&grey)?; // [2, L], all scales, coarse to fine
+//! let pictures = tokenizer.decode(&ids)?; // [2, 3, S, S] in [-1, 1]
+//! assert_eq!(pictures.size(), grey.size());
+//! # Ok::<(), var_tokenizer::Error>(())
+//! ```
+
 pub mod builtin;
 pub mod encode;
 pub mod error;

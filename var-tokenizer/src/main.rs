@@ -196,7 +196,10 @@ fn reconstruct(vae: &var_tokenizer::VqVae, data: &str, count: usize, out: &Path,
     }
     grid.write(out)?;
     if json {
-        println!("{}", serde_json::json!({"event": "done", "scores": scores, "out": out.display().to_string()}));
+        println!(
+            "{}",
+            serde_json::json!({"event": "done", "scores": scores, "out": out.display().to_string()})
+        );
     } else {
         eprintln!(
             "wrote {}: {} pictures, PSNR {:.2} dB, L1 {:.4}",

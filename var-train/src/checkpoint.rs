@@ -35,13 +35,19 @@ pub struct Checkpoint {
 /// Tensors and metadata of one file.
 pub type FileContents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 
-/// Writes a checkpoint into `run/checkpoints/step-XXXXXXXX` and deletes the oldest beyond `keep`.
+/// Writes a checkpoint into `run/checkpoints/step-XXXXXXXX`, deletes the oldest beyond `keep` (one always
+/// stays), and gives its folder.
 ///
 /// The folder is filled under another name and renamed, `state.json` last: a checkpoint is whole or absent.
 ///
 /// # Errors
 /// When the disk is full or the folder cannot be written; earlier checkpoints stay.
-pub fn save(run: &Path, files: &BTreeMap<&str, FileContents>, mut state: State, keep: usize) -> Result<PathBuf> {
+pub fn save(
+    run: &Path,
+    files: &BTreeMap<&str, FileContents>,
+    mut state: State,
+    keep: usize,
+) -> Result<PathBuf> {
     let folder = run.join("checkpoints");
     let name = format!("step-{:08}", state.step);
     let (target, partial) = (folder.join(&name), folder.join(format!(".{name}.partial")));

@@ -94,15 +94,16 @@ fn stored<T: Serialize + DeserializeOwned + PartialEq>(
         return Ok(None);
     }
     let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let old: Stored<T> = toml::from_str(&text).map_err(|e| {
-        Error::file(&path, e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
-    })?;
+    let old: Stored<T> = toml::from_str(&text)
+        .map_err(|e| Error::file(&path, e.to_string().split_whitespace().collect::<Vec<_>>().join(" ")))?;
     if old.settings != *asked {
         let (a, b) = (to_table(&old.settings)?, to_table(asked)?);
         let changed = difference(&a, &b, "").join(", ");
         return Err(Error::file(
             &path,
-            format!("the run was started with other settings ({changed}); give the same flags, or choose another --out"),
+            format!(
+                "the run was started with other settings ({changed}); give the same flags, or choose another --out"
+            ),
         ));
     }
     if old.tokenizer_sha256 != sha256 {
@@ -166,7 +167,8 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
     let opened = builtin::open(tokenizer, device)?;
     let file = TokenFile::open(tokens)?;
     file.require_tokenizer(&opened.sha256)?;
-    let (train, validation) = (TokenRows::new(file.read_split(Split::Train)?), TokenRows::new(file.read_split(Split::Val)?));
+    let (train, validation) =
+        (TokenRows::new(file.read_split(Split::Train)?), TokenRows::new(file.read_split(Split::Val)?));
     let network = &settings.model;
     let latent = opened.tokenizer.config();
     let config = TransformerConfig {
@@ -179,7 +181,11 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
         schedule: latent.schedule.clone(),
         shared_adaln: network.shared_adaln,
         qk_norm: network.qk_norm,
-        input: network.standardise_inputs.then(|| file.info().input_statistics.clone()).flatten().map(|s| Standardisation { mean: s.mean, deviation: s.deviation }),
+        input: network
+            .standardise_inputs
+            .then(|| file.info().input_statistics.clone())
+            .flatten()
+            .map(|s| Standardisation { mean: s.mean, deviation: s.deviation }),
     };
     config.validate()?;
     let steps = settings.training.total_steps(train.len());
@@ -189,10 +195,13 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
     let micro = batch / settings.training.accumulation;
     if common.dry_run {
         let memory = cost::training_memory(&config, micro, 2);
-        println!("{}", json!({
-            "parameters": parameters, "steps": steps, "tokens": pictures * config.schedule.tokens() as u64,
-            "flops": flops, "memory_bytes_bf16": memory.total(), "train_rows": train.len(), "val_rows": validation.len(),
-        }));
+        println!(
+            "{}",
+            json!({
+                "parameters": parameters, "steps": steps, "tokens": pictures * config.schedule.tokens() as u64,
+                "flops": flops, "memory_bytes_bf16": memory.total(), "train_rows": train.len(), "val_rows": validation.len(),
+            })
+        );
         return Ok(());
     }
     let data = tokens.display().to_string();
@@ -201,38 +210,50 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
     let compute = match &found {
         Some((kind, _)) => *kind,
         None => {
-            let product = [(micro * config.schedule.tokens()) as i64, config.width as i64, 4 * config.width as i64];
+            let product =
+                [(micro * config.schedule.tokens()) as i64, config.width as i64, 4 * config.width as i64];
             common.precision.resolve(device, product)?
         }
     };
     if found.is_none() {
-        write_config(&run, &Stored {
-            kind: "model".into(),
-            precision: kind_name(compute).into(),
-            data,
-            tokenizer_sha256: opened.sha256.clone(),
-            settings: settings.clone(),
-        })?;
         write_atomically(&common.out.join("tokenizer.safetensors"), &builtin::bytes(tokenizer)?)?;
         let classes = serde_json::to_string(&file.info().class_names).unwrap_or_default();
         write_atomically(&common.out.join("classes.json"), classes.as_bytes())?;
+        // Last: a folder with a configuration is one that a resume may trust.
+        write_config(
+            &run,
+            &Stored {
+                kind: "model".into(),
+                precision: kind_name(compute).into(),
+                data,
+                tokenizer_sha256: opened.sha256.clone(),
+                settings: settings.clone(),
+            },
+        )?;
     }
     progress.note(&format!(
         "{} parameters, {steps} steps of {batch} pictures, {} training and {} held-out rows, {}",
-        parameters, train.len(), validation.len(), kind_name(compute)
+        parameters,
+        train.len(),
+        validation.len(),
+        kind_name(compute)
     ));
     let mut task = ModelTask::new(&config, opened.tokenizer, train, validation, &settings, compute)?;
     let outcome = engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress)?;
     publish(&outcome.checkpoint, &common.out, MODEL_FILE)?;
     let score = |key: &str| outcome.validation.get(key).cloned().unwrap_or(Value::Null);
-    finish(&common.out, progress, &json!({
-        "event": "done", "parameters": parameters, "tokens": pictures * config.schedule.tokens() as u64,
-        "flops": flops, "six_n_d": cost::six_n_d(&config) * pictures as f64,
-        "val_loss_all": score("loss_all"), "val_loss_last": score("loss_last"),
-        "val_err_all": score("err_all"), "val_err_last": score("err_last"),
-        "val_loss_per_scale": score("loss_per_scale"), "seconds": outcome.seconds,
-        "precision": kind_name(compute), "depth": config.depth, "width": config.width, "heads": config.heads,
-    }))
+    finish(
+        &common.out,
+        progress,
+        &json!({
+            "event": "done", "parameters": parameters, "tokens": pictures * config.schedule.tokens() as u64,
+            "flops": flops, "six_n_d": cost::six_n_d(&config) * pictures as f64,
+            "val_loss_all": score("loss_all"), "val_loss_last": score("loss_last"),
+            "val_err_all": score("err_all"), "val_err_last": score("err_last"),
+            "val_loss_per_scale": score("loss_per_scale"), "seconds": outcome.seconds,
+            "precision": kind_name(compute), "depth": config.depth, "width": config.width, "heads": config.heads,
+        }),
+    )
 }
 
 /// `var-train tokenizer`.
@@ -249,7 +270,10 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     let (train, validation) = Pictures::split(source, &settings)?;
     let steps = settings.training.total_steps(train.len());
     if common.dry_run {
-        println!("{}", json!({"steps": steps, "train_pictures": train.len(), "val_pictures": validation.len()}));
+        println!(
+            "{}",
+            json!({"steps": steps, "train_pictures": train.len(), "val_pictures": validation.len()})
+        );
         return Ok(());
     }
     let mut run = RunFolder::open(&common.out, common.resume)?;
@@ -258,17 +282,27 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         None => {
             let side = settings.tokenizer.image_side() as i64;
             let width = settings.tokenizer.channels as i64;
-            common.precision.resolve(device, [settings.training.batch as i64 * side * side, 9 * width, width])?
+            common
+                .precision
+                .resolve(device, [settings.training.batch as i64 * side * side, 9 * width, width])?
         }
     };
     if found.is_none() {
-        write_config(&run, &Stored {
-            kind: "tokenizer".into(),
-            precision: kind_name(compute).into(),
-            data: data.to_owned(),
-            tokenizer_sha256: String::new(),
-            settings: settings.clone(),
-        })?;
+        write_config(
+            &run,
+            &Stored {
+                kind: "tokenizer".into(),
+                precision: kind_name(compute).into(),
+                data: data.to_owned(),
+                tokenizer_sha256: String::new(),
+                settings: settings.clone(),
+            },
+        )?;
+    }
+    for part in [&train, &validation] {
+        if !part.report().bad.is_empty() {
+            progress.note(&part.report().to_string());
+        }
     }
     let (pictures, held_out) = (train.len(), validation.len());
     let mut task = TokenizerTask::new(&settings, train, validation, steps, device, compute)?;
@@ -283,16 +317,20 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     }
     let file = publish(&outcome.checkpoint, &common.out, "tokenizer.safetensors")?;
     let score = |key: &str| outcome.validation.get(key).cloned().unwrap_or(Value::Null);
-    finish(&common.out, progress, &json!({
-        "event": "done", "parameters": parameters, "psnr": score("psnr"), "codes_used": score("codes_used"),
-        "perplexity": score("perplexity"), "codes_per_scale": score("codes_per_scale"),
-        "seconds": outcome.seconds, "precision": kind_name(compute), "tokenizer": file.display().to_string(),
-    }))?;
+    finish(
+        &common.out,
+        progress,
+        &json!({
+            "event": "done", "parameters": parameters, "psnr": score("psnr"), "codes_used": score("codes_used"),
+            "perplexity": score("perplexity"), "codes_per_scale": score("codes_per_scale"),
+            "seconds": outcome.seconds, "precision": kind_name(compute), "tokenizer": file.display().to_string(),
+        }),
+    )?;
     progress.note(&format!("wrote {}", file.display()));
     Ok(())
 }
 
-/// Where a resolved device computes, for messages.
+/// `cpu` or `cuda:N`: a resolved device in messages.
 pub fn device_name(device: Device) -> String {
     match device {
         Device::Cuda(n) => format!("cuda:{n}"),

@@ -64,7 +64,10 @@ mod tests {
 
     #[test]
     fn a_step_can_be_asked_for_out_of_order() {
-        let expected: Vec<_> = { let mut o = Order::new(1, 7); (0..20).map(|s| o.batch(s, 4)).collect() };
+        let expected: Vec<_> = {
+            let mut o = Order::new(1, 7);
+            (0..20).map(|s| o.batch(s, 4)).collect()
+        };
         let mut order = Order::new(1, 7);
         for step in [19, 3, 4, 0, 12] {
             assert_eq!(order.batch(step, 4), expected[step as usize]);

@@ -28,7 +28,7 @@ pub trait Task {
     /// Never in practice.
     fn metadata(&self) -> Result<BTreeMap<String, String>>;
 
-    /// Forward and backward of the whole batch of `step` (all micro-batches); gradients are left in
+    /// Forward and backward of the whole batch of `step`, from 0 (all micro-batches); gradients are left in
     /// place. Returns the numbers for the log, among them `loss`. Costly ones only when `detailed`.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ pub trait Task {
         Ok(())
     }
 
-    /// Scores the held-out set after `step` steps.
+    /// Scores the held-out set after `step` steps, as keys and values of a line in `metrics.jsonl`.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -63,7 +63,11 @@ pub trait Task {
     ///
     /// # Errors
     /// When something is missing.
-    fn restore(&mut self, _tensors: &BTreeMap<String, Tensor>, _numbers: &BTreeMap<String, f64>) -> Result<()> {
+    fn restore(
+        &mut self,
+        _tensors: &BTreeMap<String, Tensor>,
+        _numbers: &BTreeMap<String, f64>,
+    ) -> Result<()> {
         Ok(())
     }
 
@@ -217,7 +221,13 @@ fn diverged(step: u64, what: &str, checkpoint: Option<&PathBuf>) -> Error {
     ))
 }
 
-fn save(task: &dyn Task, optimizer: &Optimizer, run: &RunFolder, state: &State, keep: usize) -> Result<PathBuf> {
+fn save(
+    task: &dyn Task,
+    optimizer: &Optimizer,
+    run: &RunFolder,
+    state: &State,
+    keep: usize,
+) -> Result<PathBuf> {
     let mut rest = optimizer.to_map();
     rest.extend(task.extra().into_iter().map(|(name, t)| (format!("extra.{name}"), t)));
     let files = BTreeMap::from([

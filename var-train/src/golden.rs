@@ -82,11 +82,17 @@ fn check_progression(case: &mut Case) {
             progression.scale_index(number(row, 5) as u64) as f64 != number(row, 6)
         })
         .count();
-    case.record("progressive scale", Some(wrong as f64), 0.0, Some(format!("of {} rows differ", table.len())));
+    case.record(
+        "progressive scale",
+        Some(wrong as f64),
+        0.0,
+        Some(format!("of {} rows differ", table.len())),
+    );
 }
 
 fn check_groups(case: &mut Case) -> Result<()> {
-    let groups = case.manifest.get("parameter_groups").and_then(Value::as_object).cloned().unwrap_or_default();
+    let groups =
+        case.manifest.get("parameter_groups").and_then(Value::as_object).cloned().unwrap_or_default();
     for (name, expected) in &groups {
         // The names alone tell the architecture: depth, and whether AdaLN is shared.
         let text = expected.to_string();
@@ -108,8 +114,13 @@ fn check_groups(case: &mut Case) -> Result<()> {
         let mut wrong = 0;
         for group in expected.as_array().into_iter().flatten() {
             let decayed = group.get("wd_scale").and_then(Value::as_f64) == Some(1.0);
-            let names: Vec<&str> =
-                group.get("names").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+            let names: Vec<&str> = group
+                .get("names")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             let ours: Vec<&str> = optimizer.group(decayed).iter().map(String::as_str).collect();
             wrong += usize::from(names != ours);
         }

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
 use var_train::commands::{self, Common};
-use var_tokenizer::progress::{Progress, Show};
 use var_train::{Error, golden};
 
 #[derive(Parser)]

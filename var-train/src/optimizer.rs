@@ -1,4 +1,6 @@
 //! AdamW with the published parameter groups.
+//!
+//! Source: `filter_params` in `utils/lr_control.py` of the published code.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +32,7 @@ pub struct Optimizer {
 const PLAIN: usize = 0;
 
 impl Optimizer {
-    /// Moments for every trainable entry of `parameters`.
+    /// Moments for every trainable entry of `parameters`; `clip` is the largest gradient norm, 0 for none.
     pub fn new(parameters: &Parameters, beta1: f64, beta2: f64, eps: f64, clip: f64) -> Self {
         let mut names = [Vec::new(), Vec::new()];
         let mut slots = [Vec::new(), Vec::new()];
@@ -81,7 +83,8 @@ impl Optimizer {
         Ok(clear_gradients(&self.parameters())?)
     }
 
-    /// Moments and step counts by name, for a checkpoint.
+    /// Moments and step counts, for a checkpoint: `first.NAME`, `second.NAME`, `step.NAME`. They share their
+    /// memory with the optimizer.
     pub fn to_map(&self) -> BTreeMap<String, Tensor> {
         let mut map = BTreeMap::new();
         for (names, slots) in self.names.iter().zip(&self.slots) {
@@ -102,7 +105,9 @@ impl Optimizer {
         let mut problems = Vec::new();
         for (names, slots) in self.names.iter().zip(&self.slots) {
             for (name, slot) in names.iter().zip(slots) {
-                for (prefix, target) in [("first", &slot.first), ("second", &slot.second), ("step", &slot.step)] {
+                for (prefix, target) in
+                    [("first", &slot.first), ("second", &slot.second), ("step", &slot.step)]
+                {
                     match map.get(&format!("{prefix}.{name}")) {
                         Some(t) if t.size() == target.size() => {}
                         Some(_) => problems.push(format!("{prefix}.{name} has another shape")),

@@ -6,10 +6,8 @@ use crate::error::{Error, Result};
 use crate::settings::distance;
 
 /// Presets of `var-train model`: name and text.
-pub const MODEL: [(&str, &str); 2] = [
-    ("published", include_str!("presets/published.toml")),
-    ("nano", include_str!("presets/nano.toml")),
-];
+pub const MODEL: [(&str, &str); 2] =
+    [("published", include_str!("presets/published.toml")), ("nano", include_str!("presets/nano.toml"))];
 
 /// Presets of `var-train tokenizer`: name and text.
 pub const TOKENIZER: [(&str, &str); 2] = [

@@ -39,11 +39,17 @@ impl RunFolder {
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
         lock.try_lock().map_err(|_| {
-            Error::file(path, "another process is training in this folder; wait for it or choose another --out")
+            Error::file(
+                path,
+                "another process is training in this folder; wait for it or choose another --out",
+            )
         })?;
         let metrics_path = path.join("metrics.jsonl");
         if !resume && metrics_path.metadata().is_ok_and(|m| m.len() > 0) {
-            return Err(Error::file(path, "already holds a run; go on with --resume or choose another --out"));
+            return Err(Error::file(
+                path,
+                "already holds a run; go on with --resume or choose another --out",
+            ));
         }
         let metrics = OpenOptions::new()
             .create(true)
@@ -67,7 +73,8 @@ impl RunFolder {
         Ok(write_atomically(&self.path.join("config.toml"), toml.as_bytes())?)
     }
 
-    /// Appends one line to `metrics.jsonl` and its numbers to the TensorBoard events.
+    /// Appends one line to `metrics.jsonl` (`kind`: `train` or `val`; `step`: steps done; then `values`) and
+    /// those values that are one number to the TensorBoard events.
     ///
     /// # Errors
     /// When the disk is full.
@@ -103,8 +110,7 @@ impl RunFolder {
             }
         }
         write_atomically(&path, kept.as_bytes())?;
-        self.metrics =
-            OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        self.metrics = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
         Ok(())
     }
 

@@ -95,7 +95,7 @@ impl Training {
         ((self.epochs * examples as f64 / self.batch.max(1) as f64).round() as u64).max(1)
     }
 
-    /// The schedules for a run of `steps` steps.
+    /// The schedules for a run of `steps` steps; the warm-up is at most half of them.
     pub fn schedule(&self, steps: u64) -> Schedule {
         let peak =
             if self.learning_rate > 0.0 { self.learning_rate } else { 1e-4 * self.batch as f64 / 256.0 };

@@ -30,7 +30,8 @@ impl Draws {
         Tensor::from_slice(&values).view([self.pictures.len() as i64, length as i64]).to_device(device)
     }
 
-    /// One Gumbel number a position and code of scale `k`: `[B, length, vocabulary]` in `f32`.
+    /// One Gumbel number a position and code of scale `k`: `[B, length, vocabulary]` in `f32`, from draw
+    /// `position · vocabulary + code`.
     pub fn gumbels(&self, k: usize, length: usize, vocabulary: usize, device: Device) -> Tensor {
         let count = length * vocabulary;
         let values: Vec<f32> = self

@@ -71,7 +71,8 @@ impl<'a> Sampler<'a> {
     /// When the model was not made for this tokenizer: another schedule, vocabulary or latent.
     pub fn new(model: &'a Transformer, tokenizer: &'a VqVae) -> Result<Self> {
         let (m, t) = (model.config(), tokenizer.config());
-        if m.schedule != t.schedule || m.vocabulary != t.vocabulary || m.latent_channels != t.latent_channels {
+        if m.schedule != t.schedule || m.vocabulary != t.vocabulary || m.latent_channels != t.latent_channels
+        {
             return Err(Error::Config(format!(
                 "the model expects schedule {}, {} codes, {} latent channels; the tokenizer has {}, {}, {}: \
                  use the tokenizer that the model was trained with",

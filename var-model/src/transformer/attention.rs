@@ -72,7 +72,7 @@ impl SelfAttention {
         Self { heads, log_temperature, query_bias, value_bias, qkv, projection }
     }
 
-    /// One with the published initialisation, to be looked at alone.
+    /// One with the published initialisation, whose parameters `b` takes up; to be looked at alone.
     pub fn standalone(b: Builder<'_>, config: &TransformerConfig) -> Self {
         Self::new(b, config, &super::Initialisation::default().for_config(config))
     }
@@ -90,7 +90,8 @@ impl SelfAttention {
         self.log_temperature.as_ref().map(|log| log.clamp_max(MAX_LOG_TEMPERATURE).exp())
     }
 
-    /// `[B, l, C]` → the same shape.
+    /// `[B, l, C]` → the same shape, in the kind of `x`. `block` is the number of the block whose part of
+    /// a cache is used.
     ///
     /// # Errors
     /// When the cache is full or libtorch fails.

@@ -1,4 +1,6 @@
 //! A block: attention and feed-forward, each modulated and gated by AdaLN.
+//!
+//! Source: `models/basic_var.py` of the published code.
 
 use tch::{Kind, Tensor};
 use var_tokenizer::torch::kernels::{gated_add, gelu, layer_norm_modulate};
@@ -79,9 +81,8 @@ impl Block {
     pub(crate) fn new(mut b: Builder<'_>, config: &TransformerConfig, init: &Deviations) -> Self {
         let c = config.width as i64;
         let hidden = c * MLP_RATIO as i64;
-        let offsets = config
-            .shared_adaln
-            .then(|| b.parameter("ada_gss", &[1, 1, 6, c], init.adaln_offsets()));
+        let offsets =
+            config.shared_adaln.then(|| b.parameter("ada_gss", &[1, 1, 6, c], init.adaln_offsets()));
         let attention = SelfAttention::new(b.sub("attn"), config, init);
         let zero = Init::Constant(0.0);
         let mut ffn = b.sub("ffn");
@@ -102,13 +103,15 @@ impl Block {
     pub fn modulation(&self, activated: &Tensor, shared: Option<&Tensor>, kind: Kind) -> Modulation {
         match (&self.condition, shared) {
             (Condition::Own(adaln), _) => Modulation::new(&adaln.forward(activated, kind)),
-            (Condition::Offsets(offsets), Some(shared)) => Modulation::new(&(shared + offsets.squeeze_dim(0))),
+            (Condition::Offsets(offsets), Some(shared)) => {
+                Modulation::new(&(shared + offsets.squeeze_dim(0)))
+            }
             (Condition::Offsets(offsets), None) => Modulation::new(&offsets.squeeze_dim(0)),
         }
     }
 
     /// The residual stream `[B, l, C]` in `f32` → the same; the branches compute in `kind`.
-    /// `drop_path` `[2, B]` multiplies the two branches.
+    /// `index` is the block's number, for the cache; `drop_path` `[2, B]` multiplies the two branches.
     ///
     /// # Errors
     /// When libtorch fails.

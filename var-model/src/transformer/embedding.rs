@@ -35,13 +35,9 @@ impl Embedding {
         let mut word = b.sub("word_embed");
         let word_weight = word.parameter("weight", &[c, config.latent_channels as i64], init.plain());
         let word_bias = word.parameter("bias", &[c], var_tokenizer::weights::Init::Constant(0.0));
-        let class =
-            b.sub("class_emb").parameter("weight", &[config.classes as i64 + 1, c], init.plain());
-        let level = b.sub("lvl_embed").parameter(
-            "weight",
-            &[config.schedule.scales() as i64, c],
-            init.plain(),
-        );
+        let class = b.sub("class_emb").parameter("weight", &[config.classes as i64 + 1, c], init.plain());
+        let level =
+            b.sub("lvl_embed").parameter("weight", &[config.schedule.scales() as i64, c], init.plain());
         let scales: Vec<i64> = config
             .schedule
             .lengths()
@@ -58,7 +54,7 @@ impl Embedding {
         Self { start, position, word_weight, word_bias, class, level, scale_of_position, standardisation }
     }
 
-    /// Class vectors `[B, C]`.
+    /// Class vectors `[B, C]` of `labels` `[B]` (i64).
     pub fn condition(&self, labels: &Tensor) -> Tensor {
         Tensor::embedding(&self.class, labels, -1, false, false)
     }
@@ -70,7 +66,7 @@ impl Embedding {
         level + self.position.narrow(1, begin, length)
     }
 
-    /// Tokens of the first scale, `[B, s_1², C]`.
+    /// Tokens of the first scale for class vectors `[B, C]`: `[B, s_1², C]`.
     pub fn first(&self, condition: &Tensor) -> Tensor {
         let length = self.start.size().get(1).copied().unwrap_or(1);
         condition.unsqueeze(1) + &self.start + self.place(0, length)

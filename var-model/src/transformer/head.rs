@@ -28,7 +28,10 @@ impl Head {
         let (c, v) = (config.width as i64, config.vocabulary as i64);
         let zero = Init::Constant(0.0);
         let mut norm = b.sub("head_nm.ada_lin.1");
-        let adaln = (norm.parameter("weight", &[2 * c, c], init.head_adaln()), norm.parameter("bias", &[2 * c], zero));
+        let adaln = (
+            norm.parameter("weight", &[2 * c, c], init.head_adaln()),
+            norm.parameter("bias", &[2 * c], zero),
+        );
         let mut output = b.sub("head");
         let output = (output.parameter("weight", &[v, c], init.head()), output.parameter("bias", &[v], zero));
         Self { adaln, output }

@@ -1,11 +1,14 @@
 //! Standard deviations of the initial weights.
+//!
+//! Source: `init_weights` in `models/var.py` of the published code.
 
 use serde::{Deserialize, Serialize};
 use var_tokenizer::weights::Init;
 
 use crate::config::TransformerConfig;
 
-/// How the initial weights are scaled. The default is the published recipe.
+/// How the initial weights are scaled: factors on the base deviation `√(1/(3·width))` (`√(1/width)` for a
+/// block's own offsets beside a shared AdaLN). The default is the published recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Initialisation {

@@ -217,7 +217,8 @@ impl Transformer {
 
     /// Teacher-forced logits `[B, l, V]` in `f32` of the first `scales` scales.
     ///
-    /// `labels` `[B]`; `vectors` `[B, l − s_1², z]` are the tokenizer's `to_model_input`.
+    /// `labels` `[B]` (i64); `vectors` `[B, l − s_1², z]` are the tokenizer's `to_model_input`; `drop_path`
+    /// as in [`Transformer::run`].
     ///
     /// # Errors
     /// When the vectors do not cover these scales, or libtorch fails.

@@ -1,5 +1,7 @@
 //! Tests of the model crate, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod cli;
 mod golden;
 mod sampling;
 mod transformer;

@@ -83,7 +83,10 @@ fn without_guidance_the_unconditional_half_is_not_needed() {
     let draws = Draws::new(3, vec![0]);
     let off = SamplingOptions { cfg: 0.0, ..OPTIONS };
     let hair = SamplingOptions { cfg: 1e-9, ..OPTIONS };
-    assert_eq!(sampler.sample(&[1], &draws, &off).unwrap().ids, sampler.sample(&[1], &draws, &hair).unwrap().ids);
+    assert_eq!(
+        sampler.sample(&[1], &draws, &off).unwrap().ids,
+        sampler.sample(&[1], &draws, &hair).unwrap().ids
+    );
 }
 
 #[test]

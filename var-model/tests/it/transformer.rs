@@ -32,7 +32,10 @@ fn model(config: &TransformerConfig, seed: u64) -> Transformer {
 fn inputs(config: &TransformerConfig, batch: i64, seed: u64) -> (Tensor, Tensor) {
     let first = config.schedule.range(0).len();
     let shape = [batch, (config.schedule.tokens() - first) as i64, config.latent_channels as i64];
-    (portable::integers("labels", seed, &[batch], config.classes as u64), portable::normal("vectors", seed, &shape))
+    (
+        portable::integers("labels", seed, &[batch], config.classes as u64),
+        portable::normal("vectors", seed, &shape),
+    )
 }
 
 fn largest(a: &Tensor, b: &Tensor) -> f64 {
@@ -41,9 +44,8 @@ fn largest(a: &Tensor, b: &Tensor) -> f64 {
 
 /// Scale of every position, for the mask.
 fn scales_of(schedule: &ScaleSchedule) -> Tensor {
-    let list: Vec<i64> = (0..schedule.scales())
-        .flat_map(|k| std::iter::repeat_n(k as i64, schedule.range(k).len()))
-        .collect();
+    let list: Vec<i64> =
+        (0..schedule.scales()).flat_map(|k| std::iter::repeat_n(k as i64, schedule.range(k).len())).collect();
     Tensor::from_slice(&list)
 }
 
@@ -193,9 +195,11 @@ fn standardised_inputs_are_what_the_embedding_sees() {
     let mut config = config(&[1, 2], 1, false, true);
     let raw = model(&config, 4);
     let (labels, vectors) = inputs(&config, 2, 4);
-    config.input = Some(Standardisation { mean: vec![1.0, 2.0, 3.0, 4.0], deviation: vec![0.5, 2.0, 1.0, 4.0] });
+    config.input =
+        Some(Standardisation { mean: vec![1.0, 2.0, 3.0, 4.0], deviation: vec![0.5, 2.0, 1.0, 4.0] });
     let standardised = model(&config, 4);
-    let scaled = &vectors * Tensor::from_slice(&[0.5_f32, 2.0, 1.0, 4.0]) + Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0]);
+    let scaled = &vectors * Tensor::from_slice(&[0.5_f32, 2.0, 1.0, 4.0])
+        + Tensor::from_slice(&[1.0_f32, 2.0, 3.0, 4.0]);
     let a = raw.forward(&labels, &vectors, 2, None).unwrap();
     let b = standardised.forward(&labels, &scaled, 2, None).unwrap();
     assert!(largest(&a, &b) < 1e-4);

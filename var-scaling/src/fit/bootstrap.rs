@@ -168,8 +168,7 @@ fn bisect(p: f64, cumulative: impl Fn(f64) -> f64) -> f64 {
 fn integrate(x: f64, f: impl Fn(f64) -> f64) -> f64 {
     let steps = 400;
     let h = x / f64::from(steps);
-    let inner: f64 =
-        (1..steps).map(|i| f(h * f64::from(i)) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
+    let inner: f64 = (1..steps).map(|i| f(h * f64::from(i)) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
     (f(0.0) + inner + f(x)) * h / 3.0
 }
 
@@ -180,7 +179,9 @@ mod tests {
     #[test]
     fn quantiles_equal_the_tables() {
         assert!((normal_quantile(0.975) - 1.959_964).abs() < 1e-5);
-        for (freedom, expected) in [(1, 12.7062), (2, 4.302_65), (3, 3.182_45), (10, 2.228_14), (100, 1.983_97)] {
+        for (freedom, expected) in
+            [(1, 12.7062), (2, 4.302_65), (3, 3.182_45), (10, 2.228_14), (100, 1.983_97)]
+        {
             let found = student_quantile(0.975, freedom);
             assert!((found / expected - 1.0).abs() < 1e-4, "{freedom}: {found}");
         }

@@ -154,7 +154,8 @@ impl FittedLaw {
             return law;
         }
         let Some(found) = power::fit(&pairs, mode) else {
-            law.verdict = "too few different points, or a value that is not a positive number; no exponent".into();
+            law.verdict =
+                "too few different points, or a value that is not a positive number; no exponent".into();
             return law;
         };
         if let Some(bound) = found.bound {
@@ -234,10 +235,8 @@ fn explain(bound: Bound, mode: Mode) -> String {
 
 /// Pearson's correlation of `ln x` and `ln(y − c)`.
 fn log_pearson(points: &[(f64, f64)], c: f64) -> Option<f64> {
-    let logs: Option<Vec<(f64, f64)>> = points
-        .iter()
-        .map(|&(x, y)| (x > 0.0 && y > c).then(|| (x.ln(), (y - c).ln())))
-        .collect();
+    let logs: Option<Vec<(f64, f64)>> =
+        points.iter().map(|&(x, y)| (x > 0.0 && y > c).then(|| (x.ln(), (y - c).ln()))).collect();
     power::pearson(&logs?)
 }
 
@@ -324,7 +323,11 @@ mod tests {
         let ys: Vec<f64> = (0..6).map(|i| 2.0 + 3.0 * 4_f64.powi(i).powf(-0.3)).collect();
         let found = law(&ys, Mode::Fitted);
         assert_eq!(found.status, Status::Determined);
-        assert!(found.verdict.contains("exponent −0.300") && found.verdict.contains("(fitted)"), "{}", found.verdict);
+        assert!(
+            found.verdict.contains("exponent −0.300") && found.verdict.contains("(fitted)"),
+            "{}",
+            found.verdict
+        );
         assert!(found.pearson.unwrap() < -0.999_999);
         assert!(law(&ys, Mode::Given(2.0)).verdict.contains("(given)"));
     }

@@ -150,9 +150,8 @@ struct Centred {
 impl Centred {
     fn new(points: &[(f64, f64)]) -> Self {
         let middle = points.iter().map(|p| p.0.ln()).sum::<f64>() / points.len() as f64;
-        let (low, high) = points
-            .iter()
-            .fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p.1), h.max(p.1)));
+        let (low, high) =
+            points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p.1), h.max(p.1)));
         Self {
             points: points.iter().map(|&(x, y)| (x.ln() - middle, y)).collect(),
             middle,
@@ -198,7 +197,10 @@ fn fitted(points: &[(f64, f64)]) -> Power {
     let exponent = t.exp();
     let found = centred.project(exponent);
     let alpha = -exponent;
-    let bound = found.bound.or_else(|| bound_of_exponent(alpha)).or((found.factor <= 0.0).then_some(Bound::NotFalling));
+    let bound = found
+        .bound
+        .or_else(|| bound_of_exponent(alpha))
+        .or((found.factor <= 0.0).then_some(Bound::NotFalling));
     // factor · (x / g)^α = (β x)^α, g the geometric mean of x.
     let ln_beta = found.factor.max(f64::MIN_POSITIVE).ln() / alpha - centred.middle;
     Power { curve: Curve { alpha, ln_beta, irreducible: found.irreducible }, bound }
@@ -234,7 +236,8 @@ mod tests {
 
     #[test]
     fn exact_points_give_all_three_coefficients() {
-        for (alpha, beta, c) in [(-0.23, 2.0, 4.5), (-0.07, 300.0, 1.2), (-0.9, 40.0, 0.3), (-2.0, 9e3, 5.0)] {
+        for (alpha, beta, c) in [(-0.23, 2.0, 4.5), (-0.07, 300.0, 1.2), (-0.9, 40.0, 0.3), (-2.0, 9e3, 5.0)]
+        {
             let found = fit(&points(alpha, beta, c, 6), Mode::Fitted).unwrap();
             assert_eq!(found.bound, None, "{alpha}");
             assert!((found.curve.alpha - alpha).abs() < 1e-6, "{alpha}: {:?}", found.curve);

@@ -9,7 +9,9 @@ use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Polygon, Text};
 use plotters::prelude::{Color, DrawingBackend, RGBColor};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{FontFamily, FontStyle, FontTransform, IntoFont, ShapeStyle, TextStyle, WHITE, register_font};
+use plotters::style::{
+    FontFamily, FontStyle, FontTransform, IntoFont, ShapeStyle, TextStyle, WHITE, register_font,
+};
 
 use crate::error::{Error, Result};
 use crate::files::write_atomically;

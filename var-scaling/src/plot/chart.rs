@@ -104,7 +104,13 @@ impl<'a> Frame<'a> {
     }
 
     fn axes(&self) -> Vec<Item> {
-        let line = |points: Vec<(f64, f64)>, color, width| Item::Line { points, color, width, opacity: 1.0, dash: 0.0 };
+        let line = |points: Vec<(f64, f64)>, color, width| Item::Line {
+            points,
+            color,
+            width,
+            opacity: 1.0,
+            dash: 0.0,
+        };
         let mut items = Vec::new();
         let title = label((self.left, 38.0), &self.chart.title, TITLE, Anchor::Left);
         items.push(match title {
@@ -141,7 +147,8 @@ impl<'a> Frame<'a> {
         let middle = (self.left + self.right) / 2.0;
         items.push(label((middle, self.bottom + 68.0), &self.chart.x.title, TEXT, Anchor::Top));
         let beside = (self.left - widest - 48.0).max(22.0);
-        let upwards = label((beside, (self.top + self.bottom) / 2.0), &self.chart.y.title, TEXT, Anchor::Upwards);
+        let upwards =
+            label((beside, (self.top + self.bottom) / 2.0), &self.chart.y.title, TEXT, Anchor::Upwards);
         items.push(upwards);
         items
     }

@@ -75,8 +75,8 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 /// How a law is named in a legend.
 fn legend(law: &FittedLaw) -> String {
     match law.coefficients {
-        Some(c) if law.status == Status::Determined => format!("α = {}", number(c.alpha.value)),
-        _ => "α not determined".into(),
+        Some(c) if law.status == Status::Determined => format!("fit: α = {}", number(c.alpha.value)),
+        _ => "fit: α not determined".into(),
     }
 }
 
@@ -108,7 +108,8 @@ fn by_parameters(results: &Results, fits: &FitsFile, metrics: &[Metric], stem: &
         let law = fits.law(&format!("{}(N)", metric.symbol()));
         if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
             let (low, high) = reach(law);
-            let line = spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.at(x))).collect();
+            let line =
+                spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.at(x))).collect();
             series.push(Series { name: Some(legend(law)), color, mark: mark(law), points: line });
         } else {
             notes.push(format!("{}: no exponent", scales(metric)));
@@ -133,7 +134,9 @@ fn by_parameters(results: &Results, fits: &FitsFile, metrics: &[Metric], stem: &
         names: size_names(results),
         series,
     };
-    let caption = format!("{what} of every size against its parameters, over all tokens and over those of the last scale.");
+    let caption = format!(
+        "{what} of every size against its parameters, over all tokens and over those of the last scale."
+    );
     Figure { stem: stem.into(), caption, drawing: chart.drawing() }
 }
 
@@ -150,7 +153,10 @@ fn reducible(results: &Results, fits: &FitsFile) -> Figure {
         values.extend(dots.iter().map(|p| p.1));
         if let (Some(law), Some(curve)) = (law, curve) {
             let (low, high) = reach(law);
-            let points = spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.reducible(x))).collect();
+            let points = spread(low, high, CURVE)
+                .into_iter()
+                .map(|x| (x * PARAMETER_UNIT, curve.reducible(x)))
+                .collect();
             series.push(Series { name: Some(legend(law)), color, mark: mark(law), points });
             let how = if law.irreducible == Irreducible::Given { "given" } else { "fitted" };
             parts.push(format!("{} {floor:.3} ({how})", scales(metric)));
@@ -211,7 +217,12 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     let frontier: Vec<Scored> = pareto(&scored);
     let steps = staircase(&frontier);
     let ends: Vec<(f64, f64)> = scored.iter().filter(|p| p.last).map(|p| (p.flops, p.value)).collect();
-    series.push(Series { name: Some("frontier".into()), color: palette::QUIET, mark: Mark::Dashed, points: steps });
+    series.push(Series {
+        name: Some("frontier".into()),
+        color: palette::QUIET,
+        mark: Mark::Dashed,
+        points: steps,
+    });
     let law = fits.law(&format!("{}(C)", metric.symbol()));
     let mut subtitle = "Compute is what each run had spent when it was validated".to_owned();
     if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
@@ -221,7 +232,8 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     } else {
         subtitle.push_str("; the frontier carries no exponent");
     }
-    let dots = Series { name: Some("end of a run".into()), color: palette::INK, mark: Mark::Dots, points: ends };
+    let dots =
+        Series { name: Some("end of a run".into()), color: palette::INK, mark: Mark::Dots, points: ends };
     series.push(dots);
     let loss = matches!(metric, Metric::LossAll | Metric::LossLast);
     let what = if loss { "Validation loss (nats per token)" } else { "Validation token error" };
@@ -278,15 +290,13 @@ fn training(results: &Results) -> Figure {
     let chart = Chart {
         title: "Training curves".into(),
         subtitle: "Loss over all tokens: validation (strong), training (faint, smoothed)".into(),
-        x: Axis {
-            low: 0.0,
-            ..Axis::around("Tokens seen", Scale::Linear, ends.into_iter().chain([0.0]))
-        },
+        x: Axis { low: 0.0, ..Axis::around("Tokens seen", Scale::Linear, ends.into_iter().chain([0.0])) },
         y: Axis::around("Loss (nats per token)", Scale::Linear, values),
         names: Vec::new(),
         series,
     };
-    let caption = "Loss over all tokens along training, on held-out pictures and on the training batches.".into();
+    let caption =
+        "Loss over all tokens along training, on held-out pictures and on the training batches.".into();
     Figure { stem: "training-curves".into(), caption, drawing: chart.drawing() }
 }
 

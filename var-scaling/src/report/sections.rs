@@ -48,11 +48,30 @@ pub fn head(material: &Material) -> String {
     };
     let seconds: f64 = lines.iter().map(|l| l.seconds).sum();
     let compute: f64 = lines.iter().map(|l| l.flops).sum();
-    let tile = |value: String, text: &str| format!("<div class=\"tile\"><b>{}</b><span>{}</span></div>\n", escape(&value), escape(text));
+    let tile = |value: String, text: &str| {
+        format!("<div class=\"tile\"><b>{}</b><span>{}</span></div>\n", escape(&value), escape(text))
+    };
     let mut tiles = vec![
-        tile(sizes.to_string(), &format!("sizes, {} to {} parameters (×{span:.0})", count(first.params as f64), count(last.params as f64))),
-        tile(format!("{:.3}", best.val_loss_all), &format!("best validation loss in nats per token, of {} ({:.3} at the last scale)", best.size(), best.val_loss_last)),
-        tile(format!("{:.1} %", 100.0 * (1.0 - best.val_err_all)), "of held-out tokens predicted exactly by that model"),
+        tile(
+            sizes.to_string(),
+            &format!(
+                "sizes, {} to {} parameters (×{span:.0})",
+                count(first.params as f64),
+                count(last.params as f64)
+            ),
+        ),
+        tile(
+            format!("{:.3}", best.val_loss_all),
+            &format!(
+                "best validation loss in nats per token, of {} ({:.3} at the last scale)",
+                best.size(),
+                best.val_loss_last
+            ),
+        ),
+        tile(
+            format!("{:.1} %", 100.0 * (1.0 - best.val_err_all)),
+            "of held-out tokens predicted exactly by that model",
+        ),
         tile(flops(compute), &format!("of training compute in {}", duration(seconds))),
     ];
     if let Some(psnr) = stage_number(material, "reconstruction", &["scores", "psnr"]) {
@@ -86,7 +105,13 @@ pub fn sizes(material: &Material) -> String {
         head.push("#Seed");
     }
     head.extend([
-        "#Parameters", "#Tokens", "#Compute", "#Loss, all scales", "#Loss, last scale", "#Error, all", "#Error, last",
+        "#Parameters",
+        "#Tokens",
+        "#Compute",
+        "#Loss, all scales",
+        "#Loss, last scale",
+        "#Error, all",
+        "#Error, last",
         "#Time",
     ]);
     let rows: Vec<(bool, Vec<String>)> = lines
@@ -158,7 +183,11 @@ pub fn plots(material: &Material, stems: &[&str]) -> String {
 /// The other plots.
 pub fn more_plots(material: &Material) -> String {
     let stems = [
-        "loss-parameters-reducible", "training-curves", "loss-compute-last", "error-parameters", "error-compute-all",
+        "loss-parameters-reducible",
+        "training-curves",
+        "loss-compute-last",
+        "error-parameters",
+        "error-compute-all",
         "error-compute-last",
     ];
     plots(material, &stems).replacen("<h2>Curves</h2>", "<h2>More curves</h2>", 1)
@@ -173,7 +202,16 @@ pub fn laws(material: &Material) -> String {
         notes.dedup();
         notes.into_iter().map(|n| format!("<li>{}.</li>\n", escape(n))).collect()
     };
-    let head = ["Law", "Exponent α", "Irreducible part", "#Pearson", "#Points", "Verdict", "~In words", "#Paper's α"];
+    let head = [
+        "Law",
+        "Exponent α",
+        "Irreducible part",
+        "#Pearson",
+        "#Points",
+        "Verdict",
+        "~In words",
+        "#Paper's α",
+    ];
     format!(
         "<h2>Laws</h2>\n<p>Every law has the form L = L∞ + (β·X)<sup>α</sup>: what is left above the irreducible \
          part L∞ falls as a power of the parameters N or of the training compute C. For losses, L∞ is fitted \
@@ -198,7 +236,9 @@ fn law(law: &FittedLaw) -> Vec<String> {
                 number(c.alpha.high)
             ),
             match law.irreducible {
-                Irreducible::Given => format!("{:.3}<br><span class=\"note\">given</span>", c.irreducible.value),
+                Irreducible::Given => {
+                    format!("{:.3}<br><span class=\"note\">given</span>", c.irreducible.value)
+                }
                 Irreducible::Fitted => format!(
                     "{:.3}<br><span class=\"note\">fitted, {:.3} to {:.3}</span>",
                     c.irreducible.value, c.irreducible.low, c.irreducible.high
@@ -221,7 +261,11 @@ fn law(law: &FittedLaw) -> Vec<String> {
         (None, _) => &law.verdict,
     };
     vec![
-        format!("<strong>{}</strong><br><span class=\"note\">{}</span>", escape(&law.subject.name), escape(&law.subject.quantity)),
+        format!(
+            "<strong>{}</strong><br><span class=\"note\">{}</span>",
+            escape(&law.subject.name),
+            escape(&law.subject.quantity)
+        ),
         exponent,
         irreducible,
         law.pearson.map_or_else(|| "—".into(), |p| format!("{p:.3}").replace('-', "−")),
@@ -236,7 +280,8 @@ fn law(law: &FittedLaw) -> Vec<String> {
 pub fn pictures(material: &Material) -> Result<String> {
     let mut text = String::new();
     let samples = material.folder.join("samples");
-    if let Some(picture) = image(&samples.join("reconstruction.png"), "Reconstructions of held-out pictures")? {
+    if let Some(picture) = image(&samples.join("reconstruction.png"), "Reconstructions of held-out pictures")?
+    {
         text.push_str(&format!(
             "<h2>What the tokenizer keeps</h2>\n<figure>{picture}<figcaption>Held-out pictures. Left the original, \
              then what the tokens of the first scale, of the first two, and so on decode to; the last column is the \
@@ -293,8 +338,12 @@ pub fn making(material: &Material) -> String {
     for (name, stage) in &record.stages {
         let mut value = duration(stage.seconds);
         for (key, word) in [
-            ("train", "training rows"), ("val", "held-out rows"), ("bad", "bad pictures"), ("psnr", "dB PSNR"),
-            ("codes_used", "codes in use"), ("perplexity", "code perplexity"),
+            ("train", "training rows"),
+            ("val", "held-out rows"),
+            ("bad", "bad pictures"),
+            ("psnr", "dB PSNR"),
+            ("codes_used", "codes in use"),
+            ("perplexity", "code perplexity"),
         ] {
             if let Some(number) = stage.result.get(key).and_then(Value::as_f64) {
                 let digits = usize::from(number.fract() != 0.0) * 2;
@@ -307,7 +356,11 @@ pub fn making(material: &Material) -> String {
     let mut settings = String::new();
     for (name, values) in &record.runs {
         let list: Vec<String> = values.iter().map(|(k, v)| format!("{k} = {v}")).collect();
-        settings.push_str(&format!("<p><strong>{}</strong> <code>{}</code></p>\n", escape(name), escape(&list.join(", "))));
+        settings.push_str(&format!(
+            "<p><strong>{}</strong> <code>{}</code></p>\n",
+            escape(name),
+            escape(&list.join(", "))
+        ));
     }
     let settings = if settings.is_empty() {
         String::new()
@@ -373,7 +426,9 @@ mod tests {
     #[test]
     fn dates_equal_the_calendar() {
         for (seconds, text) in [
-            (0, "1970-01-01 00:00 UTC"), (951_782_400, "2000-02-29 00:00 UTC"), (1_709_251_199, "2024-02-29 23:59 UTC"),
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (1_709_251_199, "2024-02-29 23:59 UTC"),
             (1_767_225_600, "2026-01-01 00:00 UTC"),
         ] {
             assert_eq!(date(seconds), text);

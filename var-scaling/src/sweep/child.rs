@@ -217,7 +217,11 @@ fn last_words(log: &Path, began: u64) -> Option<String> {
 ///
 /// # Errors
 /// When the parent is gone already or the program cannot be started.
-pub fn guard(parent: u32, program: &Path, arguments: &[std::ffi::OsString]) -> Result<std::convert::Infallible> {
+pub fn guard(
+    parent: u32,
+    program: &Path,
+    arguments: &[std::ffi::OsString],
+) -> Result<std::convert::Infallible> {
     #[cfg(target_os = "linux")]
     {
         let arranged = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));

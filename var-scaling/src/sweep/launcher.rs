@@ -176,7 +176,13 @@ impl Launcher<'_> {
     }
 
     /// Starts one program as the piece `name` and waits for it.
-    fn start(&mut self, name: &str, program: &Path, arguments: &[String], log: &Path) -> Result<(Ending, f64)> {
+    fn start(
+        &mut self,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        log: &Path,
+    ) -> Result<(Ending, f64)> {
         self.stop.check()?;
         self.progress.begin(name);
         let progress = &mut self.progress;
@@ -242,7 +248,9 @@ impl Launcher<'_> {
         }
         let data = &self.plan.preset.data;
         let mut arguments: Vec<String> =
-            ["encode", "--data", &self.plan.data, "--tokenizer", tokenizer, "--json"].map(str::to_owned).to_vec();
+            ["encode", "--data", &self.plan.data, "--tokenizer", tokenizer, "--json"]
+                .map(str::to_owned)
+                .to_vec();
         for (flag, value) in [
             ("--out", out.display().to_string()),
             ("--crops", data.crops.to_string()),
@@ -348,7 +356,8 @@ impl Launcher<'_> {
         ] {
             arguments.extend([flag.to_owned(), value]);
         }
-        arguments.extend(run.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
+        arguments
+            .extend(run.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
         arguments.extend(self.place.iter().cloned());
         arguments.push("--json".into());
         if folder.join("config.toml").exists() {
@@ -380,7 +389,11 @@ impl Launcher<'_> {
     }
 
     fn fail(&mut self, run: &Run, why: &str, log: &Path) {
-        self.progress.note(&format!("{} failed: {why} (see {}); going on with the others", run.name, log.display()));
+        self.progress.note(&format!(
+            "{} failed: {why} (see {}); going on with the others",
+            run.name,
+            log.display()
+        ));
         self.failed.push((run.name.clone(), why.to_owned()));
     }
 
@@ -396,7 +409,10 @@ impl Launcher<'_> {
         while lock.try_lock().is_err() {
             self.stop.check()?;
             if began.elapsed() > PATIENCE {
-                return Err(Error::file(run, "another process is still training here; stop it and try again"));
+                return Err(Error::file(
+                    run,
+                    "another process is still training here; stop it and try again",
+                ));
             }
             std::thread::sleep(Duration::from_millis(200));
         }

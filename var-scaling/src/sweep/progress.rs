@@ -34,6 +34,8 @@ pub struct Progress {
     current: Option<(usize, Instant)>,
     /// Seconds that the current piece said are left.
     left: Option<f64>,
+    /// Where the current piece said it is.
+    place: String,
     began: Instant,
     printed: Option<Instant>,
 }
@@ -52,13 +54,23 @@ impl Progress {
             .into_iter()
             .map(|(name, expected, run)| Piece { name, expected, run, took: None })
             .collect();
-        Self { quiet, bar, pieces, current: None, left: None, began: Instant::now(), printed: None }
+        Self {
+            quiet,
+            bar,
+            pieces,
+            current: None,
+            left: None,
+            place: String::new(),
+            began: Instant::now(),
+            printed: None,
+        }
     }
 
     /// Begins a piece.
     pub fn begin(&mut self, name: &str) {
         self.left = None;
-        self.printed = None;
+        self.place.clear();
+        self.printed = Some(Instant::now());
         self.current = self.pieces.iter().position(|p| p.name == name).map(|i| (i, Instant::now()));
     }
 
@@ -84,28 +96,38 @@ impl Progress {
         if let Some(left) = number("seconds_left") {
             self.left = Some(left);
         }
-        let Some((index, began)) = self.current else { return };
-        let name = self.pieces.get(index).map_or("", |p| p.name.as_str());
-        let mut text = format!("{name} ({} of {})", index + 1, self.pieces.len());
-        match (number("step"), number("steps")) {
-            (Some(step), Some(steps)) => text.push_str(&format!(": {step} of {steps}")),
-            _ if event.is_some() || began.elapsed() < INTERVAL => return,
-            // Nothing new from the child: the time left still moves on, in a log only.
-            _ if self.bar.is_some() => return,
-            _ => {}
+        if let (Some(step), Some(steps)) = (number("step"), number("steps")) {
+            let loss = number("loss").map_or_else(String::new, |loss| format!(", loss {loss:.3}"));
+            self.place = format!(": {step} of {steps}{loss}");
         }
-        if let Some(loss) = number("loss") {
-            text.push_str(&format!(", loss {loss:.3}"));
+        let Some((index, _)) = self.current else { return };
+        // A bar follows its events; a log gets a line now and then, whatever comes.
+        let due = match self.bar {
+            Some(_) => event.is_some(),
+            None => !self.quiet && self.printed.is_none_or(|p| p.elapsed() >= INTERVAL),
+        };
+        if !due {
+            return;
         }
         let left = self.seconds_left();
-        text.push_str(&format!(", {} left in all", duration(left)));
-        if let Some(bar) = &self.bar {
-            let done = self.began.elapsed().as_secs_f64();
-            bar.set_position((POSITIONS as f64 * done / (done + left).max(1e-9)) as u64);
-            bar.set_message(text);
-        } else if !self.quiet && self.printed.is_none_or(|p| p.elapsed() >= INTERVAL) {
-            self.printed = Some(Instant::now());
-            eprintln!("{text}");
+        let text = format!(
+            "{} ({} of {}){}, {} left in all",
+            self.pieces.get(index).map_or("", |p| p.name.as_str()),
+            index + 1,
+            self.pieces.len(),
+            self.place,
+            duration(left)
+        );
+        match &self.bar {
+            Some(bar) => {
+                let done = self.began.elapsed().as_secs_f64();
+                bar.set_position((POSITIONS as f64 * done / (done + left).max(1e-9)) as u64);
+                bar.set_message(text);
+            }
+            None => {
+                self.printed = Some(Instant::now());
+                eprintln!("{text}");
+            }
         }
     }
 

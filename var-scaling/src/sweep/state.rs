@@ -68,7 +68,10 @@ impl Folder {
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
         if lock.try_lock().is_err() {
-            return Err(Error::file(path, "another sweep is running in this folder; wait for it or choose another --out"));
+            return Err(Error::file(
+                path,
+                "another sweep is running in this folder; wait for it or choose another --out",
+            ));
         }
         let record = read_record(path)?.unwrap_or_else(|| Record {
             version: 1,
@@ -97,7 +100,8 @@ impl Folder {
     /// When the disk refuses.
     pub fn save(&self) -> Result<()> {
         let path = self.path.join("sweep.json");
-        let text = serde_json::to_string_pretty(&self.record).map_err(|e| Error::file(&path, e.to_string()))?;
+        let text =
+            serde_json::to_string_pretty(&self.record).map_err(|e| Error::file(&path, e.to_string()))?;
         write_atomically(&path, format!("{text}\n").as_bytes())
     }
 
@@ -147,7 +151,12 @@ impl Folder {
         self.record.stages.contains_key(name)
     }
 
-    fn compare(&self, what: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Result<()> {
+    fn compare(
+        &self,
+        what: &str,
+        old: &BTreeMap<String, String>,
+        new: &BTreeMap<String, String>,
+    ) -> Result<()> {
         let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         let text = |value: Option<&String>| value.map_or_else(|| "not set".to_owned(), Clone::clone);
         let changed: Vec<String> = keys
@@ -180,9 +189,9 @@ pub fn read_record(folder: &Path) -> Result<Option<Record>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(&path, e)),
     };
-    serde_json::from_str(&text)
-        .map(Some)
-        .map_err(|e| Error::file(&path, format!("is damaged ({e}); choose another --out, or remove the folder")))
+    serde_json::from_str(&text).map(Some).map_err(|e| {
+        Error::file(&path, format!("is damaged ({e}); choose another --out, or remove the folder"))
+    })
 }
 
 #[cfg(test)]

@@ -70,8 +70,7 @@ impl Case {
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         let manifest = serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?;
         let tensors = folder.join("expected.safetensors");
-        let expected =
-            if tensors.exists() { safetensors::read(&tensors)? } else { Contents::default() };
+        let expected = if tensors.exists() { safetensors::read(&tensors)? } else { Contents::default() };
         Ok(Self { folder: folder.to_owned(), manifest, expected, checks: Vec::new() })
     }
 
@@ -118,7 +117,7 @@ impl Case {
         self.expected.tensors.get(name).map(Tensor::shallow_clone)
     }
 
-    /// Notes an outcome.
+    /// Notes an outcome; it passes when there is a difference and it is within the tolerance.
     pub fn record(&mut self, quantity: &str, difference: Option<f64>, tolerance: f64, note: Option<String>) {
         let pass = difference.is_some_and(|d| d <= tolerance);
         let case = self.folder.display().to_string();
@@ -150,7 +149,7 @@ impl Case {
         self.record(name, Some(differing), 0.0, Some(note));
     }
 
-    /// Compares a scalar by relative difference.
+    /// Compares numbers (a scalar or a list) by their largest relative difference.
     pub fn relative(&mut self, name: &str, found: &Tensor, tolerance: f64) {
         let Some(expected) = self.tensor(name) else { return };
         let expected = expected.to_kind(Kind::Double).flatten(0, -1);
@@ -194,12 +193,8 @@ impl Case {
         let note = format!("{} tensors, worst {}", names.len(), worst_norm.1);
         self.record("gradient norms", Some(worst_norm.0), GRADIENT_NORMS, Some(note));
         self.record("gradient entries", Some(worst_head.0), GRADIENT_ENTRIES, Some(worst_head.1));
-        let whole: Vec<String> = self
-            .expected
-            .tensors
-            .keys()
-            .filter_map(|k| k.strip_prefix("grad.").map(str::to_owned))
-            .collect();
+        let whole: Vec<String> =
+            self.expected.tensors.keys().filter_map(|k| k.strip_prefix("grad.").map(str::to_owned)).collect();
         for name in whole {
             let key = format!("grad.{name}");
             let Some(expected) = self.tensor(&key) else { continue };

@@ -31,7 +31,7 @@ impl Codebook {
         self.embedding.size().first().copied().unwrap_or(0)
     }
 
-    /// Nearest code of each row of `vectors` `[N, z]`: ids `[N]`.
+    /// Nearest code of each row of `vectors` `[N, z]`: ids `[N]` (i64).
     ///
     /// Euclidean: the first index that minimises `‖z‖² + ‖e‖² − 2 z·e`. Cosine (`z_norm`): the same for
     /// vectors and codes of length one. Always in `f32`, and without gradient.

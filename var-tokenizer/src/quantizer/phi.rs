@@ -78,7 +78,7 @@ impl Phi {
         });
     }
 
-    /// φ of scale `k` on `[B, z, h, w]`: `(1 − r)·h + r·conv(h)`.
+    /// φ of scale `k` on `h` `[B, z, h, w]` in `f32`: `(1 − r)·h + r·conv(h)`, the same shape.
     pub fn forward(&self, k: usize, h: &Tensor) -> Tensor {
         let index = phi_index(self.convolutions.len(), self.scales, k);
         match self.convolutions.get(index) {

@@ -35,8 +35,7 @@ impl Quantizer {
     pub fn new(mut b: Builder<'_>, config: &TokenizerConfig) -> Self {
         let scales = config.schedule.scales();
         let _ = b.buffer("ema_vocab_hit_SV", &[scales as i64, config.vocabulary as i64], 0.0);
-        let phi =
-            Phi::new(b.sub_here(), config.phi, scales, config.latent_channels, config.phi_ratio);
+        let phi = Phi::new(b.sub_here(), config.phi, scales, config.latent_channels, config.phi_ratio);
         let codebook = Codebook::new(b, config.vocabulary, config.latent_channels, config.z_norm);
         Self { codebook, phi, schedule: config.schedule.clone(), commitment: config.commitment }
     }
@@ -56,7 +55,7 @@ impl Quantizer {
         &self.schedule
     }
 
-    /// Area interpolation of `[B, z, h, w]` to side `s` (adaptive average pooling).
+    /// Area interpolation of `[B, z, h, w]` to `[B, z, side, side]` (adaptive average pooling).
     pub fn area(x: &Tensor, side: usize) -> Tensor {
         if x.size().last() == Some(&(side as i64)) {
             return x.shallow_clone();
@@ -64,7 +63,7 @@ impl Quantizer {
         x.adaptive_avg_pool2d([side as i64, side as i64])
     }
 
-    /// Bicubic interpolation (a = −0.75, corners not aligned) to side `s`.
+    /// Bicubic interpolation (a = −0.75, corners not aligned) of `[B, z, h, w]` to `[B, z, side, side]`.
     pub fn bicubic(x: &Tensor, side: usize) -> Tensor {
         if x.size().last() == Some(&(side as i64)) {
             return x.shallow_clone();
@@ -117,7 +116,7 @@ impl Quantizer {
         Tensor::zeros([batch, z, side, side], (Kind::Float, codes.device()))
     }
 
-    /// Latent `[B, z, h, w]` → ids `[B, L]`.
+    /// Latent `[B, z, h, w]` → ids `[B, L]` (i64), without gradient.
     ///
     /// # Errors
     /// When the latent's side is not the schedule's last.
@@ -174,8 +173,8 @@ impl Quantizer {
         })
     }
 
-    /// Adds scale `k`'s `contribution` to the running latent and gives the input vectors
-    /// `[B, s², z]` of the next scale (`None` after the last).
+    /// Adds scale `k`'s `contribution` to the running latent (both `[B, z, h, w]`) and gives the input
+    /// vectors `[B, s², z]` of the next scale (`None` after the last).
     pub fn next_input(&self, latent: &mut Tensor, contribution: &Tensor, k: usize) -> Option<Tensor> {
         // Not in place: the vectors given earlier may be views of the latent.
         *latent = &*latent + contribution;

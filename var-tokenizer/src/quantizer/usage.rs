@@ -33,7 +33,7 @@ impl Usage {
         self.updates
     }
 
-    /// Takes in the ids of one training step, one tensor a scale.
+    /// Takes in the ids of one training step, one tensor of any shape a scale.
     ///
     /// The first update is copied; then the average keeps 0.9 below 100 updates and 0.99 after.
     pub fn update(&mut self, ids: &[Tensor]) {

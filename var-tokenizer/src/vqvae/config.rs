@@ -81,7 +81,7 @@ impl TokenizerConfig {
         }
         for &m in &self.channel_multipliers {
             let width = self.channels * m;
-            if width == 0 || width % 32 != 0 || width > 8192 {
+            if width == 0 || !width.is_multiple_of(32) || width > 8192 {
                 return fail(format!(
                     "channels {} × multiplier {m} = {width}: every level needs a multiple of 32 (GroupNorm has 32 groups)",
                     self.channels

@@ -1,4 +1,6 @@
 //! The tokenizer whole: encoder, quantizer, decoder.
+//!
+//! Source: section 3 of the paper, `models/vqvae.py` and `models/basic_vae.py` of the published code.
 
 pub mod config;
 pub mod decoder;
@@ -45,7 +47,7 @@ pub struct TrainingOutput {
     pub reconstruction: Tensor,
     /// VQ loss, a scalar.
     pub vq_loss: Tensor,
-    /// Ids per scale, each `[B, s²]`.
+    /// Ids (i64) per scale, each `[B, s²]`.
     pub ids: Vec<Tensor>,
     /// The vectors that were looked up per scale, each `[B·s², z]`, detached.
     pub rows: Vec<Tensor>,
@@ -145,7 +147,8 @@ impl VqVae {
         &self.quantizer
     }
 
-    /// Usage statistics over the buffer of this tokenizer, of which `updates` were made before.
+    /// Usage statistics over the buffer of this tokenizer, of which `updates` were made before. `None`
+    /// without a buffer; a tokenizer always has one.
     pub fn usage(&self, updates: u64) -> Option<Usage> {
         self.parameters.get("quantize.ema_vocab_hit_SV").map(|hits| Usage::new(hits, updates))
     }
@@ -183,7 +186,7 @@ impl VqVae {
         Ok(self.quant_conv.forward(&h).to_kind(Kind::Float))
     }
 
-    /// Pictures `[B, 3, S, S]` in [-1, 1] → ids `[B, L]`.
+    /// Pictures `[B, 3, S, S]` in [-1, 1] → ids `[B, L]` (i64), without gradient.
     ///
     /// # Errors
     /// When the side does not fit the schedule.
@@ -236,7 +239,7 @@ impl VqVae {
         self.quantizer.to_model_input(ids, self.config.schedule.scales())
     }
 
-    /// One forward pass of training.
+    /// One forward pass of training over pictures `[B, 3, S, S]` in [-1, 1].
     ///
     /// # Errors
     /// When the side does not fit the schedule.

@@ -163,7 +163,8 @@ impl Parameters {
         })
     }
 
-    /// Copies of all entries on the CPU, by name, as they are stored.
+    /// All entries by name, on the CPU, contiguous and in the kind they are stored in. An entry that is so
+    /// already is not copied: it shares its memory with the model.
     pub fn to_map(&self) -> BTreeMap<String, Tensor> {
         tch::no_grad(|| {
             self.entries

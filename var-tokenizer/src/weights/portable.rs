@@ -43,7 +43,7 @@ pub fn values(name: &str, seed: u64, shape: &[i64]) -> Vec<f32> {
     }
 }
 
-/// Fills every entry of `parameters` under `seed`.
+/// Fills every entry of `parameters` under `seed`, each from the stream of its own name.
 pub fn fill(parameters: &mut Parameters, seed: u64) {
     tch::no_grad(|| {
         for p in parameters.entries() {
@@ -63,7 +63,7 @@ pub fn digest(tensor: &Tensor) -> String {
     Sha256::digest(&bytes).iter().take(8).map(|b| format!("{b:02x}")).collect()
 }
 
-/// Uniform numbers of the stream (name, seed) as a tensor of `shape`.
+/// Uniform numbers in [0, 1) of the stream (name, seed) as an `f32` tensor of `shape`.
 pub fn uniform(name: &str, seed: u64, shape: &[i64]) -> Tensor {
     let stream = Stream::new(name, seed);
     let count: i64 = shape.iter().product();

@@ -122,10 +122,7 @@ impl View for &Bytes {
 ///
 /// # Errors
 /// When a tensor has a type that the format lacks.
-pub fn serialize(
-    tensors: &BTreeMap<String, Tensor>,
-    metadata: &BTreeMap<String, String>,
-) -> Result<Vec<u8>> {
+pub fn serialize(tensors: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let mut views = Vec::with_capacity(tensors.len());
     for (name, tensor) in tensors {
         let flat = tensor.detach().f_to_device(tch::Device::Cpu)?.f_contiguous()?;

@@ -1,5 +1,7 @@
 //! Tests of the tokenizer crate, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod cli;
 mod golden;
 mod images;
 mod quantizer;

@@ -92,7 +92,8 @@ fn the_straight_through_gradient_of_the_latent_is_that_of_what_follows() {
 #[test]
 fn a_schedule_that_does_not_fit_the_latent_says_what_would() {
     let vae = tokenizer(&config(&[1, 2, 4], PhiSharing::Shared, false), 1);
-    let message = vae.encode(&Tensor::zeros([1, 3, 12, 12], (Kind::Float, Device::Cpu))).unwrap_err().to_string();
+    let message =
+        vae.encode(&Tensor::zeros([1, 3, 12, 12], (Kind::Float, Device::Cpu))).unwrap_err().to_string();
     assert!(message.contains("12 pixels") && message.contains("use 8-pixel pictures"), "{message}");
 }
 

@@ -86,7 +86,8 @@ mod tests {
         let hits = Tensor::from_slice(&[1.0_f32, 0.0, 2.0, 0.0]);
         let rows = Tensor::ones([3, 2], (Kind::Float, tch::Device::Cpu));
         assert_eq!(replace_unused(&embedding, &hits, &rows, &Stream::new("r", 0)), 2);
-        let sums = Vec::<f32>::try_from(embedding.sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)).unwrap();
+        let sums =
+            Vec::<f32>::try_from(embedding.sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)).unwrap();
         assert_eq!(sums, [0.0, 2.0, 0.0, 2.0]);
     }
 }

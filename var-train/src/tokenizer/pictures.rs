@@ -58,7 +58,8 @@ impl Pictures {
 
     /// Decodes all; pictures that cannot be read leave the list.
     fn fill_cache(&mut self) {
-        let mut cache = Vec::with_capacity(self.indices.len() * 3 * self.framing.side() * self.framing.side());
+        let mut cache =
+            Vec::with_capacity(self.indices.len() * 3 * self.framing.side() * self.framing.side());
         let mut kept = Vec::with_capacity(self.indices.len());
         for part in self.indices.chunks(CHUNK) {
             let items: Vec<(usize, View)> = part.iter().map(|&i| (i, View::CENTRE)).collect();
@@ -122,7 +123,8 @@ impl Pictures {
             Some(cache) => {
                 for (place, _, view) in &items {
                     let Some(picture) = cache.get(place * size..(place + 1) * size) else { continue };
-                    let unit = |b: &u8| f32::from(*b) / 127.5 - 1.0;
+                    // As `to_unit` computes it, to the last bit.
+                    let unit = |b: &u8| f32::from(*b) / 255.0 * 2.0 - 1.0;
                     if view.mirrored {
                         picture.chunks(side).for_each(|row| pixels.extend(row.iter().rev().map(unit)));
                     } else {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
+use var_tokenizer::VqVae;
 use var_tokenizer::quantizer::Usage;
 use var_tokenizer::quantizer::usage::perplexity;
 use var_tokenizer::random::Stream;
-use var_tokenizer::VqVae;
 use var_tokenizer::weights::Parameters;
 
 use super::codebook::{k_means, replace_unused};
@@ -37,7 +37,8 @@ pub struct TokenizerTask {
 }
 
 impl TokenizerTask {
-    /// A task that trains on `train` and scores `validation` for `steps` steps.
+    /// A task that trains on `train` and scores `validation` for `steps` steps, on `device`, in the kind
+    /// `compute` (`Float` or `BFloat16`).
     ///
     /// # Errors
     /// When the configuration does not fit together or there is nothing to train on.
@@ -210,7 +211,8 @@ impl Task for TokenizerTask {
                     let range = schedule.range(k);
                     let part = ids.narrow(1, range.start as i64, range.len() as i64).flatten(0, -1);
                     let mut row = hits.select(0, k as i64);
-                    row += part.bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float).to_device(Device::Cpu);
+                    row +=
+                        part.bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float).to_device(Device::Cpu);
                 }
                 Ok(self.vae.decode(&ids)?)
             })?;
@@ -219,7 +221,11 @@ impl Task for TokenizerTask {
             let decibels = (squares.clamp_min(1e-12).reciprocal() * 4.0).log10() * 10.0;
             psnr += decibels.sum(Kind::Double).double_value(&[]);
             l2 += squares.sum(Kind::Double).double_value(&[]);
-            l1 += off.abs().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double).sum(Kind::Double).double_value(&[]);
+            l1 += off
+                .abs()
+                .mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double)
+                .sum(Kind::Double)
+                .double_value(&[]);
         }
         let n = count as f64;
         let mut map = Map::new();
@@ -269,7 +275,8 @@ impl Task for TokenizerTask {
 
     fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, numbers: &BTreeMap<String, f64>) -> Result<()> {
         let window = tensors.get("window").filter(|w| w.size() == self.window.size());
-        let window = window.ok_or_else(|| Error::Config("the checkpoint lacks the tokenizer's window".into()))?;
+        let window =
+            window.ok_or_else(|| Error::Config("the checkpoint lacks the tokenizer's window".into()))?;
         self.window.f_copy_(window)?;
         let updates = numbers.get("usage_updates").copied().unwrap_or(0.0) as u64;
         if let Some(usage) = self.vae.usage(updates) {

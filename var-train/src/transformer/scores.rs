@@ -1,4 +1,4 @@
-//! Loss and error rate over all scales, the last one, and each.
+//! Loss (nats a token) and error rate (share of tokens) over all scales, the last one, and each.
 
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
@@ -39,7 +39,7 @@ impl Scores {
         sums.get(range).map_or(f64::NAN, |part| part.iter().sum::<f64>() / count)
     }
 
-    /// Mean cross-entropy over all tokens.
+    /// Mean cross-entropy over all tokens, in nats.
     pub fn loss_all(&self) -> f64 {
         self.mean(&self.loss, 0..self.schedule.tokens())
     }

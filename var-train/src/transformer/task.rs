@@ -18,7 +18,7 @@ use crate::engine::Task;
 use crate::error::{Error, Result};
 use crate::settings::ModelRun;
 
-/// Tokens and labels of one split, in memory.
+/// Tokens `[N, L]` and labels `[N]` of one split, in memory.
 #[derive(Debug)]
 pub struct TokenRows(SplitTokens);
 
@@ -64,7 +64,8 @@ pub struct ModelTask {
 }
 
 impl ModelTask {
-    /// A task that trains `config` on `train` and scores `validation`.
+    /// A task that trains `config` on `train` and scores `validation`, on the device of `tokenizer`, in the
+    /// kind `compute` (`Float` or `BFloat16`).
     ///
     /// # Errors
     /// When the configuration does not fit together or there is nothing to train on.

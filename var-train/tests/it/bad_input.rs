@@ -43,10 +43,19 @@ fn a_typo_in_a_toml_file_names_the_key_and_the_nearest() {
 #[test]
 fn a_setting_out_of_range_is_named() {
     let fixture = Fixture::new();
-    refused(&fixture.model("run").args(["--set", "accumulation=3"]).output().unwrap(), &["training.batch 16"]);
-    refused(&fixture.model("run").args(["--set", "nonsense=3"]).output().unwrap(), &["unknown key 'nonsense'"]);
+    refused(
+        &fixture.model("run").args(["--set", "accumulation=3"]).output().unwrap(),
+        &["training.batch 16"],
+    );
+    refused(
+        &fixture.model("run").args(["--set", "nonsense=3"]).output().unwrap(),
+        &["unknown key 'nonsense'"],
+    );
     refused(&fixture.model("run").args(["--set", "shape=round"]).output().unwrap(), &["'round'", "cos"]);
-    refused(&fixture.model("run").args(["--set", "final_rate=7"]).output().unwrap(), &["training.final_rate"]);
+    refused(
+        &fixture.model("run").args(["--set", "final_rate=7"]).output().unwrap(),
+        &["training.final_rate"],
+    );
 }
 
 #[test]
@@ -83,7 +92,10 @@ fn missing_files_are_named() {
 fn a_new_run_never_overwrites_an_old_one_and_a_resume_keeps_its_settings() {
     let fixture = Fixture::new();
     assert!(fixture.model("run").args(["--set", "steps=3"]).status().unwrap().success());
-    refused(&fixture.model("run").args(["--set", "steps=3"]).output().unwrap(), &["already holds a run", "--resume"]);
+    refused(
+        &fixture.model("run").args(["--set", "steps=3"]).output().unwrap(),
+        &["already holds a run", "--resume"],
+    );
     let other = fixture.model("run").args(["--set", "steps=9", "--resume"]).output().unwrap();
     refused(&other, &["other settings", "training.steps: 3 → 9"]);
     refused(&fixture.model("none").arg("--resume").output().unwrap(), &["no run to resume"]);

@@ -1,4 +1,5 @@
 //! Tests of the training crate, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bad_input;
 mod fixture;

@@ -112,7 +112,9 @@ fn gradient_accumulation_gives_the_losses_of_the_whole_batch() {
     let fixture = Fixture::new();
     let settings = ["--set", "steps=12"];
     assert!(fixture.model("one").args(settings).status().unwrap().success());
-    assert!(fixture.model("four").args(settings).args(["--set", "accumulation=4"]).status().unwrap().success());
+    assert!(
+        fixture.model("four").args(settings).args(["--set", "accumulation=4"]).status().unwrap().success()
+    );
     for ((_, a), (_, b)) in losses(&fixture.path("one")).iter().zip(losses(&fixture.path("four"))) {
         assert!((a - b).abs() < 1e-4, "{a} {b}");
     }

@@ -166,7 +166,7 @@ at::Tensor block_causal(const at::Tensor& qkv, const at::Tensor& scale, int64_t 
                         bool normalise) {
   check(qkv, scale, heads);
   key_ends(ends, qkv.size(1));
-  if (!fusible(qkv) || qkv.size(2) / 3 / heads > 256)
+  if (!fusible(qkv) || qkv.size(2) / 3 / heads > MAX_DIM)
     return composed(qkv, scale, heads, ends, normalise);
   return BlockCausal::apply(qkv, scale.view({heads}), heads, ends.vec(), normalise);
 }
@@ -183,7 +183,7 @@ at::Tensor cached(const at::Tensor& input, const at::Tensor& scale, int64_t head
                     start >= 0 && start + L <= cache.size(2) && cache.is_contiguous() &&
                     cache.scalar_type() == input.scalar_type(),
                 "attention: ", L, " tokens at ", start, " do not fit a cache ", cache.sizes());
-  if (!fusible(input) || d > 256) {
+  if (!fusible(input) || d > MAX_DIM) {
     auto [q, k, v] = split(input, scale, heads, normalise);
     cache_k.narrow(2, start, L).copy_(k);
     cache_v.narrow(2, start, L).copy_(v);

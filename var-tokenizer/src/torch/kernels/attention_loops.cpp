@@ -62,7 +62,7 @@ VAR_INLINE float read_row(const T* from, int64_t dim, int64_t to, float* row) {
 template <class T, class E>
 static void read_rows(const void* from, int64_t stride, int64_t n, int64_t to, int64_t dim, int64_t pad,
                       bool normalise, float scale, E* rows, float* lengths) {
-  float row[512];
+  float row[MAX_DIM];
   for (int64_t i = 0; i < to; i++) {
     E* at = rows + i * pad;
     if (i >= n) {
@@ -305,7 +305,7 @@ void attention_append(bool brief, int64_t n, int64_t dim, const void* k, const v
                       void* cache_k, void* cache_v, int64_t cache_stride) {
   auto copy = [&](auto tag) {
     using T = decltype(tag);
-    float row[512];
+    float row[MAX_DIM];
     for (int64_t i = 0; i < n; i++) {
       const T* from = (const T*)k + i * stride;
       float length = read_row(from, dim, dim, row);

@@ -23,14 +23,33 @@ struct Shape {
       : B(x.size(0)), C(x.size(1)), pixels(x.size(2) * x.size(3)), groups(groups), chunks((pixels + CHUNK - 1) / CHUNK) {}
 };
 
-template <class F>
-void each_chunk(const Shape& s, const F& one) {
-  at::parallel_for(0, s.B * s.chunks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) {
-      const int64_t first = i % s.chunks * CHUNK;
-      one(i / s.chunks, first, std::min(CHUNK, s.pixels - first), i);
-    }
-  });
+// For every picture: `first` on each of its chunks, `between` once, `second` on each chunk. A thread
+// takes a picture through all three while it is in the cache, or, with few pictures, threads share one.
+// first/second(picture, first pixel, pixels, chunk index)
+template <class First, class Between, class Second>
+void each_picture(const Shape& s, const First& first, const Between& between, const Second& second) {
+  auto call = [&](const auto& f, int64_t i) {
+    const int64_t begin = i % s.chunks * CHUNK;
+    f(i / s.chunks, begin, std::min(CHUNK, s.pixels - begin), i);
+  };
+  if (s.B >= at::get_num_threads()) {
+    at::parallel_for(0, s.B, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; b++) {
+        for (int64_t i = b * s.chunks; i < (b + 1) * s.chunks; i++) call(first, i);
+        between(b);
+        for (int64_t i = b * s.chunks; i < (b + 1) * s.chunks; i++) call(second, i);
+      }
+    });
+    return;
+  }
+  auto all = [&](const auto& f) {
+    at::parallel_for(0, s.B * s.chunks, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; i++) call(f, i);
+    });
+  };
+  all(first);
+  for (int64_t b = 0; b < s.B; b++) between(b);
+  all(second);
 }
 
 at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
@@ -62,16 +81,16 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
     auto pivots = at::as_strided(x, {s.B, s.C}, {s.pixels * s.C, 1}).to(at::kFloat).contiguous();
     const float* pivot = pivots.data_ptr<float>();
     auto gather = VAR_PICK(group_norm_sums);
-    each_chunk(s, [&](int64_t b, int64_t first, int64_t count, int64_t chunk) {
+    auto collect = [&](int64_t b, int64_t first, int64_t count, int64_t chunk) {
       Pixels p = pixels_of(x, s, b, first, count, silu);
       p.pivot = pivot + b * s.C;
       p.sums = sums + chunk * 2 * s.C;
       p.squares = p.sums + s.C;
       gather(p);
-    });
+    };
     const int64_t members = s.C / groups;
     const double n = double(members) * double(s.pixels);
-    for (int64_t b = 0; b < s.B; b++) {
+    auto tabulate = [&](int64_t b) {
       auto total = added(sums, s, b);
       float *mean = table + b * 4 * s.C, *inverse = mean + s.C, *factor = inverse + s.C, *offset = factor + s.C;
       for (int64_t g = 0; g < groups; g++) {
@@ -91,9 +110,9 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
           offset[c] = float(bias.data_ptr<float>()[c] - center * rate * weight.data_ptr<float>()[c]);
         }
       }
-    }
+    };
     auto apply = VAR_PICK(group_norm_apply);
-    each_chunk(s, [&](int64_t b, int64_t first, int64_t count, int64_t) {
+    each_picture(s, collect, tabulate, [&](int64_t b, int64_t first, int64_t count, int64_t) {
       Pixels p = pixels_of(x, s, b, first, count, silu);
       p.factor = table + (b * 4 + 2) * s.C;
       p.offset = p.factor + s.C;
@@ -139,16 +158,15 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
       return p;
     };
     auto gather = VAR_PICK(group_norm_gradient_sums);
-    each_chunk(s, [&](int64_t b, int64_t first, int64_t count, int64_t chunk) {
+    auto collect = [&](int64_t b, int64_t first, int64_t count, int64_t chunk) {
       Pixels p = describe(b, first, count);
       p.sums = sums + chunk * 2 * s.C;
       p.squares = p.sums + s.C;
       gather(p);
-    });
+    };
     const int64_t members = s.C / groups;
     const double n = double(members) * double(s.pixels);
-    std::vector<double> weight_total(s.C, 0.0), bias_total(s.C, 0.0);
-    for (int64_t b = 0; b < s.B; b++) {
+    auto tabulate = [&](int64_t b) {
       auto total = added(sums, s, b);  // Σ dz, Σ dz·x̂ per channel
       const float *mean = table + b * 4 * s.C, *inverse = mean + s.C, *factor = inverse + s.C;
       float *by_x = terms.data_ptr<float>() + b * 2 * s.C, *constant = by_x + s.C;
@@ -165,6 +183,18 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
           constant[c] = float(-plain + along * double(inverse[c]) * mean[c]);
         }
       }
+    };
+    auto run = VAR_PICK(group_norm_gradient);
+    each_picture(s, collect, tabulate, [&](int64_t b, int64_t first, int64_t count, int64_t) {
+      Pixels p = describe(b, first, count);
+      p.by_x = terms.data_ptr<float>() + b * 2 * s.C;
+      p.constant = p.by_x + s.C;
+      p.dx = at_offset(dx, (b * s.pixels + first) * s.C);
+      run(p);
+    });
+    std::vector<double> weight_total(s.C, 0.0), bias_total(s.C, 0.0);
+    for (int64_t b = 0; b < s.B; b++) {
+      auto total = added(sums, s, b);
       for (int64_t c = 0; c < s.C; c++) {
         bias_total[c] += total[c];
         weight_total[c] += total[s.C + c];
@@ -174,14 +204,6 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
       dbias.data_ptr<float>()[c] = float(bias_total[c]);
       dweight.data_ptr<float>()[c] = float(weight_total[c]);
     }
-    auto run = VAR_PICK(group_norm_gradient);
-    each_chunk(s, [&](int64_t b, int64_t first, int64_t count, int64_t) {
-      Pixels p = describe(b, first, count);
-      p.by_x = terms.data_ptr<float>() + b * 2 * s.C;
-      p.constant = p.by_x + s.C;
-      p.dx = at_offset(dx, (b * s.pixels + first) * s.C);
-      run(p);
-    });
     return {dx, dweight, dbias, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };

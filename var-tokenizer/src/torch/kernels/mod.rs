@@ -8,14 +8,18 @@
 
 mod activation;
 mod attention;
+mod convolution;
 mod cross_entropy;
 mod group_norm;
 mod layer_norm;
+mod linear;
 mod nearest;
 
 pub use activation::gelu;
 pub use attention::{AttentionCache, QueryKey, block_causal_attention, cached_attention};
+pub use convolution::{convolution, upsample_convolution};
 pub use cross_entropy::{TokenLosses, cross_entropy};
 pub use group_norm::{channels_last, group_norm_silu};
 pub use layer_norm::{gated_add, layer_norm_modulate};
+pub use linear::{cast_weight, linear};
 pub use nearest::nearest_code;

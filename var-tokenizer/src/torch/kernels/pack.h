@@ -68,7 +68,7 @@ static void pack_columns(const E* rows, int64_t n, int64_t k, int width, E* pane
 
 // Two rows of bfloat16 interleaved: the later one in the upper halves.
 VAR_INLINE vu weave(vh even, vh odd) {
-  return __builtin_convertvector(even, vu) | __builtin_convertvector(odd, vu) << 16;
+  return widen(even) | widen(odd) << 16;
 }
 
 // Rows [k][n] (their distance `stride`) into panels of `width` vectors with the same columns: B = rows.

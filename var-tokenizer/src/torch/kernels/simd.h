@@ -35,6 +35,14 @@ struct bf16 {
 
 VAR_INLINE vf splat(float x) { return x - vf{}; }
 
+VAR_INLINE vu widen(vh h) {
+#if defined(__AVX512F__)
+  return (vu)_mm512_cvtepu16_epi32((__m256i)h);  // the plain conversion goes by halves
+#else
+  return __builtin_convertvector(h, vu);
+#endif
+}
+
 VAR_INLINE vf load(const float* p) {
   vf v;
   __builtin_memcpy(&v, p, sizeof v);
@@ -43,7 +51,7 @@ VAR_INLINE vf load(const float* p) {
 VAR_INLINE vf load(const bf16* p) {
   vh h;
   __builtin_memcpy(&h, p, sizeof h);
-  return (vf)(__builtin_convertvector(h, vu) << 16);
+  return (vf)(widen(h) << 16);
 }
 VAR_INLINE void store(float* p, vf v) { __builtin_memcpy(p, &v, sizeof v); }
 

@@ -1,0 +1,116 @@
+//! The one error type of this crate.
+
+use std::path::{Path, PathBuf};
+
+/// Everything that can go wrong while scoring pictures.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused a read or write.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file or folder is damaged or of another kind.
+    #[error("{}: {message}", path.display())]
+    File {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+    /// Two folders do not hold the same pictures.
+    #[error("{} has no picture for {}; every picture needs its partner of the same name", folder.display(), sample_of(names))]
+    Unmatched {
+        /// The folder in which they are missing.
+        folder: PathBuf,
+        /// Names without extension, sorted.
+        names: Vec<String>,
+    },
+    /// Two pictures that were to be compared differ in shape.
+    #[error(
+        "picture sizes differ: reference {}×{} with {} channels, sample {}×{} with {}; resize or crop both sets alike first",
+        reference.0, reference.1, reference.2, sample.0, sample.1, sample.2
+    )]
+    Shapes {
+        /// Width, height and channels of the reference.
+        reference: (usize, usize, usize),
+        /// Width, height and channels of the sample.
+        sample: (usize, usize, usize),
+    },
+    /// The window of SSIM does not fit into the picture.
+    #[error("SSIM needs pictures of at least {least}×{least} pixels, this one has {width}×{height}")]
+    TooSmall {
+        /// Smallest side.
+        least: usize,
+        /// Width found.
+        width: usize,
+        /// Height found.
+        height: usize,
+    },
+    /// Bytes that are no picture of the given shape.
+    #[error(
+        "a picture of {width}×{height} with {channels} channels has at least one byte and {expected} in all, got {found}"
+    )]
+    Bytes {
+        /// Width asked for.
+        width: usize,
+        /// Height asked for.
+        height: usize,
+        /// Channels asked for.
+        channels: usize,
+        /// Bytes that such a picture has.
+        expected: usize,
+        /// Bytes given.
+        found: usize,
+    },
+    /// An error about one pair of pictures.
+    #[error("'{name}': {source}")]
+    Pair {
+        /// Name of the pair, without extension.
+        name: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
+}
+
+/// Result with this crate's error.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An input or output error at `path`.
+    pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    /// A damaged or foreign file at `path`.
+    pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
+        Self::File { path: path.as_ref().to_owned(), message: message.into() }
+    }
+
+    /// Exit status of a binary that ends with this error: 1 the machine failed, 2 the input was bad. A file
+    /// that is missing or may not be read is input.
+    pub fn exit_code(&self) -> u8 {
+        use std::io::ErrorKind as Kind;
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                Kind::NotFound | Kind::PermissionDenied | Kind::NotADirectory | Kind::IsADirectory => 2,
+                _ => 1,
+            },
+            Self::Pair { source, .. } => source.exit_code(),
+            _ => 2,
+        }
+    }
+}
+
+/// The first few names, and how many more there are.
+fn sample_of(names: &[String]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("'{name}'")).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}

@@ -1,0 +1,21 @@
+//! Measures on one pair of pictures: pure functions of bytes, `f64` inside, the same answer on every run.
+//!
+//! Each module says which of the conventions in use it follows and from where. Data range is 255
+//! throughout: bytes are taken as they are, which gives what byte/255 with data range 1 gives.
+
+pub mod psnr;
+pub mod ssim;
+
+use crate::error::{Error, Result};
+use crate::inputs::Picture;
+
+/// Largest value of a sample: the data range of every measure here.
+pub const DATA_RANGE: f64 = 255.0;
+
+/// Fails unless both pictures have the same width, height and channels.
+fn same_shape(reference: &Picture, sample: &Picture) -> Result<()> {
+    if reference.shape() == sample.shape() {
+        return Ok(());
+    }
+    Err(Error::Shapes { reference: reference.shape(), sample: sample.shape() })
+}

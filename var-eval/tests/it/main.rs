@@ -1,0 +1,6 @@
+//! Tests of the scorer, in one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cli;
+mod golden;
+mod properties;

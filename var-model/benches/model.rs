@@ -1,0 +1,81 @@
+//! Transformer at named shapes: a training step of d6 (16 pictures × 680 tokens) and one 256-pixel picture
+//! from d16 with guidance, decoding included. `VAR_BENCH_PRECISION=f32|bf16`.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use tch::{Device, Kind, Tensor};
+use var_model::sampling::{Draws, Sampler, SamplingOptions};
+use var_model::transformer::Initialisation;
+use var_model::{Transformer, TransformerConfig, cost};
+use var_tokenizer::torch::kernels::cross_entropy;
+use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients, clip_grad_norm};
+use var_tokenizer::torch::{self, product_peak};
+use var_tokenizer::weights::portable;
+use var_tokenizer::{TokenizerConfig, VqVae};
+
+fn kind() -> Kind {
+    match std::env::var("VAR_BENCH_PRECISION").as_deref() {
+        Ok("f32") => Kind::Float,
+        _ => Kind::BFloat16,
+    }
+}
+
+fn training(c: &mut Criterion) {
+    torch::start();
+    let config = TransformerConfig::published(6);
+    let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, Some(1)).unwrap();
+    model.set_compute_kind(kind());
+    model.parameters().set_requires_grad(true);
+    let mut slots: Vec<Slot> = model.parameters().trainable().map(|p| Slot::new(&p.tensor)).collect();
+    let labels = portable::integers("labels", 1, &[16], 1000);
+    let ids = portable::integers("ids", 1, &[16 * 680], 4096);
+    let vectors = portable::normal("vectors", 1, &[16, 679, 32]);
+    let mut step = || {
+        let logits = model.forward(&labels, &vectors, 10, None).unwrap();
+        cross_entropy(&logits.view([-1, 4096]), &ids, 0.0).unwrap().loss.mean(Kind::Float).backward();
+        let parameters: Vec<&Tensor> = slots.iter().map(|s| &s.parameter).collect();
+        clip_grad_norm(&parameters, 2.0).unwrap();
+        adamw_step(&mut slots, &AdamW::default()).unwrap();
+        let parameters: Vec<&Tensor> = slots.iter().map(|s| &s.parameter).collect();
+        clear_gradients(&parameters).unwrap();
+    };
+    step();
+    let began = Instant::now();
+    step();
+    let rate = 16.0 * cost::training_flops(&config) / began.elapsed().as_secs_f64();
+    let peak = product_peak(Device::Cpu, kind()).unwrap();
+    println!(
+        "training step d6: {:.0} GFLOP/s, {:.0}% of the {:.0} GFLOP/s of a 2048³ product in {:?}",
+        rate / 1e9,
+        100.0 * rate / peak,
+        peak / 1e9,
+        kind()
+    );
+    let mut group = c.benchmark_group("d6");
+    group.sample_size(10).measurement_time(Duration::from_secs(25));
+    group.bench_function("training step, 16 × 680 tokens", |b| b.iter(&mut step));
+    group.finish();
+}
+
+fn sampling(c: &mut Criterion) {
+    let config = TransformerConfig::published(16);
+    let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, Some(1)).unwrap();
+    let mut vae = VqVae::new(&TokenizerConfig::published(), Device::Cpu, None).unwrap();
+    portable::fill(vae.parameters_mut(), 1);
+    model.set_compute_kind(kind());
+    model.freeze();
+    vae.set_compute_kind(kind());
+    vae.freeze();
+    let sampler = Sampler::new(&model, &vae).unwrap();
+    let mut group = c.benchmark_group("d16");
+    group.sample_size(10).measurement_time(Duration::from_secs(25));
+    group.bench_function("sample one 256 px picture", |b| {
+        b.iter(|| sampler.sample(&[7], &Draws::new(1, vec![0]), &SamplingOptions::default()).unwrap());
+    });
+    group.finish();
+}
+
+criterion_group!(benches, training, sampling);
+criterion_main!(benches);

@@ -1,0 +1,195 @@
+//! Stand-ins for the programs that a sweep starts: shell scripts that behave as agreed, in a second.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+/// `var-tokenizer`: writes what it is told to write. Fails with status 2 when the data is called `missing`.
+const TOKENIZER: &str = r#"#!/bin/sh
+echo "tokenizer $*" >> "$FAKE/calls"
+what=$1; out=; data=
+while [ $# -gt 0 ]; do
+  case $1 in --out) out=$2;; --data) data=$2;; esac
+  shift
+done
+if [ "$data" = missing ]; then echo "error: missing: no such folder" >&2; exit 2; fi
+if [ "$what" = encode ]; then echo tokens > "$out"; else cp "$FAKE/picture.png" "$out"; fi
+echo '{"event":"done","train":64,"val":8,"bad":1,"scores":{"psnr":23.5}}'
+"#;
+
+/// `var-train`: a run folder, metrics and a result that falls with the width. Files in $FAKE change what
+/// happens to the run of that name: `fail-NAME`, `die-NAME` (killed half-way, once), `slow-NAME` (goes on
+/// until SIGTERM, then saves and leaves with 3), `nan-NAME`.
+const TRAIN: &str = r#"#!/bin/sh
+echo "train $*" >> "$FAKE/calls"
+what=$1; out=; width=0; depth=0; steps=10; resume=no
+while [ $# -gt 0 ]; do
+  case $1 in
+    --out) out=$2;; --width) width=$2;; --depth) depth=$2;; --resume) resume=yes;;
+    --set) case $2 in steps=*) steps=${2#steps=};; esac;;
+  esac
+  shift
+done
+name=$(basename "$out")
+mkdir -p "$out/checkpoints"
+if [ "$resume" = no ] && [ -s "$out/metrics.jsonl" ]; then echo "error: $out: already holds a run" >&2; exit 2; fi
+echo settings > "$out/config.toml"
+if [ "$what" = tokenizer ]; then
+  echo weights > "$out/tokenizer.safetensors"
+  echo '{"event":"done","psnr":22.25,"codes_used":500}'
+  exit 0
+fi
+if [ -e "$FAKE/fail-$name" ]; then echo "noise" >&2; echo "error: step 3: the loss is NaN" >&2; exit 1; fi
+echo '{"kind":"train","step":1,"loss":6.1}' >> "$out/metrics.jsonl"
+echo "{\"event\":\"progress\",\"step\":1,\"steps\":$steps,\"loss\":6.1,\"seconds_left\":2}"
+if [ -e "$FAKE/die-$name" ]; then rm "$FAKE/die-$name"; mkdir -p "$out/checkpoints/step-00000001"; kill -9 $$; fi
+if [ -e "$FAKE/slow-$name" ]; then
+  trap 'echo saved > "$out/checkpoints/saved"; echo "error: interrupted at step 1; saved" >&2; exit 3' TERM
+  echo started > "$FAKE/started-$name"
+  while [ -e "$FAKE/slow-$name" ]; do sleep 0.05; done
+fi
+params=$((depth * 12 * width * width + 1000))
+for step in $((steps / 2)) "$steps"; do
+  awk -v p="$params" -v s="$step" -v n="$steps" 'BEGIN {
+    l = 4 + 30 * p ^ -0.3 + (1 - s / n)
+    printf "{\"kind\":\"val\",\"step\":%d,\"loss_all\":%.9f,\"loss_last\":%.9f,\"err_all\":%.9f,\"err_last\":%.9f}\n",
+      s, l, l + 0.1, l / 10, l / 9 }' >> "$out/metrics.jsonl"
+done
+echo '["cat","dog","fish"]' > "$out/classes.json"
+awk -v p="$params" -v s="$steps" -v nan="$( [ -e "$FAKE/nan-$name" ] && echo 1 || echo 0 )" 'BEGIN {
+  l = 4 + 30 * p ^ -0.3
+  loss = nan ? "null" : sprintf("%.9f", l)
+  printf "{\"event\":\"done\",\"parameters\":%d,\"tokens\":%d,\"flops\":%.6e,\"val_loss_all\":%s,\"val_loss_last\":%.9f,\"val_err_all\":%.9f,\"val_err_last\":%.9f,\"seconds\":1.5}\n",
+    p, s * 100, p * s * 600.0, loss, l + 0.1, l / 10, l / 9 }' > "$out/result.json"
+cat "$out/result.json"
+"#;
+
+/// `var-model sample`: a picture; fails where `$FAKE/no-samples` is.
+const MODEL: &str = r#"#!/bin/sh
+echo "model $*" >> "$FAKE/calls"
+if [ -e "$FAKE/no-samples" ]; then echo "error: no memory for samples" >&2; exit 1; fi
+while [ $# -gt 0 ]; do case $1 in --out) out=$2;; esac; shift; done
+cp "$FAKE/picture.png" "$out"
+"#;
+
+/// A folder with the stand-ins and a sweep folder.
+pub struct Fake {
+    place: tempfile::TempDir,
+}
+
+impl Fake {
+    /// Writes the stand-ins.
+    pub fn new() -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let bin = place.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        for (name, text) in [("var-tokenizer", TOKENIZER), ("var-train", TRAIN), ("var-model", MODEL)] {
+            let path = bin.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        image::RgbImage::from_pixel(34, 34, image::Rgb([200, 80, 20]))
+            .save(place.path().join("picture.png"))
+            .unwrap();
+        Self { place }
+    }
+
+    /// A path inside the folder of the stand-ins.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// Makes a file that changes what happens to a run.
+    pub fn mark(&self, name: &str) {
+        std::fs::write(self.path(name), "").unwrap();
+    }
+
+    /// Removes such a file.
+    pub fn unmark(&self, name: &str) {
+        std::fs::remove_file(self.path(name)).unwrap();
+    }
+
+    /// The sweep folder.
+    pub fn out(&self) -> PathBuf {
+        self.path("out")
+    }
+
+    /// `var-scaling` with the stand-ins in place.
+    pub fn program(&self) -> Command {
+        let mut command = Command::cargo_bin("var-scaling").unwrap();
+        command
+            .env("VAR_BIN_DIR", self.path("bin"))
+            .env("FAKE", self.place.path())
+            .current_dir(self.place.path());
+        command
+    }
+
+    /// `var-scaling sweep --out …` with these arguments.
+    pub fn sweep(&self, arguments: &[&str]) -> Command {
+        let mut command = self.program();
+        command.arg("sweep").arg("--out").arg(self.out()).args(["--set", "steps=10"]).args(arguments);
+        command
+    }
+
+    /// The same as a plain process, to send signals to.
+    pub fn spawn(&self, arguments: &[&str]) -> std::process::Child {
+        std::process::Command::new(assert_cmd::cargo::cargo_bin("var-scaling"))
+            .env("VAR_BIN_DIR", self.path("bin"))
+            .env("FAKE", self.place.path())
+            .current_dir(self.place.path())
+            .args(["sweep", "--out"])
+            .arg(self.out())
+            .args(["--set", "steps=10"])
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Waits until a file appears.
+    pub fn wait_for(&self, name: &str) {
+        for _ in 0..1200 {
+            if self.path(name).exists() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{name} did not appear within a minute");
+    }
+
+    /// The calls of the stand-ins so far.
+    pub fn calls(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("calls")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Calls that trained the run of this name.
+    pub fn trained(&self, name: &str) -> Vec<String> {
+        let folder = format!("/runs/{name} ");
+        self.calls().into_iter().filter(|c| c.starts_with("train model") && c.contains(&folder)).collect()
+    }
+
+    /// Lines of `results.jsonl`.
+    pub fn results(&self) -> Vec<Value> {
+        lines(&self.out().join("results.jsonl"))
+    }
+
+    /// `fits.json`.
+    pub fn fits(&self) -> Value {
+        serde_json::from_str(&std::fs::read_to_string(self.out().join("fits.json")).unwrap()).unwrap()
+    }
+}
+
+/// JSON lines of a file.
+pub fn lines(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// Names in results.
+pub fn names(results: &[Value]) -> Vec<&str> {
+    results.iter().map(|r| r["name"].as_str().unwrap()).collect()
+}

@@ -1,0 +1,144 @@
+//! Properties of the fits: a law comes back from its own points, exact or noisy.
+
+use proptest::prelude::*;
+use var_scaling::fit::bootstrap::{Bootstrap, intervals};
+use var_scaling::fit::law::{FittedLaw, Point, Status, Subject};
+use var_scaling::fit::power::{Curve, Mode, fit};
+use var_tokenizer::random::Stream;
+
+/// `count` points of a law over `decades` decades, with additive noise of `noise` times the fall.
+fn points(curve: &Curve, count: usize, decades: f64, noise: f64, seed: u64) -> Vec<(f64, f64)> {
+    let stream = Stream::new("noise", seed);
+    let xs: Vec<f64> =
+        (0..count).map(|i| 1e-4 * 10_f64.powf(decades * i as f64 / (count - 1) as f64)).collect();
+    let fall = curve.at(xs[0]) - curve.at(xs[count - 1]);
+    xs.iter().enumerate().map(|(i, &x)| (x, curve.at(x) + noise * fall * stream.normal(i as u64))).collect()
+}
+
+fn curves() -> impl Strategy<Value = Curve> {
+    // The reducible part is of order one at the first point.
+    (0.08..1.0_f64, 0.1..3.0_f64, 0.5..6.0_f64).prop_map(|(exponent, first, irreducible)| Curve {
+        alpha: -exponent,
+        ln_beta: -first.ln() / exponent - 1e-4_f64.ln(),
+        irreducible,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn exact_points_give_the_exponent_to_a_millionth(curve in curves(), count in 5..12_usize, decades in 1.5..4.0_f64) {
+        let data = points(&curve, count, decades, 0.0, 0);
+        for mode in [Mode::Fitted, Mode::Given(curve.irreducible)] {
+            let found = fit(&data, mode).unwrap();
+            prop_assert_eq!(found.bound, None);
+            prop_assert!((found.curve.alpha - curve.alpha).abs() < 1e-6, "{:?} {:?}", mode, found);
+        }
+    }
+
+    #[test]
+    fn the_unit_of_x_changes_beta_alone(curve in curves(), unit in 1e-6..1e6_f64) {
+        let data = points(&curve, 8, 2.5, 0.01, 3);
+        let scaled: Vec<(f64, f64)> = data.iter().map(|&(x, y)| (x * unit, y)).collect();
+        let (a, b) = (fit(&data, Mode::Fitted).unwrap(), fit(&scaled, Mode::Fitted).unwrap());
+        prop_assert_eq!(a.bound, b.bound);
+        if a.bound.is_none() {
+            prop_assert!((a.curve.alpha - b.curve.alpha).abs() < 1e-6);
+            prop_assert!((a.curve.ln_beta - b.curve.ln_beta - unit.ln()).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn noisy_points_give_the_law_back_within_its_interval(curve in curves(), seed in 0..1_000_000_u64) {
+        // Any 95 % interval misses now and then; three of its widths it does not.
+        let data = points(&curve, 10, 3.0, 0.005, seed);
+        for mode in [Mode::Fitted, Mode::Given(curve.irreducible)] {
+            let found = fit(&data, mode).unwrap();
+            if found.bound.is_some() {
+                continue;
+            }
+            let settings = Bootstrap { draws: 200, seed, ..Bootstrap::default() };
+            let around = intervals(&data, &found.curve, mode, data.len(), &settings, "test").alpha;
+            let width = around.high - around.low;
+            prop_assert!(
+                (around.low - width..=around.high + width).contains(&curve.alpha),
+                "{:?}: {} not near {:?}", mode, curve.alpha, around
+            );
+        }
+    }
+
+    #[test]
+    fn whatever_the_points_a_law_is_given_with_its_interval_or_not_at_all(
+        ys in prop::collection::vec(0.01..10.0_f64, 1..9),
+        given in prop::option::of(0.0..5.0_f64),
+    ) {
+        let points: Vec<Point> = ys
+            .iter()
+            .enumerate()
+            .map(|(i, &y)| Point { run: format!("{i}"), size: format!("{i}"), x: 1.7_f64.powi(i as i32), y })
+            .collect();
+        let subject = Subject { name: "L(N)".into(), quantity: String::new(), variable: "N".into(), unit: String::new() };
+        let settings = Bootstrap { draws: 100, ..Bootstrap::default() };
+        let law = FittedLaw::fit(subject, points, given.map_or(Mode::Fitted, Mode::Given), &settings, None);
+        prop_assert!(!law.verdict.is_empty());
+        match law.coefficients {
+            Some(c) => {
+                prop_assert!(law.sizes >= 4);
+                prop_assert!(c.alpha.value < 0.0 && c.alpha.low <= c.alpha.value && c.alpha.value <= c.alpha.high);
+                prop_assert!(c.irreducible.value >= 0.0);
+                prop_assert!(ys.iter().all(|y| *y > c.irreducible.value));
+                prop_assert!(matches!(law.status, Status::Determined | Status::Wide));
+            }
+            None => prop_assert!(law.verdict.contains("no exponent"), "{}", law.verdict),
+        }
+    }
+}
+
+/// Share of laws whose true exponent lies in the 95 % interval.
+fn coverage(count: usize, mode: impl Fn(&Curve) -> Mode) -> f64 {
+    let draws = Stream::new("laws", 7);
+    let (mut inside, mut all) = (0, 0);
+    for law in 0..400 {
+        let exponent = 0.15 + 0.5 * draws.draw(2 * law);
+        let curve = Curve {
+            alpha: -exponent,
+            ln_beta: -1e-4_f64.ln(),
+            irreducible: 1.0 + 4.0 * draws.draw(2 * law + 1),
+        };
+        let mode = mode(&curve);
+        // Errors of the kind that each fit assumes: additive, or relative to the reducible part.
+        let data = match mode {
+            Mode::Fitted => points(&curve, count, 3.0, 0.01, law),
+            Mode::Given(_) => {
+                let noise = Stream::new("noise", law);
+                let exact = points(&curve, count, 3.0, 0.0, law).into_iter().enumerate();
+                exact
+                    .map(|(i, (x, _))| {
+                        (x, curve.irreducible + curve.reducible(x) * (0.05 * noise.normal(i as u64)).exp())
+                    })
+                    .collect()
+            }
+        };
+        let found = fit(&data, mode).unwrap();
+        if found.bound.is_some() {
+            continue;
+        }
+        let settings = Bootstrap { draws: 300, seed: law, ..Bootstrap::default() };
+        let around = intervals(&data, &found.curve, mode, count, &settings, "coverage").alpha;
+        all += 1;
+        inside += usize::from(around.contains(curve.alpha));
+    }
+    assert!(all > 320, "nearly all laws end inside: {all}");
+    inside as f64 / all as f64
+}
+
+#[test]
+fn nine_of_ten_intervals_hold_the_true_exponent() {
+    for count in [5, 8] {
+        let fitted = coverage(count, |_| Mode::Fitted);
+        assert!(fitted >= 0.9, "fitted, {count} points: {fitted}");
+    }
+    let given = coverage(8, |c| Mode::Given(c.irreducible));
+    assert!(given >= 0.9, "given: {given}");
+}

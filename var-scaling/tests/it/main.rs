@@ -1,0 +1,9 @@
+//! Tests of the program and of whole sweeps, with stand-ins for the programs that it starts.
+
+// Helpers outside of test functions may fail a test, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fake;
+mod fits;
+mod input;
+mod sweeps;

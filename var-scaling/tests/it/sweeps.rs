@@ -1,0 +1,301 @@
+//! Whole sweeps: what they leave, and how they go on after everything that can happen to them.
+
+use std::io::Read;
+use std::process::Child;
+
+use predicates::prelude::*;
+use predicates::str::contains;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::fake::{Fake, names};
+
+const SIZES: [&str; 5] = ["1x32", "2x64", "3x96", "3x128", "4x192"];
+
+fn stop(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+}
+
+fn end(mut child: Child) -> (i32, String) {
+    let status = child.wait().unwrap();
+    let mut text = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+    (status.code().unwrap_or(-1), text)
+}
+
+#[test]
+fn a_sweep_leaves_results_fits_plots_samples_and_ends_with_the_path_of_its_report() {
+    let fake = Fake::new();
+    let out = fake.sweep(&[]).assert().success().get_output().stdout.clone();
+    let text = String::from_utf8(out).unwrap();
+    let report = fake.out().join("report.html");
+    assert_eq!(text.lines().last().unwrap(), report.display().to_string());
+    let results = fake.results();
+    assert_eq!(names(&results), SIZES);
+    for key in [
+        "depth",
+        "width",
+        "params",
+        "tokens",
+        "flops",
+        "val_loss_all",
+        "val_loss_last",
+        "val_err_all",
+        "val_err_last",
+        "seconds",
+        "run",
+    ] {
+        assert!(results.iter().all(|r| !r[key].is_null()), "{key}");
+    }
+    for result in &results {
+        assert!(fake.out().join(result["run"].as_str().unwrap()).join("metrics.jsonl").is_file());
+        assert!(fake.out().join(format!("samples/{}.png", result["name"].as_str().unwrap())).is_file());
+    }
+    for plot in [
+        "loss-parameters",
+        "loss-parameters-reducible",
+        "error-parameters",
+        "loss-compute-all",
+        "training-curves",
+    ] {
+        let svg = std::fs::read_to_string(fake.out().join(format!("plots/{plot}.svg"))).unwrap();
+        assert!(svg.starts_with("<svg"), "{plot}");
+        assert!(image::open(fake.out().join(format!("plots/{plot}.png"))).is_ok(), "{plot}");
+    }
+    let page = std::fs::read_to_string(&report).unwrap();
+    assert!(page.contains("Validation loss falls with every step in size"));
+    assert!(page.matches("data:image/png;base64,").count() >= 6, "reconstruction and five grids are inside");
+    for outside in ["src=\"http", "href=\"http", "src=\"samples", "@import", "<script"] {
+        assert!(!page.contains(outside), "the page needs nothing beside itself: {outside}");
+    }
+    let law = &fake.fits()["laws"][0];
+    let alpha = law["coefficients"]["alpha"]["value"].as_f64().unwrap();
+    assert!((alpha + 0.3).abs() < 1e-3, "the stand-in's own law comes back: {alpha}");
+    assert_eq!(law["irreducible"], "fitted");
+}
+
+#[test]
+fn sample_rows_are_classes_that_the_model_has() {
+    let fake = Fake::new();
+    fake.sweep(&["--sizes", "1x32"]).assert().success();
+    let call = fake.calls().into_iter().find(|c| c.starts_with("model sample")).unwrap();
+    assert!(call.contains("--classes 0,1,2 "), "{call}");
+}
+
+#[test]
+fn a_second_call_trains_nothing_and_ends_the_same() {
+    let fake = Fake::new();
+    fake.sweep(&[]).assert().success();
+    let calls = fake.calls();
+    fake.sweep(&[]).assert().success();
+    assert_eq!(fake.calls(), calls);
+    assert_eq!(fake.results().len(), 5);
+}
+
+#[test]
+fn more_sizes_are_added_to_those_that_are_done() {
+    let fake = Fake::new();
+    fake.sweep(&["--sizes", "1x32,2x64"]).assert().success();
+    fake.sweep(&[]).assert().success();
+    assert_eq!(names(&fake.results()), SIZES);
+    assert_eq!(fake.trained("1x32").len(), 1);
+}
+
+#[test]
+fn a_size_that_fails_is_reported_the_others_go_on_and_a_second_call_completes_it() {
+    let fake = Fake::new();
+    fake.mark("fail-2x64");
+    fake.sweep(&[])
+        .assert()
+        .code(1)
+        .stdout(contains("2x64 failed: step 3: the loss is NaN").and(contains("report.html")))
+        .stderr(contains("error: 1 of 5 sizes did not finish"));
+    assert_eq!(names(&fake.results()), ["1x32", "3x96", "3x128", "4x192"]);
+    let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
+    assert!(page.contains("Begun but not finished: 2x64"));
+    fake.unmark("fail-2x64");
+    fake.sweep(&[]).assert().success();
+    assert_eq!(fake.results().len(), 5);
+    assert_eq!(fake.trained("3x96").len(), 1);
+}
+
+#[test]
+fn a_size_that_is_killed_half_way_is_reported_and_resumed_by_a_second_call() {
+    let fake = Fake::new();
+    fake.mark("die-3x96");
+    fake.sweep(&[]).assert().code(1).stdout(contains("3x96 failed: killed (signal 9"));
+    assert_eq!(fake.results().len(), 4);
+    fake.sweep(&[]).assert().success();
+    let trained = fake.trained("3x96");
+    assert_eq!(trained.len(), 2);
+    assert!(!trained[0].contains("--resume") && trained[1].ends_with("--resume"), "{trained:?}");
+}
+
+#[test]
+fn a_result_without_a_number_is_a_failure_of_that_size() {
+    let fake = Fake::new();
+    fake.mark("nan-2x64");
+    fake.sweep(&[]).assert().code(1).stdout(contains("2x64 failed: its result has no usable val_loss_all"));
+    assert_eq!(fake.results().len(), 4);
+}
+
+#[test]
+fn when_every_size_fails_the_reason_is_told() {
+    let fake = Fake::new();
+    fake.mark("fail-1x32");
+    fake.sweep(&["--sizes", "1x32"])
+        .assert()
+        .code(1)
+        .stderr(contains("error: every size failed: 1x32: step 3"));
+}
+
+#[test]
+fn an_interrupt_lets_the_size_save_and_the_same_command_goes_on() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let fake = Fake::new();
+        fake.mark("slow-2x64");
+        let child = fake.spawn(&[]);
+        fake.wait_for("started-2x64");
+        stop(&child, signal);
+        let (code, text) = end(child);
+        assert_eq!(code, 3, "{text}");
+        assert!(text.contains("error: interrupted; run the same command again to go on"), "{text}");
+        assert!(fake.out().join("runs/2x64/checkpoints/saved").is_file(), "the child had time to save");
+        assert_eq!(names(&fake.results()), ["1x32"]);
+        fake.unmark("slow-2x64");
+        fake.sweep(&[]).assert().success();
+        assert_eq!(fake.results().len(), 5);
+        assert_eq!(fake.trained("1x32").len(), 1);
+        assert!(fake.trained("2x64")[1].ends_with("--resume"));
+    }
+}
+
+#[test]
+fn a_killed_sweep_takes_its_child_along_and_the_same_command_goes_on() {
+    let fake = Fake::new();
+    fake.mark("slow-2x64");
+    let child = fake.spawn(&[]);
+    fake.wait_for("started-2x64");
+    stop(&child, Signal::KILL);
+    end(child);
+    fake.wait_for("out/runs/2x64/checkpoints/saved");
+    fake.unmark("slow-2x64");
+    fake.sweep(&[]).assert().success();
+    assert_eq!(fake.results().len(), 5);
+}
+
+#[test]
+fn a_second_sweep_in_the_same_folder_is_refused_while_the_first_runs() {
+    let fake = Fake::new();
+    fake.mark("slow-1x32");
+    let child = fake.spawn(&[]);
+    fake.wait_for("started-1x32");
+    fake.sweep(&[]).assert().code(2).stderr(contains("another sweep is running in this folder"));
+    stop(&child, Signal::TERM);
+    assert_eq!(end(child).0, 3);
+}
+
+#[test]
+fn other_settings_in_the_same_folder_are_refused_with_both_values() {
+    let fake = Fake::new();
+    fake.sweep(&["--sizes", "1x32"]).assert().success();
+    fake.sweep(&["--sizes", "1x32", "--set", "clip=1"])
+        .assert()
+        .code(2)
+        .stderr(contains("clip not set → 1").and(contains("--out")));
+    fake.sweep(&["--sizes", "1x32", "--seed", "4"]).assert().code(2).stderr(contains("seed 0 → 4"));
+    assert_eq!(fake.results().len(), 1);
+}
+
+#[test]
+fn a_torn_last_result_is_dropped_and_that_size_is_taken_from_its_run_folder() {
+    let fake = Fake::new();
+    fake.sweep(&[]).assert().success();
+    let path = fake.out().join("results.jsonl");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
+    fake.sweep(&[]).assert().success();
+    assert_eq!(names(&fake.results()), SIZES);
+    assert_eq!(fake.trained("4x192").len(), 1, "it was trained to the end already");
+}
+
+#[test]
+fn samples_that_fail_are_a_warning() {
+    let fake = Fake::new();
+    fake.mark("no-samples");
+    fake.sweep(&["--sizes", "1x32"])
+        .assert()
+        .success()
+        .stdout(contains("warning: samples of 1x32: no memory for samples"));
+    fake.unmark("no-samples");
+    fake.sweep(&["--sizes", "1x32"]).assert().success();
+    assert!(fake.out().join("samples/1x32.png").is_file());
+}
+
+#[test]
+fn own_pictures_and_train_tokenizer_train_the_tokenizer_first_and_once() {
+    for arguments in [&["--train-tokenizer"][..], &["--data", "photos"]] {
+        let fake = Fake::new();
+        std::fs::create_dir(fake.path("photos")).unwrap();
+        let mut all = vec!["--sizes", "1x32"];
+        all.extend(arguments);
+        fake.sweep(&all).assert().success();
+        let calls = fake.calls();
+        assert!(calls[0].starts_with("train tokenizer --data "), "{calls:?}");
+        assert!(calls[1].contains("tokenizer/tokenizer.safetensors"), "{}", calls[1]);
+        fake.sweep(&all).assert().success();
+        assert_eq!(fake.calls(), calls);
+    }
+}
+
+#[test]
+fn several_seeds_are_points_of_their_own() {
+    let fake = Fake::new();
+    fake.sweep(&["--sizes", "1x32,2x64", "--seeds", "2"]).assert().success();
+    assert_eq!(names(&fake.results()), ["1x32-s0", "1x32-s1", "2x64-s0", "2x64-s1"]);
+    assert_eq!(fake.fits()["laws"][0]["sizes"], 2);
+}
+
+#[test]
+fn json_prints_one_object_and_quiet_no_progress() {
+    let fake = Fake::new();
+    let output = fake.sweep(&["--json", "--quiet"]).assert().success().stderr("").get_output().stdout.clone();
+    let value: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    assert_eq!(value["results"].as_array().unwrap().len(), 5);
+    assert!(value["report"].as_str().unwrap().ends_with("report.html"));
+}
+
+#[test]
+fn fewer_than_four_sizes_get_a_report_but_no_exponent() {
+    let fake = Fake::new();
+    fake.sweep(&["--sizes", "1x32,2x64,3x96"])
+        .assert()
+        .success()
+        .stdout(contains("not enough sizes: 3 of at least 4"));
+    for law in fake.fits()["laws"].as_array().unwrap() {
+        assert!(law["coefficients"].is_null(), "{law}");
+        assert!(law["verdict"].as_str().unwrap().contains("not enough sizes"));
+    }
+    let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
+    assert!(page.contains("too few sizes"));
+}
+
+#[test]
+fn fit_plot_and_report_work_again_from_what_a_sweep_left() {
+    let fake = Fake::new();
+    fake.sweep(&[]).assert().success();
+    for name in ["fits.json", "report.html", "plots/loss-parameters.png"] {
+        std::fs::remove_file(fake.out().join(name)).unwrap();
+    }
+    let out = fake.out();
+    fake.program()
+        .args(["fit", "--irreducible", "loss_all=4"])
+        .arg(&out)
+        .assert()
+        .success()
+        .stdout(contains("(given)"));
+    assert_eq!(fake.fits()["laws"][0]["irreducible"], "given");
+    fake.program().arg("plot").arg(&out).assert().success().stdout(contains("loss-parameters.svg"));
+    fake.program().arg("report").arg(&out).assert().success().stdout(contains("report.html"));
+    assert_eq!(fake.fits()["laws"][0]["irreducible"], "given", "plot and report keep the fits");
+    assert!(out.join("plots/loss-parameters.png").is_file() && out.join("report.html").is_file());
+}

@@ -1,0 +1,123 @@
+// Linear layers: f32 products through oneDNN, weights cast to the kind of the input.
+//
+// On AMD processors libtorch's own f32 product (MKL) runs at half the rate of oneDNN's, which libtorch
+// has linked in too and reaches through mkldnn::_linear_pointwise.
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <mutex>
+#include <unordered_map>
+
+#include "autograd.h"
+
+namespace var {
+namespace {
+
+// oneDNN pays from about this many multiplications on.
+constexpr int64_t WORTH = 1 << 18;
+
+const std::optional<c10::OperatorHandle>& onednn_linear() {
+  static const std::optional<c10::OperatorHandle> found =
+      at::globalContext().hasMKLDNN()
+          ? c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""})
+          : std::nullopt;
+  return found;
+}
+
+// a [m, k] · bᵀ, b [n, k], plus bias [n]; no autograd.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  const bool large = a.size(0) * a.size(1) * b.size(0) >= WORTH;
+  if (fused() && large && a.device().is_cpu() && a.scalar_type() == at::kFloat && onednn_linear()) {
+    torch::jit::Stack stack;
+    c10::List<std::optional<at::Scalar>> none;
+    torch::jit::push(stack, a, b, bias.defined() ? c10::IValue(bias) : c10::IValue(), "none", none, "");
+    onednn_linear()->callBoxed(&stack);
+    return stack.back().toTensor();
+  }
+  if (bias.defined()) return at::addmm(bias, a, b.t());
+  return at::mm(a, b.t());
+}
+
+struct Linear : torch::autograd::Function<Linear> {
+  // x [m, k] of any kind, weight [n, k] and bias of their own.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias) {
+    auto w = cast_weight(weight, x.scalar_type());
+    auto b = bias ? bias->to(x.scalar_type()) : at::Tensor();
+    ctx->save_for_backward({x, w});
+    ctx->saved_data["weight"] = int64_t(weight.scalar_type());
+    ctx->saved_data["bias"] = bias ? int64_t(bias->scalar_type()) : int64_t(-1);
+    return product(x, w, b);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    auto saved = ctx->get_saved_variables();
+    auto x = saved[0], w = saved[1];
+    auto dy = grads[0].to(x.scalar_type()).contiguous();
+    at::Tensor dx, dw, db;
+    if (ctx->needs_input_grad(0)) dx = product(dy, w.t(), {});
+    if (ctx->needs_input_grad(1)) dw = product(dy.t(), x.t(), {}).to(at::ScalarType(ctx->saved_data["weight"].toInt()));
+    const int64_t kind = ctx->saved_data["bias"].toInt();
+    if (kind >= 0 && ctx->needs_input_grad(2)) db = dy.sum(0).to(at::ScalarType(kind));
+    return {dx, dw, db};
+  }
+};
+
+// Casts of weights that were made without gradients, by the weight's identity and version.
+struct Cast {
+  c10::weak_intrusive_ptr<c10::TensorImpl> of;
+  uint32_t version;
+  at::Tensor made;
+};
+struct Casts {
+  std::mutex mutex;
+  std::unordered_map<const c10::TensorImpl*, Cast> all;
+  int64_t calls = 0;
+};
+Casts& casts() {
+  static Casts* one = new Casts;  // never destroyed: libtorch may be gone by then
+  return *one;
+}
+
+}  // namespace
+
+// `weight` as `kind`. With gradients a plain differentiable cast; without, it is kept as long as the
+// weight lives and is not written to, so that sampling casts every weight once.
+at::Tensor cast_weight(const at::Tensor& weight, at::ScalarType kind) {
+  if (weight.scalar_type() == kind) return weight;
+  if ((at::GradMode::is_enabled() && weight.requires_grad()) || weight.is_inference() || weight.is_view())
+    return weight.to(kind);
+  Casts& c = casts();
+  std::lock_guard<std::mutex> lock(c.mutex);
+  if (++c.calls % 256 == 0)
+    for (auto i = c.all.begin(); i != c.all.end();) i = i->second.of.expired() ? c.all.erase(i) : std::next(i);
+  const auto* id = weight.unsafeGetTensorImpl();
+  auto found = c.all.find(id);
+  if (found != c.all.end() && !found->second.of.expired() && found->second.version == weight._version() &&
+      found->second.made.scalar_type() == kind)
+    return found->second.made;
+  c10::NoGradGuard off;
+  auto made = weight.detach().to(kind);
+  c.all.insert_or_assign(id, Cast{c10::weak_intrusive_ptr<c10::TensorImpl>(weight.getIntrusivePtr()),
+                                  uint32_t(weight._version()), made});
+  return made;
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+  TORCH_CHECK(x.dim() >= 1 && weight.dim() == 2 && x.size(-1) == weight.size(1) &&
+                  (!bias || (bias->dim() == 1 && bias->size(0) == weight.size(0))),
+              "linear: input ", x.sizes(), " does not fit weight ", weight.sizes());
+  auto shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  auto rows = x.reshape({-1, x.size(-1)});
+  return Linear::apply(rows, weight, bias).view(shape);
+}
+
+}  // namespace var
+
+extern "C" {
+at::Tensor* var_linear(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias) {
+  return var::guarded([&] { return var::linear(*x, *weight, bias ? std::optional<at::Tensor>(*bias) : std::nullopt); });
+}
+at::Tensor* var_cast_weight(const at::Tensor* weight, int brief) {
+  return var::guarded([&] { return var::cast_weight(*weight, brief ? at::kBFloat16 : at::kFloat); });
+}
+}
