@@ -129,7 +129,7 @@ pub fn train(
     progress.start(state.step, steps);
     while state.step < steps {
         let step = state.step;
-        let detailed = step % settings.log_every == 0 || step + 1 == steps;
+        let detailed = step.is_multiple_of(settings.log_every) || step + 1 == steps;
         let mut values = task.step(step, detailed)?;
         let loss = values.get("loss").and_then(Value::as_f64).unwrap_or(f64::NAN);
         if !loss.is_finite() {
@@ -164,7 +164,7 @@ pub fn train(
         );
         let interrupted = stop.load(Ordering::Relaxed);
         let last = state.step == steps;
-        if last || (settings.validate_every > 0 && state.step % settings.validate_every == 0) {
+        if last || (settings.validate_every > 0 && state.step.is_multiple_of(settings.validate_every)) {
             let mut scores = task.validate(state.step)?;
             scores.insert("images".into(), (state.step * pictures as u64).into());
             scores.insert("tokens".into(), (state.step * (pictures * tokens) as u64).into());
@@ -175,7 +175,7 @@ pub fn train(
             validation = Some(scores);
         }
         let minutes = saved_at.elapsed().as_secs_f64() / 60.0;
-        let due = (settings.checkpoint_every > 0 && state.step % settings.checkpoint_every == 0)
+        let due = (settings.checkpoint_every > 0 && state.step.is_multiple_of(settings.checkpoint_every))
             || (settings.checkpoint_minutes > 0.0 && minutes >= settings.checkpoint_minutes);
         if last || due || interrupted {
             run.sync()?;

@@ -135,7 +135,7 @@ fn run(command: Command) -> Result<(), Error> {
             commands::tokenizer(&common, &data, &mut progress)
         }
         Command::Golden { folders, .. } => {
-            var_tokenizer::golden::print_json(&folders, |folder| golden::check(folder));
+            var_tokenizer::golden::print_json(&folders, golden::check);
             Ok(())
         }
     }

@@ -118,7 +118,7 @@ impl Training {
     /// Names the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::Config(message));
-        if self.batch == 0 || self.accumulation == 0 || self.batch % self.accumulation != 0 {
+        if self.batch == 0 || self.accumulation == 0 || !self.batch.is_multiple_of(self.accumulation) {
             return fail(format!(
                 "training.batch {} must be a positive multiple of training.accumulation {}",
                 self.batch, self.accumulation

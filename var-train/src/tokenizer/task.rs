@@ -175,7 +175,7 @@ impl Task for TokenizerTask {
 
     fn after_step(&mut self, step: u64) -> Result<()> {
         let every = self.settings.recipe.replace_every;
-        if every == 0 || step < self.quantize_from || (step + 1 - self.quantize_from) % every != 0 {
+        if every == 0 || step < self.quantize_from || !(step + 1 - self.quantize_from).is_multiple_of(every) {
             return Ok(());
         }
         if step < self.replace_until
