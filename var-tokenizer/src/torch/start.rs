@@ -10,8 +10,8 @@ use std::sync::Once;
 ///   which costs page faults in the middle of a step.
 /// - **bf16 guard**: where the processor announces AMX, a child process tries a bf16 product; if it
 ///   dies, oneDNN and MKL are held to AVX-512.
-/// - **Threads**: `VAR_THREADS`, else libtorch's default (one a core). Idle ones sleep instead of spinning
-///   (see [`sleep_when_idle`]).
+/// - **Threads**: `VAR_THREADS`, else libtorch's default (one a core). Idle ones sleep
+///   at barriers: spinning costs dearly whenever anything else wants a core.
 /// - **CUDA** is loaded if there is a driver.
 pub fn start() {
     static STARTED: Once = Once::new();
