@@ -18,10 +18,11 @@ pub fn bytes(value: f64) -> String {
     if mebibytes < 1000.0 { format!("{mebibytes:.0} MiB") } else { format!("{:.1} GiB", mebibytes / 1024.0) }
 }
 
-/// A duration: `8 s`, `2 min 5 s`, `3 h 20 min`, `2.5 days`.
+/// A duration: `8.2 s`, `2 min 5 s`, `3 h 20 min`, `2.5 days`.
 pub fn duration(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     match s {
+        0..10 if seconds > 0.0 => format!("{seconds:.1} s"),
         0..60 => format!("{s} s"),
         60..3600 if s.is_multiple_of(60) => format!("{} min", s / 60),
         60..600 => format!("{} min {} s", s / 60, s % 60),
@@ -56,7 +57,8 @@ mod tests {
         assert_eq!(flops(2.314e12), "2.31 TFLOP");
         assert_eq!(bytes(36.0 * 1024.0 * 1024.0), "36 MiB");
         for (seconds, text) in [
-            (8.2, "8 s"),
+            (0.42, "0.4 s"),
+            (42.4, "42 s"),
             (125.0, "2 min 5 s"),
             (720.0, "12 min"),
             (12_000.0, "3 h 20 min"),

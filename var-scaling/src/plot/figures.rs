@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use plotters::style::RGBColor;
+
 use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
 use super::chart::{Chart, Mark, Series};
@@ -30,13 +32,8 @@ pub struct Figure {
 
 /// All plots of a sweep.
 pub fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
-    let losses = [Metric::LossAll, Metric::LossLast];
-    let errors = [Metric::ErrorAll, Metric::ErrorLast];
-    let mut all = vec![
-        by_parameters(results, fits, &losses, "loss-parameters", "Validation loss against size"),
-        reducible(results, fits),
-        by_parameters(results, fits, &errors, "error-parameters", "Validation token error against size"),
-    ];
+    let mut all: Vec<Figure> = Metric::ALL.map(|metric| by_parameters(results, fits, metric)).into();
+    all.push(reducible(results, fits));
     all.extend(Metric::ALL.map(|metric| by_compute(results, fits, metric)));
     all.push(training(results));
     all
@@ -99,52 +96,58 @@ fn size_names(results: &Results) -> Vec<(f64, String)> {
     names
 }
 
-fn by_parameters(results: &Results, fits: &FitsFile, metrics: &[Metric], stem: &str, title: &str) -> Figure {
-    let mut series = Vec::new();
-    let mut notes = Vec::new();
-    for (&metric, color) in metrics.iter().zip(palette::PAIR) {
-        let points: Vec<(f64, f64)> =
-            results.lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
-        let law = fits.law(&format!("{}(N)", metric.symbol()));
-        if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
-            let (low, high) = reach(law);
-            let line =
-                spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.at(x))).collect();
-            series.push(Series { name: Some(legend(law)), color, mark: mark(law), points: line });
-        } else {
-            notes.push(format!("{}: no exponent", scales(metric)));
-        }
-        series.push(Series { name: Some(scales(metric).into()), color, mark: Mark::Dots, points });
-    }
-    // Curves below, dots on top.
-    series.sort_by_key(|s| s.mark == Mark::Dots);
-    let values = || metrics.iter().flat_map(|&m| results.lines.iter().map(move |r| r.metric(m)));
-    let loss = metrics.first().is_some_and(|m| matches!(m, Metric::LossAll | Metric::LossLast));
-    let what = if loss { "Validation loss (nats per token)" } else { "Validation token error" };
-    let subtitle = if notes.is_empty() {
-        "Every dot is a trained model; lines are the fitted laws".to_owned()
+fn is_loss(metric: Metric) -> bool {
+    matches!(metric, Metric::LossAll | Metric::LossLast)
+}
+
+/// `loss` or `error`, the axis' title, and the end of a file's name.
+fn names_of(metric: Metric) -> (&'static str, &'static str, &'static str) {
+    let last = if matches!(metric, Metric::LossAll | Metric::ErrorAll) { "all" } else { "last" };
+    if is_loss(metric) {
+        ("loss", "Validation loss (nats per token)", last)
     } else {
-        format!("Every dot is a trained model; {}", notes.join("; "))
-    };
+        ("error", "Validation token error", last)
+    }
+}
+
+fn color(metric: Metric) -> RGBColor {
+    palette::PAIR[usize::from(matches!(metric, Metric::LossLast | Metric::ErrorLast))]
+}
+
+fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
+    let (word, what, last) = names_of(metric);
+    let color = color(metric);
+    let mut series = Vec::new();
+    let law = fits.law(&format!("{}(N)", metric.symbol()));
+    let mut subtitle = "Every dot is a trained model".to_owned();
+    if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
+        let (low, high) = reach(law);
+        let line = spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.at(x))).collect();
+        series.push(Series { name: Some(legend(law)), color: palette::QUIET, mark: mark(law), points: line });
+        subtitle.push_str(", the line is the fitted law");
+    } else {
+        subtitle.push_str("; these points carry no exponent");
+    }
+    let points: Vec<(f64, f64)> = results.lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
+    series.push(Series { name: Some("trained models".into()), color, mark: Mark::Dots, points });
     let chart = Chart {
-        title: title.into(),
+        title: format!("Validation {word} against size, {}", scales(metric)),
         subtitle,
         x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
-        y: Axis::around(what, Scale::Linear, values()),
+        y: Axis::around(what, Scale::Linear, results.lines.iter().map(|r| r.metric(metric))),
         names: size_names(results),
         series,
     };
-    let caption = format!(
-        "{what} of every size against its parameters, over all tokens and over those of the last scale."
-    );
-    Figure { stem: stem.into(), caption, drawing: chart.drawing() }
+    let caption = format!("{what} of every size against its parameters, {}.", scales(metric));
+    Figure { stem: format!("{word}-parameters-{last}"), caption, drawing: chart.drawing() }
 }
 
 fn reducible(results: &Results, fits: &FitsFile) -> Figure {
     let mut series = Vec::new();
     let mut parts = Vec::new();
     let mut values = Vec::new();
-    for (metric, color) in [Metric::LossAll, Metric::LossLast].into_iter().zip(palette::PAIR) {
+    for metric in [Metric::LossAll, Metric::LossLast] {
+        let color = color(metric);
         let law = fits.law(&format!("{}(N)", metric.symbol()));
         let curve = law.and_then(FittedLaw::curve);
         let floor = curve.map_or(0.0, |c| c.irreducible);
@@ -157,7 +160,8 @@ fn reducible(results: &Results, fits: &FitsFile) -> Figure {
                 .into_iter()
                 .map(|x| (x * PARAMETER_UNIT, curve.reducible(x)))
                 .collect();
-            series.push(Series { name: Some(legend(law)), color, mark: mark(law), points });
+            let name = format!("{}, {}", scales(metric), legend(law).trim_start_matches("fit: "));
+            series.push(Series { name: Some(name), color, mark: mark(law), points });
             let how = if law.irreducible == Irreducible::Given { "given" } else { "fitted" };
             parts.push(format!("{} {floor:.3} ({how})", scales(metric)));
         } else {
@@ -179,7 +183,7 @@ fn reducible(results: &Results, fits: &FitsFile) -> Figure {
 }
 
 /// The runs in order of size, each with its colour: by size, so that seeds of a size share it.
-fn colored(results: &Results) -> Vec<(&ResultLine, plotters::style::RGBColor, bool)> {
+fn colored(results: &Results) -> Vec<(&ResultLine, RGBColor, bool)> {
     let mut sizes: Vec<String> = Vec::new();
     for line in &results.lines {
         if !sizes.contains(&line.size()) {
@@ -235,9 +239,7 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     let dots =
         Series { name: Some("end of a run".into()), color: palette::INK, mark: Mark::Dots, points: ends };
     series.push(dots);
-    let loss = matches!(metric, Metric::LossAll | Metric::LossLast);
-    let what = if loss { "Validation loss (nats per token)" } else { "Validation token error" };
-    let word = if loss { "loss" } else { "error" };
+    let (word, what, last) = names_of(metric);
     let chart = Chart {
         title: format!("Validation {word} against compute, {}", scales(metric)),
         subtitle,
@@ -250,7 +252,6 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
         "{what}, {}, of all validations of all runs against the compute spent until then, with the Pareto frontier.",
         scales(metric)
     );
-    let last = if matches!(metric, Metric::LossAll | Metric::ErrorAll) { "all" } else { "last" };
     Figure { stem: format!("{word}-compute-{last}"), caption, drawing: chart.drawing() }
 }
 

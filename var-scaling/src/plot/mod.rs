@@ -1,4 +1,4 @@
-//! Plots: what is drawn ([`figures`]), how axes and curves are laid out ([`chart`]), and the drawing itself
+//! Plots: what is drawn ([`mod@figures`]), how axes and curves are laid out ([`mod@chart`]), and the drawing itself
 //! as SVG and PNG ([`canvas`]). No font of the system is needed: the letters come with the program.
 
 pub mod axis;

@@ -17,7 +17,7 @@ pub fn page(material: &Material) -> Result<String> {
     for section in [
         sections::head(material),
         sections::sizes(material),
-        sections::plots(material, &["loss-parameters", "loss-compute-all"]),
+        sections::plots(material, &["loss-parameters-all", "loss-compute-all"]),
         sections::laws(material),
         sections::more_plots(material),
         sections::pictures(material)?,

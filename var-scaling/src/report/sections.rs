@@ -185,9 +185,11 @@ pub fn more_plots(material: &Material) -> String {
     let stems = [
         "loss-parameters-reducible",
         "training-curves",
+        "loss-parameters-last",
         "loss-compute-last",
-        "error-parameters",
+        "error-parameters-all",
         "error-compute-all",
+        "error-parameters-last",
         "error-compute-last",
     ];
     plots(material, &stems).replacen("<h2>Curves</h2>", "<h2>More curves</h2>", 1)
@@ -317,7 +319,8 @@ pub fn making(material: &Material) -> String {
         row("Preset", record.preset.clone());
     }
     for (key, value) in &record.shared {
-        row(key, value.clone());
+        let (key, value) = in_words(key, value);
+        row(&key, value);
     }
     if record.started > 0 {
         row("First start", date(record.started));
@@ -335,7 +338,9 @@ pub fn making(material: &Material) -> String {
             ),
         );
     }
-    for (name, stage) in &record.stages {
+    let samples: f64 =
+        record.stages.iter().filter(|(n, _)| n.starts_with("samples of")).map(|(_, s)| s.seconds).sum();
+    for (name, stage) in record.stages.iter().filter(|(n, _)| !n.starts_with("samples of")) {
         let mut value = duration(stage.seconds);
         for (key, word) in [
             ("train", "training rows"),
@@ -351,6 +356,9 @@ pub fn making(material: &Material) -> String {
             }
         }
         row(&format!("Stage: {name}"), value);
+    }
+    if samples > 0.0 {
+        row("Stage: samples", duration(samples));
     }
     row("Program", format!("var-scaling {}", env!("CARGO_PKG_VERSION")));
     let mut settings = String::new();
@@ -373,6 +381,27 @@ pub fn making(material: &Material) -> String {
          curves and checkpoints.</p>\n",
         table(&["", ""], &rows)
     )
+}
+
+/// A shared setting as people read it.
+fn in_words(key: &str, value: &str) -> (String, String) {
+    let key = match key {
+        "data" => "Pictures",
+        "tokenizer" => "Tokenizer",
+        "crops" => "Views of each training picture",
+        "flip" => "Every other view mirrored",
+        "limit" => "Most training pictures",
+        "limit_held_out" => "Most held-out pictures",
+        "seed" => "Seed",
+        other => other,
+    };
+    let value = match (key, value) {
+        ("Most training pictures" | "Most held-out pictures", "0") => "all",
+        (_, "true") => "yes",
+        (_, "false") => "no",
+        (_, other) => other,
+    };
+    (key.into(), value.into())
 }
 
 /// What is not to be read out of the page.

@@ -51,9 +51,9 @@ fn a_sweep_leaves_results_fits_plots_samples_and_ends_with_the_path_of_its_repor
         assert!(fake.out().join(format!("samples/{}.png", result["name"].as_str().unwrap())).is_file());
     }
     for plot in [
-        "loss-parameters",
+        "loss-parameters-all",
         "loss-parameters-reducible",
-        "error-parameters",
+        "error-parameters-last",
         "loss-compute-all",
         "training-curves",
     ] {
@@ -283,7 +283,7 @@ fn fewer_than_four_sizes_get_a_report_but_no_exponent() {
 fn fit_plot_and_report_work_again_from_what_a_sweep_left() {
     let fake = Fake::new();
     fake.sweep(&[]).assert().success();
-    for name in ["fits.json", "report.html", "plots/loss-parameters.png"] {
+    for name in ["fits.json", "report.html", "plots/loss-parameters-all.png"] {
         std::fs::remove_file(fake.out().join(name)).unwrap();
     }
     let out = fake.out();
@@ -294,8 +294,8 @@ fn fit_plot_and_report_work_again_from_what_a_sweep_left() {
         .success()
         .stdout(contains("(given)"));
     assert_eq!(fake.fits()["laws"][0]["irreducible"], "given");
-    fake.program().arg("plot").arg(&out).assert().success().stdout(contains("loss-parameters.svg"));
+    fake.program().arg("plot").arg(&out).assert().success().stdout(contains("loss-parameters-all.svg"));
     fake.program().arg("report").arg(&out).assert().success().stdout(contains("report.html"));
     assert_eq!(fake.fits()["laws"][0]["irreducible"], "given", "plot and report keep the fits");
-    assert!(out.join("plots/loss-parameters.png").is_file() && out.join("report.html").is_file());
+    assert!(out.join("plots/loss-parameters-all.png").is_file() && out.join("report.html").is_file());
 }
