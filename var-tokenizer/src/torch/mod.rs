@@ -10,10 +10,12 @@ mod ffi;
 mod guard;
 pub mod kernels;
 pub mod optimizer;
+mod peak;
 mod precision;
 mod start;
 
 pub use device::DeviceChoice;
 pub use guard::guarded;
+pub use peak::product_peak;
 pub use precision::Precision;
 pub use start::start;

@@ -70,6 +70,7 @@ struct Cast {
 struct Casts {
   std::mutex mutex;
   std::unordered_map<const c10::TensorImpl*, Cast> all;
+  int64_t calls = 0;
 };
 Casts& casts() {
   static Casts* one = new Casts;  // never destroyed: libtorch may be gone by then
@@ -82,16 +83,17 @@ Casts& casts() {
 // weight lives and is not written to, so that sampling casts every weight once.
 at::Tensor cast_weight(const at::Tensor& weight, at::ScalarType kind) {
   if (weight.scalar_type() == kind) return weight;
-  if ((at::GradMode::is_enabled() && weight.requires_grad()) || weight.is_inference())
+  if ((at::GradMode::is_enabled() && weight.requires_grad()) || weight.is_inference() || weight.is_view())
     return weight.to(kind);
   Casts& c = casts();
   std::lock_guard<std::mutex> lock(c.mutex);
+  if (++c.calls % 256 == 0)
+    for (auto i = c.all.begin(); i != c.all.end();) i = i->second.of.expired() ? c.all.erase(i) : std::next(i);
   const auto* id = weight.unsafeGetTensorImpl();
   auto found = c.all.find(id);
   if (found != c.all.end() && !found->second.of.expired() && found->second.version == weight._version() &&
       found->second.made.scalar_type() == kind)
     return found->second.made;
-  for (auto i = c.all.begin(); i != c.all.end();) i = i->second.of.expired() ? c.all.erase(i) : std::next(i);
   c10::NoGradGuard off;
   auto made = weight.detach().to(kind);
   c.all.insert_or_assign(id, Cast{c10::weak_intrusive_ptr<c10::TensorImpl>(weight.getIntrusivePtr()),
