@@ -111,7 +111,7 @@ impl<'a> Sampler<'a> {
         }
         let rows = all.len() as i64;
         let condition = model.condition(&Tensor::from_slice(&all).to_device(model.device()));
-        let modulations = model.modulations(&condition);
+        let modulations = model.modulations(&condition)?;
         let mut cache = KeyValueCache::new(config, rows, model.compute_kind(), model.device())?;
         let mut latent = quantizer.empty_latent(batch);
         let mut tokens = model.embed_first(&condition);

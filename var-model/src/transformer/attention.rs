@@ -4,7 +4,7 @@
 //! up to `k`. In sampling the same holds with the earlier keys out of a cache.
 
 use tch::{Kind, Tensor};
-use var_tokenizer::torch::kernels::{AttentionCache, QueryKey, block_causal_attention, cached_attention};
+use var_tokenizer::torch::kernels::{AttentionCache, QueryKey, block_causal_attention, cached_attention, linear};
 use var_tokenizer::weights::{Builder, Init};
 
 use super::initialisation::Deviations;
@@ -78,11 +78,13 @@ impl SelfAttention {
     }
 
     /// Queries, keys and values packed, `[B, l, 3C]`, of `x` `[B, l, C]`.
-    pub fn packed(&self, x: &Tensor) -> Tensor {
-        let kind = x.kind();
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn packed(&self, x: &Tensor) -> Result<Tensor> {
         // Keys have no bias: it would cancel in the softmax.
         let bias = Tensor::cat(&[&self.query_bias, &self.query_bias.zeros_like(), &self.value_bias], 0);
-        x.linear(&self.qkv.to_kind(kind), Some(bias.to_kind(kind)))
+        Ok(linear(x, &self.qkv, Some(&bias))?)
     }
 
     /// The factor of each head's normalised queries `[1, H, 1, 1]`; `None` without QK-norm.
@@ -96,7 +98,7 @@ impl SelfAttention {
     /// # Errors
     /// When the cache is full or libtorch fails.
     pub fn forward(&self, x: &Tensor, block: usize, context: &mut Context<'_>) -> Result<Tensor> {
-        let packed = self.packed(x);
+        let packed = self.packed(x)?;
         let head_width = x.size().last().copied().unwrap_or(0) / self.heads;
         let temperature = self.temperature();
         let mode = match &temperature {
@@ -112,12 +114,14 @@ impl SelfAttention {
                 cached_attention(&packed, self.heads, layer, mode)?
             }
         };
-        Ok(self.output(&mixed))
+        self.output(&mixed)
     }
 
     /// The projection of joined heads, `[B, l, C]` → the same shape.
-    pub fn output(&self, mixed: &Tensor) -> Tensor {
-        let kind = mixed.kind();
-        mixed.linear(&self.projection.0.to_kind(kind), Some(self.projection.1.to_kind(kind)))
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn output(&self, mixed: &Tensor) -> Result<Tensor> {
+        Ok(linear(mixed, &self.projection.0, Some(&self.projection.1))?)
     }
 }

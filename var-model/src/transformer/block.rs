@@ -3,7 +3,7 @@
 //! Source: `models/basic_var.py` of the published code.
 
 use tch::{Kind, Tensor};
-use var_tokenizer::torch::kernels::{gated_add, gelu, layer_norm_modulate};
+use var_tokenizer::torch::kernels::{gated_add, gelu, layer_norm_modulate, linear};
 use var_tokenizer::weights::{Builder, Init};
 
 use super::attention::{Context, SelfAttention};
@@ -49,13 +49,13 @@ impl AdaLn {
     }
 
     /// `[B, C]` → `[B, 6, C]` in `f32`, multiplied in `kind`.
-    pub fn forward(&self, activated: &Tensor, kind: Kind) -> Tensor {
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn forward(&self, activated: &Tensor, kind: Kind) -> Result<Tensor> {
         let batch = activated.size().first().copied().unwrap_or(0);
-        activated
-            .to_kind(kind)
-            .linear(&self.weight.to_kind(kind), Some(self.bias.to_kind(kind)))
-            .view([batch, 6, -1])
-            .to_kind(Kind::Float)
+        let parts = linear(&activated.to_kind(kind), &self.weight, Some(&self.bias))?;
+        Ok(parts.view([batch, 6, -1]).to_kind(Kind::Float))
     }
 }
 
@@ -86,12 +86,12 @@ impl Block {
         let attention = SelfAttention::new(b.sub("attn"), config, init);
         let zero = Init::Constant(0.0);
         let mut ffn = b.sub("ffn");
-        let mut linear = |name: &str, shape: [i64; 2], weight: Init| {
+        let mut layer = |name: &str, shape: [i64; 2], weight: Init| {
             let mut b = ffn.sub(name);
             (b.parameter("weight", &shape, weight), b.parameter("bias", &shape[..1], zero))
         };
-        let fc1 = linear("fc1", [hidden, c], init.plain());
-        let fc2 = linear("fc2", [c, hidden], init.branch_output());
+        let fc1 = layer("fc1", [hidden, c], init.plain());
+        let fc2 = layer("fc2", [c, hidden], init.branch_output());
         let condition = match offsets {
             Some(offsets) => Condition::Offsets(offsets),
             None => Condition::Own(AdaLn::new(b.sub("ada_lin.1"), config.width, init)),
@@ -100,14 +100,17 @@ impl Block {
     }
 
     /// Modulation for an activated condition `[B, C]`; `shared` is the shared projection's `[B, 6, C]`.
-    pub fn modulation(&self, activated: &Tensor, shared: Option<&Tensor>, kind: Kind) -> Modulation {
-        match (&self.condition, shared) {
-            (Condition::Own(adaln), _) => Modulation::new(&adaln.forward(activated, kind)),
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn modulation(&self, activated: &Tensor, shared: Option<&Tensor>, kind: Kind) -> Result<Modulation> {
+        Ok(match (&self.condition, shared) {
+            (Condition::Own(adaln), _) => Modulation::new(&adaln.forward(activated, kind)?),
             (Condition::Offsets(offsets), Some(shared)) => {
                 Modulation::new(&(shared + offsets.squeeze_dim(0)))
             }
             (Condition::Offsets(offsets), None) => Modulation::new(&offsets.squeeze_dim(0)),
-        }
+        })
     }
 
     /// The residual stream `[B, l, C]` in `f32` → the same; the branches compute in `kind`.
@@ -144,8 +147,7 @@ impl Block {
     }
 
     fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
-        let kind = x.kind();
-        let hidden = x.linear(&self.fc1.0.to_kind(kind), Some(self.fc1.1.to_kind(kind)));
-        Ok(gelu(&hidden)?.linear(&self.fc2.0.to_kind(kind), Some(self.fc2.1.to_kind(kind))))
+        let hidden = gelu(&linear(x, &self.fc1.0, Some(&self.fc1.1))?)?;
+        Ok(linear(&hidden, &self.fc2.0, Some(&self.fc2.1))?)
     }
 }

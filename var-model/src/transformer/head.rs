@@ -1,7 +1,7 @@
 //! The head: AdaLN, then a linear layer to the logits, all in `f32`.
 
 use tch::{Kind, Tensor};
-use var_tokenizer::torch::kernels::layer_norm_modulate;
+use var_tokenizer::torch::kernels::{layer_norm_modulate, linear};
 use var_tokenizer::weights::{Builder, Init};
 
 use super::block::EPSILON;
@@ -38,10 +38,14 @@ impl Head {
     }
 
     /// Modulation for an activated condition `[B, C]`.
-    pub fn modulation(&self, activated: &Tensor) -> HeadModulation {
-        let both = activated.to_kind(Kind::Float).linear(&self.adaln.0, Some(&self.adaln.1)).unsqueeze(1);
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn modulation(&self, activated: &Tensor) -> Result<HeadModulation> {
+        let activated = activated.to_kind(Kind::Float);
+        let both = linear(&activated, &self.adaln.0, Some(&self.adaln.1))?.unsqueeze(1);
         let width = both.size().last().copied().unwrap_or(0) / 2;
-        HeadModulation { scale: both.narrow(2, 0, width), shift: both.narrow(2, width, width) }
+        Ok(HeadModulation { scale: both.narrow(2, 0, width), shift: both.narrow(2, width, width) })
     }
 
     /// `[B, l, C]` → logits `[B, l, V]`.
@@ -50,6 +54,6 @@ impl Head {
     /// When libtorch fails.
     pub fn forward(&self, x: &Tensor, modulation: &HeadModulation) -> Result<Tensor> {
         let normal = layer_norm_modulate(x, &modulation.scale, &modulation.shift, EPSILON, Kind::Float)?;
-        Ok(normal.f_linear(&self.output.0, Some(&self.output.1))?)
+        Ok(linear(&normal, &self.output.0, Some(&self.output.1))?)
     }
 }

@@ -169,17 +169,20 @@ impl Transformer {
 
     /// AdaLN of every block for `condition` `[B, C]`. It depends on nothing else, so that sampling
     /// computes it once a picture.
-    pub fn modulations(&self, condition: &Tensor) -> Modulations {
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn modulations(&self, condition: &Tensor) -> Result<Modulations> {
         let activated = condition.silu();
-        let shared = self.shared_adaln.as_ref().map(|a| a.forward(&activated, self.compute));
-        Modulations {
-            blocks: self
-                .blocks
-                .iter()
-                .map(|b| b.modulation(&activated, shared.as_ref(), self.compute))
-                .collect(),
-            head: self.head.modulation(&activated),
-        }
+        let shared = match &self.shared_adaln {
+            Some(adaln) => Some(adaln.forward(&activated, self.compute)?),
+            None => None,
+        };
+        let blocks = self.blocks.iter().map(|b| b.modulation(&activated, shared.as_ref(), self.compute));
+        Ok(Modulations {
+            blocks: blocks.collect::<Result<_>>()?,
+            head: self.head.modulation(&activated)?,
+        })
     }
 
     /// Input of the first scale, `[B, s_1², C]` in `f32`.
@@ -240,7 +243,7 @@ impl Transformer {
             )));
         }
         let condition = self.condition(labels);
-        let modulations = self.modulations(&condition);
+        let modulations = self.modulations(&condition)?;
         let tokens = Tensor::cat(&[self.embed_first(&condition), self.embed_vectors(vectors, first)], 1);
         let ends: Vec<i64> = (0..scales).map(|k| schedule.seen(k) as i64).collect();
         self.run(&tokens, &modulations, &mut Context::TeacherForced(&ends), drop_path)

@@ -4,19 +4,22 @@
 use std::process::{Command, Stdio};
 use std::sync::Once;
 
+/// Turns that an OpenMP thread waits at a barrier before it sleeps, some tens of microseconds.
+const SPINS: &str = "3000";
+
 /// Prepares libtorch. The first statement of every binary, test and bench; further calls do nothing.
 ///
 /// - **Allocator** (glibc): large blocks are kept instead of handed back to the kernel at every free,
 ///   which costs page faults in the middle of a step.
 /// - **bf16 guard**: where the processor announces AMX, a child process tries a bf16 product; if it
 ///   dies, oneDNN and MKL are held to AVX-512.
-/// - **Threads**: `VAR_THREADS`, else libtorch's default (one a core). Idle ones sleep
-///   at barriers: spinning costs dearly whenever anything else wants a core.
+/// - **Threads**: `VAR_THREADS`, else libtorch's default (one a core). Idle ones soon
+///   sleep at barriers: spinning costs dearly whenever anything else wants a core.
 /// - **CUDA** is loaded if there is a driver.
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
-        sleep_when_idle();
+        spin_briefly();
         tune_allocator();
         guard_bf16();
         super::cuda::load();
@@ -24,15 +27,16 @@ pub fn start() {
     });
 }
 
-/// Starts the program anew with `OMP_WAIT_POLICY=PASSIVE`, unless the person has set a policy.
+/// Starts the program anew with a short OpenMP spin, unless the person has set a policy.
 ///
-/// OpenMP's threads spin at every barrier by default. When anything else wants a core, the one that is
-/// waited for is the one that does not run: 40 steps of a 0.2M model took 57 s so, and 1.9 s with threads
-/// that sleep, in the same minute. The OpenMP library reads the variable when it is loaded, which is
-/// before `main`; hence the new start, which happens on the main thread before anything else or not at all
-/// (cargo sets the variable for tests and benches).
+/// OpenMP's threads spin at every barrier, by default for so long that, when anything else wants a core, the
+/// one that is waited for is the one that does not run: 40 steps of a 0.2M model took 57 s so, and 2.3 s
+/// with a short spin, in the same minute. No spin at all costs a quiet machine up to a fifth in wake-ups
+/// (docs/performance.md). The OpenMP library reads the variable when it is loaded, which is before `main`;
+/// hence the new start, which happens on the main thread before anything else or not at all (cargo sets the
+/// variable for tests and benches).
 #[cfg(unix)]
-fn sleep_when_idle() {
+fn spin_briefly() {
     use std::os::unix::process::CommandExt;
     let chosen = ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT"].iter().any(|name| std::env::var_os(name).is_some());
     if chosen || std::thread::current().name() != Some("main") {
@@ -42,11 +46,11 @@ fn sleep_when_idle() {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     // Returns only when it fails, and then the work goes on as it is.
-    let _ = Command::new(program).arg0(name).args(arguments).env("OMP_WAIT_POLICY", "PASSIVE").exec();
+    let _ = Command::new(program).arg0(name).args(arguments).env("GOMP_SPINCOUNT", SPINS).exec();
 }
 
 #[cfg(not(unix))]
-fn sleep_when_idle() {}
+fn spin_briefly() {}
 
 /// Keeps freed memory in the process.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

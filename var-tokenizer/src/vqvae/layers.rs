@@ -6,7 +6,7 @@
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::torch::kernels::group_norm_silu;
+use crate::torch::kernels::{group_norm_silu, upsample_convolution};
 use crate::weights::{Builder, Init};
 
 /// Groups of every GroupNorm.
@@ -190,7 +190,6 @@ impl Upsample {
     /// # Errors
     /// When libtorch fails.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (_, _, height, width) = x.size4()?;
-        Ok(self.0.forward(&x.upsample_nearest2d([2 * height, 2 * width], None, None)))
+        upsample_convolution(x, &self.0.weight, &self.0.bias)
     }
 }

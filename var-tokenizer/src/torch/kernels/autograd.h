@@ -24,7 +24,4 @@ inline void* at_offset(const at::Tensor& t, int64_t elements) {
   return static_cast<char*>(t.data_ptr()) + elements * int64_t(t.element_size());
 }
 
-// See linear.cpp.
-at::Tensor cast_weight(const at::Tensor& weight, at::ScalarType kind);
-
 }  // namespace var

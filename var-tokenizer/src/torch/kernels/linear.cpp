@@ -4,9 +4,6 @@
 // has linked in too and reaches through mkldnn::_linear_pointwise.
 #include <ATen/core/dispatch/Dispatcher.h>
 
-#include <mutex>
-#include <unordered_map>
-
 #include "autograd.h"
 
 namespace var {
@@ -41,7 +38,7 @@ struct Linear : torch::autograd::Function<Linear> {
   // x [m, k] of any kind, weight [n, k] and bias of their own.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias) {
-    auto w = cast_weight(weight, x.scalar_type());
+    auto w = weight.to(x.scalar_type());
     auto b = bias ? bias->to(x.scalar_type()) : at::Tensor();
     ctx->save_for_backward({x, w});
     ctx->saved_data["weight"] = int64_t(weight.scalar_type());
@@ -61,45 +58,7 @@ struct Linear : torch::autograd::Function<Linear> {
   }
 };
 
-// Casts of weights that were made without gradients, by the weight's identity and version.
-struct Cast {
-  c10::weak_intrusive_ptr<c10::TensorImpl> of;
-  uint32_t version;
-  at::Tensor made;
-};
-struct Casts {
-  std::mutex mutex;
-  std::unordered_map<const c10::TensorImpl*, Cast> all;
-  int64_t calls = 0;
-};
-Casts& casts() {
-  static Casts* one = new Casts;  // never destroyed: libtorch may be gone by then
-  return *one;
-}
-
 }  // namespace
-
-// `weight` as `kind`. With gradients a plain differentiable cast; without, it is kept as long as the
-// weight lives and is not written to, so that sampling casts every weight once.
-at::Tensor cast_weight(const at::Tensor& weight, at::ScalarType kind) {
-  if (weight.scalar_type() == kind) return weight;
-  if ((at::GradMode::is_enabled() && weight.requires_grad()) || weight.is_inference() || weight.is_view())
-    return weight.to(kind);
-  Casts& c = casts();
-  std::lock_guard<std::mutex> lock(c.mutex);
-  if (++c.calls % 256 == 0)
-    for (auto i = c.all.begin(); i != c.all.end();) i = i->second.of.expired() ? c.all.erase(i) : std::next(i);
-  const auto* id = weight.unsafeGetTensorImpl();
-  auto found = c.all.find(id);
-  if (found != c.all.end() && !found->second.of.expired() && found->second.version == weight._version() &&
-      found->second.made.scalar_type() == kind)
-    return found->second.made;
-  c10::NoGradGuard off;
-  auto made = weight.detach().to(kind);
-  c.all.insert_or_assign(id, Cast{c10::weak_intrusive_ptr<c10::TensorImpl>(weight.getIntrusivePtr()),
-                                  uint32_t(weight._version()), made});
-  return made;
-}
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
   TORCH_CHECK(x.dim() >= 1 && weight.dim() == 2 && x.size(-1) == weight.size(1) &&
@@ -116,8 +75,5 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
 extern "C" {
 at::Tensor* var_linear(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias) {
   return var::guarded([&] { return var::linear(*x, *weight, bias ? std::optional<at::Tensor>(*bias) : std::nullopt); });
-}
-at::Tensor* var_cast_weight(const at::Tensor* weight, int brief) {
-  return var::guarded([&] { return var::cast_weight(*weight, brief ? at::kBFloat16 : at::kFloat); });
 }
 }

@@ -1,9 +1,9 @@
-//! Linear layers, and weights in the kind that is computed in.
+//! Linear layers in the kind of their input.
 #![allow(unsafe_code)]
 
 use std::ptr::null;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::super::ffi::{handle, made};
@@ -11,7 +11,6 @@ use crate::error::Result;
 
 unsafe extern "C" {
     fn var_linear(x: *const C_tensor, weight: *const C_tensor, bias: *const C_tensor) -> *mut C_tensor;
-    fn var_cast_weight(weight: *const C_tensor, brief: i32) -> *mut C_tensor;
 }
 
 /// `x·weightᵀ + bias` over the last dimension: `x` `[…, in]`, `weight` `[out, in]`, `bias` `[out]`. Computed
@@ -23,15 +22,4 @@ unsafe extern "C" {
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     // SAFETY: live handles, borrowed for the call; null stands for no bias.
     made(unsafe { var_linear(handle(x), handle(weight), bias.map_or(null(), handle)) })
-}
-
-/// `weight` in `kind` (`f32` or `bf16`). Where gradients are recorded this is a plain cast that they flow
-/// through; without (sampling, encoding, validation) the copy is kept until the weight changes or dies, so
-/// that a model casts each weight once and not at every call.
-///
-/// # Errors
-/// When memory runs out.
-pub fn cast_weight(weight: &Tensor, kind: Kind) -> Result<Tensor> {
-    // SAFETY: a live handle, borrowed for the call.
-    made(unsafe { var_cast_weight(handle(weight), i32::from(kind == Kind::BFloat16)) })
 }

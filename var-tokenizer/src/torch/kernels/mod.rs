@@ -17,9 +17,9 @@ mod nearest;
 
 pub use activation::gelu;
 pub use attention::{AttentionCache, QueryKey, block_causal_attention, cached_attention};
-pub use convolution::{convolution, upsample_convolution};
+pub use convolution::upsample_convolution;
 pub use cross_entropy::{TokenLosses, cross_entropy};
 pub use group_norm::{channels_last, group_norm_silu};
 pub use layer_norm::{gated_add, layer_norm_modulate};
-pub use linear::{cast_weight, linear};
+pub use linear::linear;
 pub use nearest::nearest_code;
