@@ -4,7 +4,9 @@
 //! up to `k`. In sampling the same holds with the earlier keys out of a cache.
 
 use tch::{Kind, Tensor};
-use var_tokenizer::torch::kernels::{AttentionCache, QueryKey, block_causal_attention, cached_attention, linear};
+use var_tokenizer::torch::kernels::{
+    AttentionCache, QueryKey, block_causal_attention, cached_attention, linear,
+};
 use var_tokenizer::weights::{Builder, Init};
 
 use super::initialisation::Deviations;

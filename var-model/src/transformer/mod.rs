@@ -179,10 +179,7 @@ impl Transformer {
             None => None,
         };
         let blocks = self.blocks.iter().map(|b| b.modulation(&activated, shared.as_ref(), self.compute));
-        Ok(Modulations {
-            blocks: blocks.collect::<Result<_>>()?,
-            head: self.head.modulation(&activated)?,
-        })
+        Ok(Modulations { blocks: blocks.collect::<Result<_>>()?, head: self.head.modulation(&activated)? })
     }
 
     /// Input of the first scale, `[B, s_1², C]` in `f32`.

@@ -1,6 +1,8 @@
 //! libtorch room: optimizer, guard, kernels against plain operations.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod kernels;
+
 use std::process::Command;
 
 use tch::{Device, Kind, Tensor};
@@ -58,6 +60,15 @@ fn a_step_on_shapes_that_do_not_fit_is_an_error() {
     slots[0].first = Tensor::zeros([3, 3], (Kind::Float, Device::Cpu));
     slots[0].second = Tensor::zeros([1], (Kind::Float, Device::Cpu));
     assert!(adamw_step(&mut slots, &AdamW::default()).is_err());
+}
+
+#[test]
+fn kernels_agree_on_every_instruction_set() {
+    for set in ["avx2", "baseline", "none"] {
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let output = child.arg("torch::kernels::").env("VAR_KERNELS", set).output().unwrap();
+        assert!(output.status.success(), "{set}: {}", String::from_utf8_lossy(&output.stdout));
+    }
 }
 
 /// Runs the ignored test below in a process of its own, with `VAR_BF16_TEST` set to `value`.

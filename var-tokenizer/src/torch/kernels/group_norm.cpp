@@ -217,8 +217,8 @@ at::Tensor group_norm_silu(const at::Tensor& x, const at::Tensor& weight, const 
               "group_norm_silu: expected [B, C, H, W] with C a multiple of ", groups, " and weights [C], got ", x.sizes(),
               ", ", weight.sizes(), " and ", bias.sizes());
   if (fusible(x)) return GroupNorm::apply(x, weight, bias, groups, eps, silu);
-  auto y = at::group_norm(x, groups, weight.to(x.scalar_type()), bias.to(x.scalar_type()), eps, false);
-  return silu ? at::silu(y) : y;
+  auto y = at::group_norm(x.to(at::kFloat), groups, weight.to(at::kFloat), bias.to(at::kFloat), eps, false);
+  return (silu ? at::silu(y) : y).to(x.scalar_type());
 }
 
 }  // namespace var
