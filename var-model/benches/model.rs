@@ -1,26 +1,23 @@
 //! Transformer at named shapes: a training step of d6 (16 pictures × 680 tokens) and one 256-pixel picture
-//! from d16 with guidance, decoding included. `VAR_BENCH_PRECISION=f32|bf16`.
+//! from d16 with guidance, decoding included, each with its rate as a share of a 2048³ product's.
+//! `VAR_BENCH_PRECISION=auto|f32|bf16`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
+#[path = "../../var-tokenizer/benches/support/mod.rs"]
+mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tch::{Device, Kind, Tensor};
 use var_model::sampling::{Draws, Sampler, SamplingOptions};
 use var_model::transformer::Initialisation;
 use var_model::{Transformer, TransformerConfig, cost};
+use var_tokenizer::torch;
 use var_tokenizer::torch::kernels::cross_entropy;
 use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients, clip_grad_norm};
-use var_tokenizer::torch::{self, product_peak};
 use var_tokenizer::weights::portable;
 use var_tokenizer::{TokenizerConfig, VqVae};
 
-fn kind() -> Kind {
-    match std::env::var("VAR_BENCH_PRECISION").as_deref() {
-        Ok("f32") => Kind::Float,
-        _ => Kind::BFloat16,
-    }
-}
+use support::{kind, time};
 
 fn training(c: &mut Criterion) {
     torch::start();
@@ -41,21 +38,9 @@ fn training(c: &mut Criterion) {
         let parameters: Vec<&Tensor> = slots.iter().map(|s| &s.parameter).collect();
         clear_gradients(&parameters).unwrap();
     };
-    step();
-    let began = Instant::now();
-    step();
-    let rate = 16.0 * cost::training_flops(&config) / began.elapsed().as_secs_f64();
-    let peak = product_peak(Device::Cpu, kind()).unwrap();
-    println!(
-        "training step d6: {:.0} GFLOP/s, {:.0}% of the {:.0} GFLOP/s of a 2048³ product in {:?}",
-        rate / 1e9,
-        100.0 * rate / peak,
-        peak / 1e9,
-        kind()
-    );
     let mut group = c.benchmark_group("d6");
-    group.sample_size(10).measurement_time(Duration::from_secs(25));
-    group.bench_function("training step, 16 × 680 tokens", |b| b.iter(&mut step));
+    let flops = 16.0 * cost::training_flops(&config);
+    time(&mut group, "training step, 16 × 680 tokens", flops, &mut step);
     group.finish();
 }
 
@@ -70,10 +55,11 @@ fn sampling(c: &mut Criterion) {
     vae.freeze();
     let sampler = Sampler::new(&model, &vae).unwrap();
     let mut group = c.benchmark_group("d16");
-    group.sample_size(10).measurement_time(Duration::from_secs(25));
-    group.bench_function("sample one 256 px picture", |b| {
-        b.iter(|| sampler.sample(&[7], &Draws::new(1, vec![0]), &SamplingOptions::default()).unwrap());
-    });
+    let sample = || drop(sampler.sample(&[7], &Draws::new(1, vec![0]), &SamplingOptions::default()).unwrap());
+    // With and without the class, then the decoder once.
+    let flops =
+        2.0 * cost::forward_flops(&config) + var_tokenizer::cost::decode_flops(&TokenizerConfig::published());
+    time(&mut group, "sample one 256 px picture", flops, sample);
     group.finish();
 }
 

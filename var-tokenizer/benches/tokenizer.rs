@@ -1,30 +1,21 @@
 //! Tokenizer at named shapes: encode and decode of 4 pictures of 256 pixels at the released shape, and a
-//! training step of a small tokenizer (64 pictures of 32 pixels). `VAR_BENCH_PRECISION=f32|bf16`.
+//! training step of a small tokenizer (64 pictures of 32 pixels), each with its rate as a share of a 2048³
+//! product's. `VAR_BENCH_PRECISION=auto|f32|bf16`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::time::Duration;
+mod support;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use tch::{Device, Kind, Reduction, Tensor};
+use var_tokenizer::torch;
 use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients};
-use var_tokenizer::torch::{self, product_peak};
 use var_tokenizer::weights::portable;
-use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae};
+use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae, cost};
 
-fn kind() -> Kind {
-    match std::env::var("VAR_BENCH_PRECISION").as_deref() {
-        Ok("f32") => Kind::Float,
-        _ => Kind::BFloat16,
-    }
-}
+use support::{kind, time};
 
 fn inference(c: &mut Criterion) {
     torch::start();
-    println!(
-        "peak of a 2048³ product: {:.0} GFLOP/s in {:?}",
-        product_peak(Device::Cpu, kind()).unwrap() / 1e9,
-        kind()
-    );
     let mut vae = VqVae::new(&TokenizerConfig::published(), Device::Cpu, None).unwrap();
     portable::fill(vae.parameters_mut(), 1);
     vae.set_compute_kind(kind());
@@ -32,11 +23,11 @@ fn inference(c: &mut Criterion) {
     let images = Tensor::rand([4, 3, 256, 256], (Kind::Float, Device::Cpu)) * 2.0 - 1.0;
     let latent = Tensor::randn([4, 32, 16, 16], (Kind::Float, Device::Cpu));
     let mut group = c.benchmark_group("published");
-    group.sample_size(10).measurement_time(Duration::from_secs(15));
-    group.bench_function("encode 4 × 256 px", |b| b.iter(|| vae.encode(&images).unwrap()));
-    group.bench_function("decode 4 × 256 px", |b| {
-        b.iter(|| tch::no_grad(|| vae.decode_latent(&latent).unwrap()));
-    });
+    let config = TokenizerConfig::published();
+    let encode = || drop(vae.encode(&images).unwrap());
+    time(&mut group, "encode 4 × 256 px", 4.0 * cost::encode_flops(&config), encode);
+    let decode = || drop(tch::no_grad(|| vae.decode_latent(&latent).unwrap()));
+    time(&mut group, "decode 4 × 256 px", 4.0 * cost::decode_flops(&config), decode);
     group.finish();
 }
 
@@ -59,18 +50,16 @@ fn training(c: &mut Criterion) {
     let mut slots: Vec<Slot> = vae.parameters().trainable().map(|p| Slot::new(&p.tensor)).collect();
     let images = Tensor::rand([64, 3, 32, 32], (Kind::Float, Device::Cpu)) * 2.0 - 1.0;
     let mut group = c.benchmark_group("small");
-    group.sample_size(10).measurement_time(Duration::from_secs(10));
-    group.bench_function("tokenizer step, 64 × 32 px", |b| {
-        b.iter(|| {
-            let output = vae.training_forward(&images).unwrap();
-            let l1 = output.reconstruction.l1_loss(&images, Reduction::Mean);
-            let l2 = output.reconstruction.mse_loss(&images, Reduction::Mean);
-            (l1 + l2 + output.vq_loss).backward();
-            adamw_step(&mut slots, &AdamW::default()).unwrap();
-            let parameters: Vec<&Tensor> = slots.iter().map(|s| &s.parameter).collect();
-            clear_gradients(&parameters).unwrap();
-        });
-    });
+    let mut step = || {
+        let output = vae.training_forward(&images).unwrap();
+        let l1 = output.reconstruction.l1_loss(&images, Reduction::Mean);
+        let l2 = output.reconstruction.mse_loss(&images, Reduction::Mean);
+        (l1 + l2 + output.vq_loss).backward();
+        adamw_step(&mut slots, &AdamW::default()).unwrap();
+        let parameters: Vec<&Tensor> = slots.iter().map(|s| &s.parameter).collect();
+        clear_gradients(&parameters).unwrap();
+    };
+    time(&mut group, "tokenizer step, 64 × 32 px", 64.0 * cost::training_flops(&config), &mut step);
     group.finish();
 }
 

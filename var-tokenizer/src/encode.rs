@@ -134,8 +134,10 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
         writer.append(split, &rows, position as u64)?;
         progress.advance(position as u64, "images");
     }
+    let rate = progress.rate();
     progress.finish();
     let rows = writer.progress();
+    progress.note("measuring mean and deviation of the transformer's input vectors");
     let statistics = statistics(&vae, &source, &parts.train, &framing, request)?;
     match statistics {
         Some(statistics) => writer.finish_with(statistics)?,
@@ -146,7 +148,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     }
     Ok(json!({
         "event": "done", "train": rows.train, "val": rows.val, "bad": report.bad.len(),
-        "images_per_second": progress.rate(), "out": request.out.display().to_string(),
+        "images_per_second": rate, "classes": source.classes().len(), "out": request.out.display().to_string(),
     }))
 }
 

@@ -22,6 +22,7 @@
 //! ```
 
 pub mod builtin;
+pub mod cost;
 pub mod encode;
 pub mod error;
 pub mod golden;

@@ -57,6 +57,13 @@ impl Precision {
             Self::F32 => Ok(Kind::Float),
             Self::Bf16 => Ok(Kind::BFloat16),
             Self::Auto => {
+                // A processor without bf16 instructions emulates them, a hundred times slower: a glance at
+                // a small product spares it the large one.
+                if time_product(device, GLANCE, Kind::BFloat16)?
+                    > 8 * time_product(device, GLANCE, Kind::Float)?
+                {
+                    return Ok(Kind::Float);
+                }
                 let plain = time_product(device, product, Kind::Float)?;
                 let brief = time_product(device, product, Kind::BFloat16)?;
                 // A tie goes to f32: bf16 must pay for its rounding.
@@ -65,6 +72,9 @@ impl Precision {
         }
     }
 }
+
+/// A product of some ten microseconds, or some ten milliseconds where it is emulated.
+const GLANCE: [i64; 3] = [192, 192, 192];
 
 /// The quickest of some runs of one matrix product.
 fn time_product(device: Device, [rows, inner, columns]: [i64; 3], kind: Kind) -> Result<Duration> {

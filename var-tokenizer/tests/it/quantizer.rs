@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::quantizer::Usage;
 use var_tokenizer::weights::portable;
-use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae};
+use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae, cost};
 
 fn config(sides: &[usize], phi: PhiSharing, z_norm: bool) -> TokenizerConfig {
     TokenizerConfig {
@@ -144,4 +144,34 @@ fn usage_is_copied_first_and_then_averaged() {
     }
     // Threshold 0.08 · 4 · 1 / 4 = 0.08: all four codes count as used.
     assert_eq!(usage.per_scale(4, 1)[0].used, 1.0);
+}
+
+#[test]
+fn parameters_counted_from_the_configuration_are_those_of_the_built_tokenizer() {
+    let mut small = config(&[1, 2, 4], PhiSharing::PerScale, false);
+    for multipliers in [vec![1], vec![1, 2], vec![2, 1, 3]] {
+        for (blocks, phi) in [(1, PhiSharing::Shared), (2, PhiSharing::Partial(3)), (3, PhiSharing::PerScale)]
+        {
+            (small.channel_multipliers, small.residual_blocks, small.phi) =
+                (multipliers.clone(), blocks, phi);
+            let built = VqVae::new(&small, Device::Cpu, None).unwrap();
+            assert_eq!(cost::parameters(&small), built.parameters().count(), "{small:?}");
+        }
+    }
+}
+
+#[test]
+fn flops_are_those_of_the_layers_counted_by_hand() {
+    // One level, one block, 4×4 pixels: what is left is short enough to add up by hand.
+    let mut tiny = config(&[1, 4], PhiSharing::Shared, false);
+    tiny.channel_multipliers = vec![1];
+    let pixels = 16.0;
+    let three = |i: f64, o: f64| 2.0 * 9.0 * i * o * pixels;
+    let attention = 2.0 * 4.0 * 32.0 * 32.0 * pixels + 4.0 * 32.0 * pixels * pixels;
+    let residual = 2.0 * three(32.0, 32.0);
+    let encoder = three(3.0, 32.0) + 3.0 * residual + 2.0 * attention + three(32.0, 4.0) + three(4.0, 4.0);
+    let lookup = 2.0 * 24.0 * 4.0 * 17.0 + 2.0 * three(4.0, 4.0);
+    assert_eq!(cost::encode_flops(&tiny), encoder + lookup);
+    let decoder = three(4.0, 4.0) + three(4.0, 32.0) + 4.0 * residual + 3.0 * attention + three(32.0, 3.0);
+    assert_eq!(cost::decode_flops(&tiny), decoder);
 }

@@ -109,7 +109,7 @@ proptest! {
         kind in kinds(), seed in any::<u64>(),
     ) {
         let channels = groups * members;
-        let x = ((noise(&[batch, channels, height, width], seed) + offset)).to_kind(kind);
+        let x = (noise(&[batch, channels, height, width], seed) + offset).to_kind(kind);
         let x = if adjacent { channels_last(&x).unwrap() } else { x };
         let (w, b) = (noise(&[channels], seed ^ 1), noise(&[channels], seed ^ 2));
         let error = error_of(&[x, w, b],

@@ -1,0 +1,51 @@
+//! What the benches of all crates share.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, SamplingMode};
+use tch::{Device, Kind};
+use var_tokenizer::torch::{Precision, product_peak};
+
+/// `VAR_BENCH_PRECISION`, or what the programs take by default: the faster of the two on this machine.
+pub fn kind() -> Kind {
+    static KIND: OnceLock<Kind> = OnceLock::new();
+    *KIND.get_or_init(|| {
+        let asked =
+            std::env::var("VAR_BENCH_PRECISION").map_or(Precision::Auto, |text| text.parse().unwrap());
+        asked.resolve(Device::Cpu, [4096, 512, 2048]).unwrap()
+    })
+}
+
+/// Times `work`, and prints its rate (best of three) beside the peak of a matrix product in the same minute.
+pub fn time(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, flops: f64, mut work: impl FnMut()) {
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(5));
+    // Inside, so that a bench that was not asked for does not run; criterion calls it more than once.
+    let mut first = true;
+    group.bench_function(name, |b| {
+        if std::mem::take(&mut first) {
+            share(name, flops, &mut work);
+        }
+        b.iter(&mut work);
+    });
+}
+
+fn share(name: &str, flops: f64, work: &mut impl FnMut()) {
+    work();
+    let peak = product_peak(Device::Cpu, kind()).unwrap();
+    let mut best = f64::INFINITY;
+    for _ in 0..3 {
+        let began = Instant::now();
+        work();
+        best = best.min(began.elapsed().as_secs_f64());
+    }
+    let rate = flops / best;
+    println!(
+        "{name}: {:.0} GFLOP/s, {:.0}% of the {:.0} GFLOP/s of a 2048³ product in {:?}",
+        rate / 1e9,
+        100.0 * rate / peak,
+        peak / 1e9,
+        kind()
+    );
+}

@@ -1,0 +1,148 @@
+//! Parameters and FLOPs of the tokenizer from its configuration alone; nothing is built.
+//!
+//! A multiply-add counts as 2. Convolutions, attention products and the codebook lookup are counted;
+//! normalisation, activations and interpolation are not. What the network is supposed to compute counts,
+//! not what a kernel saves: the convolution after an upsampling counts in full.
+
+use crate::vqvae::TokenizerConfig;
+use crate::vqvae::config::PhiSharing;
+
+/// Sums over the layers of one half of the network.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sum {
+    parameters: u64,
+    flops: f64,
+}
+
+impl Sum {
+    /// A `size`×`size` convolution with bias onto `side`×`side` pixels.
+    fn convolution(&mut self, inputs: usize, outputs: usize, size: usize, side: usize) {
+        let weights = inputs * outputs * size * size;
+        self.parameters += (weights + outputs) as u64;
+        self.flops += 2.0 * weights as f64 * (side * side) as f64;
+    }
+
+    fn norm(&mut self, channels: usize) {
+        self.parameters += 2 * channels as u64;
+    }
+
+    fn residual(&mut self, inputs: usize, outputs: usize, side: usize) {
+        self.norm(inputs);
+        self.convolution(inputs, outputs, 3, side);
+        self.norm(outputs);
+        self.convolution(outputs, outputs, 3, side);
+        if inputs != outputs {
+            self.convolution(inputs, outputs, 1, side);
+        }
+    }
+
+    fn attention(&mut self, channels: usize, side: usize) {
+        self.norm(channels);
+        self.convolution(channels, 3 * channels, 1, side);
+        self.convolution(channels, channels, 1, side);
+        let pixels = (side * side) as f64;
+        self.flops += 4.0 * channels as f64 * pixels * pixels;
+    }
+
+    fn middle(&mut self, channels: usize, side: usize) {
+        self.residual(channels, channels, side);
+        self.attention(channels, side);
+        self.residual(channels, channels, side);
+    }
+}
+
+/// Width and side of every level, finest first.
+fn levels(config: &TokenizerConfig) -> Vec<(usize, usize)> {
+    let side = config.image_side();
+    config.channel_multipliers.iter().enumerate().map(|(i, m)| (config.channels * m, side >> i)).collect()
+}
+
+fn encoder(config: &TokenizerConfig) -> Sum {
+    let mut sum = Sum::default();
+    let (levels, z) = (levels(config), config.latent_channels);
+    let (mut width, mut side) = (config.channels, config.image_side());
+    sum.convolution(3, width, 3, side);
+    for (i, &(next, at)) in levels.iter().enumerate() {
+        let last = i + 1 == levels.len();
+        side = at;
+        for _ in 0..config.residual_blocks {
+            sum.residual(width, next, side);
+            width = next;
+            if last {
+                sum.attention(width, side);
+            }
+        }
+        if !last {
+            sum.convolution(width, width, 3, side / 2);
+        }
+    }
+    sum.middle(width, side);
+    sum.norm(width);
+    sum.convolution(width, z, 3, side);
+    sum.convolution(z, z, 3, side);
+    sum
+}
+
+fn decoder(config: &TokenizerConfig) -> Sum {
+    let mut sum = Sum::default();
+    let (levels, z) = (levels(config), config.latent_channels);
+    let Some(&(mut width, lowest)) = levels.last() else { return sum };
+    sum.convolution(z, z, 3, lowest);
+    sum.convolution(z, width, 3, lowest);
+    sum.middle(width, lowest);
+    for (i, &(next, side)) in levels.iter().enumerate().rev() {
+        for _ in 0..=config.residual_blocks {
+            sum.residual(width, next, side);
+            width = next;
+            if i + 1 == levels.len() {
+                sum.attention(width, side);
+            }
+        }
+        if i > 0 {
+            sum.convolution(width, width, 3, 2 * side);
+        }
+    }
+    sum.norm(width);
+    sum.convolution(width, 3, 3, config.image_side());
+    sum
+}
+
+fn quantizer(config: &TokenizerConfig) -> Sum {
+    let mut sum = Sum::default();
+    let (z, last) = (config.latent_channels, config.schedule.last_side());
+    let count = match config.phi {
+        PhiSharing::Shared => 1,
+        PhiSharing::Partial(count) => count,
+        PhiSharing::PerScale => config.schedule.scales(),
+    };
+    sum.parameters = (config.vocabulary * z + count * (9 * z * z + z)) as u64;
+    // Distances of every token to every code, and φ once a scale.
+    sum.flops = 2.0 * (config.vocabulary * z * config.schedule.tokens()) as f64
+        + 2.0 * (9 * z * z * last * last * config.schedule.scales()) as f64;
+    sum
+}
+
+/// Trainable parameters.
+///
+/// ```
+/// use var_tokenizer::{TokenizerConfig, cost};
+/// assert_eq!(cost::parameters(&TokenizerConfig::published()), 108_948_355);
+/// ```
+pub fn parameters(config: &TokenizerConfig) -> u64 {
+    encoder(config).parameters + decoder(config).parameters + quantizer(config).parameters
+}
+
+/// FLOPs of one picture → ids.
+pub fn encode_flops(config: &TokenizerConfig) -> f64 {
+    encoder(config).flops + quantizer(config).flops
+}
+
+/// FLOPs of one latent → picture.
+pub fn decode_flops(config: &TokenizerConfig) -> f64 {
+    decoder(config).flops
+}
+
+/// FLOPs of forward and backward over one picture: three forwards.
+pub fn training_flops(config: &TokenizerConfig) -> f64 {
+    3.0 * (encode_flops(config) + decode_flops(config))
+}
