@@ -1,13 +1,13 @@
 //! What the subcommands do, apart from reading flags.
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
+use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 use var_tokenizer::builtin;
 use var_tokenizer::images::Grid;
+use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 
 use crate::config::TransformerConfig;
@@ -18,6 +18,14 @@ use crate::transformer::Transformer;
 
 /// Classes in a grid when none are named.
 const DEFAULT_CLASSES: usize = 8;
+/// Most pictures of one call.
+pub const MOST_PICTURES: usize = 1_000_000;
+/// Most pictures that are sampled at once.
+pub const MOST_AT_ONCE: usize = 1024;
+/// Most logits of one scale that are drawn from at once: 1 GiB.
+const MOST_LOGITS: usize = 1 << 28;
+/// Most pixels of a grid: 0.8 GB.
+const MOST_PIXELS: usize = 1 << 28;
 
 /// What `var-model sample` is told.
 #[derive(Debug)]
@@ -36,7 +44,7 @@ pub struct SampleRequest {
     pub options: SamplingOptions,
     /// Seed of the run.
     pub seed: u64,
-    /// Pictures sampled at once.
+    /// Pictures sampled at once, at most; fewer where their logits would take gigabytes.
     pub batch: usize,
     /// Grid file.
     pub out: PathBuf,
@@ -44,57 +52,87 @@ pub struct SampleRequest {
     pub device: DeviceChoice,
     /// In what precision.
     pub precision: Precision,
-    /// No progress.
-    pub quiet: bool,
 }
 
-/// Samples a grid, a row a class.
+/// Samples a grid, a row a class; what was done, as the `done` event of `--json`.
 ///
 /// # Errors
-/// When a file is missing or does not fit, a class is unknown, or the grid cannot be written.
-pub fn sample(request: &SampleRequest) -> Result<()> {
+/// When a file is missing or does not fit, a class is unknown, the numbers of pictures are out of range,
+/// or the grid cannot be written; whether its folder can be is looked at first.
+pub fn sample(request: &SampleRequest, progress: &mut Progress) -> Result<Value> {
     request.options.validate()?;
-    if request.per_class == 0 || request.batch == 0 {
-        return Err(Error::Config("--per-class and --batch must be at least 1".into()));
+    if !(1..=MOST_AT_ONCE).contains(&request.batch) {
+        return Err(Error::Config(format!("--batch {}: 1 to {MOST_AT_ONCE}", request.batch)));
     }
+    check_place(&request.out)?;
     let (model_path, tokenizer, names) = locate(request)?;
     let device = request.device.resolve()?;
     let mut model = Transformer::load(&model_path, device)?;
     let mut tokenizer = builtin::open(&tokenizer, device)?.tokenizer;
     let config = model.config().clone();
     let labels = chosen_classes(&request.classes, &names, config.classes)?;
-    let rows = (request.batch.min(64) * config.schedule.range(config.schedule.scales() - 1).len()) as i64;
+    let mut grid = empty_grid(labels.len(), request.per_class, tokenizer.config().image_side())?;
+    let all: Vec<i64> = labels.iter().flat_map(|&l| std::iter::repeat_n(l, request.per_class)).collect();
+    let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
+    let rows = (request.batch.min(64) * last_scale) as i64;
     let kind = request.precision.resolve(device, [rows, config.width as i64, 4 * config.width as i64])?;
     model.set_compute_kind(kind);
     model.freeze();
     tokenizer.set_compute_kind(kind);
     tokenizer.freeze();
     let sampler = Sampler::new(&model, &tokenizer)?;
-    let all: Vec<i64> = labels.iter().flat_map(|&l| std::iter::repeat_n(l, request.per_class)).collect();
-    let bar = if request.quiet || !std::io::stderr().is_terminal() {
-        ProgressBar::hidden()
-    } else {
-        let style = ProgressStyle::with_template("{bar:32} {pos}/{len} pictures {per_sec} {eta} left");
-        ProgressBar::new(all.len() as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    };
-    let side = tokenizer.config().image_side();
-    let mut grid = Grid::new(labels.len(), request.per_class, side)?;
-    for (part, chunk) in all.chunks(request.batch).enumerate() {
-        let first = part * request.batch;
-        let numbers = (first as u64..(first + chunk.len()) as u64).collect();
+    let at_once = request.batch.min(MOST_LOGITS / (last_scale * config.vocabulary)).max(1);
+    let began = Instant::now();
+    let mut done = 0;
+    progress.start(0, all.len() as u64);
+    for chunk in all.chunks(at_once) {
+        let numbers = (done as u64..(done + chunk.len()) as u64).collect();
         let sampled = sampler.sample(chunk, &Draws::new(request.seed, numbers), &request.options)?;
-        for (i, pixels) in pictures(&sampled.images)?.iter().enumerate() {
-            let place = first + i;
-            grid.put(place / request.per_class, place % request.per_class, pixels)?;
+        for pixels in pictures(&sampled.images)? {
+            grid.put(done / request.per_class, done % request.per_class, &pixels)?;
+            done += 1;
         }
-        bar.inc(chunk.len() as u64);
+        let rate = done as f64 / began.elapsed().as_secs_f64().max(1e-9);
+        let text = format!("{rate:.1} pictures/s");
+        progress.advance_with(done as u64, &text, &json!({"images_per_second": rate}));
     }
-    bar.finish_and_clear();
+    progress.finish();
+    let seconds = began.elapsed().as_secs_f64();
     grid.write(&request.out)?;
-    if !request.quiet {
-        eprintln!("wrote {} ({} pictures)", request.out.display(), all.len());
+    Ok(json!({
+        "event": "done", "pictures": done, "seconds": seconds,
+        "images_per_second": done as f64 / seconds.max(1e-9), "out": request.out.display().to_string(),
+    }))
+}
+
+/// Makes sure, before anything is computed, that a file can be made at `out`.
+fn check_place(out: &Path) -> Result<()> {
+    if out.is_dir() {
+        return Err(var_tokenizer::Error::file(out, "is a folder: name a PNG file, e.g. grid.png").into());
     }
+    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let why = format!("no such folder: make it first, then write {}", out.display());
+        return Err(var_tokenizer::Error::file(folder, why).into());
+    }
+    tempfile::tempfile_in(folder).map_err(|e| var_tokenizer::Error::io(folder, e))?;
     Ok(())
+}
+
+/// The grid to fill.
+fn empty_grid(classes: usize, per_class: usize, side: usize) -> Result<Grid> {
+    let fits = classes
+        .checked_mul(per_class)
+        .filter(|pictures| (1..=MOST_PICTURES).contains(pictures))
+        .and_then(|pictures| pictures.checked_mul(side * side))
+        .is_some_and(|pixels| pixels <= MOST_PIXELS);
+    if !fits {
+        return Err(Error::Config(format!(
+            "{classes} classes with --per-class {per_class} at {side} × {side} pixels: a grid holds at least \
+             1 and at most {MOST_PICTURES} pictures and {MOST_PIXELS} pixels; sample in several calls"
+        )));
+    }
+    Ok(Grid::new(classes, per_class, side)?)
 }
 
 /// Pixels of each picture of `[B, 3, S, S]`.
@@ -166,26 +204,23 @@ pub fn cost(config: &TransformerConfig, batch: usize, as_json: bool) -> Result<(
     config.validate()?;
     let (single, half) = (cost::training_memory(config, batch, 4), cost::training_memory(config, batch, 2));
     if as_json {
-        println!(
-            "{}",
-            json!({
-                "parameters": cost::parameters(config), "tokens": config.schedule.tokens(),
-                "forward_flops": cost::forward_flops(config), "training_flops": cost::training_flops(config),
-                "six_n_d": cost::six_n_d(config), "memory_f32": single, "memory_bf16": half,
-            })
-        );
+        say(json!({
+            "parameters": cost::parameters(config), "tokens": config.schedule.tokens(),
+            "forward_flops": cost::forward_flops(config), "training_flops": cost::training_flops(config),
+            "six_n_d": cost::six_n_d(config), "memory_f32": single, "memory_bf16": half,
+        }));
         return Ok(());
     }
-    println!("parameters             {:>18}", cost::parameters(config));
-    println!("tokens a picture       {:>18}", config.schedule.tokens());
-    println!("forward, a picture     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9);
-    println!(
+    say(format_args!("parameters             {:>18}", cost::parameters(config)));
+    say(format_args!("tokens a picture       {:>18}", config.schedule.tokens()));
+    say(format_args!("forward, a picture     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9));
+    say(format_args!(
         "training, a picture    {:>18.3} GFLOP (6·N·D: {:.3})",
         cost::training_flops(config) / 1e9,
         cost::six_n_d(config) / 1e9
-    );
-    println!("training memory, f32   {:>18.3} GB at batch {batch}", single.total() / 1e9);
-    println!("training memory, bf16  {:>18.3} GB at batch {batch}", half.total() / 1e9);
+    ));
+    say(format_args!("training memory, f32   {:>18.3} GB at batch {batch}", single.total() / 1e9));
+    say(format_args!("training memory, bf16  {:>18.3} GB at batch {batch}", half.total() / 1e9));
     Ok(())
 }
 

@@ -51,7 +51,7 @@ impl TransformerConfig {
     pub fn published(depth: usize) -> Self {
         Self {
             depth,
-            width: 64 * depth,
+            width: depth.saturating_mul(64),
             heads: depth,
             classes: 1000,
             vocabulary: 4096,
@@ -73,23 +73,29 @@ impl TransformerConfig {
         0.1 * self.depth as f64 / 24.0
     }
 
-    /// Checks that the parts fit together.
+    /// Checks that the parts fit together and are of sizes whose costs can be counted without overflow.
     ///
     /// # Errors
-    /// Names the first part that does not.
+    /// Names the first part that does not, or is out of range.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::Config(message));
         if self.depth == 0 || self.depth > 256 {
             return fail(format!("depth {}: 1 to 256", self.depth));
         }
-        if self.heads == 0 || self.width == 0 || !self.width.is_multiple_of(self.heads) {
+        if self.width == 0 || self.width > 1 << 16 {
+            return fail(format!("width {}: 1 to 65536", self.width));
+        }
+        if !self.width.is_multiple_of(self.heads) {
             return fail(format!("width {} must be a multiple of heads {}", self.width, self.heads));
         }
-        if self.width > 1 << 16 {
-            return fail(format!("width {}: at most 65536", self.width));
-        }
-        if self.classes == 0 || self.vocabulary < 2 || self.latent_channels == 0 {
-            return fail("classes, vocabulary and latent_channels must be positive".into());
+        for (name, number, least, most) in [
+            ("classes", self.classes, 1, 1 << 20),
+            ("vocabulary", self.vocabulary, 2, 1 << 24),
+            ("latent_channels", self.latent_channels, 1, 1 << 16),
+        ] {
+            if !(least..=most).contains(&number) {
+                return fail(format!("{name} {number}: {least} to {most}"));
+            }
         }
         if let Some(input) = &self.input {
             let z = self.latent_channels;

@@ -1,16 +1,29 @@
 //! Command line of the transformer.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
-use var_model::commands::{self, SampleRequest};
+use var_model::commands::{self, MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
 use var_model::sampling::SamplingOptions;
 use var_model::{Error, golden};
+use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
+
+/// A whole number from 1 to `most`.
+fn up_to(most: usize) -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..=most as u64)
+}
 
 #[derive(Parser)]
 #[command(name = "var-model", version, about = "Samples from VAR transformers and tells what they cost")]
+#[command(after_help = "Examples:
+  var-model sample --run runs/small --out grid.png       a grid of pictures out of a run folder
+  var-model sample --run runs/small --json --out g.png   the same, progress as JSON lines
+  var-model cost --depth 16                              parameters, FLOPs and memory of a size
+`var-model COMMAND --help` has more.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -37,7 +50,7 @@ enum Command {
         #[arg(long, value_delimiter = ',')]
         classes: Vec<String>,
         /// Pictures a class
-        #[arg(long, default_value_t = 8)]
+        #[arg(long, default_value_t = 8, value_parser = up_to(MOST_PICTURES))]
         per_class: usize,
         /// Guidance at the last scale; 0 switches it off
         #[arg(long, default_value_t = 1.5)]
@@ -55,7 +68,7 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// Pictures sampled at once
-        #[arg(long, default_value_t = 16)]
+        #[arg(long, default_value_t = 16, value_parser = up_to(MOST_AT_ONCE))]
         batch: usize,
         /// Grid file (PNG)
         #[arg(long, value_name = "FILE")]
@@ -66,6 +79,9 @@ enum Command {
         /// auto (measures), f32 or bf16
         #[arg(long, default_value = "auto")]
         precision: Precision,
+        /// Progress and result as JSON lines on standard output
+        #[arg(long, conflicts_with = "quiet")]
+        json: bool,
         /// No progress
         #[arg(long)]
         quiet: bool,
@@ -101,7 +117,7 @@ enum Command {
         #[arg(long)]
         shared_adaln: bool,
         /// Pictures a step, for the memory
-        #[arg(long, default_value_t = 1)]
+        #[arg(long, default_value_t = 1, value_parser = up_to(MOST_PICTURES))]
         batch: usize,
         /// One JSON object instead of a table
         #[arg(long)]
@@ -133,21 +149,33 @@ fn run(command: Command) -> Result<(), Error> {
             out,
             device,
             precision,
+            json,
             quiet,
-        } => commands::sample(&SampleRequest {
-            run,
-            model,
-            tokenizer,
-            classes,
-            per_class,
-            options: SamplingOptions { cfg, top_k, top_p, more_smooth },
-            seed,
-            batch,
-            out,
-            device,
-            precision,
-            quiet,
-        }),
+        } => {
+            let request = SampleRequest {
+                run,
+                model,
+                tokenizer,
+                classes,
+                per_class,
+                options: SamplingOptions { cfg, top_k, top_p, more_smooth },
+                seed,
+                batch,
+                out,
+                device,
+                precision,
+            };
+            let mut progress = Progress::new(Show::from_flags(json, quiet));
+            let summary = commands::sample(&request, &mut progress)?;
+            progress.note(&format!(
+                "wrote {} ({} pictures, {:.1} a second)",
+                request.out.display(),
+                summary["pictures"],
+                summary["images_per_second"].as_f64().unwrap_or(0.0)
+            ));
+            progress.event(&summary);
+            Ok(())
+        }
         Command::Cost {
             depth,
             width,
@@ -162,7 +190,8 @@ fn run(command: Command) -> Result<(), Error> {
         } => {
             let config = var_model::TransformerConfig {
                 depth,
-                width: width.unwrap_or(64 * depth),
+                // What does not fit is refused by the check of the whole configuration.
+                width: width.unwrap_or(depth.saturating_mul(64)),
                 heads: heads.unwrap_or(depth),
                 classes,
                 vocabulary,
@@ -187,7 +216,8 @@ fn main() -> ExitCode {
     match torch::guarded(|| run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            // Where nobody listens any more, the status still tells.
+            let _ = writeln!(std::io::stderr(), "error: {e}");
             ExitCode::from(e.exit_code() as u8)
         }
     }

@@ -1,4 +1,4 @@
-//! Parameters and FLOPs of the tokenizer from its configuration alone; nothing is built.
+//! Parameters, FLOPs and training memory of the tokenizer from its configuration alone; nothing is built.
 //!
 //! A multiply-add counts as 2. Convolutions, attention products and the codebook lookup are counted;
 //! normalisation, activations and interpolation are not. What the network is supposed to compute counts,
@@ -12,6 +12,8 @@ use crate::vqvae::config::PhiSharing;
 struct Sum {
     parameters: u64,
     flops: f64,
+    /// Numbers that the backward pass keeps: what goes into every convolution and normalisation.
+    kept: f64,
 }
 
 impl Sum {
@@ -20,16 +22,18 @@ impl Sum {
         let weights = inputs * outputs * size * size;
         self.parameters += (weights + outputs) as u64;
         self.flops += 2.0 * weights as f64 * (side * side) as f64;
+        self.kept += (inputs * side * side) as f64;
     }
 
-    fn norm(&mut self, channels: usize) {
+    fn norm(&mut self, channels: usize, side: usize) {
         self.parameters += 2 * channels as u64;
+        self.kept += (channels * side * side) as f64;
     }
 
     fn residual(&mut self, inputs: usize, outputs: usize, side: usize) {
-        self.norm(inputs);
+        self.norm(inputs, side);
         self.convolution(inputs, outputs, 3, side);
-        self.norm(outputs);
+        self.norm(outputs, side);
         self.convolution(outputs, outputs, 3, side);
         if inputs != outputs {
             self.convolution(inputs, outputs, 1, side);
@@ -37,11 +41,13 @@ impl Sum {
     }
 
     fn attention(&mut self, channels: usize, side: usize) {
-        self.norm(channels);
+        self.norm(channels, side);
         self.convolution(channels, 3 * channels, 1, side);
         self.convolution(channels, channels, 1, side);
         let pixels = (side * side) as f64;
         self.flops += 4.0 * channels as f64 * pixels * pixels;
+        // Queries, keys and values, and the weights of every pair.
+        self.kept += pixels * (3.0 * channels as f64 + pixels);
     }
 
     fn middle(&mut self, channels: usize, side: usize) {
@@ -77,7 +83,7 @@ fn encoder(config: &TokenizerConfig) -> Sum {
         }
     }
     sum.middle(width, side);
-    sum.norm(width);
+    sum.norm(width, side);
     sum.convolution(width, z, 3, side);
     sum.convolution(z, z, 3, side);
     sum
@@ -102,7 +108,7 @@ fn decoder(config: &TokenizerConfig) -> Sum {
             sum.convolution(width, width, 3, 2 * side);
         }
     }
-    sum.norm(width);
+    sum.norm(width, config.image_side());
     sum.convolution(width, 3, 3, config.image_side());
     sum
 }
@@ -145,4 +151,12 @@ pub fn decode_flops(config: &TokenizerConfig) -> f64 {
 /// FLOPs of forward and backward over one picture: three forwards.
 pub fn training_flops(config: &TokenizerConfig) -> f64 {
     3.0 * (encode_flops(config) + decode_flops(config))
+}
+
+/// Bytes of one training step over `batch` pictures when activations take `bytes` (4 for `f32`, 2 for
+/// `bf16`) a number: parameters, gradients and both moments in `f32`, and what the backward pass keeps.
+/// An estimate; workspaces of convolutions come on top.
+pub fn training_memory(config: &TokenizerConfig, batch: usize, bytes: usize) -> f64 {
+    let kept = encoder(config).kept + decoder(config).kept;
+    16.0 * parameters(config) as f64 + batch as f64 * bytes as f64 * kept
 }

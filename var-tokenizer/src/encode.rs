@@ -1,14 +1,18 @@
 //! Pictures to a token file: resumable, with several views a picture where asked for.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::builtin;
 use crate::error::{Error, Result};
-use crate::images::{Framing, Report, Source, Split, View};
+use crate::images::{Bad, Framing, Report, Source, Split, View};
 use crate::progress::Progress;
 use crate::tokens::{InputStatistics, Rows, TokenInfo, TokenWriter};
 use crate::torch::{DeviceChoice, Precision};
@@ -51,14 +55,16 @@ pub struct EncodeRequest {
 }
 
 /// Encodes, and returns the summary that `--json` prints: `train` and `val` (rows), `bad` (pictures left
-/// out), `images_per_second`, `out`.
+/// out by this call), `images_per_second`, `out`. The bad pictures are listed in `OUT.bad.txt`.
 ///
 /// # Errors
-/// When the source or the tokenizer cannot be read, pictures do not fit, or the disk is full.
+/// When the source or the tokenizer cannot be read, pictures do not fit, the disk is full, or a signal
+/// (SIGINT, SIGTERM) came; the same call then goes on.
 pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value> {
     if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
         return Err(Error::Config("--crops and --batch must be at least 1, --crops at most 65535".into()));
     }
+    let stop = stop_signal()?;
     let device = request.device.resolve()?;
     let opened = builtin::open(&request.tokenizer, device)?;
     let mut vae = opened.tokenizer;
@@ -69,10 +75,17 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
         limit(request.limit_held_out),
         request.seed,
     );
-    vae.set_compute_kind(request.precision.resolve(device, typical_product(&vae, request.batch))?);
+    let compute = request.precision.resolve(device, typical_product(&vae, request.batch))?;
+    vae.set_compute_kind(compute);
     vae.freeze();
     let config = vae.config().clone();
     let framing = Framing::new(config.image_side())?;
+    // All views in the order in which they are encoded; a position in it is where a resume goes on.
+    let mut views: Vec<(Split, usize, usize)> = Vec::new();
+    for &index in &parts.train {
+        views.extend((0..request.crops).map(|number| (Split::Train, index, number)));
+    }
+    views.extend(parts.val.iter().map(|&index| (Split::Val, index, 0)));
     let info = TokenInfo {
         schedule: config.schedule.clone(),
         vocabulary: config.vocabulary,
@@ -86,15 +99,11 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
             request.seed
         ),
         source: source.label().to_owned(),
+        pictures_sha256: fingerprint(&source, &views),
+        precision: if compute == Kind::BFloat16 { "bf16".into() } else { "f32".into() },
         class_names: source.classes().to_vec(),
         input_statistics: None,
     };
-    // All views in the order in which they are encoded; a position in it is where a resume goes on.
-    let mut views: Vec<(Split, usize, usize)> = Vec::new();
-    for &index in &parts.train {
-        views.extend((0..request.crops).map(|number| (Split::Train, index, number)));
-    }
-    views.extend(parts.val.iter().map(|&index| (Split::Val, index, 0)));
     let mut writer = if request.restart {
         TokenWriter::create(&request.out, info)?
     } else {
@@ -106,7 +115,20 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     }
     progress.start(position as u64, views.len() as u64);
     let mut report = Report::default();
+    let list = with_bad_suffix(&request.out);
+    if position == 0 && list.exists() {
+        std::fs::remove_file(&list).map_err(|e| Error::io(&list, e))?;
+    }
     while position < views.len() {
+        if stop.load(Ordering::Relaxed) {
+            progress.finish();
+            writer.sync()?;
+            return Err(Error::Interrupted(format!(
+                "{position} of {} views are safe beside {}; the same command goes on",
+                views.len(),
+                request.out.display()
+            )));
+        }
         let rest = views.get(position..).unwrap_or_default();
         let split = rest.first().map_or(Split::Train, |v| v.0);
         let part: Vec<(Split, usize, usize)> =
@@ -116,7 +138,9 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
             .map(|&(_, index, number)| (index, View::numbered(request.seed, index, number, request.flip)))
             .collect();
         let batch = source.load_batch(&items, &framing);
+        let known = report.bad.len();
         report.add(&batch);
+        append_bad(&list, report.bad.get(known..).unwrap_or_default())?;
         position += part.len();
         let mut rows = Rows { labels: batch.labels.clone(), ..Rows::default() };
         for &item in &batch.items {
@@ -144,12 +168,53 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
         None => writer.finish()?,
     }
     if !report.bad.is_empty() {
-        progress.note(&report.to_string());
+        progress.note(&format!("{report}\nall of them are listed in {}", list.display()));
     }
     Ok(json!({
         "event": "done", "train": rows.train, "val": rows.val, "bad": report.bad.len(),
         "images_per_second": rate, "classes": source.classes().len(), "out": request.out.display().to_string(),
     }))
+}
+
+/// `OUT.bad.txt`: name and reason of every picture left out, separated by a tab.
+fn with_bad_suffix(out: &Path) -> PathBuf {
+    let mut name = out.as_os_str().to_owned();
+    name.push(".bad.txt");
+    name.into()
+}
+
+/// Adds bad pictures to the list, as they are met.
+fn append_bad(list: &Path, bad: &[Bad]) -> Result<()> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let lines: String = bad.iter().map(|bad| format!("{}\t{}\n", bad.name, bad.reason)).collect();
+    let open = std::fs::OpenOptions::new().create(true).append(true).open(list);
+    open.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|e| Error::io(list, e))
+}
+
+/// A flag that SIGINT and SIGTERM raise; a second signal ends the process at once.
+fn stop_signal() -> Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|e| Error::io("signals", e))?;
+    }
+    Ok(flag)
+}
+
+/// SHA-256 over the list of pictures and which views of which of them are encoded.
+fn fingerprint(source: &Source, views: &[(Split, usize, usize)]) -> String {
+    let mut sum = Sha256::new();
+    sum.update(source.fingerprint());
+    for &(split, index, number) in views {
+        sum.update([u8::from(split == Split::Val)]);
+        sum.update((index as u64).to_le_bytes());
+        sum.update((number as u64).to_le_bytes());
+    }
+    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Mean and deviation of the input vectors of some training pictures.

@@ -35,6 +35,9 @@ pub enum Error {
         /// One line a tensor.
         problems: Vec<String>,
     },
+    /// Stopped by a signal; nothing that was done is lost.
+    #[error("interrupted; {0}")]
+    Interrupted(String),
     /// libtorch reported an error.
     #[error("libtorch: {0}")]
     Torch(String),
@@ -49,8 +52,8 @@ impl Error {
         Self::Io { path: path.as_ref().to_owned(), source }
     }
 
-    /// Exit status of a binary that ends with this error: 1 the machine failed (disk, memory), 2 the input
-    /// was bad. A file that is missing or may not be read is input.
+    /// Exit status of a binary that ends with this error: 3 interrupted, 1 the machine failed (disk,
+    /// memory), 2 the input was bad. A file that is missing or may not be read is input.
     pub fn exit_code(&self) -> i32 {
         use std::io::ErrorKind as Kind;
         match self {
@@ -63,6 +66,7 @@ impl Error {
                 _ => 1,
             },
             Self::Torch(_) => 1,
+            Self::Interrupted(_) => 3,
             _ => 2,
         }
     }

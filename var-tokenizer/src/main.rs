@@ -7,13 +7,17 @@ use clap::{Parser, Subcommand};
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::encode::{self, EncodeRequest, HELD_OUT, SPLIT_SEED, typical_product};
 use var_tokenizer::images::{Framing, Grid, Source, Split, View};
-use var_tokenizer::progress::{Progress, Show};
+use var_tokenizer::progress::{Progress, Show, say, tell};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
 use var_tokenizer::{Error, Result, builtin, golden};
 
 #[derive(Parser)]
 #[command(name = "var-tokenizer", version, about = "Multi-scale VQ-VAE: pictures to tokens and back")]
+#[command(after_help = "Examples:
+  var-tokenizer encode --data emoji --out tokens.h5
+  var-tokenizer reconstruct --data photos/ --tokenizer t.safetensors --out grid.png
+  var-tokenizer inspect tokens.h5")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -52,8 +56,8 @@ enum Command {
         #[arg(long, default_value_t = 0)]
         seed: u64,
         /// Pictures encoded at once
-        #[arg(long, default_value_t = 64)]
-        batch: usize,
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+        batch: u64,
         /// Throw an unfinished file away and start again
         #[arg(long)]
         restart: bool,
@@ -85,8 +89,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         /// Pictures, evenly spread over the held-out ones
-        #[arg(long, default_value_t = 10)]
-        count: usize,
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        count: u64,
         /// auto, cpu, cuda or cuda:N
         #[arg(long, default_value = "auto")]
         device: DeviceChoice,
@@ -142,11 +146,12 @@ fn run(command: Command) -> Result<()> {
                 limit,
                 limit_held_out,
                 seed,
-                batch,
+                batch: batch as usize,
                 restart,
                 device,
                 precision,
             };
+            check_folder(&request.out)?;
             let mut progress = Progress::new(Show::from_flags(json, quiet));
             let summary = encode::encode(&request, &mut progress)?;
             progress.note(&format!(
@@ -160,6 +165,8 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Reconstruct { data, tokenizer, out, count, device, precision, json } => {
+            check_folder(&out)?;
+            let count = count as usize;
             let device = device.resolve()?;
             let mut vae = builtin::open(&tokenizer, device)?.tokenizer;
             vae.set_compute_kind(precision.resolve(device, typical_product(&vae, count))?);
@@ -171,6 +178,17 @@ fn run(command: Command) -> Result<()> {
             golden::print_json(&folders, golden::check);
             Ok(())
         }
+    }
+}
+
+/// Before anything is computed: there must be a place for the result.
+fn check_folder(out: &Path) -> Result<()> {
+    match out.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            Err(Error::file(folder, "no such folder for the result; make it first"))
+        }
+        _ if out.is_dir() => Err(Error::file(out, "is a folder; name a file for the result")),
+        _ => Ok(()),
     }
 }
 
@@ -196,18 +214,15 @@ fn reconstruct(vae: &var_tokenizer::VqVae, data: &str, count: usize, out: &Path,
     }
     grid.write(out)?;
     if json {
-        println!(
-            "{}",
-            serde_json::json!({"event": "done", "scores": scores, "out": out.display().to_string()})
-        );
+        say(serde_json::json!({"event": "done", "scores": scores, "out": out.display().to_string()}));
     } else {
-        eprintln!(
+        tell(format_args!(
             "wrote {}: {} pictures, PSNR {:.2} dB, L1 {:.4}",
             out.display(),
             batch.len(),
             scores["psnr"],
             scores["l1"]
-        );
+        ));
     }
     Ok(())
 }
@@ -221,34 +236,46 @@ fn inspect(what: &str) -> Result<()> {
     if what == builtin::NAME || path.extension().is_some_and(|e| e == "safetensors") {
         let opened = builtin::open(what, Device::Cpu)?;
         let config = opened.tokenizer.config();
-        println!("tokenizer   {what}\nSHA-256     {}", opened.sha256);
-        println!("parameters  {}", opened.tokenizer.parameters().count());
-        println!("pictures    {0}×{0}, f{1}", config.image_side(), config.downsampling());
-        println!("schedule    {} ({} tokens)", config.schedule, config.schedule.tokens());
-        println!("codebook    {} codes of {} channels", config.vocabulary, config.latent_channels);
+        say(format_args!("tokenizer   {what}\nSHA-256     {}", opened.sha256));
+        say(format_args!("parameters  {}", opened.tokenizer.parameters().count()));
+        say(format_args!("pictures    {0}×{0}, f{1}", config.image_side(), config.downsampling()));
+        say(format_args!("schedule    {} ({} tokens)", config.schedule, config.schedule.tokens()));
+        say(format_args!("codebook    {} codes of {} channels", config.vocabulary, config.latent_channels));
         for p in opened.tokenizer.parameters().entries() {
-            println!("  {:<50} {:?}", p.name, p.tensor.size());
+            say(format_args!("  {:<50} {:?}", p.name, p.tensor.size()));
         }
         return Ok(());
     }
     if path.extension().is_some_and(|e| e == "h5") {
         let file = TokenFile::open(path)?;
         let info = file.info();
-        println!("tokens      {what}\ntokenizer   {}", info.tokenizer_sha256);
-        println!("rows        {} training, {} held out", file.rows(Split::Train), file.rows(Split::Val));
-        println!("schedule    {} ({} tokens)", info.schedule, info.length());
-        println!("codebook    {} codes of {} channels", info.vocabulary, info.latent_channels);
-        println!("pictures    {0}×{0} from {1}; {2}", info.image_side, info.source, info.crop_policy);
-        println!("classes     {}: {}", info.classes(), info.class_names.join(", "));
+        say(format_args!("tokens      {what}\ntokenizer   {}", info.tokenizer_sha256));
+        say(format_args!(
+            "rows        {} training, {} held out",
+            file.rows(Split::Train),
+            file.rows(Split::Val)
+        ));
+        say(format_args!("schedule    {} ({} tokens)", info.schedule, info.length()));
+        say(format_args!("codebook    {} codes of {} channels", info.vocabulary, info.latent_channels));
+        say(format_args!(
+            "pictures    {0}×{0} from {1}; {2}",
+            info.image_side, info.source, info.crop_policy
+        ));
+        say(format_args!("classes     {}: {}", info.classes(), info.class_names.join(", ")));
         return Ok(());
     }
     let source = Source::open(what)?;
     let parts = source.partition(HELD_OUT, SPLIT_SEED)?;
-    println!("pictures    {} ({} training, {} held out)", source.len(), parts.train.len(), parts.val.len());
-    println!("classes     {}", source.classes().len());
+    say(format_args!(
+        "pictures    {} ({} training, {} held out)",
+        source.len(),
+        parts.train.len(),
+        parts.val.len()
+    ));
+    say(format_args!("classes     {}", source.classes().len()));
     for (class, name) in source.classes().iter().enumerate() {
         let count = source.entries().iter().filter(|e| e.class as usize == class).count();
-        println!("  {name:<30} {count}");
+        say(format_args!("  {name:<30} {count}"));
     }
     Ok(())
 }
@@ -259,7 +286,7 @@ fn main() -> ExitCode {
     match torch::guarded(|| run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            tell(format_args!("error: {e}"));
             ExitCode::from(e.exit_code() as u8)
         }
     }

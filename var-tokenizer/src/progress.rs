@@ -9,6 +9,18 @@ use serde_json::{Value, json};
 /// Least time between two lines of a log without a terminal.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Writes a line to standard output. A reader that went away (`| head`) is no failure.
+pub fn say(text: impl std::fmt::Display) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
+    let _ = out.flush();
+}
+
+/// The same to standard error.
+pub fn tell(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Show {
@@ -64,7 +76,7 @@ impl Progress {
 
     /// Units a second since the beginning.
     pub fn rate(&self) -> f64 {
-        (self.at - self.began.1) as f64 / self.began.0.elapsed().as_secs_f64().max(1e-9)
+        self.at.saturating_sub(self.began.1) as f64 / self.began.0.elapsed().as_secs_f64().max(1e-9)
     }
 
     /// Seconds left at this rate.
@@ -99,7 +111,7 @@ impl Progress {
         self.printed = Instant::now();
         match self.show {
             Show::Human => {
-                eprintln!("{}/{}  {text}  {:.0} s left", self.at, self.total, self.seconds_left());
+                tell(format_args!("{}/{}  {text}  {:.0} s left", self.at, self.total, self.seconds_left()));
             }
             Show::Json => {
                 let mut event = json!({
@@ -120,17 +132,14 @@ impl Progress {
         match (self.show, &self.bar) {
             (Show::Quiet, _) => {}
             (_, Some(bar)) => bar.println(text),
-            _ => eprintln!("{text}"),
+            _ => tell(text),
         }
     }
 
     /// One JSON event on standard output; nothing unless JSON was asked for.
     pub fn event(&self, value: &Value) {
         if self.show == Show::Json {
-            // A reader that went away is no reason to stop the work.
-            let mut out = std::io::stdout().lock();
-            let _ = writeln!(out, "{value}");
-            let _ = out.flush();
+            say(value);
         }
     }
 

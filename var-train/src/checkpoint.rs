@@ -32,6 +32,15 @@ pub struct Checkpoint {
     pub state: State,
 }
 
+/// A checkpoint that cannot be gone on from.
+#[derive(Debug)]
+pub struct Damaged {
+    /// Its folder.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
 /// Tensors and metadata of one file.
 pub type FileContents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 
@@ -76,12 +85,42 @@ pub fn save(
         std::fs::remove_dir_all(&target).map_err(io(&target))?;
     }
     std::fs::rename(&partial, &target).map_err(io(&target))?;
-    let mut all = list(run)?;
-    while all.len() > keep.max(1) {
-        let oldest = all.remove(0);
+    // The new name must be on the disk before older ones go.
+    safetensors::sync_folder_of(&target);
+    let mut older: Vec<PathBuf> = list(run)?.into_iter().filter(|path| *path < target).collect();
+    while older.len() + 1 > keep.max(1) {
+        let oldest = older.remove(0);
         std::fs::remove_dir_all(&oldest).map_err(io(&oldest))?;
     }
     Ok(target)
+}
+
+/// Renames a damaged checkpoint to `damaged-step-XXXXXXXX`, so that it neither counts nor gets lost.
+///
+/// # Errors
+/// When the folder cannot be renamed.
+pub fn set_aside(path: &Path) -> Result<()> {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+    let to = path.with_file_name(format!("damaged-{name}"));
+    if to.exists() {
+        std::fs::remove_dir_all(&to).map_err(|e| Error::io(&to, e))?;
+    }
+    std::fs::rename(path, &to).map_err(|e| Error::io(path, e))
+}
+
+/// Removes what processes that were killed while they saved left behind.
+///
+/// # Errors
+/// When the folder cannot be read or written.
+pub fn clear_partial(run: &Path) -> Result<()> {
+    let folder = run.join("checkpoints");
+    for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))?.flatten() {
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(".step-") {
+            std::fs::remove_dir_all(entry.path()).map_err(|e| Error::io(entry.path(), e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Folders of complete checkpoints, oldest first.
@@ -102,16 +141,24 @@ fn list(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The newest checkpoint whose files have the sums that its state names, and what was skipped and why.
+/// Whether the run has no checkpoint, whole or damaged.
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<String>)> {
+pub fn is_empty(run: &Path) -> Result<bool> {
+    Ok(list(run)?.is_empty())
+}
+
+/// The newest checkpoint whose files have the sums that its state names, and which were skipped and why.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<Damaged>)> {
     let mut skipped = Vec::new();
     for path in list(run)?.into_iter().rev() {
         match verify(&path) {
             Ok(state) => return Ok((Some(Checkpoint { path, state }), skipped)),
-            Err(e) => skipped.push(e.to_string()),
+            Err(e) => skipped.push(Damaged { path, reason: e.to_string() }),
         }
     }
     Ok((None, skipped))

@@ -1,19 +1,22 @@
 //! What the subcommands do, apart from reading flags.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tch::{Device, Kind};
 use toml::Table;
 use var_model::config::Standardisation;
 use var_model::{TransformerConfig, cost};
 use var_tokenizer::builtin;
+use var_tokenizer::cost as tokenizer_cost;
 use var_tokenizer::images::{Source, Split};
-use var_tokenizer::progress::Progress;
+use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::tokens::TokenFile;
-use var_tokenizer::torch::{DeviceChoice, Precision};
+use var_tokenizer::torch::{DeviceChoice, Precision, product_peak};
 use var_tokenizer::weights::safetensors::write_atomically;
 
 use crate::engine::{self, MODEL_FILE, Task};
@@ -39,6 +42,8 @@ pub struct Common {
     pub resume: bool,
     /// Say what would be done, and stop.
     pub dry_run: bool,
+    /// Check the settings, and stop.
+    pub check: bool,
     /// Where to compute.
     pub device: DeviceChoice,
     /// In what precision.
@@ -55,22 +60,30 @@ struct Stored<T> {
     precision: String,
     /// What it trains on.
     data: String,
+    /// SHA-256 of the token file, or over the list of pictures: what it really trains on.
+    data_sha256: String,
     /// SHA-256 of the tokenizer's file; empty when a tokenizer is trained.
     tokenizer_sha256: String,
     /// All settings.
     settings: T,
 }
 
-/// Defaults ← preset ← file ← `--set`.
-fn resolve<T: Serialize + DeserializeOwned + Default>(common: &Common, known: &[(&str, &str)]) -> Result<T> {
+/// Defaults ← preset (with its `changes`) ← file ← `--set`.
+fn resolve<T: Serialize + DeserializeOwned + Default>(
+    common: &Common,
+    known: &[(&str, &str)],
+    changes: &Table,
+) -> Result<T> {
     let mut table = to_table(&T::default())?;
     overlay(&mut table, &presets::find(known, &common.preset)?, &common.preset)?;
+    overlay(&mut table, changes, &common.preset)?;
     if let Some(path) = &common.config {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         let changes: Table = text.parse().map_err(|e: toml::de::Error| {
             Error::file(path, e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
         })?;
         overlay(&mut table, &changes, &path.display().to_string())?;
+        from_table::<T>(&table).map_err(|e| Error::file(path, e.to_string()))?;
     }
     for assignment in &common.set {
         set(&mut table, assignment)?;
@@ -78,17 +91,57 @@ fn resolve<T: Serialize + DeserializeOwned + Default>(common: &Common, known: &[
     from_table(&table)
 }
 
+/// Adds the time that `flops` take at half of the rate of a matrix product, measured now, to a plan.
+fn add_estimate(plan: &mut Value, flops: f64, device: Device, compute: Kind) -> Result<()> {
+    const SHARE: f64 = 0.5;
+    let rate = SHARE * product_peak(device, compute)?;
+    if let Some(plan) = plan.as_object_mut() {
+        plan.insert("precision".into(), kind_name(compute).into());
+        plan.insert("assumed_flops_per_second".into(), rate.into());
+        plan.insert("estimated_seconds".into(), (flops / rate).into());
+    }
+    Ok(())
+}
+
+/// SHA-256 of a file, read in pieces.
+fn sha256_of(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut sum = Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece).map_err(|e| Error::io(path, e))? {
+            0 => break,
+            n => sum.update(piece.get(..n).unwrap_or_default()),
+        }
+    }
+    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Settings of `var-train model`. The published recipe changes with the depth, which may come last.
+fn resolve_model(common: &Common) -> Result<ModelRun> {
+    let mut settings: ModelRun = resolve(common, &presets::MODEL, &Table::new())?;
+    if common.preset == presets::PUBLISHED {
+        let depth = settings.model.depth;
+        settings = resolve(common, &presets::MODEL, &presets::published_at(depth)?)?;
+        if settings.training.learning_rate == 0.0 {
+            settings.training.learning_rate = presets::published_rate(depth, settings.training.batch);
+        }
+    }
+    settings.validate()?;
+    Ok(settings)
+}
+
 fn kind_name(kind: Kind) -> &'static str {
     if kind == Kind::BFloat16 { "bf16" } else { "f32" }
 }
 
-/// On a resume: the stored configuration, after checking that nothing else was asked for.
+/// On a resume: the stored precision, after checking that nothing else was asked for.
 fn stored<T: Serialize + DeserializeOwned + PartialEq>(
     common: &Common,
     asked: &T,
-    data: &str,
-    sha256: &str,
-) -> Result<Option<(Kind, T)>> {
+    data_sha256: &str,
+    tokenizer_sha256: &str,
+) -> Result<Option<Kind>> {
     let path = common.out.join("config.toml");
     if !common.resume || !path.exists() {
         return Ok(None);
@@ -106,14 +159,30 @@ fn stored<T: Serialize + DeserializeOwned + PartialEq>(
             ),
         ));
     }
-    if old.tokenizer_sha256 != sha256 {
+    if old.tokenizer_sha256 != tokenizer_sha256 {
         return Err(Error::file(&path, "the run was started with another tokenizer; give that one"));
     }
-    if old.data != data {
-        return Err(Error::file(&path, format!("the run was started on {}, not on {data}", old.data)));
+    if old.data_sha256 != data_sha256 {
+        return Err(Error::file(
+            &path,
+            format!(
+                "the run was started on other data ({}, SHA-256 {}…); give that, or choose another --out",
+                old.data,
+                old.data_sha256.get(..12).unwrap_or(&old.data_sha256)
+            ),
+        ));
     }
-    let kind = if old.precision == "bf16" { Kind::BFloat16 } else { Kind::Float };
-    Ok(Some((kind, old.settings)))
+    let kind = match (old.precision.as_str(), common.precision) {
+        ("bf16", Precision::Auto | Precision::Bf16) => Kind::BFloat16,
+        ("f32", Precision::Auto | Precision::F32) => Kind::Float,
+        (old, asked) => {
+            return Err(Error::file(
+                &path,
+                format!("the run was started in {old}, not in {asked}; leave --precision away"),
+            ));
+        }
+    };
+    Ok(Some(kind))
 }
 
 /// Keys whose values differ, with both values.
@@ -161,19 +230,27 @@ fn publish(checkpoint: &Path, out: &Path, name: &str) -> Result<PathBuf> {
 /// # Errors
 /// Bad input, a failing machine, divergence, or an interruption after saving.
 pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Progress) -> Result<()> {
-    let settings: ModelRun = resolve(common, &presets::MODEL)?;
-    settings.training.validate()?;
+    let settings = resolve_model(common)?;
     let device = common.device.resolve()?;
+    if common.check {
+        return Ok(());
+    }
     let opened = builtin::open(tokenizer, device)?;
     let file = TokenFile::open(tokens)?;
     file.require_tokenizer(&opened.sha256)?;
     let (train, validation) =
         (TokenRows::new(file.read_split(Split::Train)?), TokenRows::new(file.read_split(Split::Val)?));
     let network = &settings.model;
+    if network.standardise_inputs && file.info().input_statistics.is_none() {
+        return Err(Error::file(
+            tokens,
+            "has no statistics of the input vectors, which standardise_inputs needs; encode again, or --set standardise_inputs=false",
+        ));
+    }
     let latent = opened.tokenizer.config();
     let config = TransformerConfig {
         depth: network.depth,
-        width: if network.width > 0 { network.width } else { 64 * network.depth },
+        width: if network.width > 0 { network.width } else { network.depth.saturating_mul(64) },
         heads: if network.heads > 0 { network.heads } else { network.depth },
         classes: file.info().classes(),
         vocabulary: latent.vocabulary,
@@ -193,27 +270,25 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
     let pictures = steps * batch as u64;
     let flops = cost::training_flops(&config) * pictures as f64;
     let micro = batch / settings.training.accumulation;
+    let tokens_seen = pictures.saturating_mul(config.schedule.tokens() as u64);
+    let product = [(micro * config.schedule.tokens()) as i64, config.width as i64, 4 * config.width as i64];
     if common.dry_run {
-        let memory = cost::training_memory(&config, micro, 2);
-        println!(
-            "{}",
-            json!({
-                "parameters": parameters, "steps": steps, "tokens": pictures * config.schedule.tokens() as u64,
-                "flops": flops, "memory_bytes_bf16": memory.total(), "train_rows": train.len(), "val_rows": validation.len(),
-            })
-        );
+        let compute = common.precision.resolve(device, product)?;
+        let memory = cost::training_memory(&config, micro, compute.elt_size_in_bytes()).total();
+        let mut plan = json!({
+            "parameters": parameters, "steps": steps, "tokens": tokens_seen, "flops": flops, "memory_bytes": memory,
+            "train_rows": train.len(), "val_rows": validation.len(),
+        });
+        add_estimate(&mut plan, flops, device, compute)?;
+        say(plan);
         return Ok(());
     }
-    let data = tokens.display().to_string();
-    let found = stored(common, &settings, &data, &opened.sha256)?;
+    let data_sha256 = sha256_of(tokens)?;
+    let found = stored(common, &settings, &data_sha256, &opened.sha256)?;
     let mut run = RunFolder::open(&common.out, common.resume)?;
-    let compute = match &found {
-        Some((kind, _)) => *kind,
-        None => {
-            let product =
-                [(micro * config.schedule.tokens()) as i64, config.width as i64, 4 * config.width as i64];
-            common.precision.resolve(device, product)?
-        }
+    let compute = match found {
+        Some(kind) => kind,
+        None => common.precision.resolve(device, product)?,
     };
     if found.is_none() {
         write_atomically(&common.out.join("tokenizer.safetensors"), &builtin::bytes(tokenizer)?)?;
@@ -225,7 +300,8 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
             &Stored {
                 kind: "model".into(),
                 precision: kind_name(compute).into(),
-                data,
+                data: tokens.display().to_string(),
+                data_sha256,
                 tokenizer_sha256: opened.sha256.clone(),
                 settings: settings.clone(),
             },
@@ -246,7 +322,7 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
         &common.out,
         progress,
         &json!({
-            "event": "done", "parameters": parameters, "tokens": pictures * config.schedule.tokens() as u64,
+            "event": "done", "parameters": parameters, "tokens": tokens_seen,
             "flops": flops, "six_n_d": cost::six_n_d(&config) * pictures as f64,
             "val_loss_all": score("loss_all"), "val_loss_last": score("loss_last"),
             "val_err_all": score("err_all"), "val_err_last": score("err_last"),
@@ -261,31 +337,38 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
 /// # Errors
 /// Bad input, a failing machine, divergence, or an interruption after saving.
 pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result<()> {
-    let settings: TokenizerRun = resolve(common, &presets::TOKENIZER)?;
-    settings.training.validate()?;
-    settings.tokenizer.validate()?;
+    let settings: TokenizerRun = resolve(common, &presets::TOKENIZER, &Table::new())?;
+    settings.validate()?;
     let device = common.device.resolve()?;
+    if common.check {
+        return Ok(());
+    }
     let source = Source::open(data)?;
-    let found = stored(common, &settings, data, "")?;
+    let data_sha256 = source.fingerprint();
+    let found = stored(common, &settings, &data_sha256, "")?;
     let (train, validation) = Pictures::split(source, &settings)?;
     let steps = settings.training.total_steps(train.len());
+    let network = &settings.tokenizer;
+    let (side, width) = (network.image_side() as i64, network.channels as i64);
+    let product = [settings.training.batch as i64 * side * side, 9 * width, width];
     if common.dry_run {
-        println!(
-            "{}",
-            json!({"steps": steps, "train_pictures": train.len(), "val_pictures": validation.len()})
-        );
+        let compute = common.precision.resolve(device, product)?;
+        let micro = settings.training.batch / settings.training.accumulation;
+        let pictures = steps.saturating_mul(settings.training.batch as u64);
+        let flops = tokenizer_cost::training_flops(network) * pictures as f64;
+        let mut plan = json!({
+            "parameters": tokenizer_cost::parameters(network), "steps": steps, "images": pictures, "flops": flops,
+            "memory_bytes": tokenizer_cost::training_memory(network, micro, compute.elt_size_in_bytes()),
+            "train_pictures": train.len(), "val_pictures": validation.len(),
+        });
+        add_estimate(&mut plan, flops, device, compute)?;
+        say(plan);
         return Ok(());
     }
     let mut run = RunFolder::open(&common.out, common.resume)?;
-    let compute = match &found {
-        Some((kind, _)) => *kind,
-        None => {
-            let side = settings.tokenizer.image_side() as i64;
-            let width = settings.tokenizer.channels as i64;
-            common
-                .precision
-                .resolve(device, [settings.training.batch as i64 * side * side, 9 * width, width])?
-        }
+    let compute = match found {
+        Some(kind) => kind,
+        None => common.precision.resolve(device, product)?,
     };
     if found.is_none() {
         write_config(
@@ -294,15 +377,11 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
                 kind: "tokenizer".into(),
                 precision: kind_name(compute).into(),
                 data: data.to_owned(),
+                data_sha256,
                 tokenizer_sha256: String::new(),
                 settings: settings.clone(),
             },
         )?;
-    }
-    for part in [&train, &validation] {
-        if !part.report().bad.is_empty() {
-            progress.note(&part.report().to_string());
-        }
     }
     let (pictures, held_out) = (train.len(), validation.len());
     let mut task = TokenizerTask::new(&settings, train, validation, steps, device, compute)?;
@@ -315,6 +394,10 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     if let Some(alarm) = outcome.validation.get("alarm").and_then(Value::as_str) {
         progress.note(&format!("warning: {alarm}"));
     }
+    let bad: usize = task.reports().iter().map(|report| report.bad.len()).sum();
+    for report in task.reports().iter().filter(|report| !report.bad.is_empty()) {
+        progress.note(&report.to_string());
+    }
     let file = publish(&outcome.checkpoint, &common.out, "tokenizer.safetensors")?;
     let score = |key: &str| outcome.validation.get(key).cloned().unwrap_or(Value::Null);
     finish(
@@ -322,7 +405,7 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         progress,
         &json!({
             "event": "done", "parameters": parameters, "psnr": score("psnr"), "codes_used": score("codes_used"),
-            "perplexity": score("perplexity"), "codes_per_scale": score("codes_per_scale"),
+            "perplexity": score("perplexity"), "codes_per_scale": score("codes_per_scale"), "bad": bad,
             "seconds": outcome.seconds, "precision": kind_name(compute), "tokenizer": file.display().to_string(),
         }),
     )?;

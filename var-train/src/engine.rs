@@ -126,6 +126,7 @@ pub fn train(
     let (started, before) = (Instant::now(), state.seconds);
     let mut saved_at = Instant::now();
     let mut validation = None;
+    let mut alarmed = String::new();
     progress.start(state.step, steps);
     while state.step < steps {
         let step = state.step;
@@ -147,6 +148,14 @@ pub fn train(
         state.step += 1;
         state.seconds = before + started.elapsed().as_secs_f64();
         let (pictures, tokens) = task.sizes();
+        // Said when it begins and when it changes, not at every line.
+        if detailed {
+            let alarm = values.get("alarm").and_then(Value::as_str).unwrap_or_default();
+            if !alarm.is_empty() && alarm != alarmed {
+                progress.note(&format!("warning: step {}: {alarm}", state.step));
+            }
+            alarmed = alarm.to_owned();
+        }
         if detailed {
             values.insert("lr".into(), rate.into());
             values.insert("wd".into(), decay.into());
@@ -245,8 +254,18 @@ fn restore(
     progress: &mut Progress,
 ) -> Result<Option<checkpoint::Checkpoint>> {
     let (found, skipped) = checkpoint::newest(run.path())?;
-    for reason in skipped {
+    for checkpoint::Damaged { path, reason } in &skipped {
         progress.note(&format!("skipped a damaged checkpoint: {reason}"));
+        // Starting over would drop what the run was worth; that is for a person to decide.
+        if found.is_none() {
+            return Err(Error::file(
+                path,
+                format!(
+                    "is damaged, and so is every other checkpoint ({reason}); restore one, or choose another --out"
+                ),
+            ));
+        }
+        checkpoint::set_aside(path)?;
     }
     let Some(found) = found else {
         progress.note("no checkpoint yet; starting from step 0");

@@ -61,6 +61,10 @@ fn check_rates(case: &mut Case) -> Result<()> {
         rate = rate.max(off(schedule.learning_rate(step), number(row, 9)));
         decay = decay.max(off(schedule.weight_decay(step), number(row, 10)));
     }
+    if table.is_empty() {
+        case.fail("learning rate", "the manifest has no rows under 'lr_wd'");
+        return Ok(());
+    }
     let note = Some(format!("{} rows", table.len()));
     case.record("learning rate", Some(rate), SCHEDULES, note.clone());
     case.record("weight decay", Some(decay), SCHEDULES, note);
@@ -69,6 +73,9 @@ fn check_rates(case: &mut Case) -> Result<()> {
 
 fn check_progression(case: &mut Case) {
     let table = rows(case, "progressive");
+    if table.is_empty() {
+        return case.fail("progressive scale", "the manifest has no rows under 'progressive'");
+    }
     let wrong = table
         .iter()
         .filter(|row| {
@@ -93,6 +100,9 @@ fn check_progression(case: &mut Case) {
 fn check_groups(case: &mut Case) -> Result<()> {
     let groups =
         case.manifest.get("parameter_groups").and_then(Value::as_object).cloned().unwrap_or_default();
+    if groups.is_empty() {
+        case.fail("parameter groups", "the manifest has no 'parameter_groups'");
+    }
     for (name, expected) in &groups {
         // The names alone tell the architecture: depth, and whether AdaLN is shared.
         let text = expected.to_string();
@@ -127,4 +137,19 @@ fn check_groups(case: &mut Case) -> Result<()> {
         case.record(&format!("parameter groups of {name}"), Some(wrong as f64), 0.0, None);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_without_rows_fails_in_every_quantity() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("manifest.json"), r#"{"case": "sched", "lr_wd": []}"#).unwrap();
+        let checks = check(folder.path()).unwrap();
+        let failed: Vec<&str> = checks.iter().filter(|c| !c.pass).map(|c| c.quantity.as_str()).collect();
+        assert_eq!(failed, ["learning rate", "progressive scale", "parameter groups"]);
+        assert_eq!(checks.len(), 3);
+    }
 }

@@ -4,13 +4,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use var_tokenizer::progress::{Progress, Show};
+use var_tokenizer::progress::{Progress, Show, tell};
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
 use var_train::commands::{self, Common};
 use var_train::{Error, golden};
 
 #[derive(Parser)]
 #[command(name = "var-train", version, about = "Trains the tokenizer and the VAR transformer")]
+#[command(after_help = "Examples:
+  var-train tokenizer --data photos/ --out runs/tokenizer
+  var-train model --tokens tokens.h5 --preset nano --depth 3 --width 96 --heads 3 --out runs/small
+  var-train model … --out runs/small --resume")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,8 +29,8 @@ enum Command {
   var-train model … --out runs/small --resume        (go on after a kill; same flags)")]
     Model {
         /// Token file of `var-tokenizer encode`
-        #[arg(long, value_name = "FILE")]
-        tokens: PathBuf,
+        #[arg(long, value_name = "FILE", required_unless_present = "check")]
+        tokens: Option<PathBuf>,
         /// The tokenizer that made it: a file, or `builtin`
         #[arg(long, default_value = "builtin", value_name = "FILE")]
         tokenizer: String,
@@ -52,8 +56,8 @@ enum Command {
   var-train tokenizer --data cifar-10-binary.tar.gz --set vocabulary=1024 --out runs/cifar-tokenizer")]
     Tokenizer {
         /// Pictures: a folder of class folders, a tar, an npz, CIFAR binaries, or `emoji`
-        #[arg(long, value_name = "PATH")]
-        data: String,
+        #[arg(long, value_name = "PATH", required_unless_present = "check")]
+        data: Option<String>,
         /// Settings that the run starts from: nano, published
         #[arg(long, default_value = "nano")]
         preset: String,
@@ -72,8 +76,8 @@ enum Command {
 #[derive(Args)]
 struct CommonArgs {
     /// Run folder
-    #[arg(long, value_name = "DIR")]
-    out: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "check")]
+    out: Option<PathBuf>,
     /// TOML file over the preset
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -83,9 +87,12 @@ struct CommonArgs {
     /// Go on from the newest whole checkpoint in the run folder
     #[arg(long)]
     resume: bool,
-    /// Print size, FLOPs and memory, train nothing
+    /// Print size, FLOPs, memory and time, train nothing
     #[arg(long)]
     dry_run: bool,
+    /// Check settings, device and precision, and end; needs neither data nor a run folder
+    #[arg(long, hide = true)]
+    check: bool,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -104,12 +111,14 @@ impl CommonArgs {
     fn split(self, preset: String) -> (Common, Progress) {
         let show = Show::from_flags(self.json, self.quiet);
         let common = Common {
-            out: self.out,
+            // Absent only with --check, which touches no folder.
+            out: self.out.unwrap_or_default(),
             preset,
             config: self.config,
             set: self.set,
             resume: self.resume,
             dry_run: self.dry_run,
+            check: self.check,
             device: self.device,
             precision: self.precision,
         };
@@ -128,11 +137,11 @@ fn run(command: Command) -> Result<(), Error> {
             let size = [("depth", depth), ("width", width), ("heads", heads)];
             let size = size.iter().filter_map(|(key, value)| Some(format!("model.{key}={}", (*value)?)));
             common.set = size.chain(common.set).collect();
-            commands::model(&common, &tokens, &tokenizer, &mut progress)
+            commands::model(&common, &tokens.unwrap_or_default(), &tokenizer, &mut progress)
         }
         Command::Tokenizer { data, preset, common } => {
             let (common, mut progress) = common.split(preset);
-            commands::tokenizer(&common, &data, &mut progress)
+            commands::tokenizer(&common, &data.unwrap_or_default(), &mut progress)
         }
         Command::Golden { folders, .. } => {
             var_tokenizer::golden::print_json(&folders, golden::check);
@@ -147,7 +156,7 @@ fn main() -> ExitCode {
     match torch::guarded(|| run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("error: {e}");
+            tell(format_args!("error: {e}"));
             ExitCode::from(e.exit_code() as u8)
         }
     }

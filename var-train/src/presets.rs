@@ -9,6 +9,32 @@ use crate::settings::distance;
 pub const MODEL: [(&str, &str); 2] =
     [("published", include_str!("presets/published.toml")), ("nano", include_str!("presets/nano.toml"))];
 
+/// The preset that follows the published recipe, at every depth.
+pub const PUBLISHED: &str = "published";
+
+/// What the published recipe changes from d20 on (`docs` of the published code, one command a depth).
+///
+/// # Errors
+/// Never in practice: the text is a constant.
+pub fn published_at(depth: usize) -> Result<Table> {
+    let text = match depth {
+        0..20 => "",
+        20..24 => "[training]\nepochs = 250",
+        24..30 => "[training]\nepochs = 350\nfinal_rate = 0.01\n[initialisation]\nadaln_gamma = 1e-4",
+        _ => {
+            "[training]\nepochs = 350\nbatch = 1024\nfinal_rate = 0.01\nweight_decay_end = 0.08\n\
+             [initialisation]\nadaln_gamma = 1e-5"
+        }
+    };
+    text.parse().map_err(|e| Error::Config(format!("preset {PUBLISHED} at depth {depth}: {e}")))
+}
+
+/// The published peak learning rate: 1e-4 (from d24 on 8e-5) for every 256 pictures a step.
+pub fn published_rate(depth: usize, batch: usize) -> f64 {
+    let base = if depth < 24 { 1e-4 } else { 8e-5 };
+    base * batch as f64 / 256.0
+}
+
 /// Presets of `var-train tokenizer`: name and text.
 pub const TOKENIZER: [(&str, &str); 2] = [
     ("nano", include_str!("presets/tokenizer-nano.toml")),
@@ -57,6 +83,20 @@ mod tests {
         let mut table = to_table(&ModelRun::default()).unwrap();
         overlay(&mut table, &find(&MODEL, "published").unwrap(), "published").unwrap();
         assert_eq!(from_table::<ModelRun>(&table).unwrap(), ModelRun::default());
+    }
+
+    #[test]
+    fn the_published_recipe_follows_the_depth() {
+        for (depth, epochs, gamma) in
+            [(16, 200.0, 1e-3), (20, 250.0, 1e-3), (24, 350.0, 1e-4), (30, 350.0, 1e-5)]
+        {
+            let mut table = to_table(&ModelRun::default()).unwrap();
+            overlay(&mut table, &published_at(depth).unwrap(), "published").unwrap();
+            let run = from_table::<ModelRun>(&table).unwrap();
+            assert_eq!((run.training.epochs, run.initialisation.adaln_gamma), (epochs, gamma), "d{depth}");
+        }
+        assert!((published_rate(16, 768) - 3e-4).abs() < 1e-12);
+        assert!((published_rate(30, 1024) - 3.2e-4).abs() < 1e-12);
     }
 
     #[test]

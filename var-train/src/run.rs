@@ -1,12 +1,13 @@
 //! The run folder: one process at a time, configuration, metrics.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use var_tokenizer::weights::safetensors::write_atomically;
 
+use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::events::EventWriter;
 
@@ -38,14 +39,17 @@ impl RunFolder {
             .write(true)
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
-        lock.try_lock().map_err(|_| {
-            Error::file(
+        lock.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => Error::file(
                 path,
                 "another process is training in this folder; wait for it or choose another --out",
-            )
+            ),
+            TryLockError::Error(e) => Error::io(&lock_path, e),
         })?;
+        checkpoint::clear_partial(path)?;
         let metrics_path = path.join("metrics.jsonl");
-        if !resume && metrics_path.metadata().is_ok_and(|m| m.len() > 0) {
+        let begun = metrics_path.metadata().is_ok_and(|m| m.len() > 0) || !checkpoint::is_empty(path)?;
+        if !resume && begun {
             return Err(Error::file(
                 path,
                 "already holds a run; go on with --resume or choose another --out",
@@ -100,7 +104,9 @@ impl RunFolder {
     /// When the file cannot be read or written.
     pub fn forget_after(&mut self, step: u64) -> Result<()> {
         let path = self.path.join("metrics.jsonl");
-        let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
+        // A tail that a power cut left may be anything.
+        let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        let text = String::from_utf8_lossy(&bytes);
         let mut kept = String::with_capacity(text.len());
         for line in text.lines() {
             let at = serde_json::from_str::<Value>(line).ok().and_then(|v| v.get("step")?.as_u64());

@@ -118,33 +118,57 @@ impl Training {
     /// Names the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::Config(message));
+        if self.steps > MOST_STEPS || self.batch > MOST_PICTURES {
+            return fail(format!(
+                "training.steps {} and training.batch {}: at most {MOST_STEPS} and {MOST_PICTURES}",
+                self.steps, self.batch
+            ));
+        }
         if self.batch == 0 || self.accumulation == 0 || !self.batch.is_multiple_of(self.accumulation) {
             return fail(format!(
                 "training.batch {} must be a positive multiple of training.accumulation {}",
                 self.batch, self.accumulation
             ));
         }
-        let positive = [
-            ("learning_rate", self.learning_rate, 0.0..=10.0),
-            ("warmup_start", self.warmup_start, 0.0..=1.0),
-            ("final_rate", self.final_rate, 1e-9..=1.0),
-            ("beta1", self.beta1, 0.0..=0.9999),
-            ("beta2", self.beta2, 0.0..=0.99999),
-            ("epochs", self.epochs, 0.0..=1e6),
-        ];
-        for (name, value, range) in positive {
-            if !range.contains(&value) {
-                return fail(format!(
-                    "training.{name} = {value} is out of range; use {} to {}",
-                    range.start(),
-                    range.end()
-                ));
-            }
-        }
+        within(
+            "training",
+            &[
+                ("learning_rate", self.learning_rate, 0.0..=10.0),
+                ("warmup", self.warmup, -1.0..=1e9),
+                ("warmup_start", self.warmup_start, 0.0..=1.0),
+                ("final_rate", self.final_rate, 1e-9..=1.0),
+                ("weight_decay", self.weight_decay, 0.0..=1e6),
+                ("weight_decay_end", self.weight_decay_end, 0.0..=1e6),
+                ("beta1", self.beta1, 0.0..=0.9999),
+                ("beta2", self.beta2, 0.0..=0.99999),
+                ("epsilon", self.epsilon, 0.0..=1.0),
+                ("clip", self.clip, 0.0..=1e9),
+                ("epochs", self.epochs, 0.0..=1e6),
+                ("checkpoint_minutes", self.checkpoint_minutes, 0.0..=1e6),
+            ],
+        )?;
         if self.log_every == 0 {
             return fail("training.log_every = 0; use 1 or more".into());
         }
         Ok(())
+    }
+}
+
+/// Most optimizer steps, and pictures a step: far above any run, and their products fit 64 bits.
+const MOST_STEPS: u64 = 1_000_000_000;
+const MOST_PICTURES: usize = 1 << 17;
+/// Most bytes that the pictures of one micro-batch may take.
+const MOST_PIXEL_BYTES: usize = 8 << 30;
+
+/// Names the first of some settings (name, value, range) of `section` that is out of range.
+fn within(section: &str, settings: &[(&str, f64, std::ops::RangeInclusive<f64>)]) -> Result<()> {
+    match settings.iter().find(|(_, value, range)| !range.contains(value)) {
+        Some((name, value, range)) => Err(Error::Config(format!(
+            "{section}.{name} = {value} is out of range; use {} to {}",
+            range.start(),
+            range.end()
+        ))),
+        None => Ok(()),
     }
 }
 
@@ -206,6 +230,26 @@ pub struct ModelRun {
     pub initialisation: Initialisation,
 }
 
+impl ModelRun {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        self.training.validate()?;
+        let model = &self.model;
+        within(
+            "model",
+            &[
+                ("drop_path", model.drop_path, -1.0..=0.99),
+                ("condition_drop", model.condition_drop, 0.0..=1.0),
+                ("label_smoothing", model.label_smoothing, 0.0..=0.99),
+                ("validation_drop", model.validation_drop, 0.0..=1.0),
+            ],
+        )
+    }
+}
+
 /// What the tokenizer's trainer adds to the loop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -226,6 +270,8 @@ pub struct TokenizerTraining {
     pub l2: f64,
     /// Weight of the VQ loss.
     pub vq: f64,
+    /// Side of the pictures in pixels; 0: what schedule and levels make of it.
+    pub image_side: usize,
     /// Random crops of larger pictures; off: centre crops.
     pub random_crop: bool,
     /// Mirror half of the pictures.
@@ -247,6 +293,7 @@ impl Default for TokenizerTraining {
             l1: 1.0,
             l2: 1.0,
             vq: 1.0,
+            image_side: 0,
             random_crop: true,
             flip: false,
             collapse: 0.01,
@@ -301,6 +348,43 @@ impl Default for TokenizerRun {
     }
 }
 
+impl TokenizerRun {
+    /// Checks the ranges, and that pictures, levels and schedule fit together.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of range or does not fit.
+    pub fn validate(&self) -> Result<()> {
+        self.training.validate()?;
+        self.tokenizer.validate()?;
+        let recipe = &self.recipe;
+        if recipe.image_side > 0 {
+            self.tokenizer.check_side(recipe.image_side)?;
+        }
+        within(
+            "recipe",
+            &[
+                ("quantize_from", recipe.quantize_from, 0.0..=0.95),
+                ("replace_until", recipe.replace_until, 0.0..=1.0),
+                ("l1", recipe.l1, 0.0..=1e6),
+                ("l2", recipe.l2, 0.0..=1e6),
+                ("vq", recipe.vq, 0.0..=1e6),
+                ("collapse", recipe.collapse, 0.0..=1.0),
+            ],
+        )?;
+        let side = self.tokenizer.image_side();
+        let micro = self.training.batch / self.training.accumulation;
+        let bytes = [micro, 3 * 4, side, side].iter().fold(1_usize, |all, n| all.saturating_mul(*n));
+        if bytes > MOST_PIXEL_BYTES {
+            return Err(Error::Config(format!(
+                "{micro} pictures of {side} pixels at once take {} GiB; make training.batch smaller or \
+                 training.accumulation larger",
+                bytes >> 30
+            )));
+        }
+        Ok(())
+    }
+}
+
 /// Lays `changes` over `base`, which knows every key.
 ///
 /// # Errors
@@ -350,13 +434,14 @@ pub fn set(base: &mut Table, assignment: &str) -> Result<()> {
         return Err(Error::Config(format!("--set {assignment}: write key=value, e.g. --set batch=64")));
     };
     let (key, text) = (key.trim(), text.trim());
-    // What is no TOML value is taken as text: --set shape=lin0 needs no quotes.
-    let value = format!("x = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut t| t.remove("x"))
+    // What is no TOML value is taken as text: --set shape=lin0 needs no quotes; or as a list:
+    // --set schedule=1,2,3,4 needs no brackets.
+    let toml = |text: &str| format!("x = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("x"));
+    let value = toml(text)
+        .or_else(|| text.contains(',').then(|| toml(&format!("[{text}]"))).flatten())
         .unwrap_or_else(|| Value::String(text.to_owned()));
     let section = match key.split_once('.') {
+        Some((_, leaf)) if leaf.contains('.') => None,
         Some((section, _)) => Some(section.to_owned()),
         None => base
             .iter()

@@ -10,7 +10,7 @@ use tch::{Kind, Tensor};
 pub fn filter(logits: &Tensor, top_k: usize, top_p: f64) -> Tensor {
     let vocabulary = logits.size().last().copied().unwrap_or(0);
     let mut logits = logits.shallow_clone();
-    if top_k > 0 && (top_k as i64) < vocabulary {
+    if top_k > 0 && top_k < vocabulary as usize {
         let (largest, _) = logits.topk(top_k as i64, -1, true, true);
         let least = largest.narrow(-1, top_k as i64 - 1, 1);
         logits = logits.masked_fill(&logits.lt_tensor(&least), f64::NEG_INFINITY);
@@ -51,5 +51,6 @@ mod tests {
     fn zero_and_one_switch_the_filters_off() {
         assert_eq!(kept(&[1.0, 3.0, 2.0], 0, 0.0), [0, 1, 2]);
         assert_eq!(kept(&[1.0, 3.0, 2.0], 9, 1.0), [0, 1, 2]);
+        assert_eq!(kept(&[1.0, 3.0, 2.0], usize::MAX, 0.0), [0, 1, 2]);
     }
 }

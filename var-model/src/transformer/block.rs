@@ -40,10 +40,12 @@ pub struct AdaLn {
 }
 
 impl AdaLn {
-    pub(crate) fn new(mut b: Builder<'_>, width: usize, init: &Deviations) -> Self {
+    /// `weight` says how it starts: the published initialisation scales a block's own projection, but not
+    /// the shared one, beside which the blocks' offsets are scaled instead.
+    pub(crate) fn new(mut b: Builder<'_>, width: usize, weight: Init) -> Self {
         let c = width as i64;
         Self {
-            weight: b.parameter("weight", &[6 * c, c], init.adaln()),
+            weight: b.parameter("weight", &[6 * c, c], weight),
             bias: b.parameter("bias", &[6 * c], Init::Constant(0.0)),
         }
     }
@@ -94,7 +96,7 @@ impl Block {
         let fc2 = layer("fc2", [c, hidden], init.branch_output());
         let condition = match offsets {
             Some(offsets) => Condition::Offsets(offsets),
-            None => Condition::Own(AdaLn::new(b.sub("ada_lin.1"), config.width, init)),
+            None => Condition::Own(AdaLn::new(b.sub("ada_lin.1"), config.width, init.adaln())),
         };
         Self { attention, fc1, fc2, condition }
     }

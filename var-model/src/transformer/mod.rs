@@ -69,7 +69,7 @@ impl Transformer {
         let mut b = parameters.builder();
         let embedding = Embedding::new(b.sub_here(), config, &init);
         let shared_adaln =
-            config.shared_adaln.then(|| AdaLn::new(b.sub("shared_ada_lin.1"), config.width, &init));
+            config.shared_adaln.then(|| AdaLn::new(b.sub("shared_ada_lin.1"), config.width, init.plain()));
         let blocks =
             (0..config.depth).map(|i| Block::new(b.sub(format_args!("blocks.{i}")), config, &init)).collect();
         let head = Head::new(b, config, &init);

@@ -1,5 +1,6 @@
 //! The command line: what it prints, and what it says about bad input.
 
+use std::io::PipeWriter;
 use std::process::{Command, Output};
 
 use tch::Device;
@@ -8,9 +9,19 @@ use var_model::{ScaleSchedule, Transformer, TransformerConfig};
 use var_tokenizer::weights::portable;
 use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae};
 
-fn run(args: &[&str]) -> Output {
+fn program(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_var-model"));
-    command.env("OMP_NUM_THREADS", "1").args(args).output().unwrap()
+    command.env("OMP_NUM_THREADS", "1").args(args);
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    program(args).output().unwrap()
+}
+
+/// The end of a pipe that nobody reads.
+fn closed_pipe() -> PipeWriter {
+    std::io::pipe().unwrap().1
 }
 
 fn refused(output: &Output, parts: &[&str]) {
@@ -23,6 +34,7 @@ fn refused(output: &Output, parts: &[&str]) {
 
 /// A run folder as `var-train model` leaves it.
 fn run_folder() -> tempfile::TempDir {
+    var_tokenizer::torch::start();
     let folder = tempfile::tempdir().unwrap();
     let schedule = ScaleSchedule::new(vec![1, 2, 4]).unwrap();
     let tokenizer = TokenizerConfig {
@@ -90,15 +102,107 @@ fn sample_writes_a_grid_with_a_row_a_class_whatever_the_batch() {
 fn bad_requests_are_refused_with_what_is_known() {
     let folder = run_folder();
     let run_dir = folder.path().display().to_string();
-    let sample =
-        |more: &[&str]| run(&[&["sample", "--run", &run_dir, "--out", "/nonexistent/x.png"], more].concat());
+    let out = folder.path().join("x.png").display().to_string();
+    let sample = |more: &[&str]| run(&[&["sample", "--run", &run_dir, "--out", &out], more].concat());
     refused(&sample(&["--classes", "dog"]), &["'dog'", "ant, bee, cat"]);
     refused(&sample(&["--classes", "3"]), &["classes 0 to 2"]);
     refused(&sample(&["--top-p", "2"]), &["top-p 2"]);
     refused(&sample(&["--per-class", "0"]), &["--per-class"]);
-    refused(&sample(&["--classes", "0", "--per-class", "1"]), &["/nonexistent"]);
-    refused(&run(&["sample", "--run", "nowhere", "--out", "x.png"]), &["nowhere", "no such run folder"]);
+    refused(&run(&["sample", "--run", "nowhere", "--out", &out]), &["nowhere", "no such run folder"]);
     refused(&run(&["sample", "--out", "x.png"]), &["--run"]);
     std::fs::write(folder.path().join("model.safetensors"), b"junk").unwrap();
     refused(&sample(&[]), &["model.safetensors"]);
+}
+
+#[test]
+fn sizes_beyond_all_bounds_are_refused() {
+    for (flag, value, bound) in [
+        ("--depth", "999999999999999999", "1 to 256"),
+        ("--width", "99999999999999999", "1 to 65536"),
+        ("--classes", "99999999999999999", "1 to 1048576"),
+        ("--vocabulary", "9999999999999999999", "2 to 16777216"),
+        ("--latent-channels", "99999999999999999", "1 to 65536"),
+        ("--heads", "99999999999999999", "width 384"),
+        ("--batch", "99999999999999999", "1..=1000000"),
+    ] {
+        let depth: &[&str] = if flag == "--depth" { &[] } else { &["--depth", "6"] };
+        refused(&run(&[&["cost", flag, value], depth].concat()), &[value, bound]);
+    }
+}
+
+#[test]
+fn more_pictures_than_a_grid_holds_are_refused() {
+    let folder = run_folder();
+    let run_dir = folder.path().display().to_string();
+    let out = folder.path().join("x.png").display().to_string();
+    let sample = |more: &[&str]| run(&[&["sample", "--run", &run_dir, "--out", &out], more].concat());
+    refused(&sample(&["--per-class", "99999999999999999"]), &["--per-class", "1..=1000000"]);
+    refused(&sample(&["--batch", "99999999999999999"]), &["--batch", "1..=1024"]);
+    refused(&sample(&["--per-class", "1000000"]), &["3 classes", "at most 1000000 pictures"]);
+    refused(&sample(&["--per-class", "100000", "--classes", "0"]), &["65536 pixels"]);
+}
+
+#[test]
+fn the_place_of_the_grid_is_looked_at_before_anything_else() {
+    let folder = run_folder();
+    let run_dir = folder.path().display().to_string();
+    // The run folder is missing too, and would be noticed next.
+    refused(
+        &run(&["sample", "--run", "nowhere", "--out", "/nonexistent/x.png"]),
+        &["/nonexistent", "make it"],
+    );
+    refused(&run(&["sample", "--run", "nowhere", "--out", &run_dir]), &[&run_dir, "is a folder"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let folder = run_folder();
+    let run_dir = folder.path().display().to_string();
+    let out = folder.path().join("x.png").display().to_string();
+    let case = concat!(env!("CARGO_MANIFEST_DIR"), "/../var-tokenizer/tests/golden/ops");
+    let sample =
+        ["sample", "--run", &run_dir, "--per-class", "1", "--precision", "f32", "--json", "--out", &out];
+    for args in [&["cost", "--depth", "6"], &["golden", "--json", case][..], &["--help"], &sample] {
+        let output = program(args).stdout(closed_pipe()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let output = program(&["cost", "--depth", "0"]).stderr(closed_pipe()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn every_help_has_examples() {
+    for args in [&["--help"][..], &["sample", "--help"], &["cost", "--help"]] {
+        let output = run(args);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("Examples:\n"), "{args:?}");
+    }
+}
+
+#[test]
+fn sample_reports_to_people_and_to_programs() {
+    let folder = run_folder();
+    let run_dir = folder.path().display().to_string();
+    let out = folder.path().join("x.png").display().to_string();
+    let sample = |more: &[&str]| {
+        let args = ["sample", "--run", &run_dir, "--per-class", "2", "--precision", "f32", "--out", &out];
+        let output = run(&[&args, more].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (events, _) = sample(&["--json", "--batch", "4"]);
+    let events: Vec<serde_json::Value> =
+        events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events[..events.len() - 1].iter().all(|e| e["event"] == "progress" && e["steps"] == 6));
+    let done = &events[events.len() - 1];
+    assert!(done["event"] == "done" && done["pictures"] == 6 && done["out"] == out.as_str(), "{done}");
+    assert!(done["seconds"].as_f64().unwrap() > 0.0 && done["images_per_second"].as_f64().unwrap() > 0.0);
+
+    let (stdout, log) = sample(&[]);
+    assert!(stdout.is_empty() && log.contains("6/6") && log.contains("pictures/s"), "{log}");
+    assert!(log.contains("x.png (6 pictures"), "{log}");
+    assert_eq!(sample(&["--quiet"]), (String::new(), String::new()));
+    refused(
+        &run(&["sample", "--run", &run_dir, "--out", "x.png", "--json", "--quiet"]),
+        &["--json", "--quiet"],
+    );
 }

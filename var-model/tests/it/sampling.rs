@@ -8,6 +8,7 @@ use var_tokenizer::weights::portable;
 use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae};
 
 fn pair() -> (Transformer, VqVae) {
+    var_tokenizer::torch::start();
     let schedule = ScaleSchedule::new(vec![1, 2, 3, 4]).unwrap();
     let tokenizer = TokenizerConfig {
         channels: 32,

@@ -5,9 +5,13 @@ use tch::{Device, Kind, Tensor};
 use var_model::config::Standardisation;
 use var_model::transformer::Initialisation;
 use var_model::{ScaleSchedule, Transformer, TransformerConfig, cost};
+use var_tokenizer::torch;
 use var_tokenizer::weights::portable;
 
+/// Every test begins with one of these, and with it libtorch: the guard of bf16 counts only before the
+/// first tensor of the whole binary.
 fn config(sides: &[usize], depth: usize, shared_adaln: bool, qk_norm: bool) -> TransformerConfig {
+    torch::start();
     TransformerConfig {
         depth,
         width: 32,
@@ -159,6 +163,24 @@ fn initial_weights_have_the_published_deviations() {
 }
 
 #[test]
+fn a_shared_adaln_starts_unscaled_and_the_offsets_beside_it_scaled() {
+    let mut config = config(&[1, 2], 2, true, true);
+    (config.width, config.heads) = (256, 4);
+    let model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, Some(1)).unwrap();
+    let near = |tensor: &Tensor, expected: f64| {
+        let found = tensor.std(false).double_value(&[]);
+        assert!((found / expected - 1.0).abs() < 0.1, "{found}, expected {expected}");
+    };
+    let shared = model.parameters().get("shared_ada_lin.1.weight").unwrap();
+    let base = (1.0_f64 / 256.0 / 3.0).sqrt();
+    near(&shared.narrow(0, 0, 512), base);
+    near(&shared.narrow(0, 512, 1024), base);
+    let offsets = model.parameters().get("blocks.0.ada_gss").unwrap();
+    near(&offsets.narrow(2, 0, 2), 1e-3 / 16.0);
+    near(&offsets.narrow(2, 2, 4), 0.5 / 16.0);
+}
+
+#[test]
 fn bf16_stays_within_two_percent_of_the_loss() {
     let config = config(&[1, 2, 3, 4], 3, false, true);
     let mut model = model(&config, 5);
@@ -224,4 +246,16 @@ fn a_saved_transformer_reads_back_and_another_size_lists_what_does_not_fit() {
     for part in ["missing blocks.1.attn.q_bias", "unexpected shared_ada_lin.1.weight", "model.safetensors"] {
         assert!(message.contains(part), "{message}");
     }
+}
+
+#[test]
+fn the_cost_of_the_largest_configuration_is_counted_without_overflow() {
+    let mut config = config(&(1..=1024).collect::<Vec<_>>(), 256, false, true);
+    (config.width, config.heads) = (1 << 16, 1 << 16);
+    (config.classes, config.vocabulary, config.latent_channels) = (1 << 20, 1 << 24, 1 << 16);
+    config.validate().unwrap();
+    assert!(cost::parameters(&config) > 1 << 44);
+    assert!(cost::training_memory(&config, 1_000_000, 4).total().is_finite());
+    assert!(cost::training_flops(&config).is_finite() && cost::six_n_d(&config).is_finite());
+    assert!(TransformerConfig::published(usize::MAX).validate().is_err());
 }

@@ -3,11 +3,15 @@
 //! A case is a folder with a `manifest.json` (configuration and what was run) and, mostly, an
 //! `expected.safetensors`. Weights and inputs are not stored: the portable initialiser makes them. The
 //! functions here serve the tests and `cargo xtask golden` alike.
+//!
+//! A gap is a failure: every comparison expects its tensor in the case, and [`Case::finish`] reports the
+//! tensors that no comparison has looked at.
 
 pub mod ops;
 pub mod preprocess;
 pub mod vae;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -15,6 +19,8 @@ use serde_json::Value;
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::progress::say;
+use crate::torch::guarded;
 use crate::vqvae::{PhiSharing, TokenizerConfig, VqVae};
 use crate::weights::safetensors::{self, Contents};
 use crate::weights::{Parameters, portable};
@@ -58,6 +64,8 @@ pub struct Case {
     pub expected: Contents,
     /// Outcomes so far.
     pub checks: Vec<Check>,
+    /// Names of the expected tensors that a check has looked at.
+    compared: BTreeSet<String>,
 }
 
 impl Case {
@@ -71,7 +79,8 @@ impl Case {
         let manifest = serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?;
         let tensors = folder.join("expected.safetensors");
         let expected = if tensors.exists() { safetensors::read(&tensors)? } else { Contents::default() };
-        Ok(Self { folder: folder.to_owned(), manifest, expected, checks: Vec::new() })
+        let (checks, compared) = (Vec::new(), BTreeSet::new());
+        Ok(Self { folder: folder.to_owned(), manifest, expected, checks, compared })
     }
 
     /// The case's folder.
@@ -112,9 +121,25 @@ impl Case {
             .ok_or_else(|| Error::file(&self.folder, format!("manifest has no list of numbers '{key}'")))
     }
 
-    /// The expected tensor `name`, if the case has it.
-    pub fn tensor(&self, name: &str) -> Option<Tensor> {
-        self.expected.tensors.get(name).map(Tensor::shallow_clone)
+    /// Whether the case expects the tensor `name`.
+    pub fn has(&self, name: &str) -> bool {
+        self.expected.tensors.contains_key(name)
+    }
+
+    /// The expected tensor `name`, which counts as compared from now on; without it a failed check.
+    fn take(&mut self, name: &str) -> Option<Tensor> {
+        let found = self.expected.tensors.get(name).map(Tensor::shallow_clone);
+        if found.is_some() {
+            self.compared.insert(name.to_owned());
+        } else {
+            self.fail(name, "missing in expected.safetensors");
+        }
+        found
+    }
+
+    /// Notes that `quantity` could not be compared, and why.
+    pub fn fail(&mut self, quantity: &str, why: impl Into<String>) {
+        self.record(quantity, None, 0.0, Some(why.into()));
     }
 
     /// Notes an outcome; it passes when there is a difference and it is within the tolerance.
@@ -126,14 +151,14 @@ impl Case {
 
     /// Compares with the expected tensor of the same name: `|a − b| ≤ tolerance · (1 + |b|)`.
     pub fn close(&mut self, name: &str, found: &Tensor, tolerance: f64) {
-        let Some(expected) = self.tensor(name) else { return };
+        let Some(expected) = self.take(name) else { return };
         let (difference, note) = largest_difference(found, &expected);
         self.record(name, difference, tolerance, note);
     }
 
     /// Compares whole numbers; the difference counts those that differ.
     pub fn exact(&mut self, name: &str, found: &Tensor) {
-        let Some(expected) = self.tensor(name) else { return };
+        let Some(expected) = self.take(name) else { return };
         if found.size() != expected.size() {
             let note = format!("shape {:?}, expected {:?}", found.size(), expected.size());
             return self.record(name, None, 0.0, Some(note));
@@ -151,7 +176,7 @@ impl Case {
 
     /// Compares numbers (a scalar or a list) by their largest relative difference.
     pub fn relative(&mut self, name: &str, found: &Tensor, tolerance: f64) {
-        let Some(expected) = self.tensor(name) else { return };
+        let Some(expected) = self.take(name) else { return };
         let expected = expected.to_kind(Kind::Double).flatten(0, -1);
         let found = found.to_kind(Kind::Double).flatten(0, -1).to_device(tch::Device::Cpu);
         if expected.size() != found.size() {
@@ -165,16 +190,21 @@ impl Case {
     pub fn gradients(&mut self, parameters: &Parameters) {
         let names: Vec<String> = match self.manifest.get("grad_names").and_then(Value::as_array) {
             Some(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
-            None => return,
+            None => return self.fail("gradients", "the manifest has no list 'grad_names'"),
         };
-        let (Some(norms), Some(heads)) = (self.tensor("grad_norms"), self.tensor("grad_heads")) else {
+        let (Some(norms), Some(heads)) = (self.take("grad_norms"), self.take("grad_heads")) else {
             return;
         };
+        let count = names.len() as i64;
+        if count == 0 || norms.size() != [count] || heads.size() != [count, 4] {
+            let (norms, heads) = (norms.size(), heads.size());
+            return self.fail("gradients", format!("{count} names, norms {norms:?}, heads {heads:?}"));
+        }
         let mut worst_norm = (0.0_f64, String::new());
         let mut worst_head = (0.0_f64, String::new());
         for (i, name) in names.iter().enumerate() {
             let Some(gradient) = parameters.get(name).map(Tensor::grad).filter(Tensor::defined) else {
-                return self.record("gradients", None, GRADIENT_NORMS, Some(format!("none for {name}")));
+                return self.fail("gradients", format!("none for {name}"));
             };
             let flat = gradient.flatten(0, -1).to_kind(Kind::Double).to_device(tch::Device::Cpu);
             let expected = norms.double_value(&[i as i64]);
@@ -197,10 +227,10 @@ impl Case {
             self.expected.tensors.keys().filter_map(|k| k.strip_prefix("grad.").map(str::to_owned)).collect();
         for name in whole {
             let key = format!("grad.{name}");
-            let Some(expected) = self.tensor(&key) else { continue };
+            let Some(expected) = self.take(&key) else { continue };
             let gradient = parameters.get(&name).map(Tensor::grad).filter(Tensor::defined);
             let Some(gradient) = gradient.filter(|g| g.size() == expected.size()) else {
-                self.record(&key, None, GRADIENT_NORMS, Some("no such gradient".into()));
+                self.fail(&key, "no such gradient");
                 continue;
             };
             let expected = expected.to_kind(Kind::Double);
@@ -212,7 +242,9 @@ impl Case {
 
     /// Compares the digests in the manifest's table `key` with the parameters' values.
     pub fn weights(&mut self, key: &str, parameters: &Parameters) {
-        let Some(table) = self.manifest.get(key).and_then(Value::as_object).cloned() else { return };
+        let Some(table) = self.manifest.get(key).and_then(Value::as_object).cloned() else {
+            return self.fail(key, "the manifest has no table of digests");
+        };
         let mut wrong = Vec::new();
         for (name, expected) in &table {
             let found = parameters.get(name).map(portable::digest);
@@ -235,6 +267,24 @@ impl Case {
             _ => format!("{} tensors", table.len()),
         };
         self.record(key, Some((wrong.len() + missing.len()) as f64), 0.0, Some(note));
+    }
+
+    /// Ends a case: expected tensors that no check has looked at make a failed check, except those whose
+    /// names begin like an entry of `known`, which says why they are passed over.
+    pub fn finish(&mut self, known: &[(&str, &str)]) {
+        let names = self.expected.tensors.keys().map(String::as_str);
+        let mut left: Vec<&str> = names.filter(|name| !self.compared.contains(*name)).collect();
+        let mut notes = Vec::new();
+        for (start, why) in known {
+            let before = left.len();
+            left.retain(|name| !name.starts_with(start));
+            let count = before - left.len();
+            notes.extend((count > 0).then(|| format!("{start}*: {count} tensors {why}")));
+        }
+        notes.extend(left.iter().map(|name| format!("nothing compares {name}")));
+        if !notes.is_empty() {
+            self.record("tensors without a check", Some(left.len() as f64), 0.0, Some(notes.join("; ")));
+        }
     }
 }
 
@@ -311,8 +361,10 @@ pub fn check(folder: &Path) -> Result<Vec<Check>> {
     let mut case = Case::open(folder)?;
     if case.text("kind") == "vae" {
         vae::check(&mut case)?;
+        case.finish(&[]);
     } else if case.text("case") == "ops" {
         ops::check(&mut case)?;
+        case.finish(&[("filter.", "are for var-model")]);
     } else if case.text("group") == "preprocess" {
         for (quantity, difference, tolerance, _) in preprocess::check_preprocess(folder)? {
             case.record(&quantity, Some(difference), tolerance, None);
@@ -321,13 +373,14 @@ pub fn check(folder: &Path) -> Result<Vec<Check>> {
     Ok(case.checks)
 }
 
-/// Prints the checks of `folders` as JSON lines; a case that cannot be read becomes a failed check.
-pub fn print_json<E: std::fmt::Display>(
+/// Prints the checks of `folders` as JSON lines; a case that cannot be read, or on which libtorch fails,
+/// becomes a failed check.
+pub fn print_json<E: std::fmt::Display + From<Error>>(
     folders: &[PathBuf],
     check: impl Fn(&Path) -> std::result::Result<Vec<Check>, E>,
 ) {
     for folder in folders {
-        let checks = check(folder).unwrap_or_else(|e| {
+        let checks = guarded(|| check(folder)).unwrap_or_else(|e| {
             vec![Check {
                 case: folder.display().to_string(),
                 quantity: "case".into(),
@@ -338,7 +391,7 @@ pub fn print_json<E: std::fmt::Display>(
             }]
         });
         for line in checks.iter().filter_map(|c| serde_json::to_string(c).ok()) {
-            println!("{line}");
+            say(line);
         }
     }
 }

@@ -89,6 +89,8 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     while let Some(&[0xff, kind, high, low]) = bytes.get(at..at + 4) {
         if kind == 0xff {
             at += 1; // Padding before a marker.
+        } else if kind == 0x01 || (0xd0..=0xd7).contains(&kind) {
+            at += 2; // A marker that stands alone.
         } else if kind == 0xda {
             break;
         } else {

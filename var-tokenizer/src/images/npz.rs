@@ -1,6 +1,7 @@
 //! numpy archives of pictures: `arr_0` u8 `[N, H, W, 3]`, labels in `labels` or `arr_1`.
 
 use std::io::{Read, Seek};
+use std::panic::AssertUnwindSafe;
 
 use image::RgbImage;
 use npyz::npz::NpzArchive;
@@ -41,6 +42,12 @@ impl Pictures for Array {
 
 /// Opens the npz in `blob`.
 pub(crate) fn open(blob: &Blob) -> Result<Listing> {
+    // The reader multiplies whatever shape the file names.
+    std::panic::catch_unwind(AssertUnwindSafe(|| open_trusting(blob)))
+        .unwrap_or_else(|_| Err(Error::file(blob.path(), "damaged npz: an array of impossible shape")))
+}
+
+fn open_trusting(blob: &Blob) -> Result<Listing> {
     let wrong = |message: String| Error::file(blob.path(), message);
     let damaged = |e: std::io::Error| wrong(format!("truncated or damaged npz: {e}"));
     let mut archive = NpzArchive::new(blob.reader()).map_err(damaged)?;
@@ -115,7 +122,8 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
 
 /// Whole numbers of any width, one for each picture.
 fn labels<R: Read>(npy: NpyFile<R>, count: usize) -> std::result::Result<Vec<u32>, String> {
-    if npy.shape().iter().product::<u64>() != count as u64 {
+    let length = npy.shape().iter().try_fold(1_u64, |all, &side| all.checked_mul(side));
+    if length != Some(count as u64) {
         return Err(format!("shape {:?} for {count} pictures", npy.shape()));
     }
     let dtype = npy.dtype();

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
+use sha2::{Digest, Sha256};
 
 use super::blob::Blob;
 use super::catalogue::{HELD_OUT, check_held_out_classes};
@@ -73,6 +74,24 @@ impl Source {
             return Err(Error::file(path, "holds more than 2³² pictures"));
         }
         Ok(Self { label, listing })
+    }
+
+    /// SHA-256, in hexadecimal, over the names and classes of all pictures in their order: the same for
+    /// the same list, wherever it lies.
+    pub fn fingerprint(&self) -> String {
+        let mut sum = Sha256::new();
+        for class in self.classes() {
+            sum.update(class.as_bytes());
+            sum.update([0]);
+        }
+        for entry in self.entries() {
+            // Only what lies below the source: a moved folder is the same folder.
+            let name = entry.name.strip_prefix(self.label()).unwrap_or(&entry.name);
+            sum.update(name.as_bytes());
+            sum.update([0]);
+            sum.update(entry.class.to_le_bytes());
+        }
+        sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// What was opened, as it was asked for.

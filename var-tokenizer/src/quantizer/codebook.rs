@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use crate::error::Result;
-use crate::torch::kernels::nearest_code;
+use crate::torch::kernels::{most_similar_code, nearest_code};
 use crate::weights::{Builder, Init};
 
 /// `V` codes of `z` channels, shared by all scales.
@@ -33,8 +33,8 @@ impl Codebook {
 
     /// Nearest code of each row of `vectors` `[N, z]`: ids `[N]` (i64).
     ///
-    /// Euclidean: the first index that minimises `‖z‖² + ‖e‖² − 2 z·e`. Cosine (`z_norm`): the same for
-    /// vectors and codes of length one. Always in `f32`, and without gradient.
+    /// Euclidean: the first index that minimises `‖z‖² + ‖e‖² − 2 z·e`. Cosine (`z_norm`): the first
+    /// that maximises the product of both at length one. Always in `f32`, and without gradient.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -43,7 +43,7 @@ impl Codebook {
             let unit = |t: &Tensor| t / t.norm_scalaropt_dim(2.0, [-1_i64].as_slice(), true).clamp_min(1e-12);
             let codes = self.embedding.detach();
             if self.z_norm {
-                return nearest_code(&unit(&vectors.detach()), &unit(&codes));
+                return most_similar_code(&unit(&vectors.detach()), &unit(&codes));
             }
             nearest_code(&vectors.detach(), &codes)
         })

@@ -313,6 +313,9 @@ fn difference(found: &TokenInfo, wanted: &TokenInfo) -> Option<String> {
         return Some("unreadable".into());
     };
     let (found, wanted) = (found.as_object()?, wanted.as_object()?);
+    if found.get("pictures_sha256") != wanted.get("pictures_sha256") {
+        return Some("other pictures, views or limits".into());
+    }
     let (key, value) = wanted.iter().find(|(key, value)| found.get(*key) != Some(*value))?;
     let shown = |value: &serde_json::Value| {
         let text = value.to_string();

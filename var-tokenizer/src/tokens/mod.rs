@@ -57,6 +57,12 @@ pub struct TokenInfo {
     pub crop_policy: String,
     /// Where the pictures came from, as it was asked for.
     pub source: String,
+    /// SHA-256 over which pictures were asked for in which views, in order; empty where it is not known.
+    #[serde(default)]
+    pub pictures_sha256: String,
+    /// What the encoder computed in, `f32` or `bf16`; empty where it is not known.
+    #[serde(default)]
+    pub precision: String,
     /// Names of the classes; labels lie below their number.
     pub class_names: Vec<String>,
     /// Mean and deviation of the input vectors, if they are to be standardised.

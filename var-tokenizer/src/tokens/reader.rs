@@ -201,6 +201,15 @@ impl TokenFile {
     pub fn read_split(&self, split: Split) -> Result<SplitTokens> {
         let part = self.part(split);
         let mut ids = if self.info.narrow() { Ids::Narrow(Vec::new()) } else { Ids::Wide(Vec::new()) };
+        // All at once: growing would take up to three times as much.
+        let count = part.rows.saturating_mul(self.info.length());
+        let reserved = match &mut ids {
+            Ids::Narrow(ids) => ids.try_reserve_exact(count),
+            Ids::Wide(ids) => ids.try_reserve_exact(count),
+        };
+        if reserved.is_err() {
+            return Err(Error::file(&self.path, format!("{count} tokens of {split} do not fit into memory")));
+        }
         let mut labels = Vec::new();
         for begin in (0..part.rows).step_by(STRIP) {
             let rows = begin..part.rows.min(begin + STRIP);
@@ -329,6 +338,7 @@ fn read_info(file: &File) -> std::result::Result<TokenInfo, String> {
         None
     };
     let class_names = texts(file, "class_names", MAX_CLASSES)?;
+    let optional = |name: &str| if file.attr(name).is_ok() { string(file, name) } else { Ok(String::new()) };
     Ok(TokenInfo {
         schedule: schedule.map_err(|e| e.to_string())?,
         vocabulary: whole("vocabulary")?,
@@ -337,6 +347,8 @@ fn read_info(file: &File) -> std::result::Result<TokenInfo, String> {
         image_side: whole("image_side")?,
         crop_policy: string(file, "crop_policy")?,
         source: string(file, "source")?,
+        pictures_sha256: optional("pictures_sha256")?,
+        precision: optional("precision")?,
         class_names,
         input_statistics: statistics,
     })

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::error::{Error, Result};
 use crate::images::Split;
+use crate::weights::safetensors::sync_folder_of;
 
 /// How far a token file has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -106,6 +107,8 @@ impl TokenWriter {
         let io = |e: std::io::Error| Error::io(&self.path, e);
         std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(io)?;
         std::fs::rename(&beside, &self.path).map_err(io)?;
+        // The new name must be on the disk before the journal goes.
+        sync_folder_of(&self.path);
         self.journal.remove()
     }
 
@@ -199,7 +202,12 @@ fn write_attributes(file: &File, info: &TokenInfo) -> hdf5::Result<()> {
         ("tokenizer_sha256", &info.tokenizer_sha256),
         ("crop_policy", &info.crop_policy),
         ("source", &info.source),
+        ("pictures_sha256", &info.pictures_sha256),
+        ("precision", &info.precision),
     ] {
+        if value.is_empty() {
+            continue;
+        }
         text::write(file, name, &[value], true)?;
     }
     let names: Vec<&str> = info.class_names.iter().map(String::as_str).collect();

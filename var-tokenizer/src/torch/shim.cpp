@@ -9,6 +9,9 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 
 #include <csignal>
+#ifdef __linux__
+#include <malloc.h>
+#endif
 #include <cstdlib>
 #include <cstring>
 #include <unistd.h>
@@ -17,6 +20,18 @@ namespace var {
 std::string& last_error() {
   static thread_local std::string message;
   return message;
+}
+
+// Freed memory stays in the process: handing large blocks back to the kernel at every free costs page faults
+// in the middle of a step. Before `main`, so that it holds for the first tensor of every binary, bench and test.
+__attribute__((constructor(101))) static void keep_memory() {
+#if defined(__GLIBC__)
+  // No block comes from mmap, hence none goes back by munmap; the heap shrinks when 2 GiB at its end are
+  // free, and grows by 64 MiB at a time. A refused number changes nothing.
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, 0x7fffffff);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }
 
 // A process started with VAR_BF16_PROBE computes a few bf16 products and ends, before its own main:
@@ -47,6 +62,11 @@ using var::checked;
 using var::list;
 
 extern "C" {
+// f32 means f32: libtorch would let convolutions on CUDA round to 10 bits (TF32), and ids would differ.
+int var_forbid_tf32() {
+  return checked([] { at::globalContext().setAllowTF32CuDNN(false); });
+}
+
 const char* var_last_error() { return var::last_error().c_str(); }
 
 // One AdamW step on `n` tensors: weights, gradients, first and second moments, step counters.

@@ -9,8 +9,7 @@ const SPINS: &str = "3000";
 
 /// Prepares libtorch. The first statement of every binary, test and bench; further calls do nothing.
 ///
-/// - **Allocator** (glibc): large blocks are kept instead of handed back to the kernel at every free,
-///   which costs page faults in the middle of a step.
+/// - **Allocator** (glibc): keeps large blocks. The C++ half sets it even before `main` (`shim.cpp`).
 /// - **bf16 guard**: where the processor announces AMX, a child process tries a bf16 product; if it
 ///   dies, oneDNN and MKL are held to AVX-512.
 /// - **Threads**: `VAR_THREADS`, else libtorch's default (one a core). Idle ones soon
@@ -20,9 +19,9 @@ pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
         spin_briefly();
-        tune_allocator();
         guard_bf16();
         super::cuda::load();
+        forbid_tf32();
         set_threads();
     });
 }
@@ -52,22 +51,6 @@ fn spin_briefly() {
 #[cfg(not(unix))]
 fn spin_briefly() {}
 
-/// Keeps freed memory in the process.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn tune_allocator() {
-    // SAFETY: mallopt only stores the numbers; a refused one returns 0 and changes nothing.
-    unsafe {
-        // No block comes from mmap, hence none goes back by munmap.
-        libc::mallopt(libc::M_MMAP_MAX, 0);
-        // The heap shrinks when 2 GiB at its end are free, and grows by 64 MiB at a time.
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
-        libc::mallopt(libc::M_TOP_PAD, 64 << 20);
-    }
-}
-
-#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-fn tune_allocator() {}
-
 /// Some virtual machines announce AMX and then kill the process that uses it.
 fn guard_bf16() {
     if std::env::var_os("ONEDNN_MAX_CPU_ISA").is_some() || std::env::var_os("VAR_BF16_PROBE").is_some() {
@@ -96,6 +79,14 @@ fn guard_bf16() {
         std::env::set_var("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16");
         std::env::set_var("MKL_ENABLE_INSTRUCTIONS", "AVX512");
     }
+}
+
+fn forbid_tf32() {
+    unsafe extern "C" {
+        fn var_forbid_tf32() -> i32;
+    }
+    // SAFETY: takes nothing and only stores a flag.
+    let _ = unsafe { var_forbid_tf32() };
 }
 
 fn set_threads() {

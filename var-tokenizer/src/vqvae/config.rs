@@ -80,7 +80,7 @@ impl TokenizerConfig {
             return fail("channel_multipliers: 1 to 8 levels are needed, e.g. [1, 2, 2]".into());
         }
         for &m in &self.channel_multipliers {
-            let width = self.channels * m;
+            let width = self.channels.saturating_mul(m);
             if width == 0 || !width.is_multiple_of(32) || width > 8192 {
                 return fail(format!(
                     "channels {} × multiplier {m} = {width}: every level needs a multiple of 32 (GroupNorm has 32 groups)",
@@ -100,8 +100,10 @@ impl TokenizerConfig {
         if !(0.0..=1.0).contains(&self.phi_ratio) {
             return fail(format!("phi_ratio {}: 0 to 1", self.phi_ratio));
         }
-        if self.phi == PhiSharing::Partial(0) {
-            return fail("phi: partial sharing needs at least one convolution".into());
+        if let PhiSharing::Partial(count) = self.phi
+            && !(1..=256).contains(&count)
+        {
+            return fail(format!("phi: partial sharing among {count} convolutions; 1 to 256"));
         }
         Ok(())
     }

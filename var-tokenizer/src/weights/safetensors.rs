@@ -170,11 +170,20 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(path, e))?;
     set_plain_permissions(file.path()).map_err(|e| Error::io(path, e))?;
     file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    // The rename itself must reach the disk too.
-    if let Ok(dir) = std::fs::File::open(folder) {
-        let _ = dir.sync_all();
-    }
+    sync_folder_of(path);
     Ok(())
+}
+
+/// Flushes the folder that holds `path`: a rename is on the disk only then. Best effort, since some file
+/// systems refuse.
+pub fn sync_folder_of(path: &Path) {
+    let folder = match path.parent() {
+        Some(p) if !p.as_os_str().is_empty() => p,
+        _ => Path::new("."),
+    };
+    if let Ok(folder) = std::fs::File::open(folder) {
+        let _ = folder.sync_all();
+    }
 }
 
 #[cfg(unix)]

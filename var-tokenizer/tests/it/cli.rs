@@ -74,7 +74,10 @@ fn encode_writes_the_ids_that_the_tokenizer_gives_and_skips_bad_pictures() {
         "--flip",
     ]);
     assert!(output.status.success(), "{}", message(&output));
-    assert!(message(&output).contains("broken.jpg"), "{}", message(&output));
+    let text = message(&output);
+    assert!(text.contains("1 bad ones left out") && text.contains("broken.jpg"), "{text}");
+    let list = std::fs::read_to_string(format!("{out}.bad.txt")).unwrap();
+    assert!(list.lines().count() == 1 && list.contains("broken.jpg\t"), "{list}");
     let file = TokenFile::open(Path::new(&out)).unwrap();
     assert_eq!(file.info().class_names, ["blue", "red"]);
     let (train, held_out) = (file.rows(Split::Train), file.rows(Split::Val));
@@ -158,4 +161,90 @@ fn the_built_in_tokenizer_describes_itself() {
     let output = run(&["inspect", "builtin"]);
     let text = String::from_utf8_lossy(&output.stdout).to_string();
     assert!(output.status.success() && text.contains("32×32") && text.contains("512 codes"), "{text}");
+}
+
+/// Starts encoding emoji with `more` flags, and sends `signal` once some of it is done.
+fn interrupt(out: &Path, more: &[&str], signal: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_var-tokenizer"))
+        .env("OMP_NUM_THREADS", "1")
+        .args(["encode", "--data", "emoji", "--batch", "8", "--device", "cpu", "--quiet"])
+        .args(more)
+        .arg("--out")
+        .arg(out)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let journal = var_tokenizer::tokens::partial_path(out);
+    let began = std::time::Instant::now();
+    while std::fs::metadata(&journal).map_or(0, |m| m.len()) < 8192 {
+        assert!(child.try_wait().unwrap().is_none(), "ended before it could be interrupted");
+        assert!(began.elapsed() < std::time::Duration::from_secs(120), "no rows came");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn an_interrupted_encode_goes_on_with_the_same_command_and_with_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (out, whole) = (folder.path().join("tokens.h5"), folder.path().join("whole.h5"));
+    let output = interrupt(&out, &["--limit", "300", "--limit-held-out", "8"], "-TERM");
+    assert_eq!(output.status.code(), Some(3), "{}", message(&output));
+    assert!(message(&output).contains("the same command goes on"), "{}", message(&output));
+
+    let encode = |to: &Path, limit: &str| {
+        let to = to.display().to_string();
+        run(&[
+            "encode",
+            "--data",
+            "emoji",
+            "--limit-held-out",
+            "8",
+            "--limit",
+            limit,
+            "--device",
+            "cpu",
+            "--out",
+            &to,
+        ])
+    };
+    refused(&encode(&out, "290"), &["tokens.h5.partial", "other pictures, views or limits"]);
+    let output = encode(&out, "300");
+    assert!(output.status.success() && message(&output).contains("going on after"), "{}", message(&output));
+    assert!(encode(&whole, "300").status.success());
+    let rows = |path: &Path| {
+        let split = TokenFile::open(path).unwrap().read_split(Split::Train).unwrap();
+        (0..split.len())
+            .map(|i| {
+                let mut row = Vec::new();
+                split.copy_row(i, &mut row);
+                row
+            })
+            .collect::<Vec<Vec<i64>>>()
+    };
+    assert_eq!(rows(&out), rows(&whole));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_var-tokenizer"))
+        .args(["inspect", "builtin"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_place_for_the_result_is_looked_for_before_anything_is_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("none/grid.png").display().to_string();
+    refused(
+        &run(&["reconstruct", "--data", "emoji", "--out", &missing]),
+        &["no such folder", "make it first"],
+    );
+    let taken = folder.path().display().to_string();
+    refused(&run(&["encode", "--data", "emoji", "--out", &taken]), &["is a folder"]);
 }

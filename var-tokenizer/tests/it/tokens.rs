@@ -22,6 +22,8 @@ fn info(vocabulary: usize) -> TokenInfo {
         image_side: 32,
         crop_policy: "centre, not mirrored".into(),
         source: "emoji".into(),
+        pictures_sha256: "cd".repeat(32),
+        precision: "f32".into(),
         class_names: vec!["cat".into(), "Käuzchen".into(), "犬".into()],
         input_statistics: None,
     }

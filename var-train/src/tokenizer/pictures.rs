@@ -1,7 +1,9 @@
 //! Batches of pictures for the tokenizer's trainer.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use tch::Tensor;
 use var_tokenizer::images::{Framing, Report, Source, Split, View};
 
@@ -24,7 +26,7 @@ pub struct Pictures {
     random_crop: bool,
     /// All pictures decoded, `3·S·S` bytes each, when that changes nothing and fits into memory.
     cache: Option<Vec<u8>>,
-    report: Report,
+    report: RefCell<Report>,
 }
 
 impl Pictures {
@@ -44,16 +46,24 @@ impl Pictures {
 
     fn new(source: Arc<Source>, indices: Vec<usize>, side: usize, random_crop: bool) -> Result<Self> {
         let framing = Framing::new(side)?;
-        let exact = indices.iter().take(SAMPLED).all(|&i| {
-            source.load(i).is_ok_and(|p| (p.width() as usize, p.height() as usize) == (side, side))
-        });
         let mut pictures =
-            Self { source, indices, framing, random_crop, cache: None, report: Report::default() };
-        let bytes = pictures.indices.len() * 3 * side * side;
-        if (exact || !random_crop) && bytes <= LARGEST_CACHE {
+            Self { source, indices, framing, random_crop, cache: None, report: RefCell::default() };
+        let bytes = pictures.indices.len().saturating_mul(3 * side * side);
+        if bytes <= LARGEST_CACHE && (!random_crop || pictures.all_exact()) {
             pictures.fill_cache();
         }
         Ok(pictures)
+    }
+
+    /// Whether every picture that can be read has the side already, so that cropping changes nothing. Looks
+    /// at a few first: mostly they tell.
+    fn all_exact(&self) -> bool {
+        let (side, source) = (self.framing.side(), &self.source);
+        let exact = |&i: &usize| {
+            source.load(i).map_or(true, |p| (p.width() as usize, p.height() as usize) == (side, side))
+        };
+        let (few, rest) = self.indices.split_at(SAMPLED.min(self.indices.len()));
+        few.iter().all(exact) && rest.par_iter().all(exact)
     }
 
     /// Decodes all; pictures that cannot be read leave the list.
@@ -64,7 +74,7 @@ impl Pictures {
         for part in self.indices.chunks(CHUNK) {
             let items: Vec<(usize, View)> = part.iter().map(|&i| (i, View::CENTRE)).collect();
             let batch = self.source.load_batch(&items, &self.framing);
-            self.report.add(&batch);
+            self.report.get_mut().add(&batch);
             kept.extend(batch.items.iter().filter_map(|&item| part.get(item).copied()));
             cache.extend(batch.pixels.iter().map(|&x| ((x + 1.0) * 127.5).round() as u8));
         }
@@ -83,8 +93,8 @@ impl Pictures {
     }
 
     /// What could and could not be read so far.
-    pub fn report(&self) -> &Report {
-        &self.report
+    pub fn report(&self) -> Report {
+        self.report.borrow().clone()
     }
 
     /// Augmented pictures `[B, 3, S, S]` in [-1, 1] for `picks` = (position, epoch): random crop, and a
@@ -135,6 +145,7 @@ impl Pictures {
             None => {
                 let views: Vec<(usize, View)> = items.iter().map(|&(_, index, view)| (index, view)).collect();
                 let batch = self.source.load_batch(&views, &self.framing);
+                self.report.borrow_mut().add(&batch);
                 pixels = batch.pixels;
                 // A picture that cannot be read is made up for by the first that can.
                 if pixels.len() >= size {
@@ -144,7 +155,8 @@ impl Pictures {
             }
         }
         if pixels.len() != items.len() * size || items.is_empty() {
-            return Err(Error::Config("no picture of a batch could be read".into()));
+            let report = self.report();
+            return Err(Error::Config(format!("no picture of a batch could be read: {report}")));
         }
         let side = side as i64;
         Ok(Tensor::from_slice(&pixels).view([items.len() as i64, 3, side, side]))

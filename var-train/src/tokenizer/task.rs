@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
 use var_tokenizer::VqVae;
+use var_tokenizer::images::Report;
 use var_tokenizer::quantizer::Usage;
 use var_tokenizer::quantizer::usage::perplexity;
 use var_tokenizer::random::Stream;
@@ -16,6 +17,9 @@ use crate::data::Order;
 use crate::engine::Task;
 use crate::error::{Error, Result};
 use crate::settings::TokenizerRun;
+
+/// Updates of the usage average before it can raise an alarm.
+const SETTLED: u64 = 50;
 
 /// The tokenizer with its pictures.
 #[derive(Debug)]
@@ -73,6 +77,11 @@ impl TokenizerTask {
         })
     }
 
+    /// What could and could not be read so far, of the training and of the held-out pictures.
+    pub fn reports(&self) -> [Report; 2] {
+        [self.train.report(), self.validation.report()]
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &VqVae {
         &self.vae
@@ -98,6 +107,18 @@ impl TokenizerTask {
         self.vae.quantizer().phi().reset_to_identity();
         Ok(())
     }
+}
+
+/// What to say of scales of these sides that use almost no codes; nothing where there is none.
+fn alarm(sides: &[usize]) -> Option<String> {
+    if sides.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = sides.iter().map(|side| format!("{side}×{side}")).collect();
+    Some(format!(
+        "scale {} collapsed: it uses almost no codes; raise replace_until, lower the learning rate or the commitment",
+        names.join(", ")
+    ))
 }
 
 impl Task for TokenizerTask {
@@ -163,6 +184,15 @@ impl Task for TokenizerTask {
             if detailed {
                 let side = self.settings.tokenizer.schedule.last_side();
                 let usage = self.usage.per_scale(training.batch, side * side);
+                // Fewer than two codes in effect carry less than a bit. The average needs some steps to settle.
+                let schedule = &self.settings.tokenizer.schedule;
+                let collapsed = usage.iter().enumerate().filter(|(_, u)| u.perplexity < 2.0);
+                let sides: Vec<usize> = collapsed.map(|(k, _)| schedule.side(k)).collect();
+                if self.usage.updates() >= SETTLED
+                    && let Some(text) = alarm(&sides)
+                {
+                    map.insert("alarm".into(), text.into());
+                }
                 map.insert("used_per_scale".into(), json!(usage.iter().map(|u| u.used).collect::<Vec<_>>()));
                 map.insert(
                     "perplexity_per_scale".into(),
@@ -250,16 +280,8 @@ impl Task for TokenizerTask {
                 .collect();
             map.insert("codes_per_scale".into(), json!(by_scale));
             map.insert("perplexity_per_scale".into(), json!(rows.iter().map(perplexity).collect::<Vec<_>>()));
-            if !collapsed.is_empty() {
-                let sides: Vec<String> = collapsed.iter().map(|s| format!("{s}×{s}")).collect();
-                map.insert(
-                    "alarm".into(),
-                    format!(
-                        "scale {} collapsed: it uses almost no codes; raise replace_until, lower the learning rate or the commitment",
-                        sides.join(", ")
-                    )
-                    .into(),
-                );
+            if let Some(text) = alarm(&collapsed) {
+                map.insert("alarm".into(), text.into());
             }
         }
         Ok(map)

@@ -137,3 +137,43 @@ fn a_full_disk_while_saving_is_said_and_loses_no_checkpoint() {
     // With room again, the same folder goes on from the start.
     assert!(fixture.model("full").args(&settings).arg("--resume").status().unwrap().success());
 }
+
+#[test]
+fn a_resume_on_other_tokens_or_in_another_precision_is_refused() {
+    let fixture = Fixture::new();
+    assert!(fixture.model("run").args(["--set", "steps=3"]).status().unwrap().success());
+    let tokens = fixture.path("tokens.h5");
+    // The same file under another spelling of its path is the same data.
+    let moved = fixture.path("moved.h5");
+    std::fs::copy(&tokens, &moved).unwrap();
+    let output = fixture.model("run").args(["--set", "steps=3", "--resume"]).output().unwrap();
+    assert!(output.status.success());
+    std::fs::copy(Fixture::with_tokens("other").path("tokens.h5"), &tokens).unwrap();
+    let output = fixture.model("run").args(["--set", "steps=3", "--resume"]).output().unwrap();
+    refused(&output, &["other data"]);
+    std::fs::copy(&moved, &tokens).unwrap();
+    let mut command = fixture.model("run");
+    command.args(["--set", "steps=3", "--resume"]);
+    let arguments: Vec<_> =
+        command.get_args().map(|a| if a == "f32" { "bf16".into() } else { a.to_owned() }).collect();
+    refused(
+        &Command::new(command.get_program()).args(arguments).output().unwrap(),
+        &["started in f32, not in bf16"],
+    );
+}
+
+#[test]
+fn settings_are_checked_without_data() {
+    let check = |more: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_var-train"))
+            .args(["model", "--check", "--preset", "nano", "--depth", "2", "--width", "64", "--heads", "2"])
+            .args(more)
+            .output()
+            .unwrap()
+    };
+    let output = check(&["--set", "steps=5"]);
+    assert!(output.status.success() && output.stdout.is_empty() && output.stderr.is_empty());
+    refused(&check(&["--set", "nonsense=3"]), &["unknown key 'nonsense'"]);
+    refused(&check(&["--set", "label_smoothing=7"]), &["model.label_smoothing"]);
+    assert_eq!(check(&["--device", "tpu"]).status.code(), Some(2));
+}

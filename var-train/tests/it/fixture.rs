@@ -51,6 +51,11 @@ fn rows(name: &str, count: usize, length: usize) -> Rows {
 
 impl Fixture {
     pub fn new() -> Self {
+        Self::with_tokens("train")
+    }
+
+    /// The same with training tokens from the stream of this name.
+    pub fn with_tokens(stream: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut vae = VqVae::new(&config(), tch::Device::Cpu, None).unwrap();
         portable::fill(vae.parameters_mut(), 1);
@@ -64,12 +69,14 @@ impl Fixture {
             image_side: config.image_side(),
             crop_policy: "none".into(),
             source: "made".into(),
+            pictures_sha256: String::new(),
+            precision: String::new(),
             class_names: vec!["a".into(), "b".into(), "c".into()],
             input_statistics: None,
         };
         let length = info.length();
         let mut writer = TokenWriter::create(&folder.path().join("tokens.h5"), info).unwrap();
-        writer.append(Split::Train, &rows("train", 200, length), 200).unwrap();
+        writer.append(Split::Train, &rows(stream, 200, length), 200).unwrap();
         writer.append(Split::Val, &rows("val", 40, length), 240).unwrap();
         writer.finish_with(InputStatistics { mean: vec![0.1; 4], deviation: vec![0.7; 4] }).unwrap();
         Self { folder }

@@ -6,3 +6,4 @@ mod fixture;
 mod golden;
 mod reference;
 mod resume;
+mod tokenizer;

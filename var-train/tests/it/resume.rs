@@ -106,6 +106,38 @@ fn a_damaged_checkpoint_is_skipped_for_the_one_before() {
 }
 
 #[test]
+fn a_damaged_newer_checkpoint_never_costs_a_good_one() {
+    let fixture = Fixture::new();
+    let run = fixture.path("run");
+    let settings = ["--set", "steps=20", "--set", "checkpoint_every=10", "--set", "keep_checkpoints=1"];
+    assert!(fixture.model("run").args(settings).status().unwrap().success());
+    let good = run.join("checkpoints/step-00000020");
+    let strange = run.join("checkpoints/step-00050000");
+    std::fs::create_dir_all(&strange).unwrap();
+    std::fs::write(strange.join("state.json"), "{}").unwrap();
+    assert!(fixture.model("run").args(settings).arg("--resume").status().unwrap().success());
+    assert!(good.join("state.json").exists());
+    assert!(!strange.exists() && run.join("checkpoints/damaged-step-00050000").exists());
+}
+
+#[test]
+fn a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is() {
+    let fixture = Fixture::new();
+    let run = fixture.path("run");
+    let settings = ["--set", "steps=20", "--set", "checkpoint_every=10"];
+    assert!(fixture.model("run").args(settings).status().unwrap().success());
+    for step in ["00000010", "00000020"] {
+        std::fs::write(run.join(format!("checkpoints/step-{step}/model.safetensors")), "no model").unwrap();
+    }
+    let metrics = std::fs::read(run.join("metrics.jsonl")).unwrap();
+    let output = fixture.model("run").args(settings).arg("--resume").output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("every other checkpoint"), "{message}");
+    assert_eq!(std::fs::read(run.join("metrics.jsonl")).unwrap(), metrics);
+}
+
+#[test]
 fn gradient_accumulation_gives_the_losses_of_the_whole_batch() {
     let fixture = Fixture::new();
     let settings = ["--set", "steps=12"];

@@ -22,4 +22,4 @@ pub use cross_entropy::{TokenLosses, cross_entropy};
 pub use group_norm::{channels_last, group_norm_silu};
 pub use layer_norm::{gated_add, layer_norm_modulate};
 pub use linear::linear;
-pub use nearest::nearest_code;
+pub use nearest::{most_similar_code, nearest_code};

@@ -5,10 +5,10 @@ namespace var {
 namespace VAR_SET {
 
 // vectors [n, k]; codes packed into panels of WIDE vectors, `padded` of them; norms [padded] are the
-// squared lengths of the codes (infinite behind the last). Distances are |z|² + |e|² − 2z·e, the first
-// code wins a tie.
+// squared lengths of the codes (infinite behind the last). Distances are |z|² + |e|² − 2z·e, or without
+// `lengths` −2z·e alone; the first code wins a tie.
 void nearest(const float* vectors, int64_t n, int64_t k, const float* panels, const float* norms, int64_t padded,
-             int64_t* ids) {
+             bool lengths, int64_t* ids) {
   constexpr int64_t wide = WIDE * W;
   float dots[ROWS * wide];
   for (int64_t first = 0; first < n; first += ROWS) {
@@ -19,7 +19,7 @@ void nearest(const float* vectors, int64_t n, int64_t k, const float* panels, co
     for (int64_t i = 0; i < rows; i++) {
       const float* z = vectors + (first + i) * k;
       length[i] = 0;
-      for (int64_t j = 0; j < k; j++) length[i] += z[j] * z[j];
+      for (int64_t j = 0; lengths && j < k; j++) length[i] += z[j] * z[j];
       best[i] = splat(__builtin_inff());
       where[i] = vi{};
     }
@@ -46,7 +46,8 @@ void nearest(const float* vectors, int64_t n, int64_t k, const float* panels, co
 }
 
 // Columns of a panel are handed out once per codebook: [codes, k] → panels.
-void nearest_pack(const float* codes, int64_t count, int64_t k, float* panels, float* norms, int64_t* padded_count) {
+void nearest_pack(const float* codes, int64_t count, int64_t k, bool lengths, float* panels, float* norms,
+                  int64_t* padded_count) {
   constexpr int64_t wide = WIDE * W;
   const int64_t all = (count + wide - 1) / wide * wide;
   *padded_count = all;
@@ -59,7 +60,7 @@ void nearest_pack(const float* codes, int64_t count, int64_t k, float* panels, f
       to[p * wide] = x;
       length += x * x;
     }
-    norms[j] = j < count ? length : __builtin_inff();
+    norms[j] = j >= count ? __builtin_inff() : lengths ? length : 0.0f;
   }
 }
 

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::torch::kernels::{
     AttentionCache, QueryKey, block_causal_attention, cached_attention, channels_last, cross_entropy,
-    gated_add, gelu, group_norm_silu, layer_norm_modulate, linear, nearest_code, upsample_convolution,
+    gated_add, gelu, group_norm_silu, layer_norm_modulate, linear, most_similar_code, nearest_code,
+    upsample_convolution,
 };
 use var_tokenizer::torch::start;
 
@@ -238,6 +239,27 @@ proptest! {
         let excess = distances.gather(1, &ids.unsqueeze(1), false).squeeze_dim(1) - distances.amin([1], false);
         prop_assert!(excess.max().double_value(&[]) < 1e-4);
     }
+
+    #[test]
+    fn most_similar_code_has_the_largest_product(
+        (count, codes, channels) in (1..80_i64, 1..300_i64, 1..40_i64), seed in any::<u64>(),
+    ) {
+        start();
+        let (z, e) = (noise(&[count, channels], seed), noise(&[codes, channels], seed ^ 1));
+        let products = z.to_kind(Kind::Double).matmul(&e.to_kind(Kind::Double).tr());
+        let ids = most_similar_code(&z, &e).unwrap();
+        let lack = products.amax([1], false) - products.gather(1, &ids.unsqueeze(1), false).squeeze_dim(1);
+        prop_assert!(lack.max().double_value(&[]) < 1e-4);
+    }
+}
+
+#[test]
+fn codes_of_nearly_equal_cosine_are_told_apart() {
+    start();
+    // The products are 1 and 1 − 2⁻²⁴; beside the lengths, near 2, the difference would be lost.
+    let codes = Tensor::from_slice(&[1.0_f32 - 1.0 / 16_777_216.0, 1.0]).unsqueeze(1);
+    let ids = most_similar_code(&Tensor::from_slice(&[1.0_f32]).unsqueeze(1), &codes).unwrap();
+    assert_eq!(Vec::<i64>::try_from(ids).unwrap(), [1]);
 }
 
 #[test]

@@ -1,0 +1,164 @@
+//! Training of a tokenizer, through the command line on real files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::fixture::losses;
+
+/// Two classes of pictures of 16 pixels, as PPM files.
+fn pictures(folder: &Path) -> PathBuf {
+    let pictures = folder.join("pictures");
+    for class in 0..2_u8 {
+        let class_folder = pictures.join(format!("class-{class}"));
+        std::fs::create_dir_all(&class_folder).unwrap();
+        for i in 0..20_u8 {
+            let mut bytes = b"P6 16 16 255\n".to_vec();
+            for pixel in 0..=255_u8 {
+                bytes.extend([pixel.wrapping_mul(i + 1), i * 12, 200 * class]);
+            }
+            std::fs::write(class_folder.join(format!("{i:02}.ppm")), bytes).unwrap();
+        }
+    }
+    pictures
+}
+
+/// `var-train tokenizer` of a tiny one on `data` into `out`.
+fn command(data: &Path, out: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_var-train"));
+    command
+        .env("OMP_NUM_THREADS", "1")
+        .args(["tokenizer", "--quiet", "--precision", "f32", "--device", "cpu", "--data"])
+        .arg(data)
+        .arg("--out")
+        .arg(out)
+        .args(["--set", "image_side=16", "--set", "channel_multipliers=[1,1]", "--set", "schedule=1,2,4,8"])
+        .args(["--set", "latent_channels=4", "--set", "vocabulary=32", "--set", "batch=8"])
+        .args(["--set", "log_every=1", "--set", "kmeans_pictures=32", "--set", "replace_every=5"]);
+    command
+}
+
+fn error_of(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    message
+}
+
+#[test]
+fn losses_after_a_kill_and_a_resume_are_bit_equal_to_an_uninterrupted_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let settings = ["--set", "steps=40", "--set", "checkpoint_every=3", "--set", "accumulation=2"];
+    assert!(command(&data, &whole).args(settings).status().unwrap().success());
+    let expected = losses(&whole);
+    assert_eq!(expected.len(), 40);
+
+    // Before and after the codebook starts at step 10.
+    for (round, step) in [3, 15].into_iter().enumerate() {
+        let mut first = command(&data, &killed);
+        first.args(settings).stderr(Stdio::null());
+        if round > 0 {
+            first.arg("--resume");
+        }
+        let mut child = first.spawn().unwrap();
+        let state = killed.join(format!("checkpoints/step-{step:08}/state.json"));
+        let began = Instant::now();
+        while !state.exists() && child.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < Duration::from_secs(120), "no checkpoint came");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = child.kill();
+        assert!(!child.wait().unwrap().success(), "the run ended before it could be killed");
+    }
+    assert!(command(&data, &killed).args(settings).arg("--resume").status().unwrap().success());
+    assert_eq!(losses(&killed), expected);
+    let file = |run: &Path| std::fs::read(run.join("tokenizer.safetensors")).unwrap();
+    assert_eq!(file(&killed), file(&whole));
+}
+
+#[test]
+fn bad_pictures_among_good_ones_are_counted_and_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    std::fs::write(data.join("class-0/broken.jpg"), b"\xff\xd8\xff\xe0 not a picture").unwrap();
+    // With pictures of the exact side, and with larger ones, which are read at every step.
+    for side in ["16", "8"] {
+        let schedule = if side == "16" { "schedule=1,2,4,8" } else { "schedule=1,2,4" };
+        let out = folder.path().join(side);
+        let mut command = command(&data, &out);
+        command.args(["--set", "steps=12", "--set", schedule, "--set", &format!("image_side={side}")]);
+        let arguments: Vec<_> =
+            command.get_args().filter(|a| *a != "--quiet").map(ToOwned::to_owned).collect();
+        let output =
+            Command::new(command.get_program()).env("OMP_NUM_THREADS", "1").args(arguments).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).to_string();
+        assert!(output.status.success(), "{message}");
+        assert!(message.contains("1 bad ones left out") && message.contains("broken.jpg"), "{message}");
+        let result: Value =
+            serde_json::from_str(&std::fs::read_to_string(out.join("result.json")).unwrap()).unwrap();
+        assert_eq!(result["bad"], 1, "{result}");
+    }
+}
+
+#[test]
+fn a_schedule_that_does_not_fit_the_latent_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let message = error_of(command(&data, &folder.path().join("run")).args(["--set", "schedule=1,2,3,5"]));
+    assert!(message.contains("ends with side 5") && message.contains("16 pixels"), "{message}");
+}
+
+#[test]
+fn a_collapsed_scale_raises_an_alarm_while_training_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("white/class");
+    std::fs::create_dir_all(&data).unwrap();
+    for i in 0..20 {
+        let mut bytes = b"P6 16 16 255\n".to_vec();
+        bytes.extend([255; 768]);
+        std::fs::write(data.join(format!("{i}.ppm")), bytes).unwrap();
+    }
+    let out = folder.path().join("run");
+    let mut command = command(&folder.path().join("white"), &out);
+    command.args(["--set", "steps=90", "--set", "replace_every=0", "--set", "quantize_from=0.1"]);
+    assert!(command.status().unwrap().success());
+    let metrics = std::fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+    let alarmed = metrics.lines().any(|line| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        line["kind"] == "train" && line["alarm"].as_str().is_some_and(|text| text.contains("collapsed"))
+    });
+    assert!(alarmed, "{metrics}");
+}
+
+#[test]
+fn a_resume_on_other_pictures_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let out = folder.path().join("run");
+    assert!(command(&data, &out).args(["--set", "steps=3"]).status().unwrap().success());
+    std::fs::remove_file(data.join("class-0/00.ppm")).unwrap();
+    let message = error_of(command(&data, &out).args(["--set", "steps=3", "--resume"]));
+    assert!(message.contains("other data"), "{message}");
+}
+
+#[test]
+fn numbers_out_of_all_bounds_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    for (setting, part) in [
+        ("steps=9223372036854775807", "training.steps"),
+        ("batch=9223372036854775807", "training.batch"),
+        ("channel_multipliers=[4611686018427387904]", "multiplier"),
+        ("quantize_from=2", "recipe.quantize_from"),
+        ("clip=-3", "training.clip"),
+        ("training.nonsense.steps=7", "training.nonsense.steps"),
+    ] {
+        let mut command = command(&data, &folder.path().join("run"));
+        let message = error_of(command.args(["--set", setting, "--check"]));
+        assert!(message.contains(part), "{setting}: {message}");
+    }
+}
