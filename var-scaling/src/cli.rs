@@ -2,19 +2,29 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use var_scaling::error::{Error, Result};
 use var_scaling::fit::{FitOptions, FitsFile};
+use var_scaling::output::{say, tell};
 use var_scaling::plan::{Plan, Request};
+use var_scaling::preparation::Preparation;
 use var_scaling::results::ResultLine;
+use var_scaling::settings::MAX_SEEDS;
 use var_scaling::sweep::{self, Options, Outcome, child};
 use var_scaling::words::{bytes, count, duration, flops};
 use var_scaling::{ladder, preset, report};
+use var_tokenizer::torch::{DeviceChoice, Precision};
 
 /// Trains ladders of models, fits scaling laws to them, and reports.
 #[derive(Parser)]
 #[command(name = "var-scaling", version)]
+#[command(after_help = "Examples:
+  var-scaling sweep                                      (built-in emoji, five sizes, report)
+  var-scaling plan --preset imagenet-256                 (what that would take)
+  var-scaling fit runs/sweep-emoji-nano --irreducible loss_all=3.2
+  var-scaling report runs/sweep-emoji-nano")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,13 +38,20 @@ enum Command {
   var-scaling sweep --data photos/                       (your pictures, 32 pixels; trains a tokenizer first)
   var-scaling sweep --data cifar-10-binary.tar.gz --preset cifar-nano --out runs/cifar
   var-scaling sweep --sizes nano-long --seeds 3 --out runs/seeds
-  var-scaling sweep --dry-run --preset imagenet-256 --data imagenet/ --flops-rate 4e15
+  var-scaling sweep --dry-run --preset imagenet-256 --flops-rate 4e15
   var-scaling sweep --list-presets
 
 Run the same command again to go on after an interruption or a failure.
 Exit status: 0 all sizes done, 1 something failed, 2 bad input, 3 interrupted.")]
     Sweep(Box<SweepArgs>),
     /// Print the table of a sweep without starting it (as `sweep --dry-run`)
+    #[command(after_help = "Examples:
+  var-scaling plan                                       (the built-in sweep)
+  var-scaling plan --preset imagenet-256 --flops-rate 4e15
+  var-scaling plan --data photos/ --sizes small --set steps=2000
+  var-scaling plan --sizes 2x64,3x96 --seeds 3 --json
+
+Pictures that are named are counted; without --data the preset's own numbers are taken.")]
     Plan(PlanArgs),
     /// Fit scaling laws to the results of a sweep; writes fits.json
     #[command(after_help = "Examples:
@@ -93,7 +110,7 @@ struct PlanArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Train every size so many times, with consecutive seeds
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_SEEDS))]
     seeds: u64,
     /// A setting of every `var-train model`, e.g. --set steps=800
     #[arg(long, value_name = "KEY=VALUE")]
@@ -120,10 +137,10 @@ struct SweepArgs {
     #[arg(long)]
     dry_run: bool,
     /// auto, cpu, cuda or cuda:N
-    #[arg(long)]
+    #[arg(long, value_parser = valid::<DeviceChoice>)]
     device: Option<String>,
     /// auto (measures), f32 or bf16
-    #[arg(long)]
+    #[arg(long, value_parser = valid::<Precision>)]
     precision: Option<String>,
     /// No progress
     #[arg(long)]
@@ -143,6 +160,11 @@ struct FitArgs {
     /// Seed of the bootstrap
     #[arg(long, default_value_t = 0)]
     fit_seed: u64,
+}
+
+/// Text that the other programs will read as a `T`.
+fn valid<T: FromStr<Err: std::fmt::Display>>(text: &str) -> std::result::Result<String, String> {
+    text.parse::<T>().map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
 
 impl FitArgs {
@@ -184,50 +206,35 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Fit { folder, fit, json } => {
             let fits = report::fit(&folder, &fit.options()?)?;
             if json {
-                println!("{}", serde_json::to_string_pretty(&fits).unwrap_or_default());
+                say(&format!("{}\n", serde_json::to_string_pretty(&fits).unwrap_or_default()))
             } else {
-                print!("{}", laws(&fits));
-                println!("{}", folder.join("fits.json").display());
+                say(&format!("{}{}\n", laws(&fits), folder.join("fits.json").display()))
             }
-            Ok(())
         }
         Command::Plot { folder } => {
-            let figures = report::draw(&folder)?;
-            for figure in figures {
-                println!("{}", folder.join("plots").join(format!("{}.svg", figure.stem)).display());
-            }
-            Ok(())
+            let path = |stem: &str| folder.join("plots").join(format!("{stem}.svg"));
+            let lines = report::draw(&folder)?;
+            let lines = lines.iter().map(|figure| format!("{}\n", path(&figure.stem).display()));
+            say(&lines.collect::<String>())
         }
-        Command::Report { folder } => {
-            println!("{}", report::write(&folder)?.display());
-            Ok(())
-        }
+        Command::Report { folder } => say(&format!("{}\n", report::write(&folder)?.display())),
         Command::Guarded { parent, program, arguments } => {
             match child::guard(parent, &program, &arguments)? {}
         }
     }
 }
 
-fn list_presets() {
-    println!("Presets:");
-    for (name, about) in preset::list() {
-        println!("  {name:<14} {about}");
-    }
-    print!("Ladders:\n{}", ladder::describe());
+fn list_presets() -> Result<()> {
+    let presets = preset::list().into_iter().map(|(name, about)| format!("  {name:<14} {about}\n"));
+    say(&format!("Presets:\n{}Ladders:\n{}", presets.collect::<String>(), ladder::describe()))
 }
 
 fn show_plan(args: &PlanArgs) -> Result<()> {
     if args.list_presets {
-        list_presets();
-        return Ok(());
+        return list_presets();
     }
     let plan = args.plan()?;
-    if args.json {
-        println!("{}", plan.json());
-    } else {
-        print!("{}", plan_table(&plan));
-    }
-    Ok(())
+    say(&if args.json { format!("{}\n", plan.json()) } else { plan_table(&plan) })
 }
 
 fn run_sweep(args: &SweepArgs) -> Result<()> {
@@ -235,6 +242,8 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         return show_plan(&args.plan);
     }
     let plan = args.plan.plan()?;
+    // Before the table is shown: without pictures there will be no sweep.
+    plan.data()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("sweep-{}", plan.name)));
     let options = Options {
         out: out.clone(),
@@ -244,36 +253,41 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         fit: args.fit.options()?,
     };
     if !args.quiet {
-        eprintln!("{} in {}:\n{}", plan.name, out.display(), plan_table(&plan).trim_end());
+        tell(&format!("{} in {}:\n{}", plan.name, out.display(), plan_table(&plan).trim_end()));
     }
     let outcome = sweep::sweep(&plan, &options)?;
-    if args.plan.json {
-        println!("{}", outcome.json());
-    } else {
-        show_outcome(&outcome, &out)?;
-    }
+    say(&if args.plan.json { format!("{}\n", outcome.json()) } else { in_words(&outcome, &out)? })?;
     if outcome.failed.is_empty() {
         return Ok(());
     }
     Err(Error::Incomplete { failed: outcome.failed.len(), all: plan.runs.len() })
 }
 
-fn show_outcome(outcome: &Outcome, out: &Path) -> Result<()> {
-    print!("{}", results_table(&outcome.results));
-    print!("{}", laws(&FitsFile::read(&out.join("fits.json"))?));
+fn in_words(outcome: &Outcome, out: &Path) -> Result<String> {
+    let mut text = results_table(&outcome.results);
+    text.push_str(&laws(&FitsFile::read(&out.join("fits.json"))?));
     for (name, why) in &outcome.failed {
-        println!("{name} failed: {why}");
+        text.push_str(&format!("{name} failed: {why}\n"));
     }
     for warning in &outcome.warnings {
-        println!("warning: {warning}");
+        text.push_str(&format!("warning: {warning}\n"));
     }
-    println!("{} in all; the report:", duration(outcome.seconds));
-    println!("{}", outcome.report.display());
-    Ok(())
+    if outcome.bad > 0 {
+        let (noun, log) =
+            (if outcome.bad == 1 { "picture" } else { "pictures" }, out.join("logs/tokens.log"));
+        text.push_str(&format!(
+            "{} bad {noun} left out when encoding (see {})\n",
+            outcome.bad,
+            log.display()
+        ));
+    }
+    let (time, report) = (duration(outcome.seconds), outcome.report.display());
+    text.push_str(&format!("{time} in all; the report:\n{report}\n"));
+    Ok(text)
 }
 
 fn plan_table(plan: &Plan) -> String {
-    let rows = plan.runs.iter().map(|r| {
+    let runs = plan.runs.iter().map(|r| {
         [
             r.name.clone(),
             count(r.parameters as f64),
@@ -286,7 +300,28 @@ fn plan_table(plan: &Plan) -> String {
         ]
     });
     let head = ["size", "params", "steps", "batch", "tokens", "FLOPs", "memory", "time"];
-    format!("{}time {} in all, at {}\n", columns(head, rows), duration(plan.seconds()), plan.assumption)
+    format!(
+        "{}time {} in all but for sample pictures, at {}\n{}\n",
+        columns(head, plan.preparations.iter().map(preparation_row).chain(runs)),
+        duration(plan.seconds()),
+        plan.assumption,
+        plan.pictures.describe()
+    )
+}
+
+/// A row of the plan's table; what does not apply or is not known stays empty.
+fn preparation_row(piece: &Preparation) -> [String; 8] {
+    let text = |value: Option<f64>, words: fn(f64) -> String| value.map_or_else(String::new, words);
+    [
+        piece.name.to_owned(),
+        text(piece.parameters.map(|n| n as f64), count),
+        String::new(),
+        String::new(),
+        text(piece.tokens.map(|n| n as f64), count),
+        text(piece.flops, flops),
+        String::new(),
+        duration(piece.seconds),
+    ]
 }
 
 fn results_table(results: &[ResultLine]) -> String {

@@ -17,11 +17,15 @@ pub mod fit;
 pub mod ladder;
 pub mod machine;
 pub mod nearest;
+pub mod output;
+pub mod pictures;
 pub mod plan;
 pub mod plot;
+pub mod preparation;
 pub mod preset;
 pub mod report;
 pub mod results;
+pub mod settings;
 pub mod sweep;
 pub mod words;
 

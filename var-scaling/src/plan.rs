@@ -2,7 +2,7 @@
 //! is started.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -11,7 +11,10 @@ use var_model::{TransformerConfig, cost};
 use crate::error::{Error, Result};
 use crate::ladder::{self, Size};
 use crate::machine;
+use crate::pictures::{Pictures, absolute};
+use crate::preparation::{Preparation, preparations};
 use crate::preset::{self, Preset};
+use crate::settings::{self, MAX_BATCH, MAX_SEED, MAX_SEEDS, MAX_STEPS};
 
 /// What a person asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -86,12 +89,14 @@ pub struct Plan {
     pub name: String,
     /// The preset.
     pub preset: Preset,
-    /// Pictures: `emoji` or a path.
-    pub data: String,
+    /// The pictures.
+    pub pictures: Pictures,
     /// The tokenizer.
     pub tokenizer: TokenizerSource,
     /// First seed, which also is the data's.
     pub seed: u64,
+    /// What comes before the runs.
+    pub preparations: Vec<Preparation>,
     /// The runs, smallest first.
     pub runs: Vec<Run>,
     /// What the times assume.
@@ -99,10 +104,12 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Makes the plan. Pictures need not be there yet.
+    /// Makes the plan. Pictures that nobody has named need not be there yet, see [`Plan::data`]; named ones
+    /// are counted.
     ///
     /// # Errors
-    /// When the preset, a size or a setting is unknown, or pictures are needed and none are named.
+    /// When the preset, a size or a setting is unknown, a number is out of range, or the named pictures
+    /// cannot be opened.
     pub fn new(request: &Request) -> Result<Self> {
         let fallback = if request.data.is_some() { preset::DEFAULT_FOR_DATA } else { preset::DEFAULT };
         let name = request.preset.clone().unwrap_or_else(|| fallback.into());
@@ -113,32 +120,41 @@ impl Plan {
             // A tokenizer that comes with other pictures does not fit a person's own.
             preset.tokenizer.weights = "train".into();
         }
-        let data = match request.data.clone().or_else(|| preset.data.source.clone()) {
-            Some(data) => absolute(&data),
-            None => {
-                return Err(Error::Config(format!(
-                    "preset {name} has no pictures of its own; name them with --data PATH \
-                     (class folders, a tar, an npz, CIFAR's binary files, or emoji)"
-                )));
-            }
-        };
         let tokenizer = tokenizer(request, &preset)?;
         let sizes = match &request.sizes {
             Some(list) => ladder::parse(list)?,
             None => preset.sizes()?,
         };
-        let asked = assignments(&request.set)?;
+        let asked = settings::assignments(&request.set)?;
+        let seeds = seeds(request)?;
+        let source = request.data.as_ref().or(preset.data.source.as_ref());
+        let pictures = Pictures::find(source.map(String::as_str), &preset)?;
         let mut runs = Vec::new();
         for size in sizes {
-            for offset in 0..request.seeds.max(1) {
-                let seed = request.seed + offset;
-                runs.push(run(&preset, &size, seed, request.seeds > 1, &asked, request.flops_rate)?);
+            for seed in seeds.clone() {
+                let several = request.seeds > 1;
+                runs.push(run(&preset, &pictures, &size, seed, several, &asked, request.flops_rate)?);
             }
         }
         runs.sort_by(|a, b| a.parameters.cmp(&b.parameters).then(a.seed.cmp(&b.seed)));
+        let preparations = preparations(&tokenizer, &preset, &pictures, request.flops_rate);
         let assumption = machine::assumption(request.flops_rate);
         let name = Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned());
-        Ok(Self { name, preset, data, tokenizer, seed: request.seed, runs, assumption })
+        Ok(Self { name, preset, pictures, tokenizer, seed: request.seed, preparations, runs, assumption })
+    }
+
+    /// The pictures as the other programs name them: `emoji` or a path.
+    ///
+    /// # Errors
+    /// When nobody has named any, which only a sweep that is to start must have.
+    pub fn data(&self) -> Result<&str> {
+        self.pictures.source.as_deref().ok_or_else(|| {
+            Error::Config(format!(
+                "preset {} has no pictures of its own; name them with --data PATH (class folders, a tar, an npz, \
+                 CIFAR's binary files, or emoji)",
+                self.name
+            ))
+        })
     }
 
     /// Settings that all runs share and that the tokens depend on.
@@ -149,7 +165,7 @@ impl Plan {
             TokenizerSource::Trained { preset, set } => format!("trained with {preset} {set:?}"),
         };
         BTreeMap::from([
-            ("data".to_owned(), self.data.clone()),
+            ("data".to_owned(), self.pictures.name().to_owned()),
             ("tokenizer".into(), tokenizer),
             ("crops".into(), data.crops.to_string()),
             ("flip".into(), data.flip.to_string()),
@@ -165,9 +181,10 @@ impl Plan {
         Sha256::digest(text.as_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Estimated seconds of all runs.
+    /// Estimated seconds of preparations and runs.
     pub fn seconds(&self) -> f64 {
-        self.runs.iter().map(|r| r.seconds).sum()
+        let before: f64 = self.preparations.iter().map(|p| p.seconds).sum();
+        before + self.runs.iter().map(|r| r.seconds).sum::<f64>()
     }
 
     /// The plan for programs.
@@ -185,7 +202,8 @@ impl Plan {
             })
             .collect();
         json!({
-            "preset": self.name, "shared": self.shared(), "runs": runs,
+            "preset": self.name, "shared": self.shared(), "pictures": self.pictures.json(),
+            "preparations": self.preparations.iter().map(Preparation::json).collect::<Vec<_>>(), "runs": runs,
             "estimated_seconds": self.seconds(), "assumption": self.assumption,
         })
     }
@@ -205,12 +223,19 @@ impl Run {
     }
 }
 
-/// A path that holds from any folder; names of built-in sets and missing files stay as they are.
-fn absolute(text: &str) -> String {
-    if text == "emoji" {
-        return text.into();
+/// The seeds of every size.
+fn seeds(request: &Request) -> Result<std::ops::Range<u64>> {
+    let count = request.seeds.max(1);
+    if count > MAX_SEEDS {
+        return Err(Error::Config(format!("--seeds {count}: must be from 1 to {MAX_SEEDS}")));
     }
-    std::fs::canonicalize(text).map_or_else(|_| text.into(), |p: PathBuf| p.display().to_string())
+    match request.seed.checked_add(count) {
+        Some(end) if end - 1 <= MAX_SEED => Ok(request.seed..end),
+        _ => Err(Error::Config(format!(
+            "--seed {}: the largest seed is {MAX_SEED}, and --seeds {count} counts on from the first",
+            request.seed
+        ))),
+    }
 }
 
 fn tokenizer(request: &Request, preset: &Preset) -> Result<TokenizerSource> {
@@ -242,27 +267,15 @@ fn strings(table: &toml::Table) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn assignments(set: &[String]) -> Result<BTreeMap<String, String>> {
-    set.iter()
-        .map(|text| match text.split_once('=') {
-            Some((key, value)) if !key.trim().is_empty() => {
-                // Sections may be named or not; the plan needs one spelling.
-                let key = key.trim().trim_start_matches("training.").to_owned();
-                Ok((key, value.trim().to_owned()))
-            }
-            _ => Err(Error::Config(format!("--set {text}: write key=value, e.g. --set steps=800"))),
-        })
-        .collect()
-}
-
-/// A number among `--set`, where there is one.
-fn asked_number<T: std::str::FromStr>(asked: &BTreeMap<String, String>, key: &str) -> Result<Option<T>> {
-    let bad = |v: &String| Error::Config(format!("--set {key}={v}: {key} must be a positive number"));
-    asked.get(key).map(|v| v.parse().map_err(|_| bad(v))).transpose()
+/// Steps that are `epochs` passes over `pictures`, `batch` at a time.
+fn steps_of(epochs: f64, pictures: u64, batch: u64) -> u64 {
+    // At most 10⁶ times 2³².
+    (epochs * pictures as f64 / batch as f64).round().max(1.0) as u64
 }
 
 fn run(
     preset: &Preset,
+    pictures: &Pictures,
     size: &Size,
     seed: u64,
     several: bool,
@@ -271,18 +284,18 @@ fn run(
 ) -> Result<Run> {
     let change = preset.sizes.get(&size.name).cloned().unwrap_or_default();
     let (train, tokens) = (&preset.train, &preset.tokens);
-    let batch = asked_number(asked, "batch")?.or(change.batch).unwrap_or(train.batch);
-    let zero = |key: &str| Error::Config(format!("--set {key}=0: {key} must be above zero"));
-    if batch == 0 {
-        return Err(zero("batch"));
-    }
-    let by_epochs = |epochs: f64| (epochs * tokens.pictures as f64 / batch as f64).round().max(1.0) as u64;
+    let batch = settings::whole(asked, "batch", MAX_BATCH)?.or(change.batch).unwrap_or(train.batch);
+    let by_epochs = |epochs: f64| steps_of(epochs, pictures.training, batch);
     let own = change.steps.or_else(|| change.epochs.map(by_epochs));
     let shared = || train.steps.or_else(|| train.epochs.map(by_epochs));
-    let asked_steps = asked_number(asked, "steps")?.or(asked_number(asked, "epochs")?.map(by_epochs));
-    let steps: u64 = asked_steps.or(own).or_else(shared).unwrap_or(0);
-    if steps == 0 {
-        return Err(zero("steps"));
+    let asked_epochs = settings::epochs(asked)?.map(by_epochs);
+    let asked_steps = settings::whole(asked, "steps", MAX_STEPS)?.or(asked_epochs);
+    let steps = asked_steps.or(own).or_else(shared).unwrap_or(1);
+    if steps > MAX_STEPS {
+        return Err(Error::Config(format!(
+            "{}: these epochs over {} pictures are {steps} steps, and {MAX_STEPS} are the most; take fewer",
+            size.name, pictures.training
+        )));
     }
     let rule = change.learning_rate.unwrap_or(train.learning_rate);
     let mut set = strings(&train.set);
@@ -300,7 +313,7 @@ fn run(
         depth: size.depth,
         width: size.width,
         heads: size.heads,
-        classes: tokens.classes,
+        classes: pictures.classes,
         vocabulary: tokens.vocabulary,
         latent_channels: tokens.latent_channels,
         schedule: tokens.schedule.clone(),
@@ -308,7 +321,7 @@ fn run(
     };
     let images = steps * batch;
     let flops = cost::training_flops(&config) * images as f64;
-    let micro = (batch / asked_number(&set, "accumulation")?.unwrap_or(1).max(1)).max(1);
+    let micro = (batch / settings::whole(&set, "accumulation", MAX_BATCH)?.unwrap_or(1)).max(1);
     Ok(Run {
         name: if several { format!("{}-s{seed}", size.name) } else { size.name.clone() },
         preset: train.preset.clone(),
@@ -316,7 +329,8 @@ fn run(
         batch,
         seed,
         parameters: cost::parameters(&config),
-        tokens: images * tokens.schedule.tokens() as u64,
+        // Only a schedule that no machine could hold leaves 64 bits.
+        tokens: images.saturating_mul(tokens.schedule.tokens() as u64),
         flops,
         memory: cost::training_memory(&config, micro as usize, 2).total(),
         seconds: flops / machine::rate(size.width, rate),
@@ -345,11 +359,7 @@ mod tests {
 
     #[test]
     fn the_published_plan_has_the_published_sizes_and_steps() {
-        let plan = plan(&Request {
-            preset: Some("imagenet-256".into()),
-            data: Some("/nowhere".into()),
-            ..Request::default()
-        });
+        let plan = plan(&Request { preset: Some("imagenet-256".into()), ..Request::default() });
         let params: Vec<u64> = plan.runs.iter().map(|r| r.parameters).collect();
         assert_eq!(params, [310_283_520, 600_917_136, 1_033_399_360, 2_010_020_356]);
         let d30 = &plan.runs[3];
@@ -370,9 +380,28 @@ mod tests {
         assert_eq!(changed.runs[0].set["learning_rate"], "0.5");
         assert_eq!(changed.runs[0].set["clip"], "1");
         assert_ne!(changed.fingerprint(&changed.runs[0]), base.fingerprint(&base.runs[0]));
-        for bad in ["steps", "steps=x", "steps=0", "batch=0", "=3"] {
-            assert!(Plan::new(&Request { set: vec![bad.into()], ..Request::default() }).is_err(), "{bad}");
+        for bad in [
+            "steps",
+            "steps=x",
+            "steps=0",
+            "steps=1000000001",
+            "steps=18446744073709551615",
+            "batch=0",
+            "batch=131073",
+            "epochs=-3",
+            "epochs=nan",
+            "epochs=0",
+            "epochs=1e30",
+            // In bounds, but too many steps.
+            "epochs=1e6 batch=1",
+            "accumulation=0",
+            "=3",
+        ] {
+            let set = bad.split(' ').map(str::to_owned).collect();
+            assert!(Plan::new(&Request { set, ..Request::default() }).is_err(), "{bad}");
         }
+        let most = vec!["steps=1000000000".into(), "batch=131072".into()];
+        assert_eq!(plan(&Request { set: most, ..Request::default() }).runs[0].steps, 1_000_000_000);
     }
 
     #[test]
@@ -381,19 +410,56 @@ mod tests {
         let names: Vec<&str> = plan.runs.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["1x32-s5", "1x32-s6", "1x32-s7"]);
         assert_eq!(plan.runs[2].set["seed"], "7");
+        for (seed, seeds) in [(u64::MAX, 2), (u64::MAX, 1), (MAX_SEED, 2), (0, 1001)] {
+            assert!(Plan::new(&Request { seed, seeds, ..Request::default() }).is_err(), "{seed} {seeds}");
+        }
+        assert!(Plan::new(&Request { seed: MAX_SEED, seeds: 1, ..Request::default() }).is_ok());
+    }
+
+    /// Four pictures of each of `classes` classes, as a path.
+    fn pictures(place: &tempfile::TempDir, classes: usize) -> String {
+        for class in 0..classes {
+            let folder = place.path().join(format!("class-{class}"));
+            std::fs::create_dir(&folder).unwrap();
+            for picture in 0..4 {
+                std::fs::write(folder.join(format!("{picture}.ppm")), b"P6 2 2 255\n000000000000").unwrap();
+            }
+        }
+        place.path().display().to_string()
     }
 
     #[test]
     fn own_pictures_get_a_tokenizer_of_their_own() {
-        let own = plan(&Request { data: Some("/nowhere".into()), ..Request::default() });
+        let place = tempfile::tempdir().unwrap();
+        let data = Some(pictures(&place, 2));
+        let own = plan(&Request { data: data.clone(), ..Request::default() });
         assert_eq!(own.name, "cifar-nano");
         assert!(matches!(own.tokenizer, TokenizerSource::Trained { .. }));
-        let preset = Some("emoji-nano".to_owned());
-        let own =
-            plan(&Request { data: Some("/nowhere".into()), preset: preset.clone(), ..Request::default() });
+        let own = plan(&Request { data, preset: Some("emoji-nano".into()), ..Request::default() });
         assert!(matches!(own.tokenizer, TokenizerSource::Trained { .. }));
-        let error =
-            Plan::new(&Request { preset: Some("cifar-nano".into()), ..Request::default() }).unwrap_err();
-        assert!(error.to_string().contains("--data"), "{error}");
+        let unnamed = plan(&Request { preset: Some("cifar-nano".into()), ..Request::default() });
+        assert!(unnamed.data().unwrap_err().to_string().contains("--data"));
+    }
+
+    #[test]
+    fn named_pictures_are_counted_and_epochs_go_over_them() {
+        let place = tempfile::tempdir().unwrap();
+        let set = vec!["epochs=10".to_owned(), "batch=4".into()];
+        let request = Request { data: Some(pictures(&place, 3)), set, ..Request::default() };
+        let own = plan(&request);
+        // One picture of each class is held out.
+        assert_eq!((own.pictures.classes, own.pictures.training, own.pictures.held_out), (3, 9, Some(3)));
+        assert_eq!(own.runs[0].steps, 23);
+        let guess = plan(&Request { data: None, preset: Some("cifar-nano".into()), ..request });
+        assert_eq!(guess.runs[0].parameters - own.runs[0].parameters, 7 * 32, "10 classes less 3, width 32");
+    }
+
+    #[test]
+    fn the_time_in_all_has_tokenizer_and_tokens_in_it() {
+        let plan = plan(&Request { preset: Some("cifar-nano".into()), ..Request::default() });
+        let names: Vec<&str> = plan.preparations.iter().map(|p| p.name).collect();
+        assert_eq!(names, ["tokenizer", "tokens"]);
+        let runs: f64 = plan.runs.iter().map(|r| r.seconds).sum();
+        assert!(plan.seconds() > runs + 200.0);
     }
 }

@@ -1,6 +1,6 @@
 //! `results.jsonl`: one line a finished size, and the training curves beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -115,6 +115,9 @@ pub struct ResultLine {
     pub seed: u64,
     /// Run folder, from the sweep folder.
     pub run: PathBuf,
+    /// Precision of the products in training, `f32` or `bf16`; empty where nobody has written it down.
+    #[serde(default)]
+    pub precision: String,
     /// Fingerprint of the settings that it was trained with.
     #[serde(default)]
     pub plan: String,
@@ -202,6 +205,12 @@ impl Results {
     pub fn curve(&self, name: &str) -> &[CurvePoint] {
         self.curves.get(name).map_or(&[], Vec::as_slice)
     }
+}
+
+/// The precisions that lines were trained in, as far as they are written down, each once.
+pub fn precisions(lines: &[ResultLine]) -> Vec<&str> {
+    let known = lines.iter().map(|line| line.precision.as_str()).filter(|precision| !precision.is_empty());
+    known.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Lines of `results.jsonl`, and whether the last one was torn and left out. A later line of a name

@@ -5,7 +5,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Material, sections};
+use super::{Material, making, sections};
 use crate::error::{Error, Result};
 use crate::plot::canvas::{FONT_BOLD, FONT_REGULAR};
 
@@ -21,7 +21,7 @@ pub fn page(material: &Material) -> Result<String> {
         sections::laws(material),
         sections::more_plots(material),
         sections::pictures(material)?,
-        sections::making(material),
+        making::making(material),
         sections::limits(material),
     ] {
         body.push_str(&section);

@@ -4,15 +4,18 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::child::{self, Ending, Stop};
+use super::outcome::{Outcome, result_line};
 use super::progress::Progress;
 use super::samples::{reconstruct_arguments, sample_arguments};
 use super::state::Folder;
+use super::training::{model_arguments, model_settings, to_check, tokenizer_arguments, tokenizer_settings};
 use crate::error::{Error, Result};
 use crate::fit::FitOptions;
 use crate::plan::{Plan, Run, TokenizerSource};
+use crate::preparation::PICTURE_SECONDS;
 use crate::report;
 use crate::results::{self, ResultLine};
 
@@ -31,35 +34,18 @@ pub struct Options {
     pub fit: FitOptions,
 }
 
-/// What a sweep came to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The report.
-    pub report: PathBuf,
-    /// Finished sizes, smallest first.
-    pub results: Vec<ResultLine>,
-    /// Runs that failed, each with its reason.
-    pub failed: Vec<(String, String)>,
-    /// Things that went wrong without stopping the sweep.
-    pub warnings: Vec<String>,
-    /// Seconds of this call.
-    pub seconds: f64,
-}
-
-/// Seconds that stages beside the runs are expected to take.
-const TOKENIZER_SECONDS: f64 = 200.0;
-const VIEWS_PER_SECOND: f64 = 600.0;
-const PICTURE_SECONDS: f64 = 5.0;
 /// How long an earlier training process may take to save and leave.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Carries out `plan`, going on where an earlier call stopped.
 ///
 /// # Errors
-/// When the folder holds another sweep or is in use, tokenizer or tokens fail, no size finishes, or a
-/// signal came. Single sizes that fail are in the outcome instead.
+/// When the plan names no pictures, the folder holds another sweep or is in use, the trainer refuses the
+/// settings, tokenizer or tokens fail, no size finishes, or a signal came. Single sizes that fail are in the
+/// outcome instead.
 pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     let began = Instant::now();
+    let data = plan.data()?;
     let programs = Programs {
         tokenizer: child::program("var-tokenizer")?,
         train: child::program("var-train")?,
@@ -76,6 +62,7 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     }
     let mut launcher = Launcher {
         plan,
+        data,
         programs,
         progress: Progress::new(options.quiet, pieces(plan)),
         place: place(options),
@@ -89,7 +76,8 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     let outcome = launcher.all();
     launcher.progress.finish();
     outcome?;
-    let Launcher { failed, mut done, warnings, .. } = launcher;
+    let bad = launcher.bad_pictures();
+    let Launcher { failed, mut done, mut warnings, .. } = launcher;
     done.retain(|line| plan.runs.iter().any(|r| r.name == line.name));
     done.sort_by_key(|line| line.params);
     if done.is_empty() {
@@ -101,19 +89,18 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
             log: Some(options.out.join("runs")),
         });
     }
+    let precisions = results::precisions(&done);
+    if precisions.len() > 1 {
+        warnings.push(format!("the sizes were not trained in one precision ({})", precisions.join(" and ")));
+    }
     let report = report::analyse(&options.out, &options.fit)?;
-    Ok(Outcome { report, results: done, failed, warnings, seconds: began.elapsed().as_secs_f64() })
+    Ok(Outcome { report, results: done, failed, warnings, bad, seconds: began.elapsed().as_secs_f64() })
 }
 
 /// The pieces of work ahead, with the seconds that they are expected to take.
 fn pieces(plan: &Plan) -> Vec<(String, f64, bool)> {
-    let (data, tokens) = (&plan.preset.data, &plan.preset.tokens);
-    let views = tokens.pictures as f64 * f64::from(data.crops);
-    let mut pieces = Vec::new();
-    if matches!(plan.tokenizer, TokenizerSource::Trained { .. }) {
-        pieces.push(("tokenizer".to_owned(), TOKENIZER_SECONDS, false));
-    }
-    pieces.push(("tokens".into(), views / VIEWS_PER_SECOND, false));
+    let mut pieces: Vec<(String, f64, bool)> =
+        plan.preparations.iter().map(|p| (p.name.to_owned(), p.seconds, false)).collect();
     pieces.push(("reconstruction".into(), PICTURE_SECONDS, false));
     for run in &plan.runs {
         pieces.push((run.name.clone(), run.seconds, true));
@@ -151,6 +138,8 @@ struct Programs {
 
 struct Launcher<'a> {
     plan: &'a Plan,
+    /// The pictures.
+    data: &'a str,
     programs: Programs,
     progress: Progress,
     /// `--device` and `--precision` for every program.
@@ -165,6 +154,7 @@ struct Launcher<'a> {
 
 impl Launcher<'_> {
     fn all(&mut self) -> Result<()> {
+        self.check()?;
         let tokenizer = self.tokenizer()?;
         self.tokens(&tokenizer)?;
         self.reconstruction(&tokenizer)?;
@@ -195,6 +185,43 @@ impl Launcher<'_> {
         Ok((ending, seconds))
     }
 
+    /// Asks the trainer whether it would take the settings of what lies ahead, before hours go into the
+    /// stages that come first.
+    fn check(&mut self) -> Result<()> {
+        let plan = self.plan;
+        let mut questions = Vec::new();
+        if let TokenizerSource::Trained { preset, set } = &plan.tokenizer
+            && !self.has_tokenizer()
+        {
+            questions.push(("tokenizer", "tokenizer", tokenizer_settings(preset, set)));
+        }
+        for run in to_check(&plan.runs, |run| self.is_done(run)) {
+            questions.push((run.name.as_str(), "model", model_settings(run)));
+        }
+        let (program, log) = (self.programs.train.clone(), self.root.join("logs/check.log"));
+        for (name, command, settings) in questions {
+            let mut arguments = vec![command.to_owned(), "--check".into()];
+            arguments.extend(settings);
+            arguments.extend(self.place.iter().cloned());
+            match self.start("check", &program, &arguments, &log)?.0 {
+                Ending::Done(_) => {}
+                Ending::Interrupted => return Err(Error::Interrupted),
+                Ending::Failed { message, code: Some(2) } => {
+                    return Err(Error::Config(format!("{name}: {message}")));
+                }
+                Ending::Failed { message, .. } => {
+                    let what = format!("checking the settings of {name}");
+                    return Err(Error::Stage { what, message, code: 1, log: Some(log) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, run: &Run) -> bool {
+        self.done.iter().any(|line| line.name == run.name)
+    }
+
     /// A stage without which nothing goes on.
     fn stage(&mut self, name: &str, what: &str, program: &Path, arguments: &[String]) -> Result<()> {
         let log = self.root.join("logs").join(format!("{name}.log"));
@@ -218,26 +245,27 @@ impl Launcher<'_> {
     fn tokenizer(&mut self) -> Result<String> {
         let (preset, set) = match &self.plan.tokenizer {
             TokenizerSource::Given(name) => return Ok(name.clone()),
-            TokenizerSource::Trained { preset, set } => (preset.clone(), set.clone()),
+            TokenizerSource::Trained { preset, set } => (preset, set),
         };
-        let run = self.root.join("tokenizer");
-        let file = run.join("tokenizer.safetensors").display().to_string();
-        if self.folder.has_stage("tokenizer") && Path::new(&file).is_file() {
+        let file = self.trained_tokenizer();
+        if self.has_tokenizer() {
             self.progress.skip("tokenizer");
-            return Ok(file);
+        } else {
+            let run = self.root.join("tokenizer");
+            self.wait_for_lock(&run)?;
+            let arguments = tokenizer_arguments(self.data, preset, set, &run, &self.place);
+            let program = self.programs.train.clone();
+            self.stage("tokenizer", "training the tokenizer", &program, &arguments)?;
         }
-        self.wait_for_lock(&run)?;
-        let mut arguments = vec!["tokenizer".to_owned(), "--data".into(), self.plan.data.clone()];
-        arguments.extend(["--preset".into(), preset, "--out".into(), run.display().to_string()]);
-        arguments.extend(set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
-        arguments.extend(self.place.iter().cloned());
-        arguments.push("--json".into());
-        if run.join("config.toml").exists() {
-            arguments.push("--resume".into());
-        }
-        let program = self.programs.train.clone();
-        self.stage("tokenizer", "training the tokenizer", &program, &arguments)?;
-        Ok(file)
+        Ok(file.display().to_string())
+    }
+
+    fn trained_tokenizer(&self) -> PathBuf {
+        self.root.join("tokenizer/tokenizer.safetensors")
+    }
+
+    fn has_tokenizer(&self) -> bool {
+        self.folder.has_stage("tokenizer") && self.trained_tokenizer().is_file()
     }
 
     fn tokens(&mut self, tokenizer: &str) -> Result<()> {
@@ -248,9 +276,7 @@ impl Launcher<'_> {
         }
         let data = &self.plan.preset.data;
         let mut arguments: Vec<String> =
-            ["encode", "--data", &self.plan.data, "--tokenizer", tokenizer, "--json"]
-                .map(str::to_owned)
-                .to_vec();
+            ["encode", "--data", self.data, "--tokenizer", tokenizer, "--json"].map(str::to_owned).to_vec();
         for (flag, value) in [
             ("--out", out.display().to_string()),
             ("--crops", data.crops.to_string()),
@@ -292,7 +318,7 @@ impl Launcher<'_> {
             self.progress.skip("reconstruction");
             return Ok(());
         }
-        let arguments = reconstruct_arguments(self.plan, tokenizer, &out, &self.place);
+        let arguments = reconstruct_arguments(self.data, tokenizer, &out, &self.place);
         let program = self.programs.tokenizer.clone();
         self.picture("reconstruction", &program, &arguments, &out)
     }
@@ -301,7 +327,7 @@ impl Launcher<'_> {
         let name = format!("samples of {}", run.name);
         let out = self.root.join("samples").join(format!("{}.png", run.name));
         let folder = self.root.join("runs").join(&run.name);
-        if out.is_file() || !self.done.iter().any(|line| line.name == run.name) {
+        if out.is_file() || !self.is_done(run) {
             self.progress.skip(&name);
             return Ok(());
         }
@@ -312,7 +338,7 @@ impl Launcher<'_> {
 
     /// Trains one size, unless that is done; a failure is noted and leaves the others alone.
     fn train(&mut self, run: &Run, tokenizer: &str) -> Result<()> {
-        if self.done.iter().any(|line| line.name == run.name) {
+        if self.is_done(run) {
             self.progress.skip(&run.name);
             return Ok(());
         }
@@ -325,7 +351,8 @@ impl Launcher<'_> {
             return self.keep(run, &result, &log);
         }
         self.folder.begin_run(&run.name, &run.settings())?;
-        let arguments = self.train_arguments(run, tokenizer, &folder);
+        let tokens = self.root.join("tokens.h5");
+        let arguments = model_arguments(run, &tokens, tokenizer, &folder, &self.place);
         let program = self.programs.train.clone();
         match self.start(&run.name, &program, &arguments, &log)?.0 {
             Ending::Done(event) => {
@@ -341,29 +368,6 @@ impl Launcher<'_> {
                 Ok(())
             }
         }
-    }
-
-    fn train_arguments(&self, run: &Run, tokenizer: &str, folder: &Path) -> Vec<String> {
-        let mut arguments = vec!["model".to_owned()];
-        for (flag, value) in [
-            ("--tokens", self.root.join("tokens.h5").display().to_string()),
-            ("--tokenizer", tokenizer.to_owned()),
-            ("--out", folder.display().to_string()),
-            ("--preset", run.preset.clone()),
-            ("--depth", run.size.depth.to_string()),
-            ("--width", run.size.width.to_string()),
-            ("--heads", run.size.heads.to_string()),
-        ] {
-            arguments.extend([flag.to_owned(), value]);
-        }
-        arguments
-            .extend(run.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]));
-        arguments.extend(self.place.iter().cloned());
-        arguments.push("--json".into());
-        if folder.join("config.toml").exists() {
-            arguments.push("--resume".into());
-        }
-        arguments
     }
 
     /// Writes the result of a size down.
@@ -386,6 +390,12 @@ impl Launcher<'_> {
         ));
         self.done.push(line);
         Ok(())
+    }
+
+    /// Pictures that encoding could not read, by its own count.
+    fn bad_pictures(&self) -> u64 {
+        let tokens = self.folder.record.stages.get("tokens");
+        tokens.and_then(|stage| stage.result.get("bad")).and_then(Value::as_u64).unwrap_or(0)
     }
 
     fn fail(&mut self, run: &Run, why: &str, log: &Path) {
@@ -422,41 +432,4 @@ impl Launcher<'_> {
 
 fn read_json(path: &Path) -> Option<Value> {
     serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
-}
-
-/// The line of `results.jsonl`; fails with the key that is missing or no number.
-fn result_line(plan: &Plan, run: &Run, result: &Value) -> std::result::Result<ResultLine, &'static str> {
-    let number = |key: &'static str| {
-        result.get(key).and_then(Value::as_f64).filter(|v| v.is_finite() && *v >= 0.0).ok_or(key)
-    };
-    Ok(ResultLine {
-        name: run.name.clone(),
-        depth: run.size.depth,
-        width: run.size.width,
-        heads: run.size.heads,
-        params: number("parameters")? as u64,
-        steps: run.steps,
-        tokens: number("tokens")? as u64,
-        flops: number("flops")?,
-        val_loss_all: number("val_loss_all")?,
-        val_loss_last: number("val_loss_last")?,
-        val_err_all: number("val_err_all")?,
-        val_err_last: number("val_err_last")?,
-        seconds: number("seconds")?,
-        seed: run.seed,
-        run: PathBuf::from("runs").join(&run.name),
-        plan: plan.fingerprint(run),
-    })
-}
-
-impl Outcome {
-    /// The outcome for programs.
-    pub fn json(&self) -> Value {
-        let failed: Vec<Value> =
-            self.failed.iter().map(|(name, why)| json!({"name": name, "reason": why})).collect();
-        json!({
-            "event": "done", "report": self.report.display().to_string(), "results": self.results,
-            "failed": failed, "warnings": self.warnings, "seconds": self.seconds,
-        })
-    }
 }

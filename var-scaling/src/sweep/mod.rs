@@ -1,12 +1,15 @@
 //! The sweep: starts the other programs one after another, keeps what is done, goes on where it stopped.
 //!
-//! [`launcher`] decides what to run, [`child`] runs one program, [`state`] remembers, [`progress`] tells the
-//! person, [`samples`] makes the pictures of the report.
+//! [`launcher`] decides what to run, [`child`] runs one program, [`outcome`] is what comes of it, [`state`] remembers, [`progress`] tells the
+//! person, [`training`] knows what the trainer is told, [`samples`] makes the pictures of the report.
 
 pub mod child;
 pub mod launcher;
+pub mod outcome;
 pub mod progress;
 pub mod samples;
 pub mod state;
+pub mod training;
 
-pub use launcher::{Options, Outcome, sweep};
+pub use launcher::{Options, sweep};
+pub use outcome::Outcome;

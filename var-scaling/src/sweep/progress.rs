@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
+use crate::output::tell;
 use crate::words::duration;
 
 /// Least time between two lines of a log.
@@ -126,7 +127,7 @@ impl Progress {
             }
             None => {
                 self.printed = Some(Instant::now());
-                eprintln!("{text}");
+                tell(&text);
             }
         }
     }
@@ -170,7 +171,7 @@ impl Progress {
         match &self.bar {
             _ if self.quiet => {}
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => tell(text),
         }
     }
 

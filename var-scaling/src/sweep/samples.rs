@@ -31,9 +31,9 @@ pub fn sample_arguments(plan: &Plan, run: &Run, folder: &Path, out: &Path, place
 }
 
 /// Arguments of `var-tokenizer reconstruct`.
-pub fn reconstruct_arguments(plan: &Plan, tokenizer: &str, out: &Path, place: &[String]) -> Vec<String> {
+pub fn reconstruct_arguments(data: &str, tokenizer: &str, out: &Path, place: &[String]) -> Vec<String> {
     let mut arguments: Vec<String> =
-        ["reconstruct", "--data", &plan.data, "--tokenizer", tokenizer, "--json", "--out"]
+        ["reconstruct", "--data", data, "--tokenizer", tokenizer, "--json", "--out"]
             .map(str::to_owned)
             .to_vec();
     arguments.push(out.display().to_string());

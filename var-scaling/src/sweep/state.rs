@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::training::begun;
 use crate::error::{Error, Result};
 use crate::files::{make_folder, write_atomically};
 use crate::machine::Machine;
@@ -117,14 +118,15 @@ impl Folder {
         self.save()
     }
 
-    /// Checks the settings of a size against those that it was started with, if it was.
+    /// Checks the settings of a size against those that it was started with, if it was. One whose trainer
+    /// wrote no configuration never really began, and is bound to nothing.
     ///
     /// # Errors
     /// When they differ.
     pub fn check_run(&self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
         match self.record.runs.get(name) {
-            Some(old) => self.compare(name, old, settings),
-            None => Ok(()),
+            Some(old) if begun(&self.path.join("runs").join(name)) => self.compare(name, old, settings),
+            _ => Ok(()),
         }
     }
 
@@ -220,6 +222,10 @@ mod tests {
         folder.agree_shared(&settings("1")).unwrap();
         folder.agree_shared(&settings("2")).unwrap();
         folder.begin_run("1x32", &settings("500")).unwrap();
+        folder.check_run("1x32", &settings("800")).unwrap();
+        // From here on the run has begun.
+        make_folder(&place.path().join("runs/1x32")).unwrap();
+        std::fs::write(place.path().join("runs/1x32/config.toml"), "").unwrap();
         drop(folder);
         let mut folder = Folder::open(place.path(), "x").unwrap();
         folder.check_run("1x32", &settings("500")).unwrap();

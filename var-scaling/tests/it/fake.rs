@@ -6,33 +6,41 @@ use std::path::{Path, PathBuf};
 use assert_cmd::Command;
 use serde_json::Value;
 
-/// `var-tokenizer`: writes what it is told to write. Fails with status 2 when the data is called `missing`.
+/// `var-tokenizer`: writes what it is told to write. Fails with status 2 where `$FAKE/no-tokens` is.
 const TOKENIZER: &str = r#"#!/bin/sh
 echo "tokenizer $*" >> "$FAKE/calls"
-what=$1; out=; data=
+what=$1; out=
 while [ $# -gt 0 ]; do
-  case $1 in --out) out=$2;; --data) data=$2;; esac
+  case $1 in --out) out=$2;; esac
   shift
 done
-if [ "$data" = missing ]; then echo "error: missing: no such folder" >&2; exit 2; fi
+if [ -e "$FAKE/no-tokens" ]; then echo "error: photos: none can be read" >&2; exit 2; fi
 if [ "$what" = encode ]; then echo tokens > "$out"; else cp "$FAKE/picture.png" "$out"; fi
 echo '{"event":"done","train":64,"val":8,"bad":1,"scores":{"psnr":23.5}}'
 "#;
 
 /// `var-train`: a run folder, metrics and a result that falls with the width. Files in $FAKE change what
 /// happens to the run of that name: `fail-NAME`, `die-NAME` (killed half-way, once), `slow-NAME` (goes on
-/// until SIGTERM, then saves and leaves with 3), `nan-NAME`.
+/// until SIGTERM, then saves and leaves with 3), `nan-NAME`, `early-NAME` (before it writes anything).
+/// `--check` knows every key but `nonsense`; its calls are in `$FAKE/checks`.
 const TRAIN: &str = r#"#!/bin/sh
+case " $* " in *" --check "*)
+  echo "train $*" >> "$FAKE/checks"
+  case " $* " in *" nonsense="*) echo "error: --set: unknown key 'nonsense'" >&2; exit 2;; esac
+  exit 0;;
+esac
 echo "train $*" >> "$FAKE/calls"
-what=$1; out=; width=0; depth=0; steps=10; resume=no
+what=$1; out=; width=0; depth=0; steps=10; resume=no; precision=f32
 while [ $# -gt 0 ]; do
   case $1 in
+    --precision) precision=$2;;
     --out) out=$2;; --width) width=$2;; --depth) depth=$2;; --resume) resume=yes;;
     --set) case $2 in steps=*) steps=${2#steps=};; esac;;
   esac
   shift
 done
 name=$(basename "$out")
+if [ -e "$FAKE/early-$name" ]; then echo "error: libtorch: out of memory" >&2; exit 1; fi
 mkdir -p "$out/checkpoints"
 if [ "$resume" = no ] && [ -s "$out/metrics.jsonl" ]; then echo "error: $out: already holds a run" >&2; exit 2; fi
 echo settings > "$out/config.toml"
@@ -58,11 +66,11 @@ for step in $((steps / 2)) "$steps"; do
       s, l, l + 0.1, l / 10, l / 9 }' >> "$out/metrics.jsonl"
 done
 echo '["cat","dog","fish"]' > "$out/classes.json"
-awk -v p="$params" -v s="$steps" -v nan="$( [ -e "$FAKE/nan-$name" ] && echo 1 || echo 0 )" 'BEGIN {
+awk -v p="$params" -v s="$steps" -v precision="$precision" -v nan="$( [ -e "$FAKE/nan-$name" ] && echo 1 || echo 0 )" 'BEGIN {
   l = 4 + 30 * p ^ -0.3
   loss = nan ? "null" : sprintf("%.9f", l)
-  printf "{\"event\":\"done\",\"parameters\":%d,\"tokens\":%d,\"flops\":%.6e,\"val_loss_all\":%s,\"val_loss_last\":%.9f,\"val_err_all\":%.9f,\"val_err_last\":%.9f,\"seconds\":1.5}\n",
-    p, s * 100, p * s * 600.0, loss, l + 0.1, l / 10, l / 9 }' > "$out/result.json"
+  printf "{\"event\":\"done\",\"parameters\":%d,\"tokens\":%d,\"flops\":%.6e,\"val_loss_all\":%s,\"val_loss_last\":%.9f,\"val_err_all\":%.9f,\"val_err_last\":%.9f,\"seconds\":1.5,\"precision\":\"%s\"}\n",
+    p, s * 100, p * s * 600.0, loss, l + 0.1, l / 10, l / 9, precision }' > "$out/result.json"
 cat "$out/result.json"
 "#;
 
@@ -104,6 +112,18 @@ impl Fake {
     /// Makes a file that changes what happens to a run.
     pub fn mark(&self, name: &str) {
         std::fs::write(self.path(name), "").unwrap();
+    }
+
+    /// Makes a folder with ten pictures of two pixels a side in each of `classes` class folders.
+    pub fn pictures(&self, name: &str, classes: usize) {
+        for class in 0..classes {
+            let folder = self.path(name).join(format!("class-{class}"));
+            std::fs::create_dir_all(&folder).unwrap();
+            for picture in 0..10 {
+                let bytes = b"P6 2 2 255\nabcdefghijkl";
+                std::fs::write(folder.join(format!("{picture}.ppm")), bytes).unwrap();
+            }
+        }
     }
 
     /// Removes such a file.
@@ -160,9 +180,18 @@ impl Fake {
         panic!("{name} did not appear within a minute");
     }
 
-    /// The calls of the stand-ins so far.
+    /// The calls of the stand-ins so far, but for `--check`.
     pub fn calls(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.path("calls")).unwrap_or_default();
+        self.lines_of("calls")
+    }
+
+    /// The calls with `--check` so far.
+    pub fn checks(&self) -> Vec<String> {
+        self.lines_of("checks")
+    }
+
+    fn lines_of(&self, name: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 

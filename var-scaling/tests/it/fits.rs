@@ -1,6 +1,7 @@
 //! Properties of the fits: a law comes back from its own points, exact or noisy.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use var_scaling::fit::bootstrap::{Bootstrap, intervals};
 use var_scaling::fit::law::{FittedLaw, Point, Status, Subject};
 use var_scaling::fit::power::{Curve, Mode, fit};
@@ -50,25 +51,6 @@ proptest! {
     }
 
     #[test]
-    fn noisy_points_give_the_law_back_within_its_interval(curve in curves(), seed in 0..1_000_000_u64) {
-        // Any 95 % interval misses now and then; three of its widths it does not.
-        let data = points(&curve, 10, 3.0, 0.005, seed);
-        for mode in [Mode::Fitted, Mode::Given(curve.irreducible)] {
-            let found = fit(&data, mode).unwrap();
-            if found.bound.is_some() {
-                continue;
-            }
-            let settings = Bootstrap { draws: 200, seed, ..Bootstrap::default() };
-            let around = intervals(&data, &found.curve, mode, data.len(), &settings, "test").alpha;
-            let width = around.high - around.low;
-            prop_assert!(
-                (around.low - width..=around.high + width).contains(&curve.alpha),
-                "{:?}: {} not near {:?}", mode, curve.alpha, around
-            );
-        }
-    }
-
-    #[test]
     fn whatever_the_points_a_law_is_given_with_its_interval_or_not_at_all(
         ys in prop::collection::vec(0.01..10.0_f64, 1..9),
         given in prop::option::of(0.0..5.0_f64),
@@ -91,6 +73,38 @@ proptest! {
                 prop_assert!(matches!(law.status, Status::Determined | Status::Wide));
             }
             None => prop_assert!(law.verdict.contains("no exponent"), "{}", law.verdict),
+        }
+    }
+}
+
+proptest! {
+    // A claim about chance, so the cases are the same every time: an interval that misses by three of its
+    // widths comes about once in five thousand.
+    #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(8), ..ProptestConfig::with_cases(200) })]
+
+    #[test]
+    fn noisy_points_give_the_law_back_within_its_interval(curve in curves(), seed in 0..1_000_000_u64) {
+        // Each mode with the noise that it takes for granted: additive, or a factor on the reducible part.
+        let additive = points(&curve, 10, 3.0, 0.005, seed);
+        let stream = Stream::new("factors", seed);
+        let factor = |i: usize| (0.02 * stream.normal(i as u64)).exp();
+        let by_factor: Vec<(f64, f64)> = points(&curve, 10, 3.0, 0.0, 0)
+            .into_iter()
+            .enumerate()
+            .map(|(i, (x, y))| (x, curve.irreducible + (y - curve.irreducible) * factor(i)))
+            .collect();
+        for (data, mode) in [(additive, Mode::Fitted), (by_factor, Mode::Given(curve.irreducible))] {
+            let found = fit(&data, mode).unwrap();
+            if found.bound.is_some() {
+                continue;
+            }
+            let settings = Bootstrap { draws: 200, seed, ..Bootstrap::default() };
+            let around = intervals(&data, &found.curve, mode, data.len(), &settings, "test").alpha;
+            let width = around.high - around.low;
+            prop_assert!(
+                (around.low - width..=around.high + width).contains(&curve.alpha),
+                "{:?}: {} not near {:?}", mode, curve.alpha, around
+            );
         }
     }
 }

@@ -52,13 +52,14 @@ fn bad_sizes_settings_and_options_are_refused() {
         (&["--sizes", "huge"], "3x96 for blocks and width"),
         (&["--sizes", ","], "no sizes named"),
         (&["--set", "steps"], "write key=value"),
-        (&["--set", "batch=0"], "above zero"),
+        (&["--set", "batch=0"], "batch=0: must be a whole number from 1 to 131072"),
         (&["--irreducible", "loss=3"], "loss_all"),
         (&["--flops-rate", "0"], "above zero"),
         (&["--preset", "cifar-nano"], "--data"),
         (&["--tokenizer", "gone.safetensors"], "no such tokenizer"),
         (&["--tokenizer", "builtin", "--train-tokenizer"], "either"),
         (&["--seeds", "0"], "--seeds"),
+        (&["--seeds", "1001"], "1..=1000"),
     ] {
         fake.sweep(arguments).assert().code(2).stderr(contains("error:").and(contains(words)));
     }
@@ -66,11 +67,143 @@ fn bad_sizes_settings_and_options_are_refused() {
 }
 
 #[test]
-fn missing_pictures_are_the_encoders_words_and_status_2() {
+fn pictures_that_cannot_be_encoded_are_the_encoders_words_and_status_2() {
     let fake = Fake::new();
-    fake.sweep(&["--data", "missing", "--tokenizer", "builtin"]).assert().code(2).stderr(
-        contains("error: encoding the pictures failed: missing: no such folder").and(contains("tokens.log")),
+    fake.mark("no-tokens");
+    fake.pictures("photos", 2);
+    fake.sweep(&["--data", "photos", "--tokenizer", "builtin"]).assert().code(2).stderr(
+        contains("error: encoding the pictures failed: photos: none can be read").and(contains("tokens.log")),
     );
+}
+
+#[test]
+fn pictures_that_are_named_must_be_there_even_for_a_dry_run() {
+    let fake = Fake::new();
+    for more in [&[][..], &["--dry-run"], &["--dry-run", "--preset", "imagenet-256"]] {
+        fake.sweep(&["--data", "nowhere"])
+            .args(more)
+            .assert()
+            .code(2)
+            .stderr(contains("error: nowhere: no such file or folder").and(contains("class folders")));
+    }
+    std::fs::create_dir(fake.path("empty")).unwrap();
+    fake.sweep(&["--data", "empty", "--dry-run"]).assert().code(2).stderr(contains("empty"));
+    assert!(fake.calls().is_empty() && !fake.out().exists());
+}
+
+#[test]
+fn a_dry_run_needs_no_pictures_and_a_sweep_does() {
+    let fake = Fake::new();
+    let dry = ["--preset", "imagenet-256", "--dry-run"];
+    fake.sweep(&dry).assert().success().stdout(contains("d30").and(contains("your pictures (--data PATH)")));
+    fake.sweep(&dry[..2]).assert().code(2).stderr(contains("--data PATH"));
+    assert!(!fake.out().exists());
+}
+
+#[test]
+fn a_dry_run_counts_the_pictures_that_are_named() {
+    let fake = Fake::new();
+    fake.pictures("photos", 3);
+    let arguments = ["plan", "--data", "photos", "--set", "epochs=4", "--set", "batch=6", "--json"];
+    let output = fake.program().args(arguments).assert().success().get_output().stdout.clone();
+    let plan: serde_json::Value = serde_json::from_slice(&output).unwrap();
+    // One in ten of each class is held out.
+    assert_eq!((&plan["pictures"]["train"], &plan["pictures"]["val"]), (&27.into(), &3.into()));
+    assert_eq!(plan["pictures"]["classes"], 3);
+    assert_eq!(plan["runs"][0]["steps"], 18);
+}
+
+#[test]
+fn what_has_a_flag_of_its_own_is_refused_as_a_setting() {
+    let fake = Fake::new();
+    for (setting, flag) in [
+        ("depth=3", "--sizes"),
+        ("width=64", "--sizes"),
+        ("model.heads=2", "--sizes"),
+        ("seed=7", "--seed"),
+        ("training.seed=7", "--seed"),
+    ] {
+        for more in [&[][..], &["--dry-run"]] {
+            let words = contains(flag).and(contains(format!("--set {setting}")));
+            fake.sweep(&["--set", setting]).args(more).assert().code(2).stderr(words);
+        }
+    }
+    let text = include_str!("../../presets/emoji-nano.toml").replace("log_every = 5", "depth = 5");
+    std::fs::write(fake.path("mine.toml"), text).unwrap();
+    let words = contains("[train.set] depth").and(contains("[ladder]"));
+    fake.sweep(&["--preset", "mine.toml"]).assert().code(2).stderr(words);
+    assert!(fake.calls().is_empty());
+}
+
+#[test]
+fn numbers_that_no_plan_can_hold_are_refused_with_their_bounds() {
+    let fake = Fake::new();
+    for (arguments, bound) in [
+        (&["--set", "steps=18446744073709551615"][..], "1000000000"),
+        (&["--set", "steps=184467440737095516"], "1000000000"),
+        (&["--set", "batch=131073"], "131072"),
+        (&["--set", "epochs=1e30"], "at most 1000000"),
+        (&["--set", "epochs=-3"], "above 0"),
+        (&["--set", "epochs=nan"], "above 0"),
+        (&["--seed", "18446744073709551615", "--seeds", "2"], "9223372036854775807"),
+    ] {
+        fake.program().args(["plan"]).args(arguments).assert().code(2).stderr(contains(bound));
+    }
+}
+
+#[test]
+fn a_preset_whose_schedule_does_not_fit_its_pictures_says_what_would() {
+    let fake = Fake::new();
+    let text = include_str!("../../presets/emoji-nano.toml");
+    let text = text.replace("schedule = [1, 2, 3, 4, 6, 8]", "schedule = [1, 2, 3, 5]");
+    std::fs::write(fake.path("mine.toml"), text).unwrap();
+    fake.sweep(&["--preset", "mine.toml", "--dry-run"]).assert().code(2).stderr(
+        contains("mine.toml")
+            .and(contains("the latent of 32 pixels cannot be 5"))
+            .and(contains("32, 16, 8, 4, 2, 1"))
+            .and(contains("image_side of 20, 40 or 80")),
+    );
+}
+
+#[test]
+fn devices_and_precisions_that_do_not_exist_are_refused_at_once() {
+    let fake = Fake::new();
+    for (flag, value, words) in
+        [("--device", "tpu", "cuda:N"), ("--device", "cuda:x", "cuda:N"), ("--precision", "f8", "bf16")]
+    {
+        for more in [&[][..], &["--dry-run"]] {
+            fake.sweep(&[flag, value]).args(more).assert().code(2).stderr(contains(words));
+        }
+    }
+    assert!(fake.calls().is_empty() && fake.checks().is_empty());
+    fake.sweep(&["--device", "cuda:1", "--precision", "bf16", "--sizes", "1x32"]).assert().success();
+    assert!(fake.trained("1x32")[0].contains("--device cuda:1 --precision bf16"));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let fake = Fake::new();
+    for arguments in [&["plan"][..], &["plan", "--json"], &["sweep", "--list-presets"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("var-scaling"));
+        let status = command.args(arguments).current_dir(fake.path("")).stdout(writer).status().unwrap();
+        assert!(status.success(), "{arguments:?}: {status}");
+    }
+    // Standard error may be closed just as well.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("var-scaling"));
+    let status = command.args(["plan", "--sizes", "huge"]).stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(2));
+}
+
+#[test]
+fn help_has_examples() {
+    let fake = Fake::new();
+    for command in [&["--help"][..], &["plan", "--help"], &["sweep", "--help"], &["fit", "--help"]] {
+        fake.program().args(command).assert().success().stdout(contains("Example"));
+    }
 }
 
 #[test]
@@ -100,11 +233,16 @@ fn a_dry_run_prints_the_table_and_writes_nothing() {
             .and(contains("tokens"))
             .and(contains("FLOPs"))
             .and(contains("memory"))
-            .and(contains("4x192")),
+            .and(contains("4x192"))
+            .and(contains("emoji: 3385 to train on, 9 classes, 396 held out")),
+    );
+    let text = fake.program().args(["plan", "--preset", "cifar-nano"]).assert().success();
+    text.stdout(
+        contains("tokenizer").and(contains("1.04M")).and(contains("3 min 20 s")).and(contains("tokens")),
     );
     let output = fake
         .program()
-        .args(["plan", "--preset", "imagenet-256", "--data", "somewhere", "--json", "--flops-rate", "1e15"])
+        .args(["plan", "--preset", "imagenet-256", "--json", "--flops-rate", "1e15"])
         .assert()
         .success()
         .get_output()

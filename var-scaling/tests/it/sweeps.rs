@@ -207,6 +207,66 @@ fn other_settings_in_the_same_folder_are_refused_with_both_values() {
 }
 
 #[test]
+fn a_setting_that_the_trainer_refuses_is_found_before_anything_is_done_and_binds_nothing() {
+    let fake = Fake::new();
+    fake.sweep(&["--set", "nonsense=3"])
+        .assert()
+        .code(2)
+        .stderr(contains("error: 1x32: --set: unknown key 'nonsense'"));
+    fake.sweep(&["--train-tokenizer", "--set", "nonsense=3"]).assert().code(2);
+    assert!(fake.calls().is_empty(), "{:?}", fake.calls());
+    fake.sweep(&["--precision", "f32"]).assert().success();
+    assert_eq!(fake.results().len(), 5);
+    let check = fake.checks().pop().unwrap();
+    for part in ["model --check --preset nano --depth 4 --width 192 --heads 6", "steps=10", "--precision f32"]
+    {
+        assert!(check.contains(part), "{check}");
+    }
+    assert!(!check.contains("--out") && !check.contains("--tokens"), "{check}");
+}
+
+#[test]
+fn a_size_that_never_began_may_get_other_settings() {
+    let fake = Fake::new();
+    fake.mark("early-1x32");
+    fake.sweep(&["--sizes", "1x32"]).assert().code(1);
+    fake.unmark("early-1x32");
+    fake.mark("fail-1x32");
+    fake.sweep(&["--sizes", "1x32", "--set", "batch=8"]).assert().code(1);
+    // Now it has begun.
+    let refused = fake.sweep(&["--sizes", "1x32", "--set", "batch=4"]).assert().code(2);
+    refused.stderr(contains("batch 8 → 4"));
+}
+
+#[test]
+fn sizes_of_different_precision_are_told_on_the_console_and_in_the_report() {
+    let fake = Fake::new();
+    let report = fake.out().join("report.html");
+    let sizes = |list| vec!["--sizes", list, "--precision"];
+    fake.sweep(&sizes("1x32")).arg("bf16").assert().success().stdout(contains("warning").not());
+    assert_eq!(fake.results()[0]["precision"], "bf16");
+    let page = std::fs::read_to_string(&report).unwrap();
+    assert!(page.contains("Precision of training") && !page.contains("not trained in one precision"));
+    fake.sweep(&sizes("1x32,2x64"))
+        .arg("f32")
+        .assert()
+        .success()
+        .stdout(contains("not trained in one precision (bf16 and f32)"));
+    let page = std::fs::read_to_string(&report).unwrap();
+    assert!(page.contains("The sizes were not trained in one precision (bf16 and f32)"));
+    assert!(page.contains("<th>Precision</th>"));
+}
+
+#[test]
+fn pictures_that_encoding_left_out_are_counted_at_the_end() {
+    let fake = Fake::new();
+    fake.sweep(&["--sizes", "1x32"])
+        .assert()
+        .success()
+        .stdout(contains("1 bad picture left out when encoding (see").and(contains("tokens.log")));
+}
+
+#[test]
 fn a_torn_last_result_is_dropped_and_that_size_is_taken_from_its_run_folder() {
     let fake = Fake::new();
     fake.sweep(&[]).assert().success();
@@ -235,15 +295,17 @@ fn samples_that_fail_are_a_warning() {
 fn own_pictures_and_train_tokenizer_train_the_tokenizer_first_and_once() {
     for arguments in [&["--train-tokenizer"][..], &["--data", "photos"]] {
         let fake = Fake::new();
-        std::fs::create_dir(fake.path("photos")).unwrap();
+        fake.pictures("photos", 2);
         let mut all = vec!["--sizes", "1x32"];
         all.extend(arguments);
         fake.sweep(&all).assert().success();
         let calls = fake.calls();
         assert!(calls[0].starts_with("train tokenizer --data "), "{calls:?}");
         assert!(calls[1].contains("tokenizer/tokenizer.safetensors"), "{}", calls[1]);
+        let checks = fake.checks();
+        assert!(checks[0].starts_with("train tokenizer --check --preset nano"), "{checks:?}");
         fake.sweep(&all).assert().success();
-        assert_eq!(fake.calls(), calls);
+        assert_eq!((fake.calls(), fake.checks()), (calls, checks), "what is done is not checked again");
     }
 }
 

@@ -1,5 +1,7 @@
 //! Presets: everything that a sweep needs, in one TOML file.
 
+mod rules;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -12,9 +14,9 @@ use crate::nearest::{explain_unknown_key, nearest};
 
 /// The presets that come with the program: name and text.
 const EMBEDDED: [(&str, &str); 3] = [
-    ("emoji-nano", include_str!("../presets/emoji-nano.toml")),
-    ("cifar-nano", include_str!("../presets/cifar-nano.toml")),
-    ("imagenet-256", include_str!("../presets/imagenet-256.toml")),
+    ("emoji-nano", include_str!("../../presets/emoji-nano.toml")),
+    ("cifar-nano", include_str!("../../presets/cifar-nano.toml")),
+    ("imagenet-256", include_str!("../../presets/imagenet-256.toml")),
 ];
 
 /// The preset of a sweep that names neither a preset nor data.
@@ -223,40 +225,6 @@ impl Preset {
         })?;
         preset.validate().map_err(|message| Error::Config(format!("{origin}: {message}")))?;
         Ok(preset)
-    }
-
-    fn validate(&self) -> std::result::Result<(), String> {
-        let sizes = self.sizes().map_err(|e| e.to_string())?;
-        for name in self.sizes.keys() {
-            name.parse::<Size>().map_err(|e| format!("[size.{name}]: {e}"))?;
-        }
-        let train = &self.train;
-        if train.steps.is_some() == train.epochs.is_some() {
-            return Err("[train] needs either steps or epochs, not both".into());
-        }
-        let changes = || self.sizes.values();
-        let positive = [
-            ("train.batch", train.batch > 0 && changes().all(|c| c.batch != Some(0))),
-            ("train.steps", train.steps != Some(0) && changes().all(|c| c.steps != Some(0))),
-            (
-                "train.epochs",
-                train.epochs.into_iter().chain(changes().filter_map(|c| c.epochs)).all(|e| e > 0.0),
-            ),
-            ("data.crops", self.data.crops > 0),
-            ("tokens.classes", self.tokens.classes > 0),
-            ("tokens.pictures", self.tokens.pictures > 0),
-            (
-                "train.learning_rate",
-                sizes.iter().all(|s| {
-                    let rate = train.learning_rate.at(s.width);
-                    rate.is_finite() && rate > 0.0
-                }),
-            ),
-        ];
-        match positive.iter().find(|p| !p.1) {
-            Some((key, _)) => Err(format!("{key} must be above zero")),
-            None => Ok(()),
-        }
     }
 
     /// The sizes of its ladder.

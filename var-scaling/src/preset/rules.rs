@@ -1,0 +1,121 @@
+//! What makes a preset sensible: ranges, and parts that fit together.
+
+use std::collections::BTreeMap;
+
+use super::{Preset, SizeChange, Tokens, Train};
+use crate::ladder::Size;
+use crate::settings::{MAX_BATCH, MAX_EPOCHS, MAX_STEPS, epochs_fit, own, plain};
+
+/// Most levels of a tokenizer, each of which but the last halves the side of the pictures.
+const MAX_LEVELS: u32 = 8;
+
+impl Preset {
+    /// Checks ranges, and that the parts fit together.
+    pub(super) fn validate(&self) -> Result<(), String> {
+        let sizes = self.sizes().map_err(|e| e.to_string())?;
+        for name in self.sizes.keys() {
+            name.parse::<Size>().map_err(|e| format!("[size.{name}]: {e}"))?;
+        }
+        self.tokens.validate()?;
+        self.train.validate(&self.sizes)?;
+        within("data.crops", u64::from(self.data.crops), 1, u64::from(u16::MAX))?;
+        let rates = self.sizes.values().filter_map(|c| c.learning_rate).chain([self.train.learning_rate]);
+        for rate in rates.flat_map(|rate| sizes.iter().map(move |size| rate.at(size.width))) {
+            if !rate.is_finite() || rate <= 0.0 {
+                return Err("train.learning_rate must be above zero at every width".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Tokens {
+    /// Checks the ranges, and that pictures and schedule fit together.
+    fn validate(&self) -> Result<(), String> {
+        for (key, value, least, most) in [
+            ("image_side", self.image_side as u64, 1, 1 << 17),
+            ("vocabulary", self.vocabulary as u64, 2, 1 << 20),
+            ("latent_channels", self.latent_channels as u64, 1, 4096),
+            ("classes", self.classes as u64, 1, u64::from(u32::MAX)),
+            ("pictures", self.pictures, 1, u64::from(u32::MAX)),
+        ] {
+            within(&format!("tokens.{key}"), value, least, most)?;
+        }
+        let (side, last) = (self.image_side, self.schedule.last_side());
+        let latents: Vec<usize> =
+            (0..MAX_LEVELS).filter(|k| side.is_multiple_of(1 << k)).map(|k| side >> k).collect();
+        if latents.contains(&last) {
+            return Ok(());
+        }
+        let fitting: Vec<String> = latents.iter().map(usize::to_string).collect();
+        Err(format!(
+            "tokens.schedule {} ends with {last}, but the latent of {side} pixels cannot be {last}: every level of a \
+             tokenizer halves the side ({}); end the schedule with one of these, or take an image_side of {}, {} \
+             or {}",
+            self.schedule,
+            fitting.join(", "),
+            4 * last,
+            8 * last,
+            16 * last
+        ))
+    }
+}
+
+impl Train {
+    /// Checks the ranges of what all sizes share and of what single ones change.
+    fn validate(&self, changes: &BTreeMap<String, SizeChange>) -> Result<(), String> {
+        if self.steps.is_some() == self.epochs.is_some() {
+            return Err("[train] needs either steps or epochs, not both".into());
+        }
+        check_length("train", Some(self.batch), self.steps, self.epochs)?;
+        check_set("train.set", &self.set)?;
+        for (name, change) in changes {
+            check_length(&format!("size.{name}"), change.batch, change.steps, change.epochs)?;
+            check_set(&format!("size.{name}.set"), &change.set)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks that `value` is from `least` to `most`.
+fn within(key: &str, value: u64, least: u64, most: u64) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{key} = {value} is out of range; use {least} to {most}"))
+}
+
+fn check_length(
+    section: &str,
+    batch: Option<u64>,
+    steps: Option<u64>,
+    epochs: Option<f64>,
+) -> Result<(), String> {
+    for (key, value, most) in [("batch", batch, MAX_BATCH), ("steps", steps, MAX_STEPS)] {
+        if let Some(value) = value {
+            within(&format!("{section}.{key}"), value, 1, most)?;
+        }
+    }
+    match epochs.filter(|&epochs| !epochs_fit(epochs)) {
+        Some(epochs) => {
+            Err(format!("{section}.epochs = {epochs} is out of range; use above 0 to {MAX_EPOCHS}"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Refuses settings that the plan would overwrite, or that would contradict it.
+fn check_set(section: &str, set: &toml::Table) -> Result<(), String> {
+    for key in set.keys() {
+        let parent = section.trim_end_matches(".set");
+        let instead = match plain(key) {
+            key @ ("steps" | "epochs" | "batch" | "learning_rate") => Some(format!("{key} in [{parent}]")),
+            "depth" | "width" | "heads" => Some("sizes in [ladder]".into()),
+            _ => own(key).map(str::to_owned),
+        };
+        if let Some(instead) = instead {
+            return Err(format!("[{section}] {key}: a sweep takes this from {instead}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! What `--set` may say, and the bounds of what a plan computes with.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+/// Most optimizer steps of a run.
+pub const MAX_STEPS: u64 = 1_000_000_000;
+/// Most pictures a step.
+pub const MAX_BATCH: u64 = 131_072;
+/// Most passes over the pictures.
+pub const MAX_EPOCHS: f64 = 1e6;
+/// Most runs of a size.
+pub const MAX_SEEDS: u64 = 1000;
+/// Largest seed: the whole numbers of TOML, in which runs store it, end here.
+pub const MAX_SEED: u64 = i64::MAX as u64;
+
+/// Settings that a sweep makes itself, and where a person changes them instead.
+const OWN: [(&str, &str); 4] = [
+    ("depth", "--sizes, e.g. --sizes 3x96"),
+    ("width", "--sizes, e.g. --sizes 3x96"),
+    ("heads", "--sizes, e.g. --sizes 3x96"),
+    ("seed", "--seed"),
+];
+
+/// A key without its section: `training.steps` and `steps` are one setting, and the plan needs one spelling.
+pub fn plain(key: &str) -> &str {
+    let key = key.trim();
+    ["training.", "model."].iter().find_map(|section| key.strip_prefix(section)).unwrap_or(key)
+}
+
+/// Where a person sets `key` instead, if a sweep makes it itself.
+pub fn own(key: &str) -> Option<&'static str> {
+    OWN.iter().find(|(name, _)| *name == plain(key)).map(|(_, instead)| *instead)
+}
+
+/// The assignments of `--set` by plain key.
+///
+/// # Errors
+/// When one has no `=` or no key, or sets what has a flag of its own.
+pub fn assignments(set: &[String]) -> Result<BTreeMap<String, String>> {
+    set.iter()
+        .map(|text| match text.split_once('=') {
+            Some((key, value)) if !key.trim().is_empty() => match own(key) {
+                Some(flag) => Err(Error::Config(format!("--set {text}: a sweep takes this from {flag}"))),
+                None => Ok((plain(key).to_owned(), value.trim().to_owned())),
+            },
+            _ => Err(Error::Config(format!("--set {text}: write key=value, e.g. --set steps=800"))),
+        })
+        .collect()
+}
+
+/// The whole number from 1 to `most` that `key` is set to, if it is set.
+///
+/// # Errors
+/// When it is something else.
+pub fn whole(set: &BTreeMap<String, String>, key: &str, most: u64) -> Result<Option<u64>> {
+    let Some(text) = set.get(key) else { return Ok(None) };
+    match text.parse() {
+        Ok(number) if (1..=most).contains(&number) => Ok(Some(number)),
+        _ => Err(Error::Config(format!("--set {key}={text}: must be a whole number from 1 to {most}"))),
+    }
+}
+
+/// The epochs that are set, if they are.
+///
+/// # Errors
+/// When they are no number above 0 and up to [`MAX_EPOCHS`].
+pub fn epochs(set: &BTreeMap<String, String>) -> Result<Option<f64>> {
+    let Some(text) = set.get("epochs") else { return Ok(None) };
+    match text.parse() {
+        Ok(epochs) if epochs_fit(epochs) => Ok(Some(epochs)),
+        _ => Err(Error::Config(format!("--set epochs={text}: must be above 0 and at most {MAX_EPOCHS}"))),
+    }
+}
+
+/// Whether epochs are within their bounds; NaN is not.
+pub fn epochs_fit(epochs: f64) -> bool {
+    epochs > 0.0 && epochs <= MAX_EPOCHS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_flag_of_its_own_is_refused_with_that_flag() {
+        for (text, flag) in [
+            ("depth=3", "--sizes"),
+            ("model.width=64", "--sizes"),
+            (" heads = 2", "--sizes"),
+            ("training.seed=1", "--seed"),
+        ] {
+            let message = assignments(&[text.to_owned()]).unwrap_err().to_string();
+            assert!(message.contains(flag) && message.contains(text), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_section_makes_no_second_setting() {
+        let set = ["training.steps=5", "model.qk_norm=false", "steps=6"].map(str::to_owned);
+        let set = assignments(&set).unwrap();
+        assert_eq!(set["steps"], "6");
+        assert_eq!(set["qk_norm"], "false");
+        assert_eq!(set.len(), 2);
+    }
+}
