@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -14,6 +13,7 @@ use crate::builtin;
 use crate::error::{Error, Result};
 use crate::images::{Bad, Framing, Report, Source, Split, View};
 use crate::progress::Progress;
+use crate::signals;
 use crate::tokens::{InputStatistics, Rows, TokenInfo, TokenWriter};
 use crate::torch::{DeviceChoice, Precision};
 use crate::vqvae::VqVae;
@@ -64,7 +64,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
         return Err(Error::Config("--crops and --batch must be at least 1, --crops at most 65535".into()));
     }
-    let stop = stop_signal()?;
+    let stop = signals::stop()?;
     let device = request.device.resolve()?;
     let opened = builtin::open(&request.tokenizer, device)?;
     let mut vae = opened.tokenizer;
@@ -191,18 +191,6 @@ fn append_bad(list: &Path, bad: &[Bad]) -> Result<()> {
     let lines: String = bad.iter().map(|bad| format!("{}\t{}\n", bad.name, bad.reason)).collect();
     let open = std::fs::OpenOptions::new().create(true).append(true).open(list);
     open.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|e| Error::io(list, e))
-}
-
-/// A flag that SIGINT and SIGTERM raise; a second signal ends the process at once.
-fn stop_signal() -> Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-            .map_err(|e| Error::io("signals", e))?;
-    }
-    Ok(flag)
 }
 
 /// SHA-256 over the list of pictures and which views of which of them are encoded.

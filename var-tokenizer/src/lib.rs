@@ -31,6 +31,7 @@ pub mod progress;
 pub mod quantizer;
 pub mod random;
 pub mod schedule;
+pub mod signals;
 pub mod tokens;
 pub mod torch;
 pub mod vqvae;

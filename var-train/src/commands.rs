@@ -21,9 +21,10 @@ use var_tokenizer::weights::safetensors::write_atomically;
 
 use crate::engine::{self, MODEL_FILE, Task};
 use crate::error::{Error, Result};
+use crate::layers::{from_table, overlay, set, to_table};
 use crate::presets;
 use crate::run::RunFolder;
-use crate::settings::{ModelRun, TokenizerRun, from_table, overlay, set, to_table};
+use crate::settings::{ModelRun, TokenizerRun};
 use crate::tokenizer::{Pictures, TokenizerTask};
 use crate::transformer::{ModelTask, TokenRows};
 

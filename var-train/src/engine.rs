@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 use var_tokenizer::progress::Progress;
+use var_tokenizer::signals;
 use var_tokenizer::weights::Parameters;
 
 use crate::checkpoint::{self, State};
@@ -109,7 +109,7 @@ pub fn train(
     resume: bool,
     progress: &mut Progress,
 ) -> Result<Outcome> {
-    let stop = signals()?;
+    let stop = signals::stop()?;
     task.parameters().set_requires_grad(true);
     let mut optimizer =
         Optimizer::new(task.parameters(), settings.beta1, settings.beta2, settings.epsilon, settings.clip);
@@ -283,16 +283,4 @@ fn restore(
     task.restore(&extra, &found.state.task)?;
     progress.note(&format!("resumed from {}", found.path.display()));
     Ok(Some(found))
-}
-
-/// A flag that SIGINT and SIGTERM raise; a second signal ends the process at once.
-fn signals() -> Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&flag))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
-            .map_err(|e| Error::io("signals", e))?;
-    }
-    Ok(flag)
 }

@@ -24,6 +24,7 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod golden;
+pub mod layers;
 pub mod optimizer;
 pub mod presets;
 pub mod run;

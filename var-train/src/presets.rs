@@ -3,7 +3,7 @@
 use toml::Table;
 
 use crate::error::{Error, Result};
-use crate::settings::distance;
+use crate::layers::distance;
 
 /// Presets of `var-train model`: name and text.
 pub const MODEL: [(&str, &str); 2] =
@@ -60,7 +60,8 @@ pub fn find(known: &[(&str, &str)], name: &str) -> Result<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{ModelRun, TokenizerRun, from_table, overlay, to_table};
+    use crate::layers::{from_table, overlay, to_table};
+    use crate::settings::{ModelRun, TokenizerRun};
 
     #[test]
     fn every_preset_holds_known_keys_of_the_right_type() {

@@ -1,0 +1,155 @@
+//! Layers of settings as TOML tables: every key known, a typo answered with the nearest one.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::{Table, Value};
+
+use crate::error::{Error, Result};
+
+/// Lays `changes` over `base`, which knows every key.
+///
+/// # Errors
+/// Names an unknown key with the nearest known one.
+pub fn overlay(base: &mut Table, changes: &Table, origin: &str) -> Result<()> {
+    overlay_at(base, changes, origin, "")
+}
+
+fn overlay_at(base: &mut Table, changes: &Table, origin: &str, prefix: &str) -> Result<()> {
+    for (key, value) in changes {
+        match (base.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(changes)) => {
+                overlay_at(inner, changes, origin, &format!("{prefix}{key}."))?;
+            }
+            (Some(place), value) => *place = like(place, value),
+            (None, _) => {
+                let known: Vec<&str> = base.keys().map(String::as_str).collect();
+                return Err(unknown(&format!("{prefix}{key}"), key, &known, prefix, origin));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A whole number where a float stands is meant as one.
+fn like(place: &Value, value: &Value) -> Value {
+    match (place, value) {
+        (Value::Float(_), Value::Integer(n)) => Value::Float(*n as f64),
+        _ => value.clone(),
+    }
+}
+
+fn unknown(full: &str, key: &str, known: &[&str], prefix: &str, origin: &str) -> Error {
+    let nearest = known.iter().min_by_key(|k| distance(k, key)).copied().unwrap_or("");
+    Error::Config(format!(
+        "{origin}: unknown key '{full}'; did you mean '{prefix}{nearest}'? known there: {}",
+        known.join(", ")
+    ))
+}
+
+/// Sets `key=value`; the key may leave its section away where it stands in one section alone.
+///
+/// # Errors
+/// When the text has no `=`, the key is unknown, or the value is no TOML.
+pub fn set(base: &mut Table, assignment: &str) -> Result<()> {
+    let Some((key, text)) = assignment.split_once('=') else {
+        return Err(Error::Config(format!("--set {assignment}: write key=value, e.g. --set batch=64")));
+    };
+    let (key, text) = (key.trim(), text.trim());
+    // What is no TOML value is taken as text: --set shape=lin0 needs no quotes; or as a list:
+    // --set schedule=1,2,3,4 needs no brackets.
+    let toml = |text: &str| format!("x = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("x"));
+    let value = toml(text)
+        .or_else(|| text.contains(',').then(|| toml(&format!("[{text}]"))).flatten())
+        .unwrap_or_else(|| Value::String(text.to_owned()));
+    let section = match key.split_once('.') {
+        Some((_, leaf)) if leaf.contains('.') => None,
+        Some((section, _)) => Some(section.to_owned()),
+        None => base
+            .iter()
+            .find(|(_, v)| v.as_table().is_some_and(|t| t.contains_key(key)))
+            .map(|(section, _)| section.clone()),
+    };
+    let leaf = key.rsplit('.').next().unwrap_or(key);
+    let Some(section) = section else {
+        let known: Vec<&str> =
+            base.values().filter_map(Value::as_table).flat_map(|t| t.keys().map(String::as_str)).collect();
+        return Err(unknown(key, leaf, &known, "", "--set"));
+    };
+    let mut inner = Table::new();
+    inner.insert(leaf.to_owned(), value);
+    let mut changes = Table::new();
+    changes.insert(section, Value::Table(inner));
+    overlay(base, &changes, "--set")
+}
+
+/// The settings as a table that knows every key.
+///
+/// # Errors
+/// Never in practice: settings are plain data.
+pub fn to_table<T: Serialize>(settings: &T) -> Result<Table> {
+    Table::try_from(settings).map_err(|e| Error::Config(e.to_string()))
+}
+
+/// The table as settings.
+///
+/// # Errors
+/// When a value has the wrong type.
+pub fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
+    table.clone().try_into().map_err(|e: toml::de::Error| {
+        Error::Config(e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    })
+}
+
+/// Edits that turn one word into the other (Levenshtein).
+pub fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut previous = i;
+        let mut left = i + 1;
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
+            let replaced = previous + usize::from(x != *y);
+            previous = *cell;
+            left = replaced.min(previous + 1).min(left + 1);
+            *cell = left;
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ModelRun;
+
+    #[test]
+    fn a_typo_names_the_key_and_the_nearest_known_one() {
+        let mut table = to_table(&ModelRun::default()).unwrap();
+        let changes = "[training]\nlearnin_rate = 1e-3".parse().unwrap();
+        let message = overlay(&mut table, &changes, "run.toml").unwrap_err().to_string();
+        assert!(message.contains("training.learnin_rate"), "{message}");
+        assert!(message.contains("did you mean 'training.learning_rate'"), "{message}");
+    }
+
+    #[test]
+    fn set_finds_the_section_and_keeps_types() {
+        let mut table = to_table(&ModelRun::default()).unwrap();
+        set(&mut table, "learning_rate=1").unwrap();
+        set(&mut table, "shape=lin0").unwrap();
+        set(&mut table, "model.depth=3").unwrap();
+        let run: ModelRun = from_table(&table).unwrap();
+        assert_eq!((run.training.learning_rate, run.model.depth), (1.0, 3));
+        assert!(set(&mut table, "dept=3").unwrap_err().to_string().contains("'depth'"));
+        assert!(set(&mut table, "depth").is_err());
+    }
+
+    #[test]
+    fn edit_distance_counts_edits() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", "abc"), 0);
+    }
+}
