@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
 use var_tokenizer::builtin;
+use var_tokenizer::files::check_place;
 use var_tokenizer::images::Grid;
 use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::torch::{DeviceChoice, Precision};
@@ -105,20 +106,6 @@ pub fn sample(request: &SampleRequest, progress: &mut Progress) -> Result<Value>
     }))
 }
 
-/// Makes sure, before anything is computed, that a file can be made at `out`.
-fn check_place(out: &Path) -> Result<()> {
-    if out.is_dir() {
-        return Err(var_tokenizer::Error::file(out, "is a folder: name a PNG file, e.g. grid.png").into());
-    }
-    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        let why = format!("no such folder: make it first, then write {}", out.display());
-        return Err(var_tokenizer::Error::file(folder, why).into());
-    }
-    tempfile::tempfile_in(folder).map_err(|e| var_tokenizer::Error::io(folder, e))?;
-    Ok(())
-}
-
 /// The grid to fill.
 fn empty_grid(classes: usize, per_class: usize, side: usize) -> Result<Grid> {
     let fits = classes
@@ -208,19 +195,19 @@ pub fn cost(config: &TransformerConfig, batch: usize, as_json: bool) -> Result<(
             "parameters": cost::parameters(config), "tokens": config.schedule.tokens(),
             "forward_flops": cost::forward_flops(config), "training_flops": cost::training_flops(config),
             "six_n_d": cost::six_n_d(config), "memory_f32": single, "memory_bf16": half,
-        }));
+        }))?;
         return Ok(());
     }
-    say(format_args!("parameters             {:>18}", cost::parameters(config)));
-    say(format_args!("tokens a picture       {:>18}", config.schedule.tokens()));
-    say(format_args!("forward, a picture     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9));
+    say(format_args!("parameters             {:>18}", cost::parameters(config)))?;
+    say(format_args!("tokens a picture       {:>18}", config.schedule.tokens()))?;
+    say(format_args!("forward, a picture     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9))?;
     say(format_args!(
         "training, a picture    {:>18.3} GFLOP (6·N·D: {:.3})",
         cost::training_flops(config) / 1e9,
         cost::six_n_d(config) / 1e9
-    ));
-    say(format_args!("training memory, f32   {:>18.3} GB at batch {batch}", single.total() / 1e9));
-    say(format_args!("training memory, bf16  {:>18.3} GB at batch {batch}", half.total() / 1e9));
+    ))?;
+    say(format_args!("training memory, f32   {:>18.3} GB at batch {batch}", single.total() / 1e9))?;
+    say(format_args!("training memory, bf16  {:>18.3} GB at batch {batch}", half.total() / 1e9))?;
     Ok(())
 }
 

@@ -8,6 +8,11 @@ use serde::Serialize;
 
 use crate::config::{MLP_RATIO, TransformerConfig};
 
+/// Most optimizer steps of a run, and most pictures a step: far above any, and their products fit 64 bits.
+pub const MOST_STEPS: u64 = 1_000_000_000;
+/// See [`MOST_STEPS`].
+pub const MOST_PICTURES: u64 = 1 << 17;
+
 /// Trainable parameters.
 ///
 /// ```

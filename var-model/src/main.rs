@@ -1,6 +1,5 @@
 //! Command line of the transformer.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -9,7 +8,7 @@ use clap::{Parser, Subcommand};
 use var_model::commands::{self, MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
 use var_model::sampling::SamplingOptions;
 use var_model::{Error, golden};
-use var_tokenizer::progress::{Progress, Show};
+use var_tokenizer::progress::{Progress, Show, tell};
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
 
 /// A whole number from 1 to `most`.
@@ -216,8 +215,7 @@ fn main() -> ExitCode {
     match torch::guarded(|| run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // Where nobody listens any more, the status still tells.
-            let _ = writeln!(std::io::stderr(), "error: {e}");
+            tell(format_args!("error: {e}"));
             ExitCode::from(e.exit_code() as u8)
         }
     }

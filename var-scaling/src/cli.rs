@@ -7,7 +7,6 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use var_scaling::error::{Error, Result};
 use var_scaling::fit::{FitOptions, FitsFile};
-use var_scaling::output::{say, tell};
 use var_scaling::plan::{Plan, Request};
 use var_scaling::preparation::Preparation;
 use var_scaling::results::ResultLine;
@@ -15,6 +14,7 @@ use var_scaling::settings::MAX_SEEDS;
 use var_scaling::sweep::{self, Options, Outcome, child};
 use var_scaling::words::{bytes, count, duration, flops};
 use var_scaling::{ladder, preset, report};
+use var_tokenizer::progress::{say, tell};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 
 /// Trains ladders of models, fits scaling laws to them, and reports.
@@ -201,32 +201,36 @@ impl PlanArgs {
 /// Carries out the command.
 pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        Command::Sweep(args) => run_sweep(&args),
-        Command::Plan(args) => show_plan(&args),
+        Command::Sweep(args) => run_sweep(&args)?,
+        Command::Plan(args) => show_plan(&args)?,
         Command::Fit { folder, fit, json } => {
             let fits = report::fit(&folder, &fit.options()?)?;
             if json {
-                say(&format!("{}\n", serde_json::to_string_pretty(&fits).unwrap_or_default()))
+                say(serde_json::to_string_pretty(&fits).unwrap_or_default())?;
             } else {
-                say(&format!("{}{}\n", laws(&fits), folder.join("fits.json").display()))
+                say(format_args!("{}{}", laws(&fits), folder.join("fits.json").display()))?;
             }
         }
         Command::Plot { folder } => {
-            let path = |stem: &str| folder.join("plots").join(format!("{stem}.svg"));
-            let lines = report::draw(&folder)?;
-            let lines = lines.iter().map(|figure| format!("{}\n", path(&figure.stem).display()));
-            say(&lines.collect::<String>())
+            for figure in report::draw(&folder)? {
+                say(folder.join("plots").join(format!("{}.svg", figure.stem)).display())?;
+            }
         }
-        Command::Report { folder } => say(&format!("{}\n", report::write(&folder)?.display())),
+        Command::Report { folder } => say(report::write(&folder)?.display())?,
         Command::Guarded { parent, program, arguments } => {
             match child::guard(parent, &program, &arguments)? {}
         }
     }
+    Ok(())
 }
 
 fn list_presets() -> Result<()> {
     let presets = preset::list().into_iter().map(|(name, about)| format!("  {name:<14} {about}\n"));
-    say(&format!("Presets:\n{}Ladders:\n{}", presets.collect::<String>(), ladder::describe()))
+    Ok(say(format_args!(
+        "Presets:\n{}Ladders:\n{}",
+        presets.collect::<String>(),
+        ladder::describe().trim_end()
+    ))?)
 }
 
 fn show_plan(args: &PlanArgs) -> Result<()> {
@@ -234,7 +238,7 @@ fn show_plan(args: &PlanArgs) -> Result<()> {
         return list_presets();
     }
     let plan = args.plan()?;
-    say(&if args.json { format!("{}\n", plan.json()) } else { plan_table(&plan) })
+    Ok(if args.json { say(plan.json()) } else { say(plan_table(&plan)) }?)
 }
 
 fn run_sweep(args: &SweepArgs) -> Result<()> {
@@ -253,10 +257,10 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         fit: args.fit.options()?,
     };
     if !args.quiet {
-        tell(&format!("{} in {}:\n{}", plan.name, out.display(), plan_table(&plan).trim_end()));
+        tell(format_args!("{} in {}:\n{}", plan.name, out.display(), plan_table(&plan)));
     }
     let outcome = sweep::sweep(&plan, &options)?;
-    say(&if args.plan.json { format!("{}\n", outcome.json()) } else { in_words(&outcome, &out)? })?;
+    if args.plan.json { say(outcome.json()) } else { say(in_words(&outcome, &out)?) }?;
     if outcome.failed.is_empty() {
         return Ok(());
     }
@@ -282,7 +286,7 @@ fn in_words(outcome: &Outcome, out: &Path) -> Result<String> {
         ));
     }
     let (time, report) = (duration(outcome.seconds), outcome.report.display());
-    text.push_str(&format!("{time} in all; the report:\n{report}\n"));
+    text.push_str(&format!("{time} in all; the report:\n{report}"));
     Ok(text)
 }
 
@@ -301,7 +305,7 @@ fn plan_table(plan: &Plan) -> String {
     });
     let head = ["size", "params", "steps", "batch", "tokens", "FLOPs", "memory", "time"];
     format!(
-        "{}time {} in all but for sample pictures, at {}\n{}\n",
+        "{}time {} in all but for sample pictures, at {}\nmemory of training in bf16; in f32 activations take twice as much\n{}",
         columns(head, plan.preparations.iter().map(preparation_row).chain(runs)),
         duration(plan.seconds()),
         plan.assumption,

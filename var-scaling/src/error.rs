@@ -24,9 +24,9 @@ pub enum Error {
     /// A setting that is unknown or out of range.
     #[error("{0}")]
     Config(String),
-    /// The pictures cannot be opened.
+    /// The pictures cannot be opened, or standard output cannot be written.
     #[error(transparent)]
-    Pictures(#[from] var_tokenizer::Error),
+    Tokenizer(#[from] var_tokenizer::Error),
     /// A program that a stage of the sweep started did not succeed.
     #[error("{what} failed: {message}{}", log_hint(log))]
     Stage {
@@ -88,7 +88,7 @@ impl Error {
                 _ => 1,
             },
             Self::File { .. } | Self::Config(_) => 2,
-            Self::Pictures(e) => e.exit_code(),
+            Self::Tokenizer(e) => e.exit_code(),
             Self::Stage { code, .. } => *code,
             Self::Interrupted => 3,
             Self::Incomplete { .. } | Self::Plot { .. } => 1,

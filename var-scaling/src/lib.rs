@@ -17,7 +17,6 @@ pub mod fit;
 pub mod ladder;
 pub mod machine;
 pub mod nearest;
-pub mod output;
 pub mod pictures;
 pub mod plan;
 pub mod plot;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use var_model::cost::{MOST_PICTURES, MOST_STEPS};
 use var_model::{TransformerConfig, cost};
 
 use crate::error::{Error, Result};
@@ -14,7 +15,7 @@ use crate::machine;
 use crate::pictures::{Pictures, absolute};
 use crate::preparation::{Preparation, preparations};
 use crate::preset::{self, Preset};
-use crate::settings::{self, MAX_BATCH, MAX_SEED, MAX_SEEDS, MAX_STEPS};
+use crate::settings::{self, MAX_SEED, MAX_SEEDS};
 
 /// What a person asked for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -284,16 +285,16 @@ fn run(
 ) -> Result<Run> {
     let change = preset.sizes.get(&size.name).cloned().unwrap_or_default();
     let (train, tokens) = (&preset.train, &preset.tokens);
-    let batch = settings::whole(asked, "batch", MAX_BATCH)?.or(change.batch).unwrap_or(train.batch);
+    let batch = settings::whole(asked, "batch", MOST_PICTURES)?.or(change.batch).unwrap_or(train.batch);
     let by_epochs = |epochs: f64| steps_of(epochs, pictures.training, batch);
     let own = change.steps.or_else(|| change.epochs.map(by_epochs));
     let shared = || train.steps.or_else(|| train.epochs.map(by_epochs));
     let asked_epochs = settings::epochs(asked)?.map(by_epochs);
-    let asked_steps = settings::whole(asked, "steps", MAX_STEPS)?.or(asked_epochs);
+    let asked_steps = settings::whole(asked, "steps", MOST_STEPS)?.or(asked_epochs);
     let steps = asked_steps.or(own).or_else(shared).unwrap_or(1);
-    if steps > MAX_STEPS {
+    if steps > MOST_STEPS {
         return Err(Error::Config(format!(
-            "{}: these epochs over {} pictures are {steps} steps, and {MAX_STEPS} are the most; take fewer",
+            "{}: these epochs over {} pictures are {steps} steps, and {MOST_STEPS} are the most; take fewer",
             size.name, pictures.training
         )));
     }
@@ -321,7 +322,7 @@ fn run(
     };
     let images = steps * batch;
     let flops = cost::training_flops(&config) * images as f64;
-    let micro = (batch / settings::whole(&set, "accumulation", MAX_BATCH)?.unwrap_or(1)).max(1);
+    let micro = (batch / settings::whole(&set, "accumulation", MOST_PICTURES)?.unwrap_or(1)).max(1);
     Ok(Run {
         name: if several { format!("{}-s{seed}", size.name) } else { size.name.clone() },
         preset: train.preset.clone(),

@@ -11,7 +11,6 @@ use var_tokenizer::{TokenizerConfig, builtin, cost};
 use crate::pictures::Pictures;
 use crate::plan::TokenizerSource;
 use crate::preset::Preset;
-use crate::settings::plain;
 
 /// Seconds in which two CPU cores train the nano tokenizer, 1600 steps of 32 pictures.
 const TOKENIZER_SECONDS: f64 = 200.0;
@@ -89,35 +88,49 @@ pub fn preparations(
     pieces
 }
 
+/// The trainer's own presets for tokenizers: what they say of length and shape is taken from there.
+const TRAINER_PRESETS: [(&str, &str); 2] = [
+    ("nano", include_str!("../../var-train/src/presets/tokenizer-nano.toml")),
+    ("published", include_str!("../../var-train/src/presets/tokenizer-published.toml")),
+];
+
+/// The section of a preset of `var-train tokenizer`, with what `set` changes of its keys.
+fn section(preset: &str, section: &str, set: &Table) -> Option<Table> {
+    let (_, text) = TRAINER_PRESETS.iter().find(|(name, _)| *name == preset)?;
+    let mut table = text.parse::<Table>().ok()?.remove(section)?.try_into::<Table>().ok()?;
+    for (key, value) in set {
+        let name = key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key);
+        table.insert(name.to_owned(), value.clone());
+    }
+    Some(table)
+}
+
 /// Pictures, repeats included, that `var-train tokenizer` sees under one of its presets and `set`, out of
-/// `all` in one epoch.
+/// `all` in one epoch; one epoch where the preset is not known.
 fn trained_pictures(preset: &str, set: &Table, all: f64) -> f64 {
-    let (steps, epochs, batch) =
-        if preset == "published" { (0.0, 16.0, 768.0) } else { (1600.0, 16.0, 32.0) };
-    let number = |key: &str, otherwise: f64| {
-        let value = set.iter().find(|(k, _)| plain(k) == key).map(|(_, v)| v);
-        value.and_then(|v| v.as_float().or(v.as_integer().map(|n| n as f64))).unwrap_or(otherwise)
+    let training = section(preset, "training", set).unwrap_or_default();
+    let number = |key: &str| {
+        let value = training.get(key);
+        value.and_then(|v| v.as_float().or(v.as_integer().map(|n| n as f64))).unwrap_or(0.0)
     };
-    let steps = number("steps", steps);
-    if steps > 0.0 { steps * number("batch", batch) } else { number("epochs", epochs) * all }
+    match number("steps") * number("batch") {
+        pictures if pictures > 0.0 => pictures,
+        _ => number("epochs").max(1.0) * all,
+    }
 }
 
 /// The tokenizer's shape; none where only `var-train` or the file knows, or nothing sensible is asked for.
 fn shape(source: &TokenizerSource, preset: &Preset) -> Option<TokenizerConfig> {
-    let base = match source {
-        TokenizerSource::Given(name) => return of_file(name),
-        TokenizerSource::Trained { preset, .. } if preset == "published" => TokenizerConfig::published(),
-        // The built-in tokenizer was trained with this preset.
-        TokenizerSource::Trained { preset, .. } if preset == "nano" => of_file(builtin::NAME)?,
-        TokenizerSource::Trained { .. } => return None,
+    let name = match source {
+        TokenizerSource::Given(file) => return of_file(file),
+        TokenizerSource::Trained { preset, .. } => preset,
     };
-    let mut table = Table::try_from(base).ok()?;
-    for (key, value) in &preset.tokenizer.set {
-        if let Some(place) = table.get_mut(key.trim_start_matches("tokenizer.")) {
-            *place = value.clone();
-        }
-    }
-    table.try_into().ok().filter(|shape: &TokenizerConfig| shape.validate().is_ok())
+    // What a preset does not name is as published.
+    let mut shape = Table::try_from(TokenizerConfig::published()).ok()?;
+    let changes = section(name, "tokenizer", &preset.tokenizer.set)?;
+    let known: Vec<String> = shape.keys().cloned().collect();
+    shape.extend(changes.into_iter().filter(|(key, _)| known.contains(key)));
+    shape.try_into().ok().filter(|shape: &TokenizerConfig| shape.validate().is_ok())
 }
 
 /// The shape in the header of a tokenizer file, whose tensors stay where they are.

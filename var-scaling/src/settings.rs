@@ -4,10 +4,6 @@ use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// Most optimizer steps of a run.
-pub const MAX_STEPS: u64 = 1_000_000_000;
-/// Most pictures a step.
-pub const MAX_BATCH: u64 = 131_072;
 /// Most passes over the pictures.
 pub const MAX_EPOCHS: f64 = 1e6;
 /// Most runs of a size.

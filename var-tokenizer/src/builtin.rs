@@ -5,8 +5,8 @@ use std::path::Path;
 use tch::Device;
 
 use crate::error::{Error, Result};
+use crate::files::sha256;
 use crate::vqvae::VqVae;
-use crate::weights::safetensors::sha256;
 
 /// Weights and configuration; recipe and scores are in `assets/emoji-tokenizer.md`.
 static EMOJI: &[u8] = include_bytes!("../assets/emoji-tokenizer.safetensors");

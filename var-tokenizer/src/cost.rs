@@ -5,7 +5,6 @@
 //! not what a kernel saves: the convolution after an upsampling counts in full.
 
 use crate::vqvae::TokenizerConfig;
-use crate::vqvae::config::PhiSharing;
 
 /// Sums over the layers of one half of the network.
 #[derive(Debug, Clone, Copy, Default)]
@@ -116,11 +115,7 @@ fn decoder(config: &TokenizerConfig) -> Sum {
 fn quantizer(config: &TokenizerConfig) -> Sum {
     let mut sum = Sum::default();
     let (z, last) = (config.latent_channels, config.schedule.last_side());
-    let count = match config.phi {
-        PhiSharing::Shared => 1,
-        PhiSharing::Partial(count) => count,
-        PhiSharing::PerScale => config.schedule.scales(),
-    };
+    let count = config.phi.count(config.schedule.scales());
     sum.parameters = (config.vocabulary * z + count * (9 * z * z + z)) as u64;
     // Distances of every token to every code, and φ once a scale.
     sum.flops = 2.0 * (config.vocabulary * z * config.schedule.tokens()) as f64

@@ -11,6 +11,7 @@ use tch::{Kind, Tensor};
 
 use crate::builtin;
 use crate::error::{Error, Result};
+use crate::files::hexadecimal;
 use crate::images::{Bad, Framing, Report, Source, Split, View};
 use crate::progress::Progress;
 use crate::signals;
@@ -100,7 +101,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
         ),
         source: source.label().to_owned(),
         pictures_sha256: fingerprint(&source, &views),
-        precision: if compute == Kind::BFloat16 { "bf16".into() } else { "f32".into() },
+        precision: Precision::name_of(compute).into(),
         class_names: source.classes().to_vec(),
         input_statistics: None,
     };
@@ -172,7 +173,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     }
     Ok(json!({
         "event": "done", "train": rows.train, "val": rows.val, "bad": report.bad.len(),
-        "images_per_second": rate, "classes": source.classes().len(), "out": request.out.display().to_string(),
+        "images_per_second": rate, "out": request.out.display().to_string(),
     }))
 }
 
@@ -202,7 +203,7 @@ fn fingerprint(source: &Source, views: &[(Split, usize, usize)]) -> String {
         sum.update((index as u64).to_le_bytes());
         sum.update((number as u64).to_le_bytes());
     }
-    sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&sum.finalize())
 }
 
 /// Mean and deviation of the input vectors of some training pictures.

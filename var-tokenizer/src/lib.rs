@@ -25,6 +25,7 @@ pub mod builtin;
 pub mod cost;
 pub mod encode;
 pub mod error;
+pub mod files;
 pub mod golden;
 pub mod images;
 pub mod progress;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::encode::{self, EncodeRequest, HELD_OUT, SPLIT_SEED, typical_product};
+use var_tokenizer::files::check_place;
 use var_tokenizer::images::{Framing, Grid, Source, Split, View};
 use var_tokenizer::progress::{Progress, Show, say, tell};
 use var_tokenizer::tokens::TokenFile;
@@ -151,7 +152,7 @@ fn run(command: Command) -> Result<()> {
                 device,
                 precision,
             };
-            check_folder(&request.out)?;
+            check_place(&request.out)?;
             let mut progress = Progress::new(Show::from_flags(json, quiet));
             let summary = encode::encode(&request, &mut progress)?;
             progress.note(&format!(
@@ -165,7 +166,7 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Reconstruct { data, tokenizer, out, count, device, precision, json } => {
-            check_folder(&out)?;
+            check_place(&out)?;
             let count = count as usize;
             let device = device.resolve()?;
             let mut vae = builtin::open(&tokenizer, device)?.tokenizer;
@@ -178,17 +179,6 @@ fn run(command: Command) -> Result<()> {
             golden::print_json(&folders, golden::check);
             Ok(())
         }
-    }
-}
-
-/// Before anything is computed: there must be a place for the result.
-fn check_folder(out: &Path) -> Result<()> {
-    match out.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
-            Err(Error::file(folder, "no such folder for the result; make it first"))
-        }
-        _ if out.is_dir() => Err(Error::file(out, "is a folder; name a file for the result")),
-        _ => Ok(()),
     }
 }
 
@@ -214,7 +204,7 @@ fn reconstruct(vae: &var_tokenizer::VqVae, data: &str, count: usize, out: &Path,
     }
     grid.write(out)?;
     if json {
-        say(serde_json::json!({"event": "done", "scores": scores, "out": out.display().to_string()}));
+        say(serde_json::json!({"event": "done", "scores": scores, "out": out.display().to_string()}))?;
     } else {
         tell(format_args!(
             "wrote {}: {} pictures, PSNR {:.2} dB, L1 {:.4}",
@@ -236,32 +226,32 @@ fn inspect(what: &str) -> Result<()> {
     if what == builtin::NAME || path.extension().is_some_and(|e| e == "safetensors") {
         let opened = builtin::open(what, Device::Cpu)?;
         let config = opened.tokenizer.config();
-        say(format_args!("tokenizer   {what}\nSHA-256     {}", opened.sha256));
-        say(format_args!("parameters  {}", opened.tokenizer.parameters().count()));
-        say(format_args!("pictures    {0}×{0}, f{1}", config.image_side(), config.downsampling()));
-        say(format_args!("schedule    {} ({} tokens)", config.schedule, config.schedule.tokens()));
-        say(format_args!("codebook    {} codes of {} channels", config.vocabulary, config.latent_channels));
+        say(format_args!("tokenizer   {what}\nSHA-256     {}", opened.sha256))?;
+        say(format_args!("parameters  {}", opened.tokenizer.parameters().count()))?;
+        say(format_args!("pictures    {0}×{0}, f{1}", config.image_side(), config.downsampling()))?;
+        say(format_args!("schedule    {} ({} tokens)", config.schedule, config.schedule.tokens()))?;
+        say(format_args!("codebook    {} codes of {} channels", config.vocabulary, config.latent_channels))?;
         for p in opened.tokenizer.parameters().entries() {
-            say(format_args!("  {:<50} {:?}", p.name, p.tensor.size()));
+            say(format_args!("  {:<50} {:?}", p.name, p.tensor.size()))?;
         }
         return Ok(());
     }
     if path.extension().is_some_and(|e| e == "h5") {
         let file = TokenFile::open(path)?;
         let info = file.info();
-        say(format_args!("tokens      {what}\ntokenizer   {}", info.tokenizer_sha256));
+        say(format_args!("tokens      {what}\ntokenizer   {}", info.tokenizer_sha256))?;
         say(format_args!(
             "rows        {} training, {} held out",
             file.rows(Split::Train),
             file.rows(Split::Val)
-        ));
-        say(format_args!("schedule    {} ({} tokens)", info.schedule, info.length()));
-        say(format_args!("codebook    {} codes of {} channels", info.vocabulary, info.latent_channels));
+        ))?;
+        say(format_args!("schedule    {} ({} tokens)", info.schedule, info.length()))?;
+        say(format_args!("codebook    {} codes of {} channels", info.vocabulary, info.latent_channels))?;
         say(format_args!(
             "pictures    {0}×{0} from {1}; {2}",
             info.image_side, info.source, info.crop_policy
-        ));
-        say(format_args!("classes     {}: {}", info.classes(), info.class_names.join(", ")));
+        ))?;
+        say(format_args!("classes     {}: {}", info.classes(), info.class_names.join(", ")))?;
         return Ok(());
     }
     let source = Source::open(what)?;
@@ -271,11 +261,11 @@ fn inspect(what: &str) -> Result<()> {
         source.len(),
         parts.train.len(),
         parts.val.len()
-    ));
-    say(format_args!("classes     {}", source.classes().len()));
+    ))?;
+    say(format_args!("classes     {}", source.classes().len()))?;
     for (class, name) in source.classes().iter().enumerate() {
         let count = source.entries().iter().filter(|e| e.class as usize == class).count();
-        say(format_args!("  {name:<30} {count}"));
+        say(format_args!("  {name:<30} {count}"))?;
     }
     Ok(())
 }

@@ -1,22 +1,29 @@
 //! What a person sees during long work: a bar on a terminal, lines in a log, JSON events for programs.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::error::{Error, Result};
+
 /// Least time between two lines of a log without a terminal.
 pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Writes a line to standard output. A reader that went away (`| head`) is no failure.
-pub fn say(text: impl std::fmt::Display) {
+///
+/// # Errors
+/// When it cannot be written for another reason, a full disk for example.
+pub fn say(text: impl std::fmt::Display) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{text}");
-    let _ = out.flush();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("standard output", e)),
+        _ => Ok(()),
+    }
 }
 
-/// The same to standard error.
+/// Writes a line to standard error. Where that fails there is nobody left to tell.
 pub fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
@@ -139,7 +146,7 @@ impl Progress {
     /// One JSON event on standard output; nothing unless JSON was asked for.
     pub fn event(&self, value: &Value) {
         if self.show == Show::Json {
-            say(value);
+            let _ = say(value);
         }
     }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
-use var_tokenizer::weights::safetensors::{self, write_atomically};
+use var_tokenizer::files::{sha256_of, sync_folder_of, write_atomically};
+use var_tokenizer::weights::safetensors;
 
 use crate::error::{Error, Result};
 
@@ -86,7 +87,7 @@ pub fn save(
     }
     std::fs::rename(&partial, &target).map_err(io(&target))?;
     // The new name must be on the disk before older ones go.
-    safetensors::sync_folder_of(&target);
+    sync_folder_of(&target);
     let mut older: Vec<PathBuf> = list(run)?.into_iter().filter(|path| *path < target).collect();
     while older.len() + 1 > keep.max(1) {
         let oldest = older.remove(0);
@@ -171,8 +172,7 @@ fn verify(path: &Path) -> Result<State> {
         serde_json::from_str(&text).map_err(|e| Error::file(&state_path, format!("is damaged ({e})")))?;
     for (file, expected) in &state.files {
         let file_path = path.join(file);
-        let bytes = std::fs::read(&file_path).map_err(|e| Error::io(&file_path, e))?;
-        if safetensors::sha256(&bytes) != *expected {
+        if sha256_of(&file_path)? != *expected {
             return Err(Error::file(&file_path, "does not have the checksum that state.json names"));
         }
     }

@@ -1,23 +1,21 @@
 //! What the subcommands do, apart from reading flags.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use tch::{Device, Kind};
 use toml::Table;
 use var_model::config::Standardisation;
 use var_model::{TransformerConfig, cost};
 use var_tokenizer::builtin;
 use var_tokenizer::cost as tokenizer_cost;
+use var_tokenizer::files::{sha256_of, write_atomically};
 use var_tokenizer::images::{Source, Split};
 use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{DeviceChoice, Precision, product_peak};
-use var_tokenizer::weights::safetensors::write_atomically;
 
 use crate::engine::{self, MODEL_FILE, Task};
 use crate::error::{Error, Result};
@@ -97,25 +95,11 @@ fn add_estimate(plan: &mut Value, flops: f64, device: Device, compute: Kind) -> 
     const SHARE: f64 = 0.5;
     let rate = SHARE * product_peak(device, compute)?;
     if let Some(plan) = plan.as_object_mut() {
-        plan.insert("precision".into(), kind_name(compute).into());
+        plan.insert("precision".into(), Precision::name_of(compute).into());
         plan.insert("assumed_flops_per_second".into(), rate.into());
         plan.insert("estimated_seconds".into(), (flops / rate).into());
     }
     Ok(())
-}
-
-/// SHA-256 of a file, read in pieces.
-fn sha256_of(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-    let mut sum = Sha256::new();
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut piece).map_err(|e| Error::io(path, e))? {
-            0 => break,
-            n => sum.update(piece.get(..n).unwrap_or_default()),
-        }
-    }
-    Ok(sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Settings of `var-train model`. The published recipe changes with the depth, which may come last.
@@ -130,10 +114,6 @@ fn resolve_model(common: &Common) -> Result<ModelRun> {
     }
     settings.validate()?;
     Ok(settings)
-}
-
-fn kind_name(kind: Kind) -> &'static str {
-    if kind == Kind::BFloat16 { "bf16" } else { "f32" }
 }
 
 /// On a resume: the stored precision, after checking that nothing else was asked for.
@@ -281,7 +261,7 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
             "train_rows": train.len(), "val_rows": validation.len(),
         });
         add_estimate(&mut plan, flops, device, compute)?;
-        say(plan);
+        say(plan)?;
         return Ok(());
     }
     let data_sha256 = sha256_of(tokens)?;
@@ -300,7 +280,7 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
             &run,
             &Stored {
                 kind: "model".into(),
-                precision: kind_name(compute).into(),
+                precision: Precision::name_of(compute).into(),
                 data: tokens.display().to_string(),
                 data_sha256,
                 tokenizer_sha256: opened.sha256.clone(),
@@ -313,7 +293,7 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
         parameters,
         train.len(),
         validation.len(),
-        kind_name(compute)
+        Precision::name_of(compute)
     ));
     let mut task = ModelTask::new(&config, opened.tokenizer, train, validation, &settings, compute)?;
     let outcome = engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress)?;
@@ -328,7 +308,7 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
             "val_loss_all": score("loss_all"), "val_loss_last": score("loss_last"),
             "val_err_all": score("err_all"), "val_err_last": score("err_last"),
             "val_loss_per_scale": score("loss_per_scale"), "seconds": outcome.seconds,
-            "precision": kind_name(compute), "depth": config.depth, "width": config.width, "heads": config.heads,
+            "precision": Precision::name_of(compute), "depth": config.depth, "width": config.width, "heads": config.heads,
         }),
     )
 }
@@ -363,7 +343,7 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
             "train_pictures": train.len(), "val_pictures": validation.len(),
         });
         add_estimate(&mut plan, flops, device, compute)?;
-        say(plan);
+        say(plan)?;
         return Ok(());
     }
     let mut run = RunFolder::open(&common.out, common.resume)?;
@@ -376,7 +356,7 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
             &run,
             &Stored {
                 kind: "tokenizer".into(),
-                precision: kind_name(compute).into(),
+                precision: Precision::name_of(compute).into(),
                 data: data.to_owned(),
                 data_sha256,
                 tokenizer_sha256: String::new(),
@@ -389,7 +369,7 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     let parameters = task.parameters().count();
     progress.note(&format!(
         "{parameters} parameters, {steps} steps of {} pictures, {pictures} training and {held_out} held-out pictures, {}",
-        settings.training.batch, kind_name(compute)
+        settings.training.batch, Precision::name_of(compute)
     ));
     let outcome = engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress)?;
     if let Some(alarm) = outcome.validation.get("alarm").and_then(Value::as_str) {
@@ -407,7 +387,7 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         &json!({
             "event": "done", "parameters": parameters, "psnr": score("psnr"), "codes_used": score("codes_used"),
             "perplexity": score("perplexity"), "codes_per_scale": score("codes_per_scale"), "bad": bad,
-            "seconds": outcome.seconds, "precision": kind_name(compute), "tokenizer": file.display().to_string(),
+            "seconds": outcome.seconds, "precision": Precision::name_of(compute), "tokenizer": file.display().to_string(),
         }),
     )?;
     progress.note(&format!("wrote {}", file.display()));

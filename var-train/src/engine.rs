@@ -148,15 +148,13 @@ pub fn train(
         state.step += 1;
         state.seconds = before + started.elapsed().as_secs_f64();
         let (pictures, tokens) = task.sizes();
-        // Said when it begins and when it changes, not at every line.
         if detailed {
+            // Said when it begins and when it changes, not at every line.
             let alarm = values.get("alarm").and_then(Value::as_str).unwrap_or_default();
             if !alarm.is_empty() && alarm != alarmed {
                 progress.note(&format!("warning: step {}: {alarm}", state.step));
             }
             alarmed = alarm.to_owned();
-        }
-        if detailed {
             values.insert("lr".into(), rate.into());
             values.insert("wd".into(), decay.into());
             values.insert("grad_norm".into(), norm.into());

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use var_tokenizer::weights::safetensors::write_atomically;
+use var_tokenizer::files::write_atomically;
 
 use crate::checkpoint;
 use crate::error::{Error, Result};

@@ -1,6 +1,7 @@
 //! Settings of a run: defaults ← preset ← TOML file ← flags, every key known.
 
 use serde::{Deserialize, Serialize};
+use var_model::cost::{MOST_PICTURES, MOST_STEPS};
 use var_model::transformer::Initialisation;
 use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig};
 
@@ -116,7 +117,7 @@ impl Training {
     /// Names the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::Config(message));
-        if self.steps > MOST_STEPS || self.batch > MOST_PICTURES {
+        if self.steps > MOST_STEPS || self.batch as u64 > MOST_PICTURES {
             return fail(format!(
                 "training.steps {} and training.batch {}: at most {MOST_STEPS} and {MOST_PICTURES}",
                 self.steps, self.batch
@@ -152,9 +153,6 @@ impl Training {
     }
 }
 
-/// Most optimizer steps, and pictures a step: far above any run, and their products fit 64 bits.
-const MOST_STEPS: u64 = 1_000_000_000;
-const MOST_PICTURES: usize = 1 << 17;
 /// Most bytes that the pictures of one micro-batch may take.
 const MOST_PIXEL_BYTES: usize = 8 << 30;
 
@@ -356,7 +354,9 @@ impl TokenizerRun {
         self.tokenizer.validate()?;
         let recipe = &self.recipe;
         if recipe.image_side > 0 {
-            self.tokenizer.check_side(recipe.image_side)?;
+            self.tokenizer.check_side(recipe.image_side).map_err(|e| {
+                Error::Config(format!("{e} (recipe.image_side = {}; 0 takes what fits)", recipe.image_side))
+            })?;
         }
         within(
             "recipe",

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use var_model::cost::{MOST_PICTURES, MOST_STEPS};
+
 use super::{Preset, SizeChange, Tokens, Train};
 use crate::ladder::Size;
-use crate::settings::{MAX_BATCH, MAX_EPOCHS, MAX_STEPS, epochs_fit, own, plain};
+use crate::settings::{MAX_EPOCHS, epochs_fit, own, plain};
 
 /// Most levels of a tokenizer, each of which but the last halves the side of the pictures.
 const MAX_LEVELS: u32 = 8;
@@ -91,7 +93,7 @@ fn check_length(
     steps: Option<u64>,
     epochs: Option<f64>,
 ) -> Result<(), String> {
-    for (key, value, most) in [("batch", batch, MAX_BATCH), ("steps", steps, MAX_STEPS)] {
+    for (key, value, most) in [("batch", batch, MOST_PICTURES), ("steps", steps, MOST_STEPS)] {
         if let Some(value) = value {
             within(&format!("{section}.{key}"), value, 1, most)?;
         }

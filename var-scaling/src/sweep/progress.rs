@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
+use var_tokenizer::progress::tell;
 
-use crate::output::tell;
 use crate::words::duration;
 
 /// Least time between two lines of a log.

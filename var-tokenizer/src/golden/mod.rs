@@ -391,7 +391,7 @@ pub fn print_json<E: std::fmt::Display + From<Error>>(
             }]
         });
         for line in checks.iter().filter_map(|c| serde_json::to_string(c).ok()) {
-            say(line);
+            let _ = say(line);
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Batch {
     pub labels: Vec<u32>,
     /// `[B]` which of the items asked for each is.
     pub items: Vec<usize>,
+    /// How many had another size than the square, and were resized and cropped.
+    pub framed: usize,
     /// The others.
     pub bad: Vec<Bad>,
 }
@@ -51,24 +53,29 @@ impl Source {
     /// Reads the pictures `items` = (index, view), in that order, each framed by `framing`.
     pub fn load_batch(&self, items: &[(usize, View)], framing: &Framing) -> Batch {
         let size = 3 * framing.side() * framing.side();
-        let read: Vec<Result<Vec<f32>, Bad>> = items
+        let side = framing.side() as u32;
+        let read: Vec<Result<(Vec<f32>, bool), Bad>> = items
             .par_iter()
             .map(|&(index, view)| {
-                let square = self.load(index).and_then(|picture| framing.frame(&picture, view));
-                let square = square.map_err(|e| Bad {
+                let square = self.load(index).and_then(|picture| {
+                    let framed = picture.dimensions() != (side, side);
+                    Ok((framing.frame(&picture, view)?, framed))
+                });
+                let (square, framed) = square.map_err(|e| Bad {
                     index,
                     name: self.entries().get(index).map_or_else(String::new, |entry| entry.name.clone()),
                     reason: e.to_string(),
                 })?;
                 let mut pixels = Vec::with_capacity(size);
                 append_unit(&square, &mut pixels);
-                Ok(pixels)
+                Ok((pixels, framed))
             })
             .collect();
         let mut batch = Batch { pixels: Vec::with_capacity(size * items.len()), ..Batch::default() };
         for (item, (result, &(index, _))) in read.into_iter().zip(items).enumerate() {
             match result {
-                Ok(pixels) => {
+                Ok((pixels, framed)) => {
+                    batch.framed += usize::from(framed);
                     batch.pixels.extend_from_slice(&pixels);
                     batch.labels.push(self.entries().get(index).map_or(0, |entry| entry.class));
                     batch.items.push(item);

@@ -7,7 +7,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 
 use super::transform::from_unit;
 use crate::error::{Error, Result};
-use crate::weights::safetensors::write_atomically;
+use crate::files::write_atomically;
 
 /// Pixels between neighbours.
 const GAP: u32 = 2;

@@ -12,6 +12,7 @@ use super::catalogue::{HELD_OUT, check_held_out_classes};
 use super::split::{Partition, Split, partition};
 use super::{cifar, emoji, folder, npz, tarball};
 use crate::error::{Error, Result};
+use crate::files::hexadecimal;
 
 /// The word for the pictures that come with this crate.
 pub const EMOJI: &str = "emoji";
@@ -91,7 +92,7 @@ impl Source {
             sum.update([0]);
             sum.update(entry.class.to_le_bytes());
         }
-        sum.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&sum.finalize())
     }
 
     /// What was opened, as it was asked for.

@@ -208,7 +208,12 @@ impl TokenFile {
             Ids::Wide(ids) => ids.try_reserve_exact(count),
         };
         if reserved.is_err() {
-            return Err(Error::file(&self.path, format!("{count} tokens of {split} do not fit into memory")));
+            return Err(Error::file(
+                &self.path,
+                format!(
+                    "{count} tokens of {split} do not fit into memory; encode fewer (--limit), or use a larger machine"
+                ),
+            ));
         }
         let mut labels = Vec::new();
         for begin in (0..part.rows).step_by(STRIP) {

@@ -11,8 +11,8 @@ use super::{
     with_suffix,
 };
 use crate::error::{Error, Result};
+use crate::files::sync_folder_of;
 use crate::images::Split;
-use crate::weights::safetensors::sync_folder_of;
 
 /// How far a token file has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -46,6 +46,11 @@ impl fmt::Display for Precision {
 }
 
 impl Precision {
+    /// `bf16` or `f32`: the precision that computes in `kind`.
+    pub fn name_of(kind: Kind) -> &'static str {
+        if kind == Kind::BFloat16 { "bf16" } else { "f32" }
+    }
+
     /// The kind to compute in: [`Kind::Float`] or [`Kind::BFloat16`]. `product` is a typical matrix
     /// product of the model, `[rows, inner, columns]`, for example `[batch·tokens, width, 4·width]`;
     /// with `auto` both precisions are timed on it, a few milliseconds each.

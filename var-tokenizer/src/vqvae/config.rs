@@ -17,6 +17,17 @@ pub enum PhiSharing {
     PerScale,
 }
 
+impl PhiSharing {
+    /// Number of convolutions for `scales` scales.
+    pub fn count(self, scales: usize) -> usize {
+        match self {
+            Self::Shared => 1,
+            Self::Partial(count) => count,
+            Self::PerScale => scales,
+        }
+    }
+}
+
 /// Everything that fixes the tokenizer's architecture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

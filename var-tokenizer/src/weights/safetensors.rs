@@ -2,14 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, View};
-use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
+use crate::files::{sha256, write_atomically};
 
 /// What a file holds: its tensors by name and its metadata (for our files, the configuration).
 #[derive(Debug, Default)]
@@ -155,49 +154,4 @@ pub fn write(
     let bytes = serialize(tensors, metadata)?;
     write_atomically(path, &bytes)?;
     Ok(sha256(&bytes))
-}
-
-/// Writes `bytes` beside `path`, flushes and renames.
-///
-/// # Errors
-/// When the disk is full or the folder cannot be written; `path` is then as it was.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(path, e))?;
-    set_plain_permissions(file.path()).map_err(|e| Error::io(path, e))?;
-    file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    sync_folder_of(path);
-    Ok(())
-}
-
-/// Flushes the folder that holds `path`: a rename is on the disk only then. Best effort, since some file
-/// systems refuse.
-pub fn sync_folder_of(path: &Path) {
-    let folder = match path.parent() {
-        Some(p) if !p.as_os_str().is_empty() => p,
-        _ => Path::new("."),
-    };
-    if let Ok(folder) = std::fs::File::open(folder) {
-        let _ = folder.sync_all();
-    }
-}
-
-#[cfg(unix)]
-fn set_plain_permissions(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_plain_permissions(_: &Path) -> std::io::Result<()> {
-    Ok(())
-}
-
-/// SHA-256 of `bytes` in hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

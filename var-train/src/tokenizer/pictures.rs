@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use tch::Tensor;
 use var_tokenizer::images::{Framing, Report, Source, Split, View};
 
@@ -14,8 +13,8 @@ use crate::settings::TokenizerRun;
 const LARGEST_CACHE: usize = 2 << 30;
 /// Pictures decoded at once while the cache is filled.
 const CHUNK: usize = 1024;
-/// Pictures whose size tells whether cropping can matter.
-const SAMPLED: usize = 16;
+/// Pictures looked at before the many: their sizes mostly tell whether cropping matters.
+const FIRST: usize = 16;
 
 /// One part of a source, framed to squares.
 #[derive(Debug)]
@@ -49,35 +48,32 @@ impl Pictures {
         let mut pictures =
             Self { source, indices, framing, random_crop, cache: None, report: RefCell::default() };
         let bytes = pictures.indices.len().saturating_mul(3 * side * side);
-        if bytes <= LARGEST_CACHE && (!random_crop || pictures.all_exact()) {
+        if bytes <= LARGEST_CACHE {
             pictures.fill_cache();
         }
         Ok(pictures)
     }
 
-    /// Whether every picture that can be read has the side already, so that cropping changes nothing. Looks
-    /// at a few first: mostly they tell.
-    fn all_exact(&self) -> bool {
-        let (side, source) = (self.framing.side(), &self.source);
-        let exact = |&i: &usize| {
-            source.load(i).map_or(true, |p| (p.width() as usize, p.height() as usize) == (side, side))
-        };
-        let (few, rest) = self.indices.split_at(SAMPLED.min(self.indices.len()));
-        few.iter().all(exact) && rest.par_iter().all(exact)
-    }
-
-    /// Decodes all; pictures that cannot be read leave the list.
+    /// Decodes all; pictures that cannot be read leave the list. Ends without a cache at the first picture
+    /// that a random crop would show differently each time.
     fn fill_cache(&mut self) {
         let mut cache =
             Vec::with_capacity(self.indices.len() * 3 * self.framing.side() * self.framing.side());
         let mut kept = Vec::with_capacity(self.indices.len());
-        for part in self.indices.chunks(CHUNK) {
+        let mut report = Report::default();
+        // A few first: mostly they tell.
+        let (few, rest) = self.indices.split_at(FIRST.min(self.indices.len()));
+        for part in std::iter::once(few).chain(rest.chunks(CHUNK)) {
             let items: Vec<(usize, View)> = part.iter().map(|&i| (i, View::CENTRE)).collect();
             let batch = self.source.load_batch(&items, &self.framing);
-            self.report.get_mut().add(&batch);
+            if self.random_crop && batch.framed > 0 {
+                return;
+            }
+            report.add(&batch);
             kept.extend(batch.items.iter().filter_map(|&item| part.get(item).copied()));
             cache.extend(batch.pixels.iter().map(|&x| ((x + 1.0) * 127.5).round() as u8));
         }
+        self.report = RefCell::new(report);
         self.indices = kept;
         self.cache = Some(cache);
     }

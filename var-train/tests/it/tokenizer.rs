@@ -109,7 +109,9 @@ fn a_schedule_that_does_not_fit_the_latent_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path());
     let message = error_of(command(&data, &folder.path().join("run")).args(["--set", "schedule=1,2,3,5"]));
-    assert!(message.contains("ends with side 5") && message.contains("16 pixels"), "{message}");
+    for part in ["ends with side 5", "16 pixels", "recipe.image_side = 16; 0 takes what fits"] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]

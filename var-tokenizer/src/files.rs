@@ -1,0 +1,94 @@
+//! Files: written whole or not at all, told apart by their SHA-256.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// Bytes read at once.
+const PIECE: usize = 1 << 20;
+
+/// The folder that holds `path`.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes sure, before anything is computed, that a file can be made at `path`.
+///
+/// # Errors
+/// When it is a folder, or its folder is missing or cannot be written.
+pub fn check_place(path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Err(Error::file(path, "is a folder; name a file in it"));
+    }
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        return Err(Error::file(
+            folder,
+            format!("no such folder; make it first, then write {}", path.display()),
+        ));
+    }
+    tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?;
+    Ok(())
+}
+
+/// Writes `bytes` beside `path`, flushes and renames.
+///
+/// # Errors
+/// When the disk is full or the folder cannot be written; `path` is then as it was.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = folder_of(path);
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(path, e))?;
+    set_plain_permissions(file.path()).map_err(|e| Error::io(path, e))?;
+    file.persist(path).map_err(|e| Error::io(path, e.error))?;
+    sync_folder_of(path);
+    Ok(())
+}
+
+/// Flushes the folder that holds `path`: a rename is on the disk only then. Best effort, since some file
+/// systems refuse.
+pub fn sync_folder_of(path: &Path) {
+    if let Ok(folder) = std::fs::File::open(folder_of(path)) {
+        let _ = folder.sync_all();
+    }
+}
+
+#[cfg(unix)]
+fn set_plain_permissions(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn set_plain_permissions(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+/// SHA-256 of `bytes` in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+/// SHA-256 of the file at `path` in hexadecimal, read in pieces.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn sha256_of(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut sum = Sha256::new();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match file.read(&mut piece).map_err(|e| Error::io(path, e))? {
+            0 => return Ok(hexadecimal(&sum.finalize())),
+            read => sum.update(piece.get(..read).unwrap_or_default()),
+        }
+    }
+}
+
+/// Two hexadecimal digits a byte.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
