@@ -5,12 +5,12 @@
 //! abort: sizes are limited before memory is taken, and a decoder that panics is caught.
 
 use std::io::Cursor;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
 
 use crate::error::{Error, Result};
+use crate::panics::contained;
 
 /// File name endings that are taken for pictures, in lower case.
 pub const ENDINGS: [&str; 13] =
@@ -51,8 +51,8 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
         return Err("the file is empty".into());
     }
     // Decoders are other people's code fed with other people's files.
-    std::panic::catch_unwind(AssertUnwindSafe(|| decode_trusting(bytes)))
-        .unwrap_or_else(|_| Err("the decoder failed on it: the file is damaged".into()))
+    contained(|| decode_trusting(bytes))
+        .unwrap_or_else(|| Err("the decoder failed on it: the file is damaged".into()))
 }
 
 fn decode_trusting(bytes: &[u8]) -> std::result::Result<RgbImage, String> {

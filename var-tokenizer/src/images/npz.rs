@@ -1,7 +1,6 @@
 //! numpy archives of pictures: `arr_0` u8 `[N, H, W, 3]`, labels in `labels` or `arr_1`.
 
 use std::io::{Read, Seek};
-use std::panic::AssertUnwindSafe;
 
 use image::RgbImage;
 use npyz::npz::NpzArchive;
@@ -11,6 +10,7 @@ use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 use super::blob::Blob;
 use super::source::{Entry, Listing, Pictures};
 use crate::error::{Error, Result};
+use crate::panics::contained;
 
 /// Labels from here on are refused: class numbers, not identifiers, are expected.
 const MAX_CLASSES: u32 = 1 << 20;
@@ -43,8 +43,9 @@ impl Pictures for Array {
 /// Opens the npz in `blob`.
 pub(crate) fn open(blob: &Blob) -> Result<Listing> {
     // The reader multiplies whatever shape the file names.
-    std::panic::catch_unwind(AssertUnwindSafe(|| open_trusting(blob)))
-        .unwrap_or_else(|_| Err(Error::file(blob.path(), "damaged npz: an array of impossible shape")))
+    contained(|| open_trusting(blob)).unwrap_or_else(|| {
+        Err(Error::file(blob.path(), "damaged npz: an array of impossible shape; save it again"))
+    })
 }
 
 fn open_trusting(blob: &Blob) -> Result<Listing> {

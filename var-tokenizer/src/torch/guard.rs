@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Once;
 
 use crate::error::Error;
+use crate::panics::hush;
 
 thread_local! {
     /// How many `guarded` calls this thread is inside.
@@ -22,7 +23,8 @@ thread_local! {
 /// # Panics
 /// Other panics (mistakes in the program) pass through unchanged.
 pub fn guarded<T, E: From<Error>>(f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    hush_libtorch_panics();
+    static HOOK: Once = Once::new();
+    hush(&HOOK, |info| DEPTH.with(Cell::get) > 0 && exception(info.payload()).is_some());
     DEPTH.with(|d| d.set(d.get() + 1));
     // A closure that panicked is not looked at again: its tensors are dropped.
     let outcome = catch_unwind(AssertUnwindSafe(f));
@@ -60,20 +62,6 @@ fn exception(payload: &(dyn Any + Send)) -> Option<String> {
     let message = kinds.iter().find_map(|kind| debug.strip_prefix(kind))?;
     let message = message.trim_end_matches("\")").replace("\\n", "\n").replace("\\\"", "\"");
     Some(message)
-}
-
-/// Puts a panic hook before the present one, once, that stays silent for what `guarded` reports.
-fn hush_libtorch_panics() {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            let ours = DEPTH.with(Cell::get) > 0 && exception(info.payload()).is_some();
-            if !ours {
-                before(info);
-            }
-        }));
-    });
 }
 
 #[cfg(test)]

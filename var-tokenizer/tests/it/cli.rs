@@ -248,3 +248,24 @@ fn a_place_for_the_result_is_looked_for_before_anything_is_computed() {
     let taken = folder.path().display().to_string();
     refused(&run(&["encode", "--data", "emoji", "--out", &taken]), &["is a folder"]);
 }
+
+#[test]
+fn an_npz_of_impossible_shape_is_refused_in_one_line() {
+    let mut header = String::from(
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (1099511627776, 1099511627776, 2, 3), }",
+    );
+    header.push_str(&" ".repeat(117 - header.len()));
+    header.push('\n');
+    let mut array = b"\x93NUMPY\x01\x00".to_vec();
+    array.extend((header.len() as u16).to_le_bytes());
+    array.extend(header.as_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pictures.npz");
+    let mut archive = npyz::zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
+    archive.start_file("arr_0.npy", npyz::zip::write::FileOptions::default()).unwrap();
+    std::io::Write::write_all(&mut archive, &array).unwrap();
+    archive.finish().unwrap();
+    let output = run(&["inspect", &path.display().to_string()]);
+    refused(&output, &["pictures.npz", "impossible shape"]);
+    assert_eq!(message(&output).trim_end().lines().count(), 1, "{}", message(&output));
+}
