@@ -54,7 +54,7 @@ pub fn rate(width: usize, given: Option<f64>) -> f64 {
 pub fn assumption(given: Option<f64>) -> String {
     match given {
         Some(rate) => format!("{}/s, as given", crate::words::flops(rate)),
-        None => "the rate of two CPU cores (give yours with --flops-rate)".into(),
+        None => "the rate of two CPU cores with bf16 (give yours with --flops-rate)".into(),
     }
 }
 
