@@ -177,6 +177,7 @@ fn check_sampling(case: &mut Case, model: &Transformer, tokenizer: &VqVae, label
             top_k: number("top_k") as usize,
             top_p: number("top_p"),
             more_smooth: run.get("more_smooth").and_then(Value::as_bool).unwrap_or(false),
+            ..SamplingOptions::default()
         };
         let draws = Draws::new(number("draw_seed") as u64, (0..labels.len() as u64).collect());
         let sample = sampler.sample(&labels, &draws, &options)?;

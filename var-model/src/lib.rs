@@ -31,6 +31,7 @@ pub mod cost;
 pub mod error;
 pub mod golden;
 pub mod sampling;
+pub mod source;
 pub mod transformer;
 
 pub use config::TransformerConfig;

@@ -13,8 +13,14 @@ use crate::transformer::{Context, KeyValueCache, Transformer};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingOptions {
-    /// Guidance at the last scale; it rises linearly from 0 at the first. 0 switches it off.
+    /// Guidance at the last scale. 0 switches it off.
     pub cfg: f64,
+    /// How the guidance runs along the scales.
+    #[serde(default)]
+    pub guidance: Guidance,
+    /// What the guided logits are divided by before anything else; 1 changes nothing.
+    #[serde(default = "one")]
+    pub temperature: f64,
     /// Draw among this many codes (0: all).
     pub top_k: usize,
     /// Draw among the most likely codes that together reach this probability (0: all).
@@ -23,10 +29,42 @@ pub struct SamplingOptions {
     pub more_smooth: bool,
 }
 
+fn one() -> f64 {
+    1.0
+}
+
+/// How guidance runs along the scales.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Guidance {
+    /// Linearly from 0 at the first scale, as published.
+    #[default]
+    Ramp,
+    /// The same at every scale.
+    Constant,
+}
+
+impl Guidance {
+    /// The guidance at a scale that lies at `progress` (0 first, 1 last) when it is `cfg` at the last.
+    fn at(self, cfg: f64, progress: f64) -> f64 {
+        match self {
+            Self::Ramp => cfg * progress,
+            Self::Constant => cfg,
+        }
+    }
+}
+
 impl Default for SamplingOptions {
     /// The published settings of evaluation.
     fn default() -> Self {
-        Self { cfg: 1.5, top_k: 900, top_p: 0.96, more_smooth: false }
+        Self {
+            cfg: 1.5,
+            guidance: Guidance::Ramp,
+            temperature: 1.0,
+            top_k: 900,
+            top_p: 0.96,
+            more_smooth: false,
+        }
     }
 }
 
@@ -39,6 +77,9 @@ impl SamplingOptions {
         if !self.cfg.is_finite() || self.cfg < 0.0 {
             return Err(Error::Config(format!("cfg {}: a number from 0 on", self.cfg)));
         }
+        if !self.temperature.is_finite() || self.temperature <= 0.0 {
+            return Err(Error::Config(format!("temperature {}: a number above 0", self.temperature)));
+        }
         if !(0.0..=1.0).contains(&self.top_p) {
             return Err(Error::Config(format!("top-p {}: 0 to 1", self.top_p)));
         }
@@ -49,12 +90,22 @@ impl SamplingOptions {
 /// What was sampled.
 #[derive(Debug)]
 pub struct Sample {
-    /// Ids `[B, L]`.
+    /// Ids `[B, L]`, as they were drawn: where a picture is kept, not those that it was kept with.
     pub ids: Tensor,
-    /// Final latent `[B, z, h, w]`.
-    pub latent: Tensor,
+    /// Latents `[B, z, h, w]` after each scale; the last is what `images` was decoded from.
+    pub latents: Vec<Tensor>,
     /// Pictures `[B, 3, S, S]` clamped to [-1, 1].
     pub images: Tensor,
+}
+
+/// What is not sampled but taken from pictures that are there: a person edits a picture.
+#[derive(Debug)]
+pub struct Kept {
+    /// Ids of the pictures, `[B, L]`, or `[1, L]` for all.
+    pub ids: Tensor,
+    /// For each scale, 1 where its position keeps the picture's code and 0 where it is sampled:
+    /// `[B, s²]`, or `[1, s²]` for all, in `f32`.
+    pub masks: Vec<Tensor>,
 }
 
 /// Transformer and tokenizer, ready to sample.
@@ -88,7 +139,25 @@ impl<'a> Sampler<'a> {
     /// # Errors
     /// When a label or an option is out of range, or libtorch fails.
     pub fn sample(&self, labels: &[i64], draws: &Draws, options: &SamplingOptions) -> Result<Sample> {
+        self.sample_around(labels, draws, options, None)
+    }
+
+    /// As [`Sampler::sample`], with parts of pictures kept: at every scale the code vectors of the kept
+    /// positions take the place of the sampled ones before they are added to the latent.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample`], and when what is kept does not fit the schedule or the batch.
+    pub fn sample_around(
+        &self,
+        labels: &[i64],
+        draws: &Draws,
+        options: &SamplingOptions,
+        kept: Option<&Kept>,
+    ) -> Result<Sample> {
         options.validate()?;
+        if let Some(kept) = kept {
+            self.check_kept(kept, labels.len() as i64)?;
+        }
         let classes = self.model.config().classes as i64;
         if let Some(label) = labels.iter().find(|&&l| l < 0 || l > classes) {
             return Err(Error::Config(format!(
@@ -96,10 +165,35 @@ impl<'a> Sampler<'a> {
                 classes - 1
             )));
         }
-        tch::no_grad(|| self.run(labels, draws, options))
+        tch::no_grad(|| self.run(labels, draws, options, kept))
     }
 
-    fn run(&self, labels: &[i64], draws: &Draws, options: &SamplingOptions) -> Result<Sample> {
+    fn check_kept(&self, kept: &Kept, batch: i64) -> Result<()> {
+        let schedule = &self.model.config().schedule;
+        let fits = |t: &Tensor, length: usize| {
+            t.size2().is_ok_and(|(rows, found)| (rows == 1 || rows == batch) && found == length as i64)
+        };
+        let lengths = schedule.lengths();
+        if fits(&kept.ids, schedule.tokens())
+            && kept.masks.len() == lengths.len()
+            && kept.masks.iter().zip(&lengths).all(|(mask, &length)| fits(mask, length))
+        {
+            return Ok(());
+        }
+        Err(Error::Config(format!(
+            "kept ids {:?} and masks {:?} do not fit {batch} pictures of schedule {schedule}",
+            kept.ids.size(),
+            kept.masks.iter().map(Tensor::size).collect::<Vec<_>>()
+        )))
+    }
+
+    fn run(
+        &self,
+        labels: &[i64],
+        draws: &Draws,
+        options: &SamplingOptions,
+        kept: Option<&Kept>,
+    ) -> Result<Sample> {
         let (model, quantizer) = (self.model, self.tokenizer.quantizer());
         let config = model.config();
         let schedule = &config.schedule;
@@ -116,15 +210,17 @@ impl<'a> Sampler<'a> {
         let mut latent = quantizer.empty_latent(batch);
         let mut tokens = model.embed_first(&condition);
         let mut ids = Vec::with_capacity(schedule.scales());
+        let mut latents = Vec::with_capacity(schedule.scales());
         for k in 0..schedule.scales() {
             let length = schedule.range(k).len();
             let logits = model.run(&tokens, &modulations, &mut Context::Cached(&mut cache), None)?;
-            let logits = guide(&logits, batch, options.cfg * schedule.progress(k), guided);
+            let t = options.guidance.at(options.cfg, schedule.progress(k));
+            let logits = guide(&logits, batch, t, guided, options.temperature);
             let vocabulary = config.vocabulary as i64;
             let allowed = filter(&logits.view([-1, vocabulary]), options.top_k, options.top_p);
             let uniforms = draws.uniforms(k, length, model.device()).view([-1]);
             let chosen = invert(&allowed.softmax(-1, None), &uniforms).view([batch, length as i64]);
-            let vectors = if options.more_smooth {
+            let mut vectors = if options.more_smooth {
                 let gumbels = draws.gumbels(k, length, config.vocabulary, model.device());
                 let logits = allowed.view([batch, length as i64, vocabulary]);
                 smooth(&logits, &gumbels, schedule.progress(k)).matmul(quantizer.codebook().embedding())
@@ -132,23 +228,36 @@ impl<'a> Sampler<'a> {
                 quantizer.codebook().vectors(&chosen)
             };
             ids.push(chosen);
+            if let Some(kept) = kept {
+                let range = schedule.range(k);
+                let own = kept.ids.narrow(1, range.start as i64, range.len() as i64);
+                if let Some(mask) = kept.masks.get(k).map(|mask| mask.to_device(model.device())) {
+                    let own = quantizer.codebook().vectors(&own.to_device(model.device()));
+                    vectors = own.where_self(&mask.unsqueeze(-1).gt(0.5), &vectors);
+                }
+            }
             let contribution = quantizer.contribution(&vectors, k);
-            if let Some(next) = quantizer.next_input(&mut latent, &contribution, k) {
+            let next = quantizer.next_input(&mut latent, &contribution, k);
+            latents.push(latent.shallow_clone());
+            if let Some(next) = next {
                 let embedded = model.embed_vectors(&next, schedule.range(k + 1).start);
                 tokens = if guided { embedded.repeat([2, 1, 1]) } else { embedded };
             }
         }
         let images = self.tokenizer.decode_latent(&latent)?.clamp(-1.0, 1.0);
-        Ok(Sample { ids: Tensor::cat(&ids, 1), latent, images })
+        Ok(Sample { ids: Tensor::cat(&ids, 1), latents, images })
     }
 }
 
-/// `(1 + t)·conditional − t·unconditional` of logits `[B or 2B, l, V]`: `[B, l, V]`.
-fn guide(logits: &Tensor, batch: i64, t: f64, guided: bool) -> Tensor {
-    if !guided {
-        return logits.shallow_clone();
-    }
-    logits.narrow(0, 0, batch) * (1.0 + t) - logits.narrow(0, batch, batch) * t
+/// `((1 + t)·conditional − t·unconditional) / temperature` of logits `[B or 2B, l, V]`: `[B, l, V]`.
+fn guide(logits: &Tensor, batch: i64, t: f64, guided: bool, temperature: f64) -> Tensor {
+    let logits = if guided {
+        logits.narrow(0, 0, batch) * (1.0 + t) - logits.narrow(0, batch, batch) * t
+    } else {
+        logits.shallow_clone()
+    };
+    // Dividing by one would still copy all logits.
+    if temperature == 1.0 { logits } else { logits / temperature }
 }
 
 /// Weights of the codes for `more_smooth`, `[B, l, V]`; the temperature falls along the scales.

@@ -1,7 +1,7 @@
 //! Properties of the sampler.
 
 use tch::{Device, Kind, Tensor};
-use var_model::sampling::{Draws, Sampler, SamplingOptions};
+use var_model::sampling::{Draws, Guidance, Sampler, SamplingOptions};
 use var_model::transformer::Initialisation;
 use var_model::{ScaleSchedule, Transformer, TransformerConfig};
 use var_tokenizer::weights::portable;
@@ -41,7 +41,14 @@ fn pair() -> (Transformer, VqVae) {
     (model, vae)
 }
 
-const OPTIONS: SamplingOptions = SamplingOptions { cfg: 2.0, top_k: 12, top_p: 0.9, more_smooth: false };
+const OPTIONS: SamplingOptions = SamplingOptions {
+    cfg: 2.0,
+    guidance: Guidance::Ramp,
+    temperature: 1.0,
+    top_k: 12,
+    top_p: 0.9,
+    more_smooth: false,
+};
 
 #[test]
 fn the_batch_size_changes_no_token() {
@@ -70,7 +77,7 @@ fn the_same_seed_gives_the_same_tokens_and_another_seed_others() {
 fn teacher_forcing_on_the_sample_gives_the_logits_that_chose_it() {
     let (model, vae) = pair();
     let sampler = Sampler::new(&model, &vae).unwrap();
-    let greedy = SamplingOptions { cfg: 0.0, top_k: 1, top_p: 0.0, more_smooth: false };
+    let greedy = SamplingOptions { cfg: 0.0, top_k: 1, top_p: 0.0, ..OPTIONS };
     let sample = sampler.sample(&[2, 0], &Draws::new(0, vec![0, 1]), &greedy).unwrap();
     let vectors = vae.to_model_input(&sample.ids).unwrap();
     let logits = tch::no_grad(|| model.forward(&Tensor::from_slice(&[2_i64, 0]), &vectors, 4, None).unwrap());

@@ -1,21 +1,17 @@
-//! What the subcommands do, apart from reading flags.
+//! `var-model sample`: pictures of classes.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use tch::{Kind, Tensor};
-use var_tokenizer::builtin;
 use var_tokenizer::files::check_place;
 use var_tokenizer::images::Grid;
-use var_tokenizer::progress::{Progress, say};
-use var_tokenizer::torch::{DeviceChoice, Precision};
+use var_tokenizer::progress::Progress;
 
-use crate::config::TransformerConfig;
-use crate::cost;
 use crate::error::{Error, Result};
 use crate::sampling::{Draws, Sampler, SamplingOptions};
-use crate::transformer::Transformer;
+use crate::source::{Loaded, ModelSource};
 
 /// Classes in a grid when none are named.
 const DEFAULT_CLASSES: usize = 8;
@@ -31,12 +27,8 @@ const MOST_PIXELS: usize = 1 << 28;
 /// What `var-model sample` is told.
 #[derive(Debug)]
 pub struct SampleRequest {
-    /// Run folder with `model.safetensors`, `tokenizer.safetensors` and `classes.json`.
-    pub run: Option<PathBuf>,
-    /// Model file, instead of a run folder.
-    pub model: Option<PathBuf>,
-    /// Tokenizer file or `builtin`.
-    pub tokenizer: Option<String>,
+    /// Model, tokenizer and class names.
+    pub source: ModelSource,
     /// Classes by number or name.
     pub classes: Vec<String>,
     /// Pictures a class.
@@ -49,10 +41,6 @@ pub struct SampleRequest {
     pub batch: usize,
     /// Grid file.
     pub out: PathBuf,
-    /// Where to compute.
-    pub device: DeviceChoice,
-    /// In what precision.
-    pub precision: Precision,
 }
 
 /// Samples a grid, a row a class; what was done, as the `done` event of `--json`.
@@ -66,21 +54,12 @@ pub fn sample(request: &SampleRequest, progress: &mut Progress) -> Result<Value>
         return Err(Error::Config(format!("--batch {}: 1 to {MOST_AT_ONCE}", request.batch)));
     }
     check_place(&request.out)?;
-    let (model_path, tokenizer, names) = locate(request)?;
-    let device = request.device.resolve()?;
-    let mut model = Transformer::load(&model_path, device)?;
-    let mut tokenizer = builtin::open(&tokenizer, device)?.tokenizer;
-    let config = model.config().clone();
+    let Loaded { model, tokenizer, names } = request.source.load(request.batch)?;
+    let config = model.config();
     let labels = chosen_classes(&request.classes, &names, config.classes)?;
     let mut grid = empty_grid(labels.len(), request.per_class, tokenizer.config().image_side())?;
     let all: Vec<i64> = labels.iter().flat_map(|&l| std::iter::repeat_n(l, request.per_class)).collect();
     let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
-    let rows = (request.batch.min(64) * last_scale) as i64;
-    let kind = request.precision.resolve(device, [rows, config.width as i64, 4 * config.width as i64])?;
-    model.set_compute_kind(kind);
-    model.freeze();
-    tokenizer.set_compute_kind(kind);
-    tokenizer.freeze();
     let sampler = Sampler::new(&model, &tokenizer)?;
     let at_once = request.batch.min(MOST_LOGITS / (last_scale * config.vocabulary)).max(1);
     let began = Instant::now();
@@ -134,30 +113,6 @@ fn pictures(images: &Tensor) -> Result<Vec<Vec<f32>>> {
         .collect()
 }
 
-/// Model file, tokenizer and class names.
-fn locate(request: &SampleRequest) -> Result<(PathBuf, String, Vec<String>)> {
-    let Some(run) = &request.run else {
-        let model = request.model.clone().ok_or_else(|| Error::Config("give --run or --model".into()))?;
-        let tokenizer = request.tokenizer.clone().unwrap_or_else(|| builtin::NAME.into());
-        return Ok((model, tokenizer, Vec::new()));
-    };
-    let model = run.join("model.safetensors");
-    if !model.exists() {
-        let why = if run.exists() {
-            "no finished model in this run folder; train it first, or resume it"
-        } else {
-            "no such run folder"
-        };
-        return Err(var_tokenizer::Error::file(run, why).into());
-    }
-    let own = run.join("tokenizer.safetensors").display().to_string();
-    let names = std::fs::read_to_string(run.join("classes.json"))
-        .ok()
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
-    Ok((model, request.tokenizer.clone().unwrap_or(own), names))
-}
-
 /// Class numbers of `asked`, by number or by name among `names`.
 fn chosen_classes(asked: &[String], names: &[String], classes: usize) -> Result<Vec<i64>> {
     if asked.is_empty() {
@@ -180,38 +135,4 @@ fn chosen_classes(asked: &[String], names: &[String], classes: usize) -> Result<
             })
         })
         .collect()
-}
-
-/// Prints what `config` costs on standard output, as a table or one JSON object; `batch` pictures a step
-/// count for the memory.
-///
-/// # Errors
-/// When the configuration does not fit together.
-pub fn cost(config: &TransformerConfig, batch: usize, as_json: bool) -> Result<()> {
-    config.validate()?;
-    let (single, half) = (cost::training_memory(config, batch, 4), cost::training_memory(config, batch, 2));
-    if as_json {
-        say(json!({
-            "parameters": cost::parameters(config), "tokens": config.schedule.tokens(),
-            "forward_flops": cost::forward_flops(config), "training_flops": cost::training_flops(config),
-            "six_n_d": cost::six_n_d(config), "memory_f32": single, "memory_bf16": half,
-        }))?;
-        return Ok(());
-    }
-    say(format_args!("parameters             {:>18}", cost::parameters(config)))?;
-    say(format_args!("tokens a picture       {:>18}", config.schedule.tokens()))?;
-    say(format_args!("forward, a picture     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9))?;
-    say(format_args!(
-        "training, a picture    {:>18.3} GFLOP (6·N·D: {:.3})",
-        cost::training_flops(config) / 1e9,
-        cost::six_n_d(config) / 1e9
-    ))?;
-    say(format_args!("training memory, f32   {:>18.3} GB at batch {batch}", single.total() / 1e9))?;
-    say(format_args!("training memory, bf16  {:>18.3} GB at batch {batch}", half.total() / 1e9))?;
-    Ok(())
-}
-
-/// Whether `path` is a run folder with a finished model.
-pub fn is_finished(path: &Path) -> bool {
-    path.join("model.safetensors").exists()
 }

@@ -1,0 +1,65 @@
+//! Flags of `var-model cost`.
+
+use clap::Args;
+use var_model::commands::cost;
+use var_model::commands::sample::MOST_PICTURES;
+use var_model::{Error, TransformerConfig};
+
+use super::up_to;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  var-model cost --depth 16
+  var-model cost --depth 30 --batch 8 --json
+  var-model cost --depth 3 --width 96 --heads 3 --schedule 1,2,3,4,6,8 --vocabulary 512 --latent-channels 16")]
+pub struct Cost {
+    /// Blocks
+    #[arg(long)]
+    depth: usize,
+    /// Channels (default 64 × depth)
+    #[arg(long)]
+    width: Option<usize>,
+    /// Heads (default: depth)
+    #[arg(long)]
+    heads: Option<usize>,
+    /// Sides of the token maps
+    #[arg(long, default_value = "1,2,3,4,5,6,8,10,13,16")]
+    schedule: String,
+    /// Codes
+    #[arg(long, default_value_t = 4096)]
+    vocabulary: usize,
+    /// Channels of the latent
+    #[arg(long, default_value_t = 32)]
+    latent_channels: usize,
+    /// Classes
+    #[arg(long, default_value_t = 1000)]
+    classes: usize,
+    /// One AdaLN projection for all blocks
+    #[arg(long)]
+    shared_adaln: bool,
+    /// Pictures a step, for the memory
+    #[arg(long, default_value_t = 1, value_parser = up_to(MOST_PICTURES))]
+    batch: usize,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+impl Cost {
+    pub fn run(self) -> Result<(), Error> {
+        let config = TransformerConfig {
+            depth: self.depth,
+            // What does not fit is refused by the check of the whole configuration.
+            width: self.width.unwrap_or(self.depth.saturating_mul(64)),
+            heads: self.heads.unwrap_or(self.depth),
+            classes: self.classes,
+            vocabulary: self.vocabulary,
+            latent_channels: self.latent_channels,
+            schedule: self.schedule.parse()?,
+            shared_adaln: self.shared_adaln,
+            qk_norm: true,
+            input: None,
+        };
+        cost::print(&config, self.batch, self.json)
+    }
+}

@@ -1,0 +1,4 @@
+//! What the subcommands do, apart from reading flags.
+
+pub mod cost;
+pub mod sample;
