@@ -3,6 +3,8 @@
 //! A case of any size is computed whole. Those of the released sizes (`official_d16`) take gigabytes and
 //! minutes, and none is committed: only `cargo xtask golden --dir` meets them.
 
+mod files;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -113,6 +115,7 @@ fn check_transformer(case: &mut Case) -> Result<()> {
         }
     }
     check_sampling(case, &model, &tokenizer, &labels)?;
+    files::check(case)?;
     case.finish(&[("edit.", "are not checked yet")]);
     Ok(())
 }
@@ -205,7 +208,7 @@ fn free_memory() -> f64 {
 
 fn check_filters(case: &mut Case) {
     let names: Vec<String> =
-        case.expected.tensors.keys().filter(|name| name.starts_with("filter.k")).cloned().collect();
+        case.expected.keys().filter(|name| name.starts_with("filter.k")).cloned().collect();
     if names.is_empty() {
         case.fail("filters", "no filter.kK.pP in expected.safetensors");
     }

@@ -16,7 +16,7 @@
 //!
 //! torch::start();
 //! let model = Transformer::load(Path::new("runs/small/model.safetensors"), Device::Cpu)?;
-//! let tokenizer = builtin::open("runs/small/tokenizer.safetensors", Device::Cpu)?.tokenizer;
+//! let tokenizer = builtin::open("runs/small/tokenizer.safetensors", None, Device::Cpu)?.tokenizer;
 //! let sampler = Sampler::new(&model, &tokenizer)?;
 //! // Pictures number 0 and 1 under seed 7, of classes 3 and 5: [2, 3, S, S] in [-1, 1].
 //! let draws = Draws::new(7, vec![0, 1]);
@@ -30,6 +30,7 @@ pub mod config;
 pub mod cost;
 pub mod error;
 pub mod golden;
+mod inference;
 pub mod sampling;
 pub mod source;
 pub mod transformer;

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use tch::Kind;
+use tch::{Device, Kind};
 use var_tokenizer::torch::{DeviceChoice, Precision};
-use var_tokenizer::{VqVae, builtin};
+use var_tokenizer::weights::{Checkpoint, Role, StateDict};
+use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae, builtin};
 
+use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::transformer::Transformer;
 
@@ -14,14 +16,38 @@ use crate::transformer::Transformer;
 pub struct ModelSource {
     /// Run folder with `model.safetensors`, `tokenizer.safetensors` and `classes.json`.
     pub run: Option<PathBuf>,
-    /// Model file, instead of a run folder.
+    /// Model file of any layout, instead of a run folder.
     pub model: Option<PathBuf>,
-    /// Tokenizer file or `builtin`; by default the run folder's.
+    /// Tokenizer file of any layout or `builtin`; by default the run folder's, or the tokenizer in the
+    /// model file where that is a trainer's checkpoint.
     pub tokenizer: Option<String>,
+    /// Sides of the token maps, where the files do not say them or say others.
+    pub schedule: Option<ScaleSchedule>,
+    /// Heads of the transformer, likewise.
+    pub heads: Option<usize>,
     /// Where to compute.
     pub device: DeviceChoice,
     /// In what precision.
     pub precision: Precision,
+}
+
+/// Files that were found and looked into; their values are still in them.
+#[derive(Debug)]
+pub struct Opened {
+    /// The transformer's file.
+    pub model_path: PathBuf,
+    /// The transformer's tensors.
+    pub model: StateDict,
+    /// Its configuration.
+    pub config: TransformerConfig,
+    /// The tokenizer's file, or `builtin`.
+    pub tokenizer_name: String,
+    /// The tokenizer's tensors.
+    pub tokenizer: StateDict,
+    /// Its configuration.
+    pub tokenizer_config: TokenizerConfig,
+    /// Names of the classes, by number; empty when nobody named them.
+    pub names: Vec<String>,
 }
 
 /// A model and its tokenizer, ready to sample.
@@ -36,32 +62,65 @@ pub struct Loaded {
 }
 
 impl ModelSource {
+    /// Opens both files and works out the configurations; takes no memory for weights.
+    ///
+    /// # Errors
+    /// When a file is missing, damaged, or does not say enough.
+    pub fn open(&self) -> Result<Opened> {
+        let (model_path, tokenizer, names) = self.locate()?;
+        let mut checkpoint = Checkpoint::open(&model_path)?;
+        let schedule = self.schedule.clone().or_else(|| checkpoint.schedule.take());
+        let model = checkpoint.take(Role::Transformer)?;
+        let config = TransformerConfig::of(&model, schedule.as_ref(), self.heads)?;
+        let (tokenizer_name, (tokenizer, mut tokenizer_config)) = match tokenizer {
+            Some(name) => {
+                let found = builtin::weights(&name, Some(&config.schedule))?;
+                (name, found)
+            }
+            // A trainer's checkpoint has both.
+            None => {
+                let dict = checkpoint.take(Role::Tokenizer).map_err(|_| {
+                    Error::Config(format!(
+                        "{} holds no tokenizer beside the model: give --tokenizer",
+                        model_path.display()
+                    ))
+                })?;
+                let config = TokenizerConfig::of(&dict, Some(&config.schedule))?;
+                (model_path.display().to_string(), (dict, config))
+            }
+        };
+        if let Some(schedule) = &self.schedule {
+            tokenizer_config.schedule = schedule.clone();
+        }
+        Ok(Opened { model_path, model, config, tokenizer_name, tokenizer, tokenizer_config, names })
+    }
+
     /// Loads all of it, for sampling `batch` pictures at once.
     ///
     /// # Errors
     /// When a file is missing, damaged, or does not fit the others.
     pub fn load(&self, batch: usize) -> Result<Loaded> {
-        let (path, tokenizer, names) = self.locate()?;
+        let opened = self.open()?;
         let device = self.device.resolve()?;
-        let mut model = Transformer::load(&path, device)?;
-        let mut tokenizer = builtin::open(&tokenizer, device)?.tokenizer;
-        let config = model.config();
+        let kind = self.kind(&opened.config, batch, device)?;
+        opened.load(device, kind)
+    }
+
+    /// The kind to compute in on `device`, sampling `batch` pictures at once.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub fn kind(&self, config: &TransformerConfig, batch: usize, device: Device) -> Result<Kind> {
         let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
         let product = [(batch.min(64) * last_scale) as i64, config.width as i64, 4 * config.width as i64];
-        let kind: Kind = self.precision.resolve(device, product)?;
-        model.set_compute_kind(kind);
-        model.freeze();
-        tokenizer.set_compute_kind(kind);
-        tokenizer.freeze();
-        Ok(Loaded { model, tokenizer, names })
+        Ok(self.precision.resolve(device, product)?)
     }
 
     /// Model file, tokenizer and class names.
-    fn locate(&self) -> Result<(PathBuf, String, Vec<String>)> {
+    fn locate(&self) -> Result<(PathBuf, Option<String>, Vec<String>)> {
         let Some(run) = &self.run else {
             let model = self.model.clone().ok_or_else(|| Error::Config("give --run or --model".into()))?;
-            let tokenizer = self.tokenizer.clone().unwrap_or_else(|| builtin::NAME.into());
-            return Ok((model, tokenizer, Vec::new()));
+            return Ok((model, self.tokenizer.clone(), Vec::new()));
         };
         let model = run.join("model.safetensors");
         if !model.exists() {
@@ -77,6 +136,18 @@ impl ModelSource {
             .ok()
             .and_then(|text| serde_json::from_str(&text).ok())
             .unwrap_or_default();
-        Ok((model, self.tokenizer.clone().unwrap_or(own), names))
+        Ok((model, Some(self.tokenizer.clone().unwrap_or(own)), names))
+    }
+}
+
+impl Opened {
+    /// Loads the weights, in `kind`; with nothing beside them in memory.
+    ///
+    /// # Errors
+    /// When the tensors do not fit the configurations, or a file cannot be read.
+    pub fn load(self, device: Device, kind: Kind) -> Result<Loaded> {
+        let model = Transformer::for_inference(&self.model, &self.config, device, kind)?;
+        let tokenizer = VqVae::for_inference(&self.tokenizer, &self.tokenizer_config, device, kind)?;
+        Ok(Loaded { model, tokenizer, names: self.names })
     }
 }

@@ -1,11 +1,7 @@
 //! The work of a sweep before its first size: the tokenizer and the tokens, with what they will cost.
 
-use std::fs::File;
-use std::io::{Cursor, Read};
-
 use serde_json::{Value, json};
 use toml::Table;
-use var_tokenizer::vqvae::CONFIG_KEY;
 use var_tokenizer::{TokenizerConfig, builtin, cost};
 
 use crate::pictures::Pictures;
@@ -20,8 +16,6 @@ const TOKENIZER_PICTURES: f64 = 1600.0 * 32.0;
 const VIEWS_PER_SECOND: f64 = 600.0;
 /// Seconds that a grid of samples or reconstructions is expected to take.
 pub const PICTURE_SECONDS: f64 = 5.0;
-/// Longest header of a tokenizer file that is read; ours have some kilobytes.
-const MAX_HEADER: u64 = 1 << 24;
 
 /// One piece of work that comes before the sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,22 +127,9 @@ fn shape(source: &TokenizerSource, preset: &Preset) -> Option<TokenizerConfig> {
     shape.try_into().ok().filter(|shape: &TokenizerConfig| shape.validate().is_ok())
 }
 
-/// The shape in the header of a tokenizer file, whose tensors stay where they are.
+/// The shape of a tokenizer file, whose tensors stay where they are.
 fn of_file(name: &str) -> Option<TokenizerConfig> {
-    let mut file: Box<dyn Read> = if name == builtin::NAME {
-        Box::new(Cursor::new(builtin::bytes(name).ok()?))
-    } else {
-        Box::new(File::open(name).ok()?)
-    };
-    let mut length = [0; 8];
-    file.read_exact(&mut length).ok()?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER {
-        return None;
-    }
-    let header: Value = serde_json::from_reader(file.take(length)).ok()?;
-    let text = header.get("__metadata__")?.get(CONFIG_KEY)?.as_str()?;
-    serde_json::from_str(text).ok().filter(|shape: &TokenizerConfig| shape.validate().is_ok())
+    builtin::weights(name, None).ok().map(|(_, config)| config)
 }
 
 #[cfg(test)]

@@ -5,8 +5,10 @@ use std::path::Path;
 use tch::Device;
 
 use crate::error::{Error, Result};
-use crate::files::sha256;
-use crate::vqvae::VqVae;
+use crate::files::{sha256, sha256_of};
+use crate::schedule::ScaleSchedule;
+use crate::vqvae::{TokenizerConfig, VqVae};
+use crate::weights::{Checkpoint, Role, StateDict};
 
 /// Weights and configuration; recipe and scores are in `assets/emoji-tokenizer.md`.
 static EMOJI: &[u8] = include_bytes!("../assets/emoji-tokenizer.safetensors");
@@ -35,11 +37,43 @@ pub fn bytes(name: &str) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|e| Error::io(path, e))
 }
 
-/// Opens the tokenizer `name`: the word `builtin`, or the path of a `.safetensors` file of ours.
+/// The weights of `name` (the word `builtin`, or a path) and its configuration; `schedule` is that of the
+/// transformer that it goes with, for files that do not say theirs.
+///
+/// # Errors
+/// When the file is missing, damaged, or holds no tokenizer.
+pub fn weights(name: &str, schedule: Option<&ScaleSchedule>) -> Result<(StateDict, TokenizerConfig)> {
+    if name == NAME {
+        let dict = Checkpoint::in_memory(EMOJI, Path::new(name))?.take(Role::Tokenizer)?;
+        let config = TokenizerConfig::of(&dict, None)?;
+        return Ok((dict, config));
+    }
+    let mut checkpoint = Checkpoint::open(Path::new(name))?;
+    let schedule = schedule.cloned().or_else(|| checkpoint.schedule.take());
+    let dict = checkpoint.take(Role::Tokenizer)?;
+    let config = TokenizerConfig::of(&dict, schedule.as_ref())?;
+    Ok((dict, config))
+}
+
+/// SHA-256 of the file of `name`, in hexadecimal.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn digest(name: &str) -> Result<String> {
+    if name == NAME { Ok(sha256(EMOJI)) } else { sha256_of(Path::new(name)) }
+}
+
+/// Opens the tokenizer `name`: the word `builtin`, or the path of a file of any layout. A `schedule` wins
+/// over what the file says: the released tokenizer serves several.
 ///
 /// # Errors
 /// When the file is missing, damaged, or of another kind.
-pub fn open(name: &str, device: Device) -> Result<Opened> {
-    let bytes = bytes(name)?;
-    Ok(Opened { tokenizer: VqVae::from_bytes(&bytes, Path::new(name), device)?, sha256: sha256(&bytes) })
+pub fn open(name: &str, schedule: Option<&ScaleSchedule>, device: Device) -> Result<Opened> {
+    let (dict, mut config) = weights(name, schedule)?;
+    if let Some(schedule) = schedule {
+        config.schedule = schedule.clone();
+    }
+    let mut tokenizer = VqVae::new(&config, device, None)?;
+    tokenizer.load_tensors(&dict)?;
+    Ok(Opened { tokenizer, sha256: digest(name)? })
 }

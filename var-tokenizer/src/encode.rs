@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::files::hexadecimal;
 use crate::images::{Bad, Framing, Report, Source, Split, View};
 use crate::progress::Progress;
+use crate::schedule::ScaleSchedule;
 use crate::signals;
 use crate::tokens::{InputStatistics, Rows, TokenInfo, TokenWriter};
 use crate::torch::{DeviceChoice, Precision};
@@ -33,6 +34,8 @@ pub struct EncodeRequest {
     pub data: String,
     /// Tokenizer file or `builtin`.
     pub tokenizer: String,
+    /// Sides of the token maps, where the tokenizer's own are not meant.
+    pub schedule: Option<ScaleSchedule>,
     /// Token file to write.
     pub out: PathBuf,
     /// Views of each training picture.
@@ -67,7 +70,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     }
     let stop = signals::stop()?;
     let device = request.device.resolve()?;
-    let opened = builtin::open(&request.tokenizer, device)?;
+    let opened = builtin::open(&request.tokenizer, request.schedule.as_ref(), device)?;
     let mut vae = opened.tokenizer;
     let source = Source::open(&request.data)?;
     let limit = |n: usize| if n == 0 { usize::MAX } else { n };

@@ -1,5 +1,6 @@
 //! Files: written whole or not at all, told apart by their SHA-256.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
@@ -39,9 +40,18 @@ pub fn check_place(path: &Path) -> Result<()> {
 /// # Errors
 /// When the disk is full or the folder cannot be written; `path` is then as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_with(path, |file| file.write_all(bytes).map_err(|e| Error::io(path, e)))
+}
+
+/// Lets `write` make a file beside `path`, flushes and renames it.
+///
+/// # Errors
+/// When `write` fails, the disk is full or the folder cannot be written; `path` is then as it was.
+pub fn write_with(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<()> {
     let folder = folder_of(path);
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|e| Error::io(folder, e))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| Error::io(path, e))?;
+    write(file.as_file_mut())?;
+    file.as_file().sync_all().map_err(|e| Error::io(path, e))?;
     set_plain_permissions(file.path()).map_err(|e| Error::io(path, e))?;
     file.persist(path).map_err(|e| Error::io(path, e.error))?;
     sync_folder_of(path);
@@ -51,7 +61,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// Flushes the folder that holds `path`: a rename is on the disk only then. Best effort, since some file
 /// systems refuse.
 pub fn sync_folder_of(path: &Path) {
-    if let Ok(folder) = std::fs::File::open(folder_of(path)) {
+    if let Ok(folder) = File::open(folder_of(path)) {
         let _ = folder.sync_all();
     }
 }
@@ -77,7 +87,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 /// # Errors
 /// When it cannot be read.
 pub fn sha256_of(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
     let mut sum = Sha256::new();
     let mut piece = vec![0; PIECE];
     loop {

@@ -12,7 +12,7 @@
 //! use var_tokenizer::{builtin, torch};
 //!
 //! torch::start();
-//! let tokenizer = builtin::open("builtin", Device::Cpu)?.tokenizer;
+//! let tokenizer = builtin::open("builtin", None, Device::Cpu)?.tokenizer;
 //! let side = tokenizer.config().image_side() as i64;
 //! let grey = Tensor::zeros([2, 3, side, side], (Kind::Float, Device::Cpu));
 //! let ids = tokenizer.encode(&grey)?; // [2, L], all scales, coarse to fine
@@ -38,6 +38,7 @@ pub mod tokens;
 pub mod torch;
 pub mod vqvae;
 pub mod weights;
+mod zips;
 
 pub use error::{Error, Result};
 pub use schedule::ScaleSchedule;

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use var_tokenizer::encode::{self, EncodeRequest, HELD_OUT, SPLIT_SEED, typical_product};
 use var_tokenizer::files::check_place;
 use var_tokenizer::images::{Framing, Grid, Source, Split, View};
 use var_tokenizer::progress::{Progress, Show, say, tell};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
-use var_tokenizer::{Error, Result, builtin, golden};
+use var_tokenizer::{Error, Result, ScaleSchedule, builtin, cost, golden};
 
 #[derive(Parser)]
 #[command(name = "var-tokenizer", version, about = "Multi-scale VQ-VAE: pictures to tokens and back")]
@@ -38,6 +38,9 @@ enum Command {
         /// Tokenizer file, or `builtin`
         #[arg(long, default_value = "builtin", value_name = "FILE")]
         tokenizer: String,
+        /// Sides of the token maps, where the tokenizer's own are not meant
+        #[arg(long, value_name = "SIDES")]
+        schedule: Option<ScaleSchedule>,
         /// Token file to write
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -86,6 +89,9 @@ enum Command {
         /// Tokenizer file, or `builtin`
         #[arg(long, default_value = "builtin", value_name = "FILE")]
         tokenizer: String,
+        /// Sides of the token maps, where the tokenizer's own are not meant
+        #[arg(long, value_name = "SIDES")]
+        schedule: Option<ScaleSchedule>,
         /// Grid file (PNG)
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
@@ -125,6 +131,7 @@ fn run(command: Command) -> Result<()> {
         Command::Encode {
             data,
             tokenizer,
+            schedule,
             out,
             crops,
             flip,
@@ -141,6 +148,7 @@ fn run(command: Command) -> Result<()> {
             let request = EncodeRequest {
                 data,
                 tokenizer,
+                schedule,
                 out,
                 crops,
                 flip,
@@ -165,11 +173,11 @@ fn run(command: Command) -> Result<()> {
             progress.event(&summary);
             Ok(())
         }
-        Command::Reconstruct { data, tokenizer, out, count, device, precision, json } => {
+        Command::Reconstruct { data, tokenizer, schedule, out, count, device, precision, json } => {
             check_place(&out)?;
             let count = count as usize;
             let device = device.resolve()?;
-            let mut vae = builtin::open(&tokenizer, device)?.tokenizer;
+            let mut vae = builtin::open(&tokenizer, schedule.as_ref(), device)?.tokenizer;
             vae.set_compute_kind(precision.resolve(device, typical_product(&vae, count))?);
             vae.freeze();
             reconstruct(&vae, &data, count, &out, json)
@@ -223,16 +231,16 @@ fn pixels(picture: &Tensor) -> Result<Vec<f32>> {
 
 fn inspect(what: &str) -> Result<()> {
     let path = Path::new(what);
-    if what == builtin::NAME || path.extension().is_some_and(|e| e == "safetensors") {
-        let opened = builtin::open(what, Device::Cpu)?;
-        let config = opened.tokenizer.config();
-        say(format_args!("tokenizer   {what}\nSHA-256     {}", opened.sha256))?;
-        say(format_args!("parameters  {}", opened.tokenizer.parameters().count()))?;
+    let weights = |e: &std::ffi::OsStr| ["safetensors", "pth", "pt", "ckpt"].iter().any(|w| e == *w);
+    if what == builtin::NAME || path.extension().is_some_and(weights) {
+        let (dict, config) = builtin::weights(what, None)?;
+        say(format_args!("tokenizer   {what}\nSHA-256     {}", builtin::digest(what)?))?;
+        say(format_args!("parameters  {}", cost::parameters(&config)))?;
         say(format_args!("pictures    {0}×{0}, f{1}", config.image_side(), config.downsampling()))?;
         say(format_args!("schedule    {} ({} tokens)", config.schedule, config.schedule.tokens()))?;
         say(format_args!("codebook    {} codes of {} channels", config.vocabulary, config.latent_channels))?;
-        for p in opened.tokenizer.parameters().entries() {
-            say(format_args!("  {:<50} {:?}", p.name, p.tensor.size()))?;
+        for (name, tensor) in &dict.tensors {
+            say(format_args!("  {name:<50} {:?}", tensor.shape()))?;
         }
         return Ok(());
     }

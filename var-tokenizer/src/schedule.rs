@@ -45,6 +45,30 @@ impl ScaleSchedule {
         Self { sides: vec![1, 2, 3, 4, 5, 6, 8, 10, 13, 16] }
     }
 
+    /// All published schedules: for 256, 512 and 1024 pixels.
+    pub fn published() -> [Self; 3] {
+        [
+            Self::published_256(),
+            Self { sides: vec![1, 2, 3, 4, 6, 9, 13, 18, 24, 32] },
+            Self { sides: vec![1, 2, 3, 4, 5, 7, 9, 12, 16, 21, 27, 36, 48, 64] },
+        ]
+    }
+
+    /// Up to `most` schedules of `scales` strictly rising sides, the first of them `first`, with `tokens`
+    /// tokens in all; a published one stands alone.
+    pub fn matching(scales: usize, first: usize, tokens: usize, most: usize) -> Vec<Self> {
+        let fits = |s: &Self| s.scales() == scales && s.side(0) == first && s.tokens() == tokens;
+        if let Some(published) = Self::published().into_iter().find(fits) {
+            return vec![published];
+        }
+        let mut found = Vec::new();
+        if (1..=MOST_SEARCHED).contains(&scales) && tokens <= MOST_TOKENS_SEARCHED && first > 0 {
+            let left = tokens.checked_sub(first * first);
+            extend(&mut vec![first], scales - 1, left, most, &mut found);
+        }
+        found
+    }
+
     /// The sides, coarse to fine.
     pub fn sides(&self) -> &[usize] {
         &self.sides
@@ -130,6 +154,36 @@ impl From<ScaleSchedule> for Vec<usize> {
     }
 }
 
+/// Longest schedule, and the one of the most tokens, that is searched for.
+const MOST_SEARCHED: usize = 24;
+const MOST_TOKENS_SEARCHED: usize = 1 << 16;
+
+/// Appends to `found` every way to go on from `sides` with `scales` more whose squares sum to `left`.
+fn extend(
+    sides: &mut Vec<usize>,
+    scales: usize,
+    left: Option<usize>,
+    most: usize,
+    found: &mut Vec<ScaleSchedule>,
+) {
+    let (Some(left), Some(&last)) = (left, sides.last()) else { return };
+    if scales == 0 {
+        if left == 0 {
+            found.push(ScaleSchedule { sides: sides.clone() });
+        }
+        return;
+    }
+    // Sums of the squares of the next `scales` numbers from `side` on: the least that can follow.
+    let least = |side: usize| (side..side + scales).map(|s| s * s).sum::<usize>();
+    let mut side = last + 1;
+    while found.len() < most && least(side) <= left {
+        sides.push(side);
+        extend(sides, scales - 1, left.checked_sub(side * side), most, found);
+        sides.pop();
+        side += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +195,21 @@ mod tests {
         assert_eq!(large.tokens(), 2240);
         let huge: ScaleSchedule = "1 2 3 4 5 7 9 12 16 21 27 36 48 64".parse().unwrap();
         assert_eq!(huge.tokens(), 9451);
+        assert_eq!(ScaleSchedule::published(), [ScaleSchedule::published_256(), large, huge]);
+    }
+
+    #[test]
+    fn a_schedule_is_found_by_its_numbers_of_scales_and_tokens() {
+        let found = |scales, tokens| ScaleSchedule::matching(scales, 1, tokens, 3);
+        for schedule in ScaleSchedule::published() {
+            assert_eq!(found(schedule.scales(), schedule.tokens()), [schedule]);
+        }
+        assert_eq!(found(3, 21), ["1,2,4".parse().unwrap()]);
+        // 1² + 4² + 8² = 1² + 4² + 8²; 1 + 25 + 55 has no way, 62 and 65 have one or two.
+        assert_eq!(found(3, 1 + 16 + 64), ["1,4,8".parse().unwrap()]);
+        let two = found(4, 1 + 4 + 49 + 81);
+        assert!(two.len() > 1 && two.iter().all(|s| s.tokens() == 135 && s.scales() == 4), "{two:?}");
+        assert!(found(3, 20).is_empty() && found(0, 1).is_empty() && found(2, 1 << 60).is_empty());
     }
 
     #[test]

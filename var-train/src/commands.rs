@@ -216,8 +216,8 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
     if common.check {
         return Ok(());
     }
-    let opened = builtin::open(tokenizer, device)?;
     let file = TokenFile::open(tokens)?;
+    let opened = builtin::open(tokenizer, Some(&file.info().schedule), device)?;
     file.require_tokenizer(&opened.sha256)?;
     let (train, validation) =
         (TokenRows::new(file.read_split(Split::Train)?), TokenRows::new(file.read_split(Split::Val)?));

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tch::Tensor;
 use var_tokenizer::progress::Progress;
 use var_tokenizer::signals;
-use var_tokenizer::weights::Parameters;
+use var_tokenizer::weights::{Parameters, StateDict, safetensors};
 
 use crate::checkpoint::{self, State};
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ pub trait Task {
     ///
     /// # Errors
     /// When the tensors do not fit.
-    fn load(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()>;
+    fn load(&mut self, weights: &StateDict) -> Result<()>;
 
     /// Pictures a step and tokens a picture, for the rates.
     fn sizes(&self) -> (usize, usize);
@@ -269,10 +269,9 @@ fn restore(
         progress.note("no checkpoint yet; starting from step 0");
         return Ok(None);
     };
-    let model = found.path.join(MODEL_FILE);
-    task.load(&var_tokenizer::weights::safetensors::read(&model)?.tensors, &model.display().to_string())?;
+    task.load(&safetensors::open(&found.path.join(MODEL_FILE))?)?;
     let file = found.path.join(OPTIMIZER_FILE);
-    let tensors = var_tokenizer::weights::safetensors::read(&file)?.tensors;
+    let tensors = safetensors::open(&file)?.read_all()?;
     optimizer.load(&tensors, &file.display().to_string())?;
     let extra: BTreeMap<String, Tensor> = tensors
         .iter()

@@ -1,14 +1,17 @@
 //! Flags of the subcommands, a file each.
 
+mod convert;
 mod cost;
+mod inspect;
 mod sample;
 
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
+use var_model::commands::portable;
 use var_model::source::ModelSource;
-use var_model::{Error, golden};
+use var_model::{Error, ScaleSchedule, golden};
 use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 
@@ -33,8 +36,27 @@ pub struct Cli {
 enum Command {
     /// Sample pictures into one grid, a row a class
     Sample(sample::Sample),
+    /// Convert weights between .pth and .safetensors
+    Convert(convert::Convert),
+    /// Tensors, configuration and cost of a file of weights
+    Inspect(inspect::Inspect),
     /// Parameters, FLOPs and training memory from the configuration alone
     Cost(cost::Cost),
+    /// Write files like the released ones with portable weights, for checks and timings
+    #[command(hide = true)]
+    Portable {
+        /// Golden case whose networks are meant
+        #[arg(long)]
+        case: Option<PathBuf>,
+        /// Published size instead
+        #[arg(long)]
+        depth: Option<usize>,
+        #[arg(long, value_enum, default_value = "f32")]
+        dtype: convert::Dtype,
+        /// Folder for vae.pth and var.pth
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
@@ -49,7 +71,12 @@ impl Cli {
     pub fn run(self) -> Result<(), Error> {
         match self.command {
             Command::Sample(sample) => sample.run(),
+            Command::Convert(convert) => convert.run(),
+            Command::Inspect(inspect) => inspect.run(),
             Command::Cost(cost) => cost.run(),
+            Command::Portable { case, depth, dtype, out } => {
+                portable::write(case.as_deref(), depth, dtype.kind(), &out)
+            }
             Command::Golden { folders, .. } => {
                 var_tokenizer::golden::print_json(&folders, golden::check);
                 Ok(())
@@ -64,12 +91,18 @@ struct ModelArgs {
     /// Run folder of `var-train model`
     #[arg(long, value_name = "DIR", required_unless_present = "model", conflicts_with = "model")]
     run: Option<PathBuf>,
-    /// Model file, instead of a run folder
-    #[arg(long, value_name = "FILE", requires = "tokenizer")]
+    /// Model file, instead of a run folder: .pth as released, a trainer's checkpoint, or .safetensors
+    #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Tokenizer file, or `builtin` (default: the run folder's)
+    /// Tokenizer file, or `builtin` (default: the run folder's, or that in a trainer's checkpoint)
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<String>,
+    /// Sides of the token maps, where the model's file leaves them open
+    #[arg(long, value_name = "SIDES")]
+    schedule: Option<ScaleSchedule>,
+    /// Heads, where a model without QK-norm does not have 64 channels a head
+    #[arg(long)]
+    heads: Option<usize>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
@@ -80,8 +113,8 @@ struct ModelArgs {
 
 impl From<ModelArgs> for ModelSource {
     fn from(args: ModelArgs) -> Self {
-        let ModelArgs { run, model, tokenizer, device, precision } = args;
-        Self { run, model, tokenizer, device, precision }
+        let ModelArgs { run, model, tokenizer, schedule, heads, device, precision } = args;
+        Self { run, model, tokenizer, schedule, heads, device, precision }
     }
 }
 

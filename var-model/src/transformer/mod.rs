@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
-use var_tokenizer::weights::{Parameters, safetensors};
+use var_tokenizer::weights::{Checkpoint, Parameters, Role, StateDict, Storage, safetensors};
 
 pub use attention::{Context, KeyValueCache};
 pub use block::Modulation;
@@ -29,6 +29,15 @@ pub const CONFIG_KEY: &str = "transformer_config";
 
 /// Names that released checkpoints hold and that carry no weights.
 const IGNORED: [&str; 3] = ["lvl_1L", "attn_bias_for_masking", "zero_k_bias"];
+
+/// The blocks' matrices in `kind`; embeddings, AdaLN's offsets and the head in `f32`.
+fn storage(kind: Kind) -> Storage {
+    let keep = |name: &str| {
+        let matrix = name.ends_with(".weight");
+        !matrix || !(name.starts_with("blocks.") || name.starts_with("shared_ada_lin."))
+    };
+    Storage { matrices: kind, keep }
+}
 
 /// VAR transformer.
 ///
@@ -63,8 +72,19 @@ impl Transformer {
         device: Device,
         seed: Option<u64>,
     ) -> Result<Self> {
+        Self::stored(config, initialisation, device, seed, Kind::Float)
+    }
+
+    /// As [`Transformer::new`], with the blocks' matrices stored in `kind`, and computing in it.
+    fn stored(
+        config: &TransformerConfig,
+        initialisation: &Initialisation,
+        device: Device,
+        seed: Option<u64>,
+        kind: Kind,
+    ) -> Result<Self> {
         config.validate()?;
-        let mut parameters = Parameters::new(device, seed);
+        let mut parameters = Parameters::new(device, seed, storage(kind));
         let init = initialisation.for_config(config);
         let mut b = parameters.builder();
         let embedding = Embedding::new(b.sub_here(), config, &init);
@@ -73,26 +93,37 @@ impl Transformer {
         let blocks =
             (0..config.depth).map(|i| Block::new(b.sub(format_args!("blocks.{i}")), config, &init)).collect();
         let head = Head::new(b, config, &init);
-        Ok(Self {
-            config: config.clone(),
-            parameters,
-            embedding,
-            shared_adaln,
-            blocks,
-            head,
-            compute: Kind::Float,
-        })
+        Ok(Self { config: config.clone(), parameters, embedding, shared_adaln, blocks, head, compute: kind })
     }
 
-    /// Reads a transformer that [`Transformer::save`] wrote.
+    /// Reads a transformer from a file of weights of any layout. What the file does not say is assumed, see
+    /// [`TransformerConfig::of`].
     ///
     /// # Errors
-    /// When the file is damaged, of another kind, or its tensors do not fit its configuration.
+    /// When the file is damaged, holds no transformer, or its tensors do not fit together.
     pub fn load(path: &Path, device: Device) -> Result<Self> {
-        let contents = safetensors::read(path)?;
-        let config: TransformerConfig = contents.config(CONFIG_KEY, path)?;
+        let checkpoint = Checkpoint::open(path)?;
+        let dict = checkpoint.part(Role::Transformer)?;
+        let config = TransformerConfig::of(dict, checkpoint.schedule.as_ref(), None)?;
         let mut model = Self::new(&config, &Initialisation::default(), device, None)?;
-        model.load_tensors(&contents.tensors, &path.display().to_string())?;
+        model.load_tensors(dict)?;
+        Ok(model)
+    }
+
+    /// The transformer of `config` with the tensors of `dict`, for inference: the blocks' matrices are
+    /// stored in `kind` and compute in it, without gradients. It takes no more memory than that.
+    ///
+    /// # Errors
+    /// When the tensors do not fit.
+    pub fn for_inference(
+        dict: &StateDict,
+        config: &TransformerConfig,
+        device: Device,
+        kind: Kind,
+    ) -> Result<Self> {
+        let mut model = Self::stored(config, &Initialisation::default(), device, None, kind)?;
+        model.load_tensors(dict)?;
+        model.parameters.set_requires_grad(false);
         Ok(model)
     }
 
@@ -100,9 +131,9 @@ impl Transformer {
     ///
     /// # Errors
     /// Lists every missing, unexpected and mis-shaped tensor.
-    pub fn load_tensors(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
+    pub fn load_tensors(&mut self, dict: &StateDict) -> Result<()> {
         let ignored = |name: &str| IGNORED.iter().any(|end| name.ends_with(end));
-        Ok(self.parameters.load(tensors, file, ignored)?)
+        Ok(self.parameters.load(dict, ignored)?)
     }
 
     /// Writes weights and configuration; returns the file's SHA-256.
@@ -155,11 +186,7 @@ impl Transformer {
     /// Stores the blocks' matrices in the compute kind, for inference without casts. Not for training.
     pub fn freeze(&mut self) {
         self.parameters.set_requires_grad(false);
-        let kind = self.compute;
-        self.parameters.store_matrices_as(kind, |name| {
-            let matrix = name.ends_with(".weight");
-            !matrix || !(name.starts_with("blocks.") || name.starts_with("shared_ada_lin."))
-        });
+        self.parameters.store_as(storage(self.compute));
     }
 
     /// Condition vectors `[B, C]` (`f32`) of `labels` `[B]`; the label `classes` means "no class".

@@ -83,7 +83,7 @@ proptest! {
         use var_model::transformer::attention::SelfAttention;
         use var_tokenizer::weights::Parameters;
         let config = config(&sides, 1, false, qk_norm);
-        let mut parameters = Parameters::new(Device::Cpu, Some(seed));
+        let mut parameters = Parameters::new(Device::Cpu, Some(seed), Storage::PLAIN);
         let attention = SelfAttention::standalone(parameters.builder(), &config);
         portable::fill(&mut parameters, seed);
         let x = portable::normal("x", seed, &[2, config.schedule.tokens() as i64, 32]).set_requires_grad(true);
@@ -241,8 +241,8 @@ fn a_saved_transformer_reads_back_and_another_size_lists_what_does_not_fit() {
     }
     let other = config(&[1, 2], 2, false, true);
     let mut other = Transformer::new(&other, &Initialisation::default(), Device::Cpu, None).unwrap();
-    let tensors = var_tokenizer::weights::safetensors::read(&path).unwrap().tensors;
-    let message = other.load_tensors(&tensors, "model.safetensors").unwrap_err().to_string();
+    let weights = var_tokenizer::weights::safetensors::open(&path).unwrap();
+    let message = other.load_tensors(&weights).unwrap_err().to_string();
     for part in ["missing blocks.1.attn.q_bias", "unexpected shared_ada_lin.1.weight", "model.safetensors"] {
         assert!(message.contains(part), "{message}");
     }

@@ -11,7 +11,7 @@ pub mod ops;
 pub mod preprocess;
 pub mod vae;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::progress::say;
 use crate::torch::guarded;
 use crate::vqvae::{PhiSharing, TokenizerConfig, VqVae};
-use crate::weights::safetensors::{self, Contents};
+use crate::weights::safetensors;
 use crate::weights::{Parameters, portable};
 
 /// Absolute plus relative tolerance of latents, features and logits.
@@ -61,7 +61,7 @@ pub struct Case {
     /// The manifest as it stands.
     pub manifest: Value,
     /// Expected tensors; empty where the case has none.
-    pub expected: Contents,
+    pub expected: BTreeMap<String, Tensor>,
     /// Outcomes so far.
     pub checks: Vec<Check>,
     /// Names of the expected tensors that a check has looked at.
@@ -78,7 +78,8 @@ impl Case {
         let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
         let manifest = serde_json::from_str(&text).map_err(|e| Error::file(&path, e.to_string()))?;
         let tensors = folder.join("expected.safetensors");
-        let expected = if tensors.exists() { safetensors::read(&tensors)? } else { Contents::default() };
+        let expected =
+            if tensors.exists() { safetensors::open(&tensors)?.read_all()? } else { BTreeMap::new() };
         let (checks, compared) = (Vec::new(), BTreeSet::new());
         Ok(Self { folder: folder.to_owned(), manifest, expected, checks, compared })
     }
@@ -123,12 +124,12 @@ impl Case {
 
     /// Whether the case expects the tensor `name`.
     pub fn has(&self, name: &str) -> bool {
-        self.expected.tensors.contains_key(name)
+        self.expected.contains_key(name)
     }
 
     /// The expected tensor `name`, which counts as compared from now on; without it a failed check.
     fn take(&mut self, name: &str) -> Option<Tensor> {
-        let found = self.expected.tensors.get(name).map(Tensor::shallow_clone);
+        let found = self.expected.get(name).map(Tensor::shallow_clone);
         if found.is_some() {
             self.compared.insert(name.to_owned());
         } else {
@@ -224,7 +225,7 @@ impl Case {
         self.record("gradient norms", Some(worst_norm.0), GRADIENT_NORMS, Some(note));
         self.record("gradient entries", Some(worst_head.0), GRADIENT_ENTRIES, Some(worst_head.1));
         let whole: Vec<String> =
-            self.expected.tensors.keys().filter_map(|k| k.strip_prefix("grad.").map(str::to_owned)).collect();
+            self.expected.keys().filter_map(|k| k.strip_prefix("grad.").map(str::to_owned)).collect();
         for name in whole {
             let key = format!("grad.{name}");
             let Some(expected) = self.take(&key) else { continue };
@@ -272,7 +273,7 @@ impl Case {
     /// Ends a case: expected tensors that no check has looked at make a failed check, except those whose
     /// names begin like an entry of `known`, which says why they are passed over.
     pub fn finish(&mut self, known: &[(&str, &str)]) {
-        let names = self.expected.tensors.keys().map(String::as_str);
+        let names = self.expected.keys().map(String::as_str);
         let mut left: Vec<&str> = names.filter(|name| !self.compared.contains(*name)).collect();
         let mut notes = Vec::new();
         for (start, why) in known {

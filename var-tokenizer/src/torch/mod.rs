@@ -9,6 +9,7 @@ mod device;
 mod ffi;
 mod guard;
 pub mod kernels;
+pub(crate) mod memory;
 pub mod optimizer;
 mod peak;
 mod precision;

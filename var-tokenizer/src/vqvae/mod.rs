@@ -5,6 +5,7 @@
 pub mod config;
 pub mod decoder;
 pub mod encoder;
+mod inference;
 pub mod layers;
 
 use std::collections::BTreeMap;
@@ -19,10 +20,18 @@ use layers::Convolution;
 
 use crate::error::{Error, Result};
 use crate::quantizer::{Quantizer, Usage};
-use crate::weights::{Parameters, safetensors};
+use crate::weights::{Checkpoint, Parameters, Role, StateDict, Storage, safetensors};
 
 /// Metadata key of the configuration in our `.safetensors` files.
 pub const CONFIG_KEY: &str = "tokenizer_config";
+
+/// The buffer of usage statistics.
+const USAGE: &str = "quantize.ema_vocab_hit_SV";
+
+/// Encoder and decoder in `kind`; the quantizer always computes in `f32`.
+fn storage(kind: Kind) -> Storage {
+    Storage { matrices: kind, keep: |name| name.starts_with("quantize.") }
+}
 
 /// Multi-scale VQ-VAE.
 ///
@@ -59,8 +68,13 @@ impl VqVae {
     /// # Errors
     /// When the configuration does not fit together.
     pub fn new(config: &TokenizerConfig, device: Device, seed: Option<u64>) -> Result<Self> {
+        Self::stored(config, device, seed, Kind::Float)
+    }
+
+    /// As [`VqVae::new`], with encoder and decoder stored in `kind`, and computing in it.
+    fn stored(config: &TokenizerConfig, device: Device, seed: Option<u64>, kind: Kind) -> Result<Self> {
         config.validate()?;
-        let mut parameters = Parameters::new(device, seed);
+        let mut parameters = Parameters::new(device, seed, storage(kind));
         let mut b = parameters.builder();
         let encoder = Encoder::new(b.sub("encoder"), config);
         let decoder = Decoder::new(b.sub("decoder"), config);
@@ -76,28 +90,38 @@ impl VqVae {
             quantizer,
             quant_conv,
             post_quant_conv,
-            compute: Kind::Float,
+            compute: kind,
         })
     }
 
-    /// Reads a tokenizer that [`VqVae::save`] wrote.
+    /// Reads a tokenizer from a file of weights of any layout. What the file does not say is assumed, see
+    /// [`TokenizerConfig::of`].
     ///
     /// # Errors
-    /// When the file is damaged, of another kind, or its tensors do not fit its configuration.
+    /// When the file is damaged, holds no tokenizer, or its tensors do not fit together.
     pub fn load(path: &Path, device: Device) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        Self::from_bytes(&bytes, path, device)
+        let checkpoint = Checkpoint::open(path)?;
+        let dict = checkpoint.part(Role::Tokenizer)?;
+        let config = TokenizerConfig::of(dict, checkpoint.schedule.as_ref())?;
+        let mut vae = Self::new(&config, device, None)?;
+        vae.load_tensors(dict)?;
+        Ok(vae)
     }
 
-    /// As [`VqVae::load`] for a file already in memory; `path` names it in errors.
+    /// The tokenizer of `config` with the tensors of `dict`, for inference: stored in `kind`, computing in
+    /// it, without gradients.
     ///
     /// # Errors
-    /// As [`VqVae::load`].
-    pub fn from_bytes(bytes: &[u8], path: &Path, device: Device) -> Result<Self> {
-        let contents = safetensors::parse(bytes, path)?;
-        let config: TokenizerConfig = contents.config(CONFIG_KEY, path)?;
-        let mut vae = Self::new(&config, device, None)?;
-        vae.load_tensors(&contents.tensors, &path.display().to_string())?;
+    /// When the tensors do not fit.
+    pub fn for_inference(
+        dict: &StateDict,
+        config: &TokenizerConfig,
+        device: Device,
+        kind: Kind,
+    ) -> Result<Self> {
+        let mut vae = Self::stored(config, device, None, kind)?;
+        vae.load_tensors(dict)?;
+        vae.parameters.set_requires_grad(false);
         Ok(vae)
     }
 
@@ -106,8 +130,8 @@ impl VqVae {
     ///
     /// # Errors
     /// Lists every missing, unexpected and mis-shaped tensor.
-    pub fn load_tensors(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
-        self.parameters.load(tensors, file, |name| name == "quantize.ema_vocab_hit_SV")
+    pub fn load_tensors(&mut self, dict: &StateDict) -> Result<()> {
+        self.parameters.load(dict, |name| name == USAGE)
     }
 
     /// Writes weights and configuration; returns the file's SHA-256.
@@ -150,7 +174,7 @@ impl VqVae {
     /// Usage statistics over the buffer of this tokenizer, of which `updates` were made before. `None`
     /// without a buffer; a tokenizer always has one.
     pub fn usage(&self, updates: u64) -> Option<Usage> {
-        self.parameters.get("quantize.ema_vocab_hit_SV").map(|hits| Usage::new(hits, updates))
+        self.parameters.get(USAGE).map(|hits| Usage::new(hits, updates))
     }
 
     /// Where the parameters live.
@@ -166,8 +190,7 @@ impl VqVae {
     /// Stores encoder and decoder in the compute kind, for inference without casts. Not for training.
     pub fn freeze(&mut self) {
         self.parameters.set_requires_grad(false);
-        let kind = self.compute;
-        self.parameters.store_matrices_as(kind, |name| name.starts_with("quantize."));
+        self.parameters.store_as(storage(self.compute));
     }
 
     /// Pictures `[B, 3, S, S]` in [-1, 1] → latent `[B, z, h, w]` in `f32`.

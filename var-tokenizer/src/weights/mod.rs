@@ -1,7 +1,13 @@
 //! Parameters under the names of the released checkpoints, and the files that hold them.
 
+pub mod checkpoint;
+pub(crate) mod home;
 pub mod parameters;
+pub mod pickle;
 pub mod portable;
 pub mod safetensors;
+pub mod state_dict;
 
-pub use parameters::{Builder, Init, Parameter, Parameters};
+pub use checkpoint::{Checkpoint, Role};
+pub use parameters::{Builder, Init, Parameter, Parameters, Storage};
+pub use state_dict::{StateDict, Stored};

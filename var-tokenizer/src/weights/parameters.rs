@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
+use super::state_dict::StateDict;
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
@@ -32,6 +33,24 @@ pub enum Init {
     },
 }
 
+/// The type that parameters are stored in.
+#[derive(Debug, Clone, Copy)]
+pub struct Storage {
+    /// Of matrices and filters (two and more dimensions), for inference without casts in every product.
+    pub matrices: Kind,
+    /// Says which of them stay in `f32` all the same. Vectors always do.
+    pub keep: fn(&str) -> bool,
+}
+
+impl Storage {
+    /// Everything in `f32`: for training.
+    pub const PLAIN: Self = Self { matrices: Kind::Float, keep: |_| true };
+
+    fn kind(&self, name: &str, dimensions: usize) -> Kind {
+        if dimensions >= 2 && !(self.keep)(name) { self.matrices } else { Kind::Float }
+    }
+}
+
 /// One named tensor of a model.
 #[derive(Debug)]
 pub struct Parameter {
@@ -51,13 +70,14 @@ pub struct Parameters {
     device: Device,
     /// Seed of the initial values; `None` leaves them zero for a file to fill.
     seed: Option<u64>,
+    storage: Storage,
 }
 
 impl Parameters {
     /// An empty list on `device`. With a seed, parameters get their initial values from the streams of
     /// their own names; without one they stay zero until a file is loaded.
-    pub fn new(device: Device, seed: Option<u64>) -> Self {
-        Self { entries: Vec::new(), index: HashMap::new(), device, seed }
+    pub fn new(device: Device, seed: Option<u64>, storage: Storage) -> Self {
+        Self { entries: Vec::new(), index: HashMap::new(), device, seed, storage }
     }
 
     /// Where the tensors live.
@@ -105,12 +125,13 @@ impl Parameters {
         }
     }
 
-    /// Changes the storage type of matrices and filters (two and more dimensions) to `kind`, for
-    /// inference without casts in every product. Vectors, and the names for which `keep` says so, stay.
-    pub fn store_matrices_as(&mut self, kind: Kind, keep: impl Fn(&str) -> bool) {
+    /// Changes the storage of what is there.
+    pub fn store_as(&mut self, storage: Storage) {
+        self.storage = storage;
         tch::no_grad(|| {
             for p in &mut self.entries {
-                if p.tensor.dim() >= 2 && p.tensor.is_floating_point() && !keep(&p.name) {
+                let kind = storage.kind(&p.name, p.tensor.dim());
+                if p.tensor.is_floating_point() && p.tensor.kind() != kind {
                     let converted = p.tensor.to_kind(kind);
                     p.tensor.set_data(&converted);
                 }
@@ -118,49 +139,43 @@ impl Parameters {
         });
     }
 
-    /// Copies `tensors` into the entries of the same names, whatever their storage type.
+    /// Copies tensors into the entries of the same names, whatever their types.
     ///
     /// Names in `ignored` (a predicate on the name) may be missing or superfluous.
     ///
     /// # Errors
-    /// One error that lists every missing, unexpected and mis-shaped tensor; nothing is copied then.
-    pub fn load(
-        &mut self,
-        tensors: &BTreeMap<String, Tensor>,
-        file: &str,
-        ignored: impl Fn(&str) -> bool,
-    ) -> Result<()> {
+    /// One error that lists every missing, unexpected and mis-shaped tensor; nothing is copied then. Or when a
+    /// file cannot be read.
+    pub fn load(&mut self, dict: &StateDict, ignored: impl Fn(&str) -> bool) -> Result<()> {
         let mut problems = Vec::new();
         for p in &self.entries {
-            match tensors.get(&p.name) {
+            match dict.get(&p.name) {
                 None if !ignored(&p.name) => problems.push(format!("missing {}", p.name)),
-                Some(t) if t.size() != p.tensor.size() && !ignored(&p.name) => problems.push(format!(
+                Some(t) if t.shape() != p.tensor.size() && !ignored(&p.name) => problems.push(format!(
                     "{} has shape {:?}, expected {:?}",
                     p.name,
-                    t.size(),
+                    t.shape(),
                     p.tensor.size()
                 )),
                 _ => {}
             }
         }
-        for name in tensors.keys() {
+        for name in dict.tensors.keys() {
             if !self.index.contains_key(name) && !ignored(name) {
                 problems.push(format!("unexpected {name}"));
             }
         }
         if !problems.is_empty() {
-            return Err(Error::Weights { file: file.to_owned(), problems });
+            return Err(Error::Weights { file: dict.name.clone(), problems });
         }
-        tch::no_grad(|| -> Result<()> {
-            for p in &mut self.entries {
-                if let Some(t) = tensors.get(&p.name)
-                    && t.size() == p.tensor.size()
-                {
-                    p.tensor.f_copy_(&t.to_device(self.device))?;
-                }
+        for p in &self.entries {
+            if let Some(stored) = dict.get(&p.name)
+                && stored.shape() == p.tensor.size()
+            {
+                stored.copy_into(&p.tensor)?;
             }
-            Ok(())
-        })
+        }
+        Ok(())
     }
 
     /// All entries by name, on the CPU, contiguous and in the kind they are stored in. An entry that is so
@@ -175,10 +190,11 @@ impl Parameters {
     }
 
     fn push(&mut self, name: String, shape: &[i64], init: Init, trainable: bool) -> Tensor {
+        let kind = self.storage.kind(&name, shape.len());
         let tensor = match (self.seed, init) {
-            (_, Init::Constant(value)) => Tensor::full(shape, value, (Kind::Float, self.device)),
-            (None, _) => Tensor::zeros(shape, (Kind::Float, self.device)),
-            (Some(seed), _) => drawn(&name, seed, shape, init).to_device(self.device),
+            (_, Init::Constant(value)) => Tensor::full(shape, value, (kind, self.device)),
+            (None, _) => Tensor::zeros(shape, (kind, self.device)),
+            (Some(seed), _) => drawn(&name, seed, shape, init).to_device(self.device).to_kind(kind),
         };
         let tensor = if trainable { tensor.set_requires_grad(true) } else { tensor };
         self.index.insert(name.clone(), self.entries.len());
@@ -224,13 +240,13 @@ impl Builder<'_> {
         Builder { prefix: self.prefix.clone(), parameters: self.parameters }
     }
 
-    /// A trainable parameter in `f32`.
+    /// A trainable parameter.
     pub fn parameter(&mut self, name: &str, shape: &[i64], init: Init) -> Tensor {
         let full = format!("{}{name}", self.prefix);
         self.parameters.push(full, shape, init, true)
     }
 
-    /// A buffer in `f32`: saved, not trained.
+    /// A buffer: saved, not trained.
     pub fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {
         let full = format!("{}{name}", self.prefix);
         self.parameters.push(full, shape, Init::Constant(value), false)

@@ -43,14 +43,18 @@ pub fn values(name: &str, seed: u64, shape: &[i64]) -> Vec<f32> {
     }
 }
 
+/// The tensor `name` of `shape` under `seed`, in `f32`.
+pub fn tensor(name: &str, seed: u64, shape: &[i64]) -> Tensor {
+    Tensor::from_slice(&values(name, seed, shape)).view(shape)
+}
+
 /// Fills every entry of `parameters` under `seed`, each from the stream of its own name.
 pub fn fill(parameters: &mut Parameters, seed: u64) {
     tch::no_grad(|| {
         for p in parameters.entries() {
             let shape = p.tensor.size();
-            let source = Tensor::from_slice(&values(&p.name, seed, &shape)).view(shape.as_slice());
             let mut target = p.tensor.shallow_clone();
-            target.copy_(&source);
+            target.copy_(&tensor(&p.name, seed, &shape));
         }
     });
 }

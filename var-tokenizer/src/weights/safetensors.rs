@@ -1,157 +1,145 @@
-//! Reading and writing `.safetensors` files as maps of tensors with string metadata.
+//! `.safetensors` files: tensors by name with string metadata.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensorError};
+use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
+use super::home::Home;
+use super::state_dict::{StateDict, Stored};
 use crate::error::{Error, Result};
-use crate::files::{sha256, write_atomically};
+use crate::files::{hexadecimal, write_with};
+use crate::torch::memory::read_bytes;
 
-/// What a file holds: its tensors by name and its metadata (for our files, the configuration).
-#[derive(Debug, Default)]
-pub struct Contents {
-    /// Tensors on the CPU as they are stored.
-    pub tensors: BTreeMap<String, Tensor>,
-    /// The `__metadata__` entries.
-    pub metadata: BTreeMap<String, String>,
-}
+/// Bytes of the header's length.
+const PREFIX: usize = 8;
+/// Largest header that is read: a model of ten thousand tensors takes a twentieth of it.
+const MAX_HEADER: u64 = 32 << 20;
 
-impl Contents {
-    /// The metadata entry `key`, parsed as JSON.
-    ///
-    /// # Errors
-    /// When it is missing or is not the JSON of a `T`.
-    pub fn config<T: serde::de::DeserializeOwned>(&self, key: &str, path: &Path) -> Result<T> {
-        let text = self.metadata.get(key).ok_or_else(|| {
-            Error::file(path, format!("has no '{key}' in its metadata; is it a file of this program?"))
-        })?;
-        serde_json::from_str(text)
-            .map_err(|e| Error::file(path, format!("metadata '{key}' cannot be read: {e}")))
-    }
-}
+/// Types that both sides know.
+const KINDS: [(Dtype, Kind); 10] = [
+    (Dtype::F32, Kind::Float),
+    (Dtype::F64, Kind::Double),
+    (Dtype::F16, Kind::Half),
+    (Dtype::BF16, Kind::BFloat16),
+    (Dtype::I64, Kind::Int64),
+    (Dtype::I32, Kind::Int),
+    (Dtype::I16, Kind::Int16),
+    (Dtype::I8, Kind::Int8),
+    (Dtype::U8, Kind::Uint8),
+    (Dtype::BOOL, Kind::Bool),
+];
 
 fn kind_of(dtype: Dtype) -> Option<Kind> {
-    Some(match dtype {
-        Dtype::F32 => Kind::Float,
-        Dtype::F64 => Kind::Double,
-        Dtype::F16 => Kind::Half,
-        Dtype::BF16 => Kind::BFloat16,
-        Dtype::I64 => Kind::Int64,
-        Dtype::I32 => Kind::Int,
-        Dtype::I16 => Kind::Int16,
-        Dtype::I8 => Kind::Int8,
-        Dtype::U8 => Kind::Uint8,
-        Dtype::BOOL => Kind::Bool,
-        _ => return None,
-    })
+    KINDS.iter().find(|(d, _)| *d == dtype).map(|(_, kind)| *kind)
 }
 
 fn dtype_of(kind: Kind) -> Option<Dtype> {
-    Some(match kind {
-        Kind::Float => Dtype::F32,
-        Kind::Double => Dtype::F64,
-        Kind::Half => Dtype::F16,
-        Kind::BFloat16 => Dtype::BF16,
-        Kind::Int64 => Dtype::I64,
-        Kind::Int => Dtype::I32,
-        Kind::Int16 => Dtype::I16,
-        Kind::Int8 => Dtype::I8,
-        Kind::Uint8 => Dtype::U8,
-        Kind::Bool => Dtype::BOOL,
-        _ => return None,
-    })
+    KINDS.iter().find(|(_, k)| *k == kind).map(|(dtype, _)| *dtype)
 }
 
-/// Reads the whole file.
+fn damaged(path: &Path, e: &SafeTensorError) -> Error {
+    Error::file(path, format!("is not a whole safetensors file ({e}); was the copy cut short?"))
+}
+
+fn unknown(path: &Path, name: &str, dtype: Dtype) -> Error {
+    Error::file(path, format!("tensor {name} has type {dtype:?}, which is not supported"))
+}
+
+/// Reads names and shapes of the file at `path`; the values stay in it.
 ///
 /// # Errors
 /// When it cannot be read, is damaged, or holds a type that libtorch lacks.
-pub fn read(path: &Path) -> Result<Contents> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    parse(&bytes, path)
+pub fn open(path: &Path) -> Result<StateDict> {
+    open_in(&Home::open(path)?)
 }
 
-/// Reads a file that is already in memory; `path` names it in errors.
-///
-/// # Errors
-/// As [`read`].
-pub fn parse(bytes: &[u8], path: &Path) -> Result<Contents> {
-    let damaged = |e: safetensors::SafeTensorError| {
-        Error::file(path, format!("is not a whole safetensors file ({e}); was the copy cut short?"))
-    };
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-    let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
-    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
+pub(crate) fn open_in(home: &Arc<Home>) -> Result<StateDict> {
+    let (path, length) = (&home.path, home.length());
+    let mut prefix = [0; PREFIX];
+    if length < PREFIX as u64 {
+        return Err(damaged(path, &SafeTensorError::HeaderTooSmall));
+    }
+    home.read(&mut prefix, 0)?;
+    let header_length = u64::from_le_bytes(prefix);
+    if header_length > MAX_HEADER || header_length > length - PREFIX as u64 {
+        return Err(damaged(path, &SafeTensorError::InvalidHeaderLength));
+    }
+    let mut header = vec![0; header_length as usize];
+    home.read(&mut header, PREFIX as u64)?;
+    let metadata: Metadata = serde_json::from_slice(&header)
+        .map_err(|e| damaged(path, &SafeTensorError::InvalidHeaderDeserialization(e)))?;
+    let begin = PREFIX as u64 + header_length;
+    if begin.checked_add(metadata.data_len() as u64) != Some(length) {
+        return Err(damaged(path, &SafeTensorError::MetadataIncompleteBuffer));
+    }
     let mut tensors = BTreeMap::new();
-    for (name, view) in file.iter() {
-        let kind = kind_of(view.dtype()).ok_or_else(|| {
-            Error::file(path, format!("tensor {name} has type {:?}, which is not supported", view.dtype()))
-        })?;
-        let shape: Vec<i64> = view.shape().iter().map(|&d| d as i64).collect();
-        tensors.insert(name.to_owned(), Tensor::f_from_data_size(view.data(), &shape, kind)?);
+    for (name, info) in metadata.tensors() {
+        let kind = kind_of(info.dtype).ok_or_else(|| unknown(path, &name, info.dtype))?;
+        let shape = info.shape.iter().map(|&length| length as i64).collect();
+        let stored = Stored::in_file(home, begin + info.data_offsets.0 as u64, kind, shape, None);
+        tensors.insert(name, stored);
     }
-    Ok(Contents { tensors, metadata })
+    let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
+    Ok(StateDict { name: path.display().to_string(), tensors, metadata })
 }
 
-struct Bytes {
-    dtype: Dtype,
-    shape: Vec<usize>,
-    data: Vec<u8>,
-}
-
-impl View for &Bytes {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.data)
-    }
-    fn data_len(&self) -> usize {
-        self.data.len()
-    }
-}
-
-/// The file's bytes for these tensors; the same tensors give the same bytes.
-///
-/// # Errors
-/// When a tensor has a type that the format lacks.
-pub fn serialize(tensors: &BTreeMap<String, Tensor>, metadata: &BTreeMap<String, String>) -> Result<Vec<u8>> {
-    let mut views = Vec::with_capacity(tensors.len());
-    for (name, tensor) in tensors {
-        let flat = tensor.detach().f_to_device(tch::Device::Cpu)?.f_contiguous()?;
-        let kind = flat.kind();
-        let dtype = dtype_of(kind)
-            .ok_or_else(|| Error::Torch(format!("tensor {name} of type {kind:?} cannot be saved")))?;
-        let mut data = vec![0_u8; flat.numel() * kind.elt_size_in_bytes()];
-        flat.f_copy_data_u8(&mut data, flat.numel())?;
-        let shape = flat.size().iter().map(|&d| d as usize).collect();
-        views.push((name.as_str(), Bytes { dtype, shape, data }));
-    }
-    // One metadata key keeps the bytes reproducible: the crate writes a hash map.
-    let metadata: Option<HashMap<String, String>> =
-        (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
-    safetensors::serialize(views.iter().map(|(n, v)| (*n, v)), metadata)
-        .map_err(|e| Error::Torch(format!("tensors cannot be laid out: {e}")))
-}
-
-/// Writes the tensors beside `path`, flushes them to the disk and renames; the old file stays whole until then.
+/// Writes the tensors beside `path`, flushes them to the disk and renames; the old file stays whole until
+/// then. The same tensors give the same bytes, one tensor at a time passes through memory.
 ///
 /// Returns the SHA-256 of the file in hexadecimal.
 ///
 /// # Errors
-/// When the disk is full or the folder cannot be written.
+/// When the disk is full, the folder cannot be written, or a tensor has a type that the format lacks.
 pub fn write(
     path: &Path,
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
 ) -> Result<String> {
-    let bytes = serialize(tensors, metadata)?;
-    write_atomically(path, &bytes)?;
-    Ok(sha256(&bytes))
+    let mut sorted = Vec::with_capacity(tensors.len());
+    for (name, tensor) in tensors {
+        let kind = tensor.kind();
+        let dtype = dtype_of(kind)
+            .ok_or_else(|| Error::Torch(format!("tensor {name} of type {kind:?} cannot be saved")))?;
+        sorted.push((dtype, name, tensor));
+    }
+    // The widest types first keeps every tensor aligned.
+    sorted.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    let mut end = 0;
+    let infos = sorted
+        .iter()
+        .map(|(dtype, name, tensor)| {
+            let begin = end;
+            end += tensor.numel() * tensor.kind().elt_size_in_bytes();
+            let shape = tensor.size().iter().map(|&d| d as usize).collect();
+            ((*name).clone(), TensorInfo { dtype: *dtype, shape, data_offsets: (begin, end) })
+        })
+        .collect();
+    // One metadata key keeps the bytes reproducible: the crate writes a hash map.
+    let metadata: Option<HashMap<String, String>> =
+        (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
+    let laid_out = |e: String| Error::Torch(format!("tensors cannot be laid out: {e}"));
+    let header = Metadata::new(metadata, infos).map_err(|e| laid_out(e.to_string()))?;
+    let mut header = serde_json::to_vec(&header).map_err(|e| laid_out(e.to_string()))?;
+    header.resize(header.len().next_multiple_of(PREFIX), b' ');
+    let mut sum = Sha256::new();
+    write_with(path, |file| {
+        let mut put = |bytes: &[u8]| {
+            sum.update(bytes);
+            file.write_all(bytes).map_err(|e| Error::io(path, e))
+        };
+        put(&(header.len() as u64).to_le_bytes())?;
+        put(&header)?;
+        for (_, _, tensor) in &sorted {
+            let flat = tensor.detach().f_to_device(tch::Device::Cpu)?.f_contiguous()?;
+            read_bytes(&flat, &mut put)?;
+        }
+        Ok(())
+    })?;
+    Ok(hexadecimal(&sum.finalize()))
 }

@@ -9,7 +9,7 @@ use var_tokenizer::images::Report;
 use var_tokenizer::quantizer::Usage;
 use var_tokenizer::quantizer::usage::perplexity;
 use var_tokenizer::random::Stream;
-use var_tokenizer::weights::Parameters;
+use var_tokenizer::weights::{Parameters, StateDict};
 
 use super::codebook::{k_means, replace_unused};
 use super::pictures::Pictures;
@@ -307,8 +307,8 @@ impl Task for TokenizerTask {
         Ok(())
     }
 
-    fn load(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
-        Ok(self.vae.load_tensors(tensors, file)?)
+    fn load(&mut self, weights: &StateDict) -> Result<()> {
+        Ok(self.vae.load_tensors(weights)?)
     }
 
     fn sizes(&self) -> (usize, usize) {

@@ -9,7 +9,7 @@ use var_tokenizer::VqVae;
 use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::SplitTokens;
 use var_tokenizer::torch::kernels::cross_entropy;
-use var_tokenizer::weights::Parameters;
+use var_tokenizer::weights::{Parameters, StateDict};
 
 use super::regularisation::{drop_condition, drop_path};
 use super::scores::Scores;
@@ -171,8 +171,8 @@ impl Task for ModelTask {
         Ok(scores.to_map(true))
     }
 
-    fn load(&mut self, tensors: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
-        Ok(self.model.load_tensors(tensors, file)?)
+    fn load(&mut self, weights: &StateDict) -> Result<()> {
+        Ok(self.model.load_tensors(weights)?)
     }
 
     fn sizes(&self) -> (usize, usize) {

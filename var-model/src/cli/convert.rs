@@ -1,0 +1,96 @@
+//! Flags of `var-model convert`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use tch::Kind;
+use var_model::commands::convert::{ConvertRequest, convert};
+use var_model::{Error, ScaleSchedule};
+use var_tokenizer::progress::{say, tell};
+use var_tokenizer::weights::Role;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  var-model convert var_d16.pth var_d16.safetensors
+  var-model convert vae_ch160v4096z32.pth vae.safetensors
+  var-model convert ar-ckpt-last.pth model.safetensors --part model     out of a trainer's checkpoint
+  var-model convert runs/small/model.safetensors model.pth              for torch.load(weights_only=True)
+  var-model convert var_d30.pth var_d30_bf16.safetensors --dtype bf16   half the size")]
+pub struct Convert {
+    /// File to read: .pth as released, a trainer's checkpoint, or .safetensors
+    from: PathBuf,
+    /// File to write: .pth or .safetensors
+    to: PathBuf,
+    /// Which network, where the file holds both
+    #[arg(long, value_enum)]
+    part: Option<Part>,
+    /// Type of the written values (default: that of the file)
+    #[arg(long, value_enum)]
+    dtype: Option<Dtype>,
+    /// Sides of the token maps, where the file leaves them open
+    #[arg(long, value_name = "SIDES")]
+    schedule: Option<ScaleSchedule>,
+    /// Heads, where a model without QK-norm does not have 64 channels a head
+    #[arg(long)]
+    heads: Option<usize>,
+    /// The tokenizer looks codes up by cosine, which a .pth does not tell
+    #[arg(long)]
+    z_norm: bool,
+    /// The result as one JSON object on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Part {
+    Model,
+    Tokenizer,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Dtype {
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::F16 => Kind::Half,
+            Self::Bf16 => Kind::BFloat16,
+        }
+    }
+}
+
+impl Convert {
+    pub fn run(self) -> Result<(), Error> {
+        let request = ConvertRequest {
+            from: self.from,
+            to: self.to,
+            part: self.part.map(|part| match part {
+                Part::Model => Role::Transformer,
+                Part::Tokenizer => Role::Tokenizer,
+            }),
+            kind: self.dtype.map(Dtype::kind),
+            schedule: self.schedule,
+            heads: self.heads,
+            z_norm: self.z_norm,
+        };
+        let (summary, notes) = convert(&request)?;
+        for note in notes {
+            tell(format_args!("note: {note}"));
+        }
+        if self.json {
+            return Ok(say(summary)?);
+        }
+        tell(format_args!(
+            "wrote {}: {} of {} values",
+            request.to.display(),
+            summary["role"].as_str().unwrap_or(""),
+            summary["values"]
+        ));
+        Ok(())
+    }
+}

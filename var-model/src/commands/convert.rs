@@ -1,0 +1,188 @@
+//! `var-model convert`: weights from one layout to another.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::files::check_place;
+use var_tokenizer::weights::pickle::writer;
+use var_tokenizer::weights::{Checkpoint, Role, safetensors};
+use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
+
+use crate::config::{Standardisation, TransformerConfig};
+use crate::error::{Error, Result};
+use crate::transformer::{Initialisation, Transformer};
+
+/// What `var-model convert` is told.
+#[derive(Debug)]
+pub struct ConvertRequest {
+    /// The file to read.
+    pub from: PathBuf,
+    /// The file to write; `.pth` or `.safetensors`.
+    pub to: PathBuf,
+    /// Which network, where the file holds both.
+    pub part: Option<Role>,
+    /// Type of the written values; the file's own when nothing is said.
+    pub kind: Option<Kind>,
+    /// Sides of the token maps, where the file leaves them open.
+    pub schedule: Option<ScaleSchedule>,
+    /// Heads, likewise.
+    pub heads: Option<usize>,
+    /// The tokenizer looks codes up by cosine, which its tensors do not tell.
+    pub z_norm: bool,
+}
+
+/// What a file is written as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Torch,
+    Safetensors,
+}
+
+/// Converts; what was done, as the result of `--json`, and notes for the person.
+///
+/// # Errors
+/// When the file cannot be read, holds something else, its tensors do not fit together, or the new file
+/// cannot be written.
+pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
+    let target = target(&request.to)?;
+    check_place(&request.to)?;
+    let mut checkpoint = Checkpoint::open(&request.from)?;
+    let role = match request.part {
+        Some(role) => role,
+        None => only_role(&checkpoint, &request.from)?,
+    };
+    let schedule = request.schedule.clone().or_else(|| checkpoint.schedule.take());
+    let dict = checkpoint.take(role)?;
+    let kind = request.kind.or_else(|| dict.tensors.values().map(|t| t.kind()).find(is_float));
+    let mut notes = Vec::new();
+    let (mut tensors, metadata) = match role {
+        Role::Transformer => {
+            let mut config = TransformerConfig::of(&dict, schedule.as_ref(), request.heads)?;
+            let input = if target == Target::Torch { config.input.take() } else { None };
+            let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, None)?;
+            model.load_tensors(&dict)?;
+            let metadata = model.metadata()?;
+            let mut tensors = model.parameters().to_map();
+            if let Some(input) = input {
+                fold(&mut tensors, &input);
+                notes.push("the standardisation of input vectors went into word_embed".to_owned());
+            }
+            (tensors, metadata)
+        }
+        Role::Tokenizer => {
+            let mut config = TokenizerConfig::of(&dict, schedule.as_ref())?;
+            config.z_norm |= request.z_norm;
+            if let Some(schedule) = &request.schedule {
+                config.schedule = schedule.clone();
+            }
+            let mut vae = VqVae::new(&config, Device::Cpu, None)?;
+            vae.load_tensors(&dict)?;
+            if target == Target::Torch && config.z_norm {
+                notes.push(
+                    "a .pth does not tell that codes are looked up by cosine: say --z-norm to what reads it"
+                        .into(),
+                );
+            }
+            (vae.parameters().to_map(), vae.metadata()?)
+        }
+    };
+    tensors = finished(tensors, kind);
+    let values: usize = tensors.values().map(Tensor::numel).sum();
+    match target {
+        Target::Safetensors => drop(safetensors::write(&request.to, &tensors, &metadata)?),
+        Target::Torch => {
+            if role == Role::Transformer {
+                let config = TransformerConfig::of(&dict, schedule.as_ref(), request.heads)?;
+                tensors.extend(published_buffers(&config, kind.unwrap_or(Kind::Float)));
+            }
+            writer::write(&request.to, &tensors.into_iter().collect::<Vec<_>>())?;
+        }
+    }
+    let summary = json!({
+        "event": "done", "role": role.to_string(), "values": values,
+        "from": request.from.display().to_string(), "out": request.to.display().to_string(),
+    });
+    Ok((summary, notes))
+}
+
+/// The tensors with their values in `kind`; one after the other, so that both types are never there at once.
+pub(super) fn finished(
+    mut tensors: BTreeMap<String, Tensor>,
+    kind: Option<Kind>,
+) -> BTreeMap<String, Tensor> {
+    if let Some(kind) = kind {
+        for tensor in tensors.values_mut().filter(|tensor| is_float(&tensor.kind())) {
+            *tensor = tensor.to_kind(kind);
+        }
+    }
+    tensors
+}
+
+fn is_float(kind: &Kind) -> bool {
+    matches!(kind, Kind::Float | Kind::Double | Kind::Half | Kind::BFloat16)
+}
+
+fn target(path: &Path) -> Result<Target> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("pth" | "pt" | "ckpt") => Ok(Target::Torch),
+        Some("safetensors") => Ok(Target::Safetensors),
+        _ => Err(Error::Config(format!("{}: ends neither with .pth nor with .safetensors", path.display()))),
+    }
+}
+
+/// The role that the file's tensors play, if it is one.
+fn only_role(checkpoint: &Checkpoint, path: &Path) -> Result<Role> {
+    let mut roles: Vec<Role> = checkpoint.parts.values().filter_map(Role::of).collect();
+    roles.dedup();
+    match roles.as_slice() {
+        [role] => Ok(*role),
+        // Says what there is instead.
+        [] => checkpoint.part(Role::Transformer).map(|_| Role::Transformer).map_err(Error::from),
+        _ => Err(Error::Config(format!(
+            "{}: holds a model and a tokenizer; say --part model or --part tokenizer",
+            path.display()
+        ))),
+    }
+}
+
+/// Puts `(x − mean)/deviation` before `word_embed` into its weight and bias.
+fn fold(tensors: &mut BTreeMap<String, Tensor>, input: &Standardisation) {
+    let (Some(weight), Some(bias)) = (tensors.get("word_embed.weight"), tensors.get("word_embed.bias"))
+    else {
+        return;
+    };
+    let (weight, bias) = (weight.to_kind(Kind::Double), bias.to_kind(Kind::Double));
+    let numbers = |values: &[f32]| Tensor::from_slice(values).to_kind(Kind::Double);
+    let (mean, deviation) = (numbers(&input.mean), numbers(&input.deviation));
+    let weight = weight / deviation;
+    let bias = bias - weight.mv(&mean);
+    tensors.insert("word_embed.weight".into(), weight.to_kind(Kind::Float));
+    tensors.insert("word_embed.bias".into(), bias.to_kind(Kind::Float));
+}
+
+/// Buffers without weights that the published code wants to find when it loads strictly.
+pub(super) fn published_buffers(config: &TransformerConfig, kind: Kind) -> Vec<(String, Tensor)> {
+    let scales: Vec<i64> = config
+        .schedule
+        .lengths()
+        .iter()
+        .enumerate()
+        .flat_map(|(k, &length)| std::iter::repeat_n(k as i64, length))
+        .collect();
+    let scales = Tensor::from_slice(&scales);
+    let tokens = config.schedule.tokens() as i64;
+    let options = (kind, Device::Cpu);
+    let hidden = scales.view([tokens, 1]).lt_tensor(&scales.view([1, tokens]));
+    let mask = Tensor::zeros([tokens, tokens], options).masked_fill(&hidden, f64::NEG_INFINITY);
+    let mut buffers = vec![
+        ("lvl_1L".to_owned(), scales.view([1, tokens])),
+        ("attn_bias_for_masking".to_owned(), mask.view([1, 1, tokens, tokens])),
+    ];
+    buffers
+        .extend((0..config.depth).map(|i| {
+            (format!("blocks.{i}.attn.zero_k_bias"), Tensor::zeros([config.width as i64], options))
+        }));
+    buffers
+}

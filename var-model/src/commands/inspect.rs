@@ -1,0 +1,111 @@
+//! `var-model inspect`: what a file of weights holds.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use var_tokenizer::progress::say;
+use var_tokenizer::weights::{Checkpoint, Role, StateDict};
+use var_tokenizer::{ScaleSchedule, TokenizerConfig};
+
+use crate::config::TransformerConfig;
+use crate::cost;
+use crate::error::Result;
+
+/// Prints tensors, configuration and cost of what is in the file at `path`, as tables or one JSON object;
+/// only names and shapes are read.
+///
+/// # Errors
+/// When the file is damaged or holds no weights.
+pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, as_json: bool) -> Result<()> {
+    let checkpoint = Checkpoint::open(path)?;
+    let schedule = schedule.or(checkpoint.schedule.as_ref());
+    let parts: Vec<Value> = checkpoint.parts.iter().map(|(key, dict)| part(key, dict, schedule)).collect();
+    let bytes = std::fs::metadata(path).map(|about| about.len()).unwrap_or(0);
+    if as_json {
+        say(json!({"layout": checkpoint.layout.to_string(), "bytes": bytes, "parts": parts}))?;
+        return Ok(());
+    }
+    say(format_args!("file         {} ({}, {bytes} bytes)", path.display(), checkpoint.layout))?;
+    if parts.is_empty() {
+        say("tensors      none")?;
+    }
+    for part in &parts {
+        table(part)?;
+    }
+    Ok(())
+}
+
+/// One set of tensors.
+fn part(key: &str, dict: &StateDict, schedule: Option<&ScaleSchedule>) -> Value {
+    let role = Role::of(dict);
+    let (config, cost) = match role {
+        None => (Err("neither a tokenizer nor a transformer".to_owned()), Value::Null),
+        Some(Role::Transformer) => match TransformerConfig::of(dict, schedule, None) {
+            Ok(config) => (
+                Ok(json!(config)),
+                json!({
+                    "parameters": cost::parameters(&config), "tokens": config.schedule.tokens(),
+                    "forward_flops": cost::forward_flops(&config),
+                }),
+            ),
+            Err(e) => (Err(e.to_string()), Value::Null),
+        },
+        Some(Role::Tokenizer) => match TokenizerConfig::of(dict, schedule) {
+            Ok(config) => (
+                Ok(json!(config)),
+                json!({
+                    "parameters": var_tokenizer::cost::parameters(&config), "tokens": config.schedule.tokens(),
+                    "encode_flops": var_tokenizer::cost::encode_flops(&config),
+                    "decode_flops": var_tokenizer::cost::decode_flops(&config),
+                }),
+            ),
+            Err(e) => (Err(e.to_string()), Value::Null),
+        },
+    };
+    let tensors: Vec<Value> = dict
+        .tensors
+        .iter()
+        .map(|(name, t)| json!({"name": name, "type": format!("{:?}", t.kind()), "shape": t.shape()}))
+        .collect();
+    let values: usize = dict.tensors.values().map(|t| t.numel()).sum();
+    json!({
+        "part": key, "role": role.map(|role| role.to_string()), "tensors": tensors, "values": values,
+        "config": config.as_ref().ok(), "unknown": config.as_ref().err(), "cost": cost,
+    })
+}
+
+fn table(part: &Value) -> Result<()> {
+    let key = part["part"].as_str().unwrap_or("");
+    let role = part["role"].as_str().unwrap_or("tensors");
+    say(format_args!("\n{role}{}", if key.is_empty() { String::new() } else { format!(" (at {key})") }))?;
+    let empty = Vec::new();
+    for tensor in part["tensors"].as_array().unwrap_or(&empty) {
+        let name = tensor["name"].as_str().unwrap_or("");
+        let kind = tensor["type"].as_str().unwrap_or("");
+        say(format_args!("  {name:<48} {kind:<9} {}", tensor["shape"]))?;
+    }
+    say(format_args!(
+        "  {} tensors, {} values",
+        part["tensors"].as_array().map_or(0, Vec::len),
+        part["values"]
+    ))?;
+    for (title, table) in [("configuration", &part["config"]), ("cost", &part["cost"])] {
+        let Some(entries) = table.as_object() else { continue };
+        say(title)?;
+        for (name, value) in entries {
+            let number = value.as_f64().filter(|_| name.ends_with("flops"));
+            match number {
+                Some(flops) => say(format_args!(
+                    "  {:<48} {:.1} GFLOP a picture",
+                    name.replace("_flops", ""),
+                    flops / 1e9
+                ))?,
+                None => say(format_args!("  {name:<48} {value}"))?,
+            }
+        }
+    }
+    if let Some(why) = part["unknown"].as_str() {
+        say(format_args!("configuration\n  not known: {why}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The configuration of a transformer whose file does not say it, out of names and shapes.
+
+use var_tokenizer::ScaleSchedule;
+use var_tokenizer::weights::StateDict;
+
+use crate::config::TransformerConfig;
+use crate::error::{Error, Result};
+use crate::transformer::CONFIG_KEY;
+
+/// Channels of a head in every published model: what heads are told by where no tensor has their number.
+const HEAD_WIDTH: usize = 64;
+/// Schedules that a message lists.
+const MOST_LISTED: usize = 4;
+
+impl TransformerConfig {
+    /// The configuration of the transformer in `dict`: what its metadata says (our own files), or else
+    /// what follows from names and shapes; `schedule` and `heads` win over both.
+    ///
+    /// Shapes tell the numbers of scales and tokens. The schedule is the published one that has them, or
+    /// the only one that can. The number of heads is in the temperatures of QK-norm; without QK-norm heads
+    /// count as 64 channels wide.
+    ///
+    /// # Errors
+    /// When a tensor that tells a size is missing, when several schedules fit, or when the parts do not fit
+    /// together.
+    pub fn of(dict: &StateDict, schedule: Option<&ScaleSchedule>, heads: Option<usize>) -> Result<Self> {
+        if let Some(mut config) = dict.parsed::<Self>(CONFIG_KEY)? {
+            config.schedule = schedule.cloned().unwrap_or(config.schedule);
+            config.heads = heads.unwrap_or(config.heads);
+            config.validate()?;
+            return Ok(config);
+        }
+        let [width, latent_channels] = dict.shape("word_embed.weight")?;
+        let [rows, _] = dict.shape("class_emb.weight")?;
+        let [vocabulary, _] = dict.shape("head.weight")?;
+        let temperatures = "blocks.0.attn.scale_mul_1H11";
+        let qk_norm = dict.get(temperatures).is_some();
+        let found = if qk_norm {
+            let [_, heads, _, _] = dict.shape(temperatures)?;
+            heads
+        } else {
+            width / HEAD_WIDTH
+        };
+        let config = Self {
+            depth: dict.count("blocks.", "."),
+            width,
+            heads: heads.unwrap_or(found),
+            classes: rows.saturating_sub(1),
+            vocabulary,
+            latent_channels,
+            schedule: schedule.cloned().map_or_else(|| only_schedule(dict), Ok)?,
+            shared_adaln: dict.get("shared_ada_lin.1.weight").is_some(),
+            qk_norm,
+            input: None,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+/// The schedule that the numbers of scales and tokens leave.
+fn only_schedule(dict: &StateDict) -> Result<ScaleSchedule> {
+    let [scales, _] = dict.shape("lvl_embed.weight")?;
+    let [_, tokens, _] = dict.shape("pos_1LC")?;
+    let [_, first, _] = dict.shape("pos_start")?;
+    let found = ScaleSchedule::matching(scales, first.isqrt(), tokens, MOST_LISTED);
+    if let [only] = found.as_slice() {
+        return Ok(only.clone());
+    }
+    let listed: Vec<String> = found.iter().map(ToString::to_string).collect();
+    let several = match listed.as_slice() {
+        [] => "no rising sides have them".to_owned(),
+        all => format!("{} have them, perhaps others too", all.join(" and ")),
+    };
+    Err(Error::Config(format!(
+        "{}: has {scales} scales and {tokens} tokens, but does not say the sides of its token maps, and \
+         {several}: give --schedule",
+        dict.name
+    )))
+}

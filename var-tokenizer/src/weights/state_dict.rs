@@ -1,0 +1,217 @@
+//! Tensors by name, in memory or still in their file.
+//!
+//! Opening a file reads names and shapes only. The values go from the file straight into the tensors that
+//! they are for, so that a model takes its own size and nothing beside. Plain reads, no mapping: a file
+//! that shrinks meanwhile is an error then, and not the end of the process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tch::{Device, Kind, Tensor};
+
+use super::home::Home;
+use crate::error::{Error, Result};
+use crate::torch::memory::fill_bytes;
+
+/// Most bytes that are read at once where values change their type on the way.
+const PIECE: usize = 16 << 20;
+
+/// Where values lie.
+#[derive(Debug)]
+enum Place {
+    Memory(Tensor),
+    File {
+        home: Arc<Home>,
+        /// Of the first value.
+        offset: u64,
+        /// In values; `None` in C order.
+        strides: Option<Vec<i64>>,
+    },
+}
+
+/// A tensor that may still be in its file.
+#[derive(Debug)]
+pub struct Stored {
+    kind: Kind,
+    shape: Vec<i64>,
+    place: Place,
+}
+
+impl Stored {
+    /// Values in a file, whose extent the caller has checked against the file's length.
+    pub(crate) fn in_file(
+        home: &Arc<Home>,
+        offset: u64,
+        kind: Kind,
+        shape: Vec<i64>,
+        strides: Option<Vec<i64>>,
+    ) -> Self {
+        let strides = strides.filter(|strides| !is_contiguous(&shape, strides));
+        Self { kind, shape, place: Place::File { home: home.clone(), offset, strides } }
+    }
+
+    /// Type of the values.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Length of each dimension.
+    pub fn shape(&self) -> &[i64] {
+        &self.shape
+    }
+
+    /// Number of values.
+    pub fn numel(&self) -> usize {
+        self.shape.iter().product::<i64>() as usize
+    }
+
+    /// The values as a tensor on the CPU, in their own type.
+    ///
+    /// # Errors
+    /// When the file cannot be read or was cut short meanwhile.
+    pub fn tensor(&self) -> Result<Tensor> {
+        let (home, offset, strides) = match &self.place {
+            Place::Memory(tensor) => return Ok(tensor.shallow_clone()),
+            Place::File { home, offset, strides } => (home, *offset, strides),
+        };
+        let options = (self.kind, Device::Cpu);
+        let Some(strides) = strides else {
+            let tensor = Tensor::f_empty(&self.shape, options)?;
+            fill_bytes(&tensor, |bytes| home.read(bytes, offset))?;
+            return Ok(tensor);
+        };
+        let flat = Tensor::f_empty([span(&self.shape, strides)], options)?;
+        fill_bytes(&flat, |bytes| home.read(bytes, offset))?;
+        Ok(flat.f_as_strided(&self.shape, strides, 0)?.f_contiguous()?)
+    }
+
+    /// Copies the values into `target` of the same shape, on its device and in its type.
+    ///
+    /// # Errors
+    /// As [`Stored::tensor`].
+    pub fn copy_into(&self, target: &Tensor) -> Result<()> {
+        match &self.place {
+            Place::File { home, offset, strides: None } => {
+                if target.kind() == self.kind && target.device() == Device::Cpu && target.is_contiguous() {
+                    return fill_bytes(target, |bytes| home.read(bytes, *offset));
+                }
+                self.copy_in_pieces(home, *offset, target)
+            }
+            _ => {
+                let (mut target, values) = (target.shallow_clone(), self.tensor()?);
+                tch::no_grad(|| target.f_copy_(&values).map(|_| ()))?;
+                Ok(())
+            }
+        }
+    }
+
+    fn copy_in_pieces(&self, home: &Home, offset: u64, target: &Tensor) -> Result<()> {
+        let size = self.kind.elt_size_in_bytes();
+        let (all, most) = (self.numel(), (PIECE / size).max(1));
+        tch::no_grad(|| {
+            let flat = target.detach().view([-1]);
+            let mut done = 0;
+            while done < all {
+                let count = most.min(all - done);
+                let piece = Tensor::f_empty([count as i64], (self.kind, Device::Cpu))?;
+                fill_bytes(&piece, |bytes| home.read(bytes, offset + (done * size) as u64))?;
+                flat.f_narrow(0, done as i64, count as i64)?.f_copy_(&piece)?;
+                done += count;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Whether `strides` are those of `shape` in C order; dimensions of length 1 may have any.
+fn is_contiguous(shape: &[i64], strides: &[i64]) -> bool {
+    let mut expected = 1;
+    shape.iter().zip(strides).rev().all(|(&length, &stride)| {
+        let fits = length == 1 || stride == expected;
+        expected *= length.max(1);
+        fits
+    })
+}
+
+/// Values from the first to the last of a strided tensor; all lengths and strides are known to be sane.
+fn span(shape: &[i64], strides: &[i64]) -> i64 {
+    if shape.contains(&0) {
+        return 0;
+    }
+    1 + shape.iter().zip(strides).map(|(length, stride)| (length - 1) * stride).sum::<i64>()
+}
+
+impl From<Tensor> for Stored {
+    fn from(tensor: Tensor) -> Self {
+        Self { kind: tensor.kind(), shape: tensor.size(), place: Place::Memory(tensor) }
+    }
+}
+
+/// Tensors by name with string metadata.
+#[derive(Debug, Default)]
+pub struct StateDict {
+    /// What it is called in messages: a file, and the part of it.
+    pub name: String,
+    /// The tensors.
+    pub tensors: BTreeMap<String, Stored>,
+    /// Text beside the tensors; for our files, the configuration.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl StateDict {
+    /// Tensors that are in memory, called `name` in messages.
+    pub fn in_memory(name: impl Into<String>, tensors: BTreeMap<String, Tensor>) -> Self {
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.into())).collect();
+        Self { name: name.into(), tensors, metadata: BTreeMap::new() }
+    }
+
+    /// The tensor called `name`.
+    pub fn get(&self, name: &str) -> Option<&Stored> {
+        self.tensors.get(name)
+    }
+
+    /// Lengths of the tensor called `name`.
+    ///
+    /// # Errors
+    /// When there is none, or it has another number of dimensions than `N`.
+    pub fn shape<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
+        let stored = self.get(name).ok_or_else(|| self.problem(format!("missing {name}")))?;
+        let lengths: Vec<usize> = stored.shape.iter().map(|&length| length as usize).collect();
+        lengths.try_into().map_err(|found: Vec<usize>| {
+            self.problem(format!("{name} has shape {found:?}, expected {N} dimensions"))
+        })
+    }
+
+    /// How many numbers 0, 1, … in a row stand between `before` and `after` in names of tensors.
+    pub fn count(&self, before: &str, after: &str) -> usize {
+        (0..)
+            .take_while(|i| {
+                let start = format!("{before}{i}{after}");
+                self.tensors.range(start.clone()..).next().is_some_and(|(name, _)| name.starts_with(&start))
+            })
+            .count()
+    }
+
+    /// All tensors, read into memory.
+    ///
+    /// # Errors
+    /// As [`Stored::tensor`].
+    pub fn read_all(&self) -> Result<BTreeMap<String, Tensor>> {
+        self.tensors.iter().map(|(name, stored)| Ok((name.clone(), stored.tensor()?))).collect()
+    }
+
+    /// The metadata entry `key`, parsed as JSON; `None` when there is no such entry.
+    ///
+    /// # Errors
+    /// When it is not the JSON of a `T`.
+    pub fn parsed<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let Some(text) = self.metadata.get(key) else { return Ok(None) };
+        serde_json::from_str(text)
+            .map(Some)
+            .map_err(|e| Error::file(&self.name, format!("metadata '{key}' cannot be read: {e}")))
+    }
+
+    fn problem(&self, problem: String) -> Error {
+        Error::Weights { file: self.name.clone(), problems: vec![problem] }
+    }
+}
