@@ -46,6 +46,11 @@ fn small_agrees_with_the_published_transformer() {
 }
 
 #[test]
+fn files_of_the_published_code_hold_what_they_should_and_give_the_published_samples() {
+    all_pass("checkpoints", 40);
+}
+
+#[test]
 fn filters_agree_with_the_published_sampler() {
     all_pass("ops", 6);
 }

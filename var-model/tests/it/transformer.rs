@@ -81,7 +81,7 @@ proptest! {
     ) {
         use var_model::transformer::Context;
         use var_model::transformer::attention::SelfAttention;
-        use var_tokenizer::weights::Parameters;
+        use var_tokenizer::weights::{Parameters, Storage};
         let config = config(&sides, 1, false, qk_norm);
         let mut parameters = Parameters::new(Device::Cpu, Some(seed), Storage::PLAIN);
         let attention = SelfAttention::standalone(parameters.builder(), &config);

@@ -8,3 +8,4 @@ mod quantizer;
 mod resize;
 mod tokens;
 mod torch;
+mod weights;

@@ -523,7 +523,6 @@ mod tests {
             b"}(K\x01u.",
             b"h\x07.",
             b"(\x85.",
-            b"K\x01(0.0.",
             b"X\xff\xff\xff\xffab.",
             b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7fab.",
             b"K\x01R.",
