@@ -1,6 +1,7 @@
 //! Flags of the subcommands, a file each.
 
 mod cost;
+mod edit;
 mod sample;
 
 use std::path::PathBuf;
@@ -18,10 +19,15 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
 }
 
 #[derive(Parser)]
-#[command(name = "var-model", version, about = "Samples from VAR transformers and tells what they cost")]
+#[command(
+    name = "var-model",
+    version,
+    about = "Samples from VAR transformers, edits photos with them, tells what they cost"
+)]
 #[command(after_help = "Examples:
   var-model sample --run runs/small --out grid.png       a grid of pictures out of a run folder
   var-model sample --run runs/small --json --out g.png   the same, progress as JSON lines
+  var-model edit --run runs/small --image photo.jpg --mask mask.png --out edited.png
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
 `var-model COMMAND --help` has more.")]
 pub struct Cli {
@@ -33,6 +39,8 @@ pub struct Cli {
 enum Command {
     /// Sample pictures into one grid, a row a class
     Sample(sample::Sample),
+    /// Generate parts of a photo anew: in-painting, out-painting, another class
+    Edit(edit::Edit),
     /// Parameters, FLOPs and training memory from the configuration alone
     Cost(cost::Cost),
     /// Check golden cases; prints JSON lines
@@ -49,6 +57,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Error> {
         match self.command {
             Command::Sample(sample) => sample.run(),
+            Command::Edit(edit) => edit.run(),
             Command::Cost(cost) => cost.run(),
             Command::Golden { folders, .. } => {
                 var_tokenizer::golden::print_json(&folders, golden::check);

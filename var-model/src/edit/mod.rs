@@ -8,10 +8,12 @@
 
 pub mod blend;
 pub mod mask;
+pub mod plan;
 pub mod region;
 pub mod window;
 
 pub use blend::{Weights, blend};
 pub use mask::{FractionBox, LatentMask};
+pub use plan::{Area, Plan};
 pub use region::{Bounds, Region};
 pub use window::Window;
