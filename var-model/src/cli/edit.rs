@@ -30,13 +30,13 @@ pub struct Edit {
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
     /// Generate what is black in the mask
-    #[arg(long, requires = "mask")]
+    #[arg(long, conflicts_with = "bounds")]
     invert_mask: bool,
     /// Generate a box of the photo: top, left, bottom, right in fractions, e.g. 0.25,0.25,0.75,0.75
     #[arg(long = "box", id = "bounds", value_name = "Y0,X0,Y1,X1", allow_hyphen_values = true)]
     bounds: Option<FractionBox>,
     /// Generate what lies outside the box
-    #[arg(long, requires = "bounds")]
+    #[arg(long, conflicts_with = "mask")]
     outpaint: bool,
     /// Class of what is generated, by number or name (default: no class)
     #[arg(long)]

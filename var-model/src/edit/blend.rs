@@ -19,17 +19,17 @@ impl Weights {
     /// (Euclidean, to the nearest kept pixel) `d / (feather + 1)`, at most 1. With 0 the edge is hard.
     pub fn new(region: &Region, feather: u32) -> Self {
         let (width, height) = (region.width() as usize, region.height() as usize);
-        // No pixel is farther from another than this.
-        let reach = feather.min(region.width().saturating_add(region.height())).saturating_add(1);
+        let reach = u64::from(feather) + 1;
+        // No pixel is as far from another as width and height together.
+        let limit = reach.min(u64::from(region.width()) + u64::from(region.height()));
         let across: Vec<u32> = (0..region.height())
             .into_par_iter()
-            .flat_map_iter(|y| row_distances(region.row(y), reach))
+            .flat_map_iter(|y| row_distances(region.row(y), limit as u32))
             .collect();
         let mut values = vec![0.0; width * height];
-        let reach = u64::from(reach);
         values.par_chunks_mut(width.max(1)).enumerate().for_each(|(y, row)| {
             for (x, value) in row.iter_mut().enumerate() {
-                let at = |y: usize| across.get(y * width + x).copied().map_or(reach, u64::from);
+                let at = |y: usize| across.get(y * width + x).copied().map_or(limit, u64::from);
                 let own = at(y);
                 if own == 0 {
                     continue;
@@ -37,16 +37,16 @@ impl Weights {
                 // Rows farther away than the best so far cannot be nearer.
                 let mut best = own * own;
                 let mut rows = 1;
-                while rows < reach && rows * rows < best {
+                while rows * rows < best {
                     for other in [y.checked_sub(rows as usize), Some(y + rows as usize)].into_iter().flatten()
                     {
-                        if other < height {
-                            best = best.min(at(other).pow(2) + rows * rows);
-                        }
+                        best = best.min(at(other).pow(2) + rows * rows);
                     }
                     rows += 1;
                 }
-                *value = ((best as f64).sqrt() / reach as f64).min(1.0) as f32;
+                // At the limit there is no kept pixel within reach.
+                let beyond = best >= limit * limit;
+                *value = if beyond { 1.0 } else { ((best as f64).sqrt() / reach as f64) as f32 };
             }
         });
         Self { width, values }
@@ -58,14 +58,14 @@ impl Weights {
     }
 }
 
-/// The distance of every pixel of a row to the nearest kept one in it, at most `reach`.
-fn row_distances(row: &[bool], reach: u32) -> Vec<u32> {
-    let mut distances = vec![reach; row.len()];
+/// The distance of every pixel of a row to the nearest kept one in it, at most `limit`.
+fn row_distances(row: &[bool], limit: u32) -> Vec<u32> {
+    let mut distances = vec![limit; row.len()];
     let mut walk = |order: &mut dyn Iterator<Item = usize>| {
-        let mut last = reach;
+        let mut last = limit;
         for x in order {
             if let (Some(&generated), Some(distance)) = (row.get(x), distances.get_mut(x)) {
-                last = if generated { (last + 1).min(reach) } else { 0 };
+                last = if generated { (last + 1).min(limit) } else { 0 };
                 *distance = (*distance).min(last);
             }
         }
