@@ -156,11 +156,11 @@ fn a_mask_that_keeps_all_gives_the_photo_or_its_reconstruction() {
 }
 
 #[test]
-fn a_mask_that_generates_all_keeps_the_first_token_and_a_note_says_so() {
+fn a_mask_that_generates_all_keeps_the_smallest_scales_and_a_note_says_so() {
     let place = Place::new();
     place.mask("white.png", 8, 8, |_, _| true);
     let (a, said) = place.edited("--image square.png --mask white.png --blend");
-    assert!(said.contains("only its first token is kept"), "{said}");
+    assert!(said.contains("only the scales of up to 3 positions are kept"), "{said}");
     // Nothing is kept, so blending has no border.
     assert_eq!(a, place.edited("--image square.png --mask white.png --no-blend").0);
     let (wide, said) = place.edited("--image long.png --box 0,0,1,1");
