@@ -28,6 +28,7 @@
 pub mod commands;
 pub mod config;
 pub mod cost;
+pub mod edit;
 pub mod error;
 pub mod golden;
 mod inference;

@@ -2,6 +2,7 @@
 
 mod convert;
 mod cost;
+mod edit;
 mod inspect;
 mod sample;
 
@@ -21,10 +22,15 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
 }
 
 #[derive(Parser)]
-#[command(name = "var-model", version, about = "Samples from VAR transformers and tells what they cost")]
+#[command(
+    name = "var-model",
+    version,
+    about = "Samples from VAR transformers, edits photos with them, tells what they cost"
+)]
 #[command(after_help = "Examples:
   var-model sample --run runs/small --out grid.png       a grid of pictures out of a run folder
   var-model sample --run runs/small --json --out g.png   the same, progress as JSON lines
+  var-model edit --run runs/small --image photo.jpg --mask mask.png --out edited.png
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
 `var-model COMMAND --help` has more.")]
 pub struct Cli {
@@ -40,6 +46,8 @@ enum Command {
     Convert(convert::Convert),
     /// Tensors, configuration and cost of a file of weights
     Inspect(inspect::Inspect),
+    /// Generate parts of a photo anew: in-painting, out-painting, another class
+    Edit(edit::Edit),
     /// Parameters, FLOPs and training memory from the configuration alone
     Cost(cost::Cost),
     /// Write files like the released ones with portable weights, for checks and timings
@@ -73,6 +81,7 @@ impl Cli {
             Command::Sample(sample) => sample.run(),
             Command::Convert(convert) => convert.run(),
             Command::Inspect(inspect) => inspect.run(),
+            Command::Edit(edit) => edit.run(),
             Command::Cost(cost) => cost.run(),
             Command::Portable { case, depth, dtype, out } => {
                 portable::write(case.as_deref(), depth, dtype.kind(), &out)

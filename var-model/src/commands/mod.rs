@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod cost;
+pub mod edit;
 pub mod inspect;
 pub mod portable;
 pub mod sample;

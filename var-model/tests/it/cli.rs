@@ -15,7 +15,7 @@ fn program(args: &[&str]) -> Command {
     command
 }
 
-fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     program(args).output().unwrap()
 }
 
@@ -24,7 +24,7 @@ fn closed_pipe() -> PipeWriter {
     std::io::pipe().unwrap().1
 }
 
-fn refused(output: &Output, parts: &[&str]) {
+pub(crate) fn refused(output: &Output, parts: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr).to_string();
     assert_eq!(output.status.code(), Some(2), "{text}");
     for part in parts {
@@ -33,7 +33,7 @@ fn refused(output: &Output, parts: &[&str]) {
 }
 
 /// A run folder as `var-train model` leaves it.
-fn run_folder() -> tempfile::TempDir {
+pub(crate) fn run_folder() -> tempfile::TempDir {
     var_tokenizer::torch::start();
     let folder = tempfile::tempdir().unwrap();
     let schedule = ScaleSchedule::new(vec![1, 2, 4]).unwrap();

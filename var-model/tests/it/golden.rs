@@ -129,8 +129,11 @@ fn a_model_beyond_the_memory_of_the_machine_fails_and_says_so() {
 }
 
 #[test]
-fn tensors_of_editing_are_passed_over_with_a_note() {
-    let checks = changed("tiny_nol2", |_| (), |_| true);
-    let rest = checks.iter().find(|c| c.quantity == "tensors without a check").unwrap();
-    assert!(rest.pass && rest.note.as_deref().is_some_and(|note| note.contains("edit.*: 11")), "{rest:?}");
+fn tensors_of_editing_that_are_missing_fail_and_so_do_tasks_without_a_number() {
+    let checks = changed("tiny_nol2", |_| (), |name| !name.starts_with("edit."));
+    for part in ["image", "tokens", "inpaint.mask", "outpaint.sampled_ids", "class.image"] {
+        assert!(failed(&checks).contains(&format!("edit.{part}").as_str()), "{part}: {:?}", failed(&checks));
+    }
+    let checks = changed("tiny_nol2", |manifest| manifest["edit"] = json!({}), |_| true);
+    assert_eq!(failed(&checks), ["edit", "tensors without a check"]);
 }

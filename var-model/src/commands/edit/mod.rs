@@ -1,0 +1,243 @@
+//! `var-model edit`: parts of a photo generated anew.
+
+mod places;
+mod record;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use image::RgbImage;
+use places::Places;
+use serde_json::{Value, json};
+use var_tokenizer::files::write_atomically;
+use var_tokenizer::images::resize::{Filter, resize};
+use var_tokenizer::images::{Grid, read_picture, write_png};
+use var_tokenizer::progress::Progress;
+use var_tokenizer::torch::Precision;
+
+use crate::edit::{Area, FractionBox, Generation, Plan, Region, generate};
+use crate::error::{Error, Result};
+use crate::sampling::{Sampler, SamplingOptions};
+use crate::source::{Loaded, ModelSource};
+
+/// Most variants of one call.
+pub const MOST_VARIANTS: usize = 64;
+/// Largest enlargement of a strip.
+pub const MOST_ZOOM: u32 = 16;
+/// Widest strip: what a PNG viewer still opens.
+const MOST_WIDTH: u32 = 1 << 16;
+
+/// What is to be generated, as a person names it.
+#[derive(Debug, Clone)]
+pub enum AreaRequest {
+    /// A box, its inside or with `outpaint` its outside.
+    Box {
+        /// The box.
+        bounds: FractionBox,
+        /// Whether the outside is generated.
+        outpaint: bool,
+    },
+    /// A picture whose white pixels are generated, with `invert` all others.
+    Mask {
+        /// The picture.
+        path: PathBuf,
+        /// Whether white keeps.
+        invert: bool,
+    },
+}
+
+/// What `var-model edit` is told.
+#[derive(Debug)]
+pub struct EditRequest {
+    /// Model, tokenizer and class names.
+    pub source: ModelSource,
+    /// The photo.
+    pub image: PathBuf,
+    /// What of it is generated.
+    pub area: AreaRequest,
+    /// Class by number or name; none for "no class".
+    pub class: Option<String>,
+    /// How tokens are chosen.
+    pub options: SamplingOptions,
+    /// Seed; variant `n` is picture number `n` under it.
+    pub seed: u64,
+    /// How many results, 1 to [`MOST_VARIANTS`].
+    pub variants: usize,
+    /// Whether the generated part is put into the photo; by default unless the photo has the model's side.
+    pub blend: Option<bool>,
+    /// Pixels over which the border is soft.
+    pub feather: Option<u32>,
+    /// Result (PNG); numbered where there are several.
+    pub out: Option<PathBuf>,
+    /// All in one row (PNG).
+    pub strip: Option<PathBuf>,
+    /// How many times the strip is enlarged, 1 to [`MOST_ZOOM`].
+    pub strip_zoom: u32,
+}
+
+/// Edits a photo; what was done, as the `done` event of `--json`.
+///
+/// # Errors
+/// When a file is missing, damaged or does not fit, the class is unknown, an option is out of range, or a
+/// result cannot be written; whether its folder can be is looked at first.
+pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
+    let places = Places::of(request)?;
+    let photo = read_picture(&request.image)?;
+    let mut notes = Vec::new();
+    let area = read_area(&request.area, &photo, &mut notes)?;
+    let Loaded { model, tokenizer, names } = request.source.load(request.variants)?;
+    let config = model.config();
+    let label = class_label(request.class.as_deref(), &names, config.classes)?;
+    let sampler = Sampler::new(&model, &tokenizer)?;
+    let side = tokenizer.config().image_side();
+    let plan = Plan::new(photo, &area, side as u32, config.schedule.last_side())?;
+    let blends = request.blend.unwrap_or(request.feather.is_some() || !plan.is_native());
+    describe(&plan, blends, side, &mut notes);
+    for note in &notes {
+        progress.note(&format!("note: {note}"));
+    }
+    let square = plan.square()?;
+    let mut strip = request.strip.as_ref().map(|_| begun_strip(&plan, &square, request)).transpose()?;
+    let weights = blends.then(|| plan.weights(request.feather));
+
+    let began = Instant::now();
+    let generation =
+        Generation { label, options: request.options, seed: request.seed, variants: request.variants };
+    let mut results = Vec::new();
+    progress.start(0, request.variants as u64);
+    generate(&sampler, &tokenizer, &square, plan.mask(), &generation, |number, generated| {
+        let result = match &weights {
+            Some(weights) => plan.blended(&generated, weights)?,
+            None => generated,
+        };
+        if let Some(strip) = &mut strip {
+            let shown = if blends { plan.square_of(&result)? } else { result.clone() };
+            strip.put_picture(0, number + 2, &shown)?;
+        }
+        if let Some(path) = places.results.get(number) {
+            write_png(&result, path)?;
+            results.push(json!({"picture": number, "file": record::file(path)?}));
+        }
+        progress.advance(number as u64 + 1, "pictures");
+        Ok(())
+    })?;
+    progress.finish();
+    let seconds = began.elapsed().as_secs_f64();
+    if let (Some(path), Some(strip)) = (&request.strip, &strip) {
+        let zoom = request.strip_zoom;
+        let (width, height) = strip.picture().dimensions();
+        write_png(&resize(strip.picture(), width * zoom, height * zoom, Filter::Nearest)?, path)?;
+    }
+    let class = usize::try_from(label).ok().filter(|&n| n < config.classes);
+    let settings = json!({
+        "program": concat!("var-model ", env!("CARGO_PKG_VERSION")),
+        "image": record::file(&request.image)?,
+        "area": record::area(&request.area)?,
+        "window": plan.window(),
+        "generated_pixels": plan.region().count(),
+        "generated_cells": plan.mask().generated(),
+        "cells": plan.mask().side().pow(2),
+        "class": class,
+        "class_name": class.and_then(|n| names.get(n)),
+        "options": request.options,
+        "seed": request.seed,
+        "blend": blends,
+        "feather": blends.then(|| request.feather.unwrap_or_else(|| plan.feather())),
+        "model": record::weights(&request.source)?,
+        "precision": Precision::name_of(model.compute_kind()),
+        "device": format!("{:?}", model.device()).to_lowercase(),
+        "results": results,
+        "strip": request.strip.as_deref().map(record::file).transpose()?,
+        "notes": notes,
+    });
+    let text = serde_json::to_vec_pretty(&settings).map_err(|e| Error::Config(e.to_string()))?;
+    write_atomically(&places.record, &text)?;
+    let shown = |path: &PathBuf| path.display().to_string();
+    Ok(json!({
+        "event": "done", "pictures": request.variants, "seconds": seconds,
+        "out": places.results.iter().map(shown).collect::<Vec<_>>(),
+        "strip": request.strip.as_ref().map(shown), "record": shown(&places.record), "notes": notes,
+    }))
+}
+
+/// A row with room for all variants that shows the square and what is generated of it.
+fn begun_strip(plan: &Plan, square: &RgbImage, request: &EditRequest) -> Result<Grid> {
+    let mut strip = Grid::new(1, request.variants + 2, square.width() as usize)?;
+    let width = strip.picture().width().saturating_mul(request.strip_zoom);
+    if width > MOST_WIDTH {
+        return Err(Error::Config(format!(
+            "the strip would be {width} pixels wide, at most {MOST_WIDTH} are possible: lower --strip-zoom or \
+             --variants"
+        )));
+    }
+    strip.put_picture(0, 0, square)?;
+    strip.put_picture(0, 1, &plan.hatched()?)?;
+    Ok(strip)
+}
+
+/// What is to be generated of `photo`; a mask is read and fitted to it.
+fn read_area(request: &AreaRequest, photo: &RgbImage, notes: &mut Vec<String>) -> Result<Area> {
+    match request {
+        AreaRequest::Box { bounds, outpaint: false } => Ok(Area::Box(*bounds)),
+        AreaRequest::Box { bounds, outpaint: true } => Ok(Area::Outside(*bounds)),
+        AreaRequest::Mask { path, invert } => {
+            let region = Region::of_mask(&read_picture(path)?, *invert);
+            let (width, height) = photo.dimensions();
+            if (region.width(), region.height()) == (width, height) {
+                return Ok(Area::Pixels(region));
+            }
+            notes.push(format!(
+                "the mask has {} × {} pixels and is stretched over the photo's {width} × {height}",
+                region.width(),
+                region.height()
+            ));
+            Ok(Area::Pixels(region.resized(width, height)))
+        }
+    }
+}
+
+/// What a person should know about the plan before seeing the result.
+fn describe(plan: &Plan, blends: bool, side: usize, notes: &mut Vec<String>) {
+    let (generated, cells) = (plan.mask().generated(), plan.mask().side());
+    if plan.sticks_out() {
+        let window = plan.window().side;
+        notes.push(format!(
+            "what is generated needs a square of {window} × {window} pixels, more than the photo has: beyond it \
+             its edge pixels are repeated"
+        ));
+    }
+    if generated == 0 {
+        let result = if blends { "the photo itself" } else { "its reconstruction" };
+        notes.push(format!(
+            "nothing to generate: all {cells} × {cells} cells are kept, and the result is {result}"
+        ));
+    } else if generated == cells * cells {
+        notes.push(
+            "everything is generated: of the photo only the scales of up to 3 positions are kept".into(),
+        );
+    }
+    if !blends && !plan.is_native() {
+        let window = plan.window();
+        notes.push(format!(
+            "the result is not put into the photo: it shows {0} × {0} pixels from column {1}, row {2} on, at {side} × \
+             {side}",
+            window.side, window.left, window.top
+        ));
+    }
+}
+
+/// Number of the class that `asked` names, by number or by name; without it that of "no class".
+fn class_label(asked: Option<&str>, names: &[String], classes: usize) -> Result<i64> {
+    let Some(asked) = asked.map(str::trim) else { return Ok(classes as i64) };
+    let found = match asked.parse::<usize>() {
+        Ok(number) => Some(number).filter(|&n| n < classes),
+        Err(_) => names.iter().position(|name| name == asked),
+    };
+    found.map(|n| n as i64).ok_or_else(|| {
+        let known = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+        Error::Config(format!(
+            "class '{asked}': the model has classes 0 to {}{known}; leave --class away for no class",
+            classes.saturating_sub(1)
+        ))
+    })
+}

@@ -1,0 +1,73 @@
+//! Where the files of `var-model edit` go: looked at before anything is computed.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use var_tokenizer::files::check_place;
+
+use super::{AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
+use crate::error::{Error, Result};
+
+/// Where everything goes.
+pub(super) struct Places {
+    /// One file a variant; none without `--out`.
+    pub(super) results: Vec<PathBuf>,
+    /// The settings, beside the result or else the strip.
+    pub(super) record: PathBuf,
+}
+
+impl Places {
+    /// The places of `request`, whose numbers are checked on the way.
+    pub(super) fn of(request: &EditRequest) -> Result<Self> {
+        request.options.validate()?;
+        if !(1..=MOST_VARIANTS).contains(&request.variants) {
+            return Err(Error::Config(format!("--variants {}: 1 to {MOST_VARIANTS}", request.variants)));
+        }
+        if !(1..=MOST_ZOOM).contains(&request.strip_zoom) {
+            return Err(Error::Config(format!("--strip-zoom {}: 1 to {MOST_ZOOM}", request.strip_zoom)));
+        }
+        let results = match &request.out {
+            None => Vec::new(),
+            Some(out) if request.variants == 1 => vec![out.clone()],
+            Some(out) => (0..request.variants).map(|n| numbered(out, n)).collect(),
+        };
+        let Some(first) = request.out.as_ref().or(request.strip.as_ref()) else {
+            return Err(Error::Config("give --out, --strip or both: where the result goes".into()));
+        };
+        let mut record = first.clone().into_os_string();
+        record.push(".json");
+        let record = PathBuf::from(record);
+        let mut inputs = vec![&request.image];
+        if let AreaRequest::Mask { path, .. } = &request.area {
+            inputs.push(path);
+        }
+        for place in results.iter().chain(&request.strip) {
+            if place.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
+                let why = "results are PNG files; let the name end with .png";
+                return Err(var_tokenizer::Error::file(place, why).into());
+            }
+            check_place(place)?;
+            let same = |input: &&PathBuf| matches!((input.canonicalize(), place.canonicalize()), (Ok(a), Ok(b)) if a == b);
+            if inputs.iter().any(same) {
+                let why = "would be overwritten by the result; choose another name";
+                return Err(var_tokenizer::Error::file(place, why).into());
+            }
+        }
+        if results.iter().any(|place| Some(place) == request.strip.as_ref()) {
+            return Err(Error::Config("--out and --strip name the same file".into()));
+        }
+        check_place(&record)?;
+        Ok(Self { results, record })
+    }
+}
+
+/// `edited.png` as `edited-3.png`.
+fn numbered(out: &Path, number: usize) -> PathBuf {
+    let mut name = OsString::from(out.file_stem().unwrap_or_default());
+    name.push(format!("-{number}"));
+    if let Some(ending) = out.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    out.with_file_name(name)
+}
