@@ -28,6 +28,7 @@ pub mod error;
 pub mod files;
 pub mod golden;
 pub mod images;
+pub mod memory;
 mod panics;
 pub mod progress;
 pub mod quantizer;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::convert::Dtype;
 use clap::Args;
 use var_model::commands::inspect;
 use var_model::{Error, ScaleSchedule};
@@ -10,13 +11,20 @@ use var_model::{Error, ScaleSchedule};
 #[command(after_help = "Examples:
   var-model inspect var_d16.pth
   var-model inspect ar-ckpt-last.pth | less
-  var-model inspect runs/small/model.safetensors --json")]
+  var-model inspect runs/small/model.safetensors --json
+  var-model inspect var_d30.pth --load --dtype bf16      does it fit into memory?")]
 pub struct Inspect {
     /// File of weights, of any layout
     file: PathBuf,
     /// Sides of the token maps, where the file leaves them open
     #[arg(long, value_name = "SIDES")]
     schedule: Option<ScaleSchedule>,
+    /// Load the weights and say how long it took and how much memory, instead of the tables
+    #[arg(long)]
+    load: bool,
+    /// What to load matrices in
+    #[arg(long, value_enum, default_value = "f32", requires = "load")]
+    dtype: Dtype,
     /// One JSON object instead of tables
     #[arg(long)]
     json: bool,
@@ -24,6 +32,9 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(self) -> Result<(), Error> {
+        if self.load {
+            return inspect::load(&self.file, self.schedule.as_ref(), self.dtype.kind(), self.json);
+        }
         inspect::print(&self.file, self.schedule.as_ref(), self.json)
     }
 }

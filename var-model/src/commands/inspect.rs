@@ -1,15 +1,19 @@
 //! `var-model inspect`: what a file of weights holds.
 
 use std::path::Path;
+use std::time::Instant;
 
 use serde_json::{Value, json};
+use tch::{Device, Kind};
+use var_tokenizer::memory;
 use var_tokenizer::progress::say;
-use var_tokenizer::weights::{Checkpoint, Role, StateDict};
-use var_tokenizer::{ScaleSchedule, TokenizerConfig};
+use var_tokenizer::weights::{Checkpoint, Parameters, Role, StateDict};
+use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
 
 use crate::config::TransformerConfig;
 use crate::cost;
 use crate::error::Result;
+use crate::transformer::Transformer;
 
 /// Prints tensors, configuration and cost of what is in the file at `path`, as tables or one JSON object;
 /// only names and shapes are read.
@@ -33,6 +37,47 @@ pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, as_json: bool) -> Re
         table(part)?;
     }
     Ok(())
+}
+
+/// Loads what is in the file at `path` in `kind` and prints how long it took and how much memory.
+///
+/// # Errors
+/// When the tensors do not fit together or the file cannot be read.
+pub fn load(path: &Path, schedule: Option<&ScaleSchedule>, kind: Kind, as_json: bool) -> Result<()> {
+    let checkpoint = Checkpoint::open(path)?;
+    let schedule = schedule.or(checkpoint.schedule.as_ref());
+    for dict in checkpoint.parts.values() {
+        let (before, began) = (memory::peak().unwrap_or(0.0), Instant::now());
+        let parameters = match Role::of(dict) {
+            None => continue,
+            Some(Role::Transformer) => {
+                let config = TransformerConfig::of(dict, schedule, None)?;
+                let model = Transformer::for_inference(dict, &config, Device::Cpu, kind)?;
+                bytes(model.parameters())
+            }
+            Some(Role::Tokenizer) => {
+                let config = TokenizerConfig::of(dict, schedule)?;
+                bytes(VqVae::for_inference(dict, &config, Device::Cpu, kind)?.parameters())
+            }
+        };
+        let (seconds, grown) = (began.elapsed().as_secs_f64(), memory::peak().unwrap_or(0.0) - before);
+        if as_json {
+            say(json!({"loaded": dict.name, "bytes": parameters, "memory": grown, "seconds": seconds}))?;
+        } else {
+            say(format_args!(
+                "loaded       {}: {:.3} GB of parameters in {seconds:.1} s; memory grew by {:.3} GB",
+                dict.name,
+                parameters as f64 / 1e9,
+                grown / 1e9
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of all parameters and buffers.
+fn bytes(parameters: &Parameters) -> usize {
+    parameters.entries().iter().map(|p| p.tensor.numel() * p.tensor.kind().elt_size_in_bytes()).sum()
 }
 
 /// One set of tensors.

@@ -74,7 +74,8 @@ fn check_transformer(case: &mut Case) -> Result<()> {
     );
     // Cases of the released sizes hold no gradients.
     let gradients = !case.flag("big") || case.has("grad_norms");
-    let (needed, free) = (memory(&config, case.number("batch")? as usize, gradients), free_memory());
+    let (needed, free) =
+        (memory(&config, case.number("batch")? as usize, gradients), var_tokenizer::memory::free());
     if needed > free {
         let why = format!("not checked: takes about {:.1} GB, {:.1} GB are free", needed / 1e9, free / 1e9);
         case.fail("everything but the formula", why);
@@ -198,14 +199,6 @@ fn memory(config: &TransformerConfig, batch: usize, gradients: bool) -> f64 {
     let training = cost::training_memory(config, batch, 4);
     let kept = if gradients { training.gradients + training.activations } else { 0.0 };
     2.0 * training.parameters + kept
-}
-
-/// Bytes that the machine can still give; without end where it does not say.
-fn free_memory() -> f64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kilobytes = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-    kilobytes.map_or(f64::INFINITY, |kilobytes| 1024.0 * kilobytes)
 }
 
 fn check_filters(case: &mut Case) {

@@ -143,7 +143,8 @@ fn a_mask_that_keeps_all_gives_the_photo_or_its_reconstruction() {
 
     let (result, said) = place.edited("--image square.png --mask black.png");
     assert!(said.contains("its reconstruction"), "{said}");
-    let vae: VqVae = builtin::open(&place.name("tokenizer.safetensors"), None, Device::Cpu).unwrap().tokenizer;
+    let vae: VqVae =
+        builtin::open(&place.name("tokenizer.safetensors"), None, Device::Cpu).unwrap().tokenizer;
     let pixels = Tensor::from_slice(&to_unit(&photo(8, 8))).view([1, 3, 8, 8]);
     let decoded = vae.decode(&vae.encode(&pixels).unwrap()).unwrap().contiguous().view([-1]);
     assert_eq!(result, from_unit(&Vec::<f32>::try_from(decoded).unwrap(), 8).unwrap());
