@@ -25,6 +25,7 @@
 //! # Ok::<(), var_model::Error>(())
 //! ```
 
+pub mod classes;
 pub mod commands;
 pub mod config;
 pub mod cost;
@@ -34,6 +35,7 @@ pub mod sampling;
 pub mod source;
 pub mod transformer;
 
+pub use classes::ClassNames;
 pub use config::TransformerConfig;
 pub use error::{Error, Result};
 pub use transformer::Transformer;

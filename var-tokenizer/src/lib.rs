@@ -28,6 +28,7 @@ pub mod error;
 pub mod files;
 pub mod golden;
 pub mod images;
+pub mod nearest;
 mod panics;
 pub mod progress;
 pub mod quantizer;
