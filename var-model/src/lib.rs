@@ -31,6 +31,8 @@ pub mod config;
 pub mod cost;
 pub mod error;
 pub mod golden;
+pub mod outputs;
+pub mod rejection;
 pub mod sampling;
 pub mod source;
 pub mod transformer;

@@ -57,7 +57,7 @@ impl ModelSource {
     }
 
     /// Model file, tokenizer and class names.
-    fn locate(&self) -> Result<(PathBuf, String, Vec<String>)> {
+    pub(crate) fn locate(&self) -> Result<(PathBuf, String, Vec<String>)> {
         let Some(run) = &self.run else {
             let model = self.model.clone().ok_or_else(|| Error::Config("give --run or --model".into()))?;
             let tokenizer = self.tokenizer.clone().unwrap_or_else(|| builtin::NAME.into());

@@ -3,5 +3,8 @@
 
 mod cli;
 mod golden;
+mod outputs;
+mod sample_cli;
 mod sampling;
+mod support;
 mod transformer;

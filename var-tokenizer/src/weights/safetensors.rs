@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, View};
@@ -72,6 +73,34 @@ fn dtype_of(kind: Kind) -> Option<Dtype> {
 pub fn read(path: &Path) -> Result<Contents> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     parse(&bytes, path)
+}
+
+/// Reads the metadata alone; tensors stay on the disk.
+///
+/// # Errors
+/// When the file cannot be read, or its head is damaged.
+pub fn read_metadata(path: &Path) -> Result<Contents> {
+    let io = |e| Error::io(path, e);
+    let damaged = || Error::file(path, "is not a safetensors file, or its head is cut short");
+    let mut file = std::fs::File::open(path).map_err(io)?;
+    let total = file.metadata().map_err(io)?.len();
+    let mut length = [0; 8];
+    file.read_exact(&mut length).map_err(|_| damaged())?;
+    let length = u64::from_le_bytes(length);
+    if length > total.saturating_sub(8) {
+        return Err(damaged());
+    }
+    let mut head = vec![0; length as usize];
+    file.read_exact(&mut head).map_err(|_| damaged())?;
+    let head: Head = serde_json::from_slice(&head).map_err(|_| damaged())?;
+    Ok(Contents { tensors: BTreeMap::new(), metadata: head.metadata })
+}
+
+/// The part of a file's head that is no tensor.
+#[derive(serde::Deserialize)]
+struct Head {
+    #[serde(default, rename = "__metadata__")]
+    metadata: BTreeMap<String, String>,
 }
 
 /// Reads a file that is already in memory; `path` names it in errors.
