@@ -131,6 +131,19 @@ impl Kind {
     }
 }
 
+/// What the finished output at `path` takes on the disk in bytes, and the most while it is made; of a grid and
+/// a folder at most so much, since PNGs are compressed.
+///
+/// # Errors
+/// As [`Kind::of`].
+pub fn disk_bytes(path: &Path, plan: &Plan) -> Result<(u64, u64)> {
+    let raw = (plan.pictures() * plan.picture_bytes()) as u64;
+    Ok(match Kind::of(path)? {
+        Kind::Npz => (npz::archive_bytes(plan), npz::archive_bytes(plan) + raw),
+        Kind::Grid | Kind::Folder => (raw, raw),
+    })
+}
+
 /// Looks at the places before any work: their kinds, whether they can be written, and, unless a call goes on,
 /// that nothing of an earlier one is there.
 ///

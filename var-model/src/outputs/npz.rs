@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 const LARGE: u64 = u32::MAX as u64;
 /// A numpy header is padded to a multiple of this.
 const ALIGNMENT: usize = 64;
+/// No header is longer.
+const MOST_HEADER: u64 = 256;
 
 fn partial(path: &Path) -> PathBuf {
     beside(path, ".partial")
@@ -258,6 +260,28 @@ impl Output for Npz {
     }
 }
 
+/// Bytes of the finished archive.
+pub(super) fn archive_bytes(plan: &Plan) -> u64 {
+    let count = plan.pictures();
+    let raw = (count * plan.picture_bytes()) as u64;
+    let arrays = raw
+        + 8 * count as u64
+        + (pictures_header(count, plan.side).len() + labels_header(count).len()) as u64;
+    // Two entries with names of 9 letters, each in its place and in the directory, and the directory's end.
+    let entries = 2 * (30 + 9) + 2 * (46 + 9) + 22;
+    // 64-bit sizes of the first entry, twice, the place of the second, the directory's 64-bit end and where that is.
+    let wide = if raw + MOST_HEADER >= LARGE { 20 + 20 + 12 + 56 + 20 } else { 0 };
+    arrays + entries + wide
+}
+
+fn pictures_header(count: usize, side: usize) -> Vec<u8> {
+    header("|u1", &format!("({count}, {side}, {side}, 3)"))
+}
+
+fn labels_header(count: usize) -> Vec<u8> {
+    header("<i8", &format!("({count},)"))
+}
+
 /// Writes the archive of the raw `pictures` and `labels`.
 fn write_archive(
     out: &mut (impl Write + Seek),
@@ -271,18 +295,18 @@ fn write_archive(
         FileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .last_modified_time(DateTime::default())
-            .large_file(size + ALIGNMENT as u64 * 4 >= LARGE)
+            .large_file(size + MOST_HEADER >= LARGE)
     };
     let mut archive = ZipWriter::new(BufWriter::with_capacity(1 << 20, out));
     archive.start_file("arr_0.npy", entry(size))?;
-    archive.write_all(&header("|u1", &format!("({}, {side}, {side}, 3)", labels.len())))?;
+    archive.write_all(&pictures_header(labels.len(), side))?;
     if std::io::copy(&mut pictures.take(size), &mut archive)? != size {
         return Err(
             std::io::Error::other("fewer pictures than expected: was it written to meanwhile?").into()
         );
     }
     archive.start_file("arr_1.npy", entry(8 * labels.len() as u64))?;
-    archive.write_all(&header("<i8", &format!("({},)", labels.len())))?;
+    archive.write_all(&labels_header(labels.len()))?;
     for label in labels {
         archive.write_all(&label.to_le_bytes())?;
     }

@@ -179,7 +179,7 @@ fn interrupted(place: &Place, outs: &[&str], more: &[&str], signal: &str) -> Out
 fn what_was_killed_goes_on_to_the_same_bytes_and_settings_must_agree() {
     let (whole, killed) = (Place::new(), Place::new());
     let outs = ["g.png", "x.npz", "f"];
-    let options = ["--per-class", "200", "--batch", "4", "--seed", "5"];
+    let options = ["--per-class", "80", "--batch", "4", "--seed", "5"];
     whole.works(&outs, &options);
     let output = interrupted(&killed, &outs, &options, "-KILL");
     assert_eq!(output.status.code(), None);
@@ -189,7 +189,7 @@ fn what_was_killed_goes_on_to_the_same_bytes_and_settings_must_agree() {
     refused(&killed.sample(&outs, &other), &["sampling.cfg 1.5 before, 2.0 now"]);
     let output = killed.works(&outs, &[&options[..], &["--resume"]].concat());
     assert!(String::from_utf8_lossy(&output.stderr).contains("going on after"));
-    for file in ["g.png", "x.npz", "f/labels.csv", "f/000000.png", "f/000599.png"] {
+    for file in ["g.png", "x.npz", "f/labels.csv", "f/000000.png", "f/000239.png"] {
         assert_eq!(whole.read(file), killed.read(file), "{file}");
     }
     let pictures = |place: &Place| std::fs::read_dir(place.path("f")).unwrap().count();
@@ -267,9 +267,10 @@ fn scales_are_shown_as_strips_and_animations() {
 fn brightness(path: &Path, classes: i64) {
     var_tokenizer::torch::start();
     let example = Tensor::rand([2, 3, 8, 8], (Kind::Float, tch::Device::Cpu));
+    // Made outside: tracing would take down how it is allocated, not what is copied into it.
+    let weights = Tensor::from_slice(&[20_f32, -20.0, 0.0, 0.0]).narrow(0, 0, classes).view([1, classes]);
     let mut judge = |inputs: &[Tensor]| {
         let mean = inputs[0].mean_dim([1_i64, 2, 3].as_slice(), true, Kind::Float).view([-1, 1]);
-        let weights = Tensor::from_slice(&[20_f32, -20.0, 0.0, 0.0]).narrow(0, 0, classes).view([1, classes]);
         vec![mean.matmul(&weights)]
     };
     CModule::create_by_tracing("Brightness", "forward", &[example], &mut judge).unwrap().save(path).unwrap();
@@ -299,7 +300,7 @@ fn of_the_candidates_those_stay_that_the_classifier_is_surest_of() {
     }
     let rows = place.labels("best");
     let kept: Vec<usize> = rows.iter().map(|row| row[3].parse().unwrap()).collect();
-    assert_eq!(kept, expected);
+    assert_eq!(kept, expected, "{rows:?}");
     for (i, number) in kept.iter().enumerate() {
         assert_eq!(place.read(&format!("best/{i:06}.png")), place.read(&format!("all/{number:06}.png")));
         let probability: f64 = rows[i][4].parse().unwrap();

@@ -9,9 +9,6 @@ use crate::cost::{self, SamplingMemory};
 use crate::error::Result;
 use crate::outputs::{self, Kind};
 
-/// Bytes of an archive beside the arrays.
-const ARCHIVE: usize = 512;
-
 /// Prints what the request would do: pictures, batches, sizes on the disk, memory; as a table or one JSON object.
 ///
 /// # Errors
@@ -90,27 +87,20 @@ pub fn dry_run(request: &SampleRequest, as_json: bool) -> Result<()> {
 /// What an output takes on the disk.
 struct Size {
     out: String,
-    bytes: usize,
+    bytes: u64,
     /// Whether it is so many bytes, not fewer.
     exact: bool,
     /// The most at one time.
-    meanwhile: usize,
+    meanwhile: u64,
 }
 
 fn sizes(request: &SampleRequest, job: &Job) -> Result<Vec<Size>> {
-    let raw = job.plan.pictures() * job.plan.picture_bytes();
-    let mut sizes = Vec::with_capacity(request.out.len());
-    for path in &request.out {
-        let (bytes, exact, meanwhile) = match Kind::of(path)? {
-            Kind::Npz => {
-                let archive = raw + 8 * job.plan.pictures() + ARCHIVE;
-                (archive, true, archive + raw)
-            }
-            Kind::Grid | Kind::Folder => (raw, false, raw),
-        };
-        sizes.push(Size { out: path.display().to_string(), bytes, exact, meanwhile });
-    }
-    Ok(sizes)
+    let size = |path: &std::path::PathBuf| {
+        let (bytes, meanwhile) = outputs::disk_bytes(path, &job.plan)?;
+        let exact = Kind::of(path)? == Kind::Npz;
+        Ok(Size { out: path.display().to_string(), bytes, exact, meanwhile })
+    };
+    request.out.iter().map(size).collect()
 }
 
 fn batches(job: &Job) -> usize {
