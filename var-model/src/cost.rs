@@ -154,18 +154,19 @@ pub fn sampling_memory(
         + if config.shared_adaln { adaln } else { depth * adaln };
     let parameters = parameters(config) as f64;
     let last = config.schedule.range(config.schedule.scales() - 1).len() as f64;
-    // Of one logit, in bytes: the model's own for every row; guided, filtered twice and as softmax, 4 each; then
-    // whichever is more, sorting (values, order, softmax, sum) or inverting (three times in f64).
+    // Of one logit, in bytes: the model's own for every row; guided, filtered, sorted and as softmax, 4 each; the
+    // order, what sorting holds for itself, and the sums in f64, 8 each.
     let drawing = b * last * config.vocabulary as f64;
     let head = rows * last * (config.vocabulary as f64 * 4.0 + c * 8.0);
-    let (widest, parallel) = (var_tokenizer::cost::widest_activation(tokenizer), 4.0);
+    // A residual block's input, normalised and convolved form and sum, and a library's copy.
+    let (widest, parallel) = (var_tokenizer::cost::widest_activation(tokenizer), 5.0);
     let codebook = (tokenizer.vocabulary * tokenizer.latent_channels) as f64;
     let tokenizer_parameters = var_tokenizer::cost::parameters(tokenizer) as f64;
     SamplingMemory {
         transformer: in_kind * e + (parameters - in_kind) * 4.0,
         tokenizer: (tokenizer_parameters - codebook) * e + codebook * 4.0,
         cache: 2.0 * depth * rows * c * config.schedule.tokens() as f64 * e,
-        logits: head + drawing * (4.0 * 3.0 + 8.0 * 3.0),
+        logits: head + drawing * (4.0 * 4.0 + 8.0 * 4.0),
         decoder: b * widest * e * parallel,
     }
 }

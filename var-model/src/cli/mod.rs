@@ -21,7 +21,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
 #[command(name = "var-model", version, about = "Samples from VAR transformers and tells what they cost")]
 #[command(after_help = "Examples:
   var-model sample --run runs/small --out grid.png       a grid of pictures out of a run folder
-  var-model sample --run runs/small --json --out g.png   the same, progress as JSON lines
+  var-model sample --run runs/small --out samples.npz    the same as an archive for evaluators
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
 `var-model COMMAND --help` has more.")]
 pub struct Cli {
@@ -31,8 +31,8 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sample pictures into one grid, a row a class
-    Sample(sample::Sample),
+    /// Sample pictures into a grid, an archive or a folder
+    Sample(Box<sample::Sample>),
     /// Parameters, FLOPs and training memory from the configuration alone
     Cost(cost::Cost),
     /// Check golden cases; prints JSON lines

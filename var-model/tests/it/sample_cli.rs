@@ -204,7 +204,7 @@ fn sigterm_ends_in_order_and_says_how_to_go_on() {
     let text = String::from_utf8_lossy(&output.stderr).to_string();
     assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("are safe") && text.contains("--resume"), "{text}");
-    assert!(place.labels("f").len() % 4 == 0);
+    assert!(place.labels("f").len().is_multiple_of(4));
 }
 
 #[test]
