@@ -357,6 +357,23 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "writes 4.3 GB"]
+    fn an_archive_beyond_four_gigabytes_is_as_long_as_foretold_and_reads_back() {
+        let names = crate::ClassNames::new(Vec::new(), 2).unwrap();
+        let plan = Plan { labels: vec![0, 1], names, per_class: 11_000, side: 256, chosen: false };
+        let labels: Vec<i64> = (0..plan.pictures()).map(|i| plan.class(i).0).collect();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write_archive(&mut file, &mut std::io::repeat(7), 256, &labels).unwrap();
+        assert_eq!(file.as_file().metadata().unwrap().len(), archive_bytes(&plan));
+        let size = (plan.pictures() * plan.picture_bytes()) as u64;
+        let start = data_start(file.as_file_mut(), size).unwrap();
+        assert!(start < 512);
+        let mut archive = npyz::npz::NpzArchive::open(file.path()).unwrap();
+        assert_eq!(archive.by_name("arr_0").unwrap().unwrap().shape(), [22_000, 256, 256, 3]);
+        assert_eq!(archive.by_name("arr_1").unwrap().unwrap().into_vec::<i64>().unwrap(), labels);
+    }
+
+    #[test]
     fn a_header_is_aligned() {
         for count in [1, 50_000, 1_000_000] {
             assert!(header("|u1", &format!("({count}, 256, 256, 3)")).len().is_multiple_of(ALIGNMENT));
