@@ -85,8 +85,8 @@ impl ClassNames {
         self.classes
     }
 
-    /// The labels that `text` stands for: a number (`7`), a range (`0-9`, both ends included), `all`, `none` (the
-    /// label `classes`, which stands for no class), or a name or synonym in any case of letters.
+    /// The labels that `text` stands for: a number (`7`), a range (`0-9`, both ends included), `all`, `none`
+    /// (the label `classes`, which stands for no class), or a name or synonym in any case of letters.
     ///
     /// # Errors
     /// When a number is out of range, or a name is unknown (the nearest ones are listed) or that of several

@@ -135,9 +135,9 @@ impl SamplingMemory {
     }
 }
 
-/// Memory in bytes of sampling `batch` pictures at once (twice as many rows when `guided`), when matrices and activations take
-/// `bytes` (4 for `f32`, 2 for `bf16`) an element. The program itself comes on top. An estimate: libraries keep
-/// workspaces of their own.
+/// Memory in bytes of sampling `batch` pictures at once (twice as many rows when `guided`), when matrices and
+/// activations take `bytes` (4 for `f32`, 2 for `bf16`) an element. An estimate: the program itself comes on top
+/// (some 150 MB), libraries keep workspaces of their own, and while a model is read its file is held as well.
 pub fn sampling_memory(
     config: &TransformerConfig,
     tokenizer: &TokenizerConfig,
@@ -154,8 +154,8 @@ pub fn sampling_memory(
         + if config.shared_adaln { adaln } else { depth * adaln };
     let parameters = parameters(config) as f64;
     let last = config.schedule.range(config.schedule.scales() - 1).len() as f64;
-    // Of one logit, in bytes: the model's own for every row; guided, filtered, sorted and as softmax, 4 each; the
-    // order, what sorting holds for itself, and the sums in f64, 8 each.
+    // Of one logit, in bytes: the model's own for every row; guided, filtered, sorted and as softmax, 4 each;
+    // the order, what sorting holds for itself, and the sums in f64, 8 each.
     let drawing = b * last * config.vocabulary as f64;
     let head = rows * last * (config.vocabulary as f64 * 4.0 + c * 8.0);
     // A residual block's input, normalised and convolved form and sum, and a library's copy.
@@ -219,5 +219,22 @@ mod tests {
             + 6.0 * 12.0 * c * c
             + 4.0 * c * c;
         assert!((forward_flops(&config) / expected - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn sampling_holds_the_weights_in_their_kind_and_a_cache_that_guidance_doubles() {
+        let (config, tokenizer) = (TransformerConfig::published(16), TokenizerConfig::published());
+        let plain = sampling_memory(&config, &tokenizer, 4, false, 4);
+        assert_eq!(plain.transformer, 4.0 * parameters(&config) as f64);
+        assert_eq!(plain.tokenizer, 4.0 * 108_948_355.0);
+        // Keys and values of 680 tokens in 16 blocks of 1024 channels.
+        assert_eq!(plain.cache, 2.0 * 16.0 * 4.0 * 680.0 * 1024.0 * 4.0);
+        let guided = sampling_memory(&config, &tokenizer, 4, true, 4);
+        assert_eq!(guided.cache, 2.0 * plain.cache);
+        let half = sampling_memory(&config, &tokenizer, 4, true, 2);
+        assert_eq!(2.0 * half.cache, guided.cache);
+        // Embeddings and head stay in f32.
+        assert!(half.transformer > 0.5 * plain.transformer && half.transformer < 0.6 * plain.transformer);
+        assert!(half.total() < guided.total());
     }
 }

@@ -102,8 +102,8 @@ impl Classifier {
         Ok(classifier)
     }
 
-    /// The probability of class `label` for each of the pictures `[B, 3, S, S]` in [-1, 1]: the softmax of the
-    /// module's logits for pictures in [0, 1], resized (bicubic, antialiased) and normalised.
+    /// The probability of class `label` for each of the pictures `[B, 3, S, S]` in [-1, 1]: the softmax of
+    /// the module's logits for pictures in [0, 1], resized (bicubic, antialiased) and normalised.
     ///
     /// # Errors
     /// When the module fails, or gives other than `[B, classes]`.
@@ -140,13 +140,12 @@ fn wrong(path: &Path, why: &str) -> Error {
     var_tokenizer::Error::file(path, why).into()
 }
 
-/// A C++ exception's own words, without its backtrace.
+/// A C++ exception's own words: one sentence, without its trace through the module's source.
 fn first_line(e: &tch::TchError) -> String {
     let text = e.to_string();
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    // TorchScript puts the cause behind a trace through its source.
     let cause = text.lines().rev().find(|line| line.starts_with("RuntimeError"));
-    cause.or(lines.into_iter().next()).unwrap_or("unknown error").to_owned()
+    let line = cause.or_else(|| text.lines().find(|line| !line.trim().is_empty())).unwrap_or("unknown error");
+    line.split(". ").next().unwrap_or(line).trim().to_owned()
 }
 
 /// The best candidates of one class so far: no more are held than will stay.
@@ -162,8 +161,8 @@ impl<T> Best<T> {
         Self { room, held: Vec::new() }
     }
 
-    /// Offers candidates with their probabilities and numbers. Of equals the earlier number stays; what is no number
-    /// counts as nothing.
+    /// Offers candidates with their probabilities and numbers. Of equals the earlier number stays; what is no
+    /// number counts as nothing.
     pub fn offer(&mut self, candidates: impl IntoIterator<Item = (f64, u64, T)>) {
         let plain = |(p, number, item): (f64, u64, T)| (if p.is_nan() { 0.0 } else { p }, number, item);
         self.held.extend(candidates.into_iter().map(plain));

@@ -25,8 +25,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     near(word, candidates).min_by_key(|&(d, _)| d).map(|(_, c)| c)
 }
 
-/// As [`nearest`], but up to `count` of them, the nearest first; a candidate that has `word` among its own words
-/// is near too.
+/// As [`nearest`], but up to `count` of them, the nearest first; a candidate that has `word` among its own
+/// words is near too.
 pub fn nearest_few<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,

@@ -72,13 +72,13 @@ pub struct Sample {
     #[arg(long, value_name = "FILE", requires = "keep")]
     classifier: Option<PathBuf>,
     /// Side that pictures are resized to for the classifier
-    #[arg(long, value_name = "PIXELS", default_value_t = SIZE, value_parser = up_to(MOST_SIZE))]
+    #[arg(long, value_name = "PIXELS", requires = "keep", default_value_t = SIZE, value_parser = up_to(MOST_SIZE))]
     classifier_size: usize,
     /// Mean of the channels, for the classifier (default: ImageNet's)
-    #[arg(long, value_name = "R,G,B", value_parser = triple)]
+    #[arg(long, value_name = "R,G,B", requires = "keep", value_parser = triple)]
     classifier_mean: Option<Triple>,
     /// Standard deviation of the channels, for the classifier (default: ImageNet's)
-    #[arg(long, value_name = "R,G,B", value_parser = triple)]
+    #[arg(long, value_name = "R,G,B", requires = "keep", value_parser = triple)]
     classifier_std: Option<Triple>,
     /// Say what would be done, and what memory and disk it takes, without loading weights
     #[arg(long)]

@@ -34,7 +34,8 @@ pub(super) fn empty(plan: &Plan) -> Result<Grid> {
             side = plan.side
         )));
     }
-    Ok(Grid::new(plan.labels.len(), plan.per_class, plan.side)?)
+    Grid::new(plan.labels.len(), plan.per_class, plan.side)
+        .map_err(|e| Error::Config(format!("{e}; write a folder or an .npz, or sample in several calls")))
 }
 
 impl GridFile {

@@ -1,8 +1,8 @@
 //! Where sampled pictures go: one grid, an npz archive, a folder of PNGs, and the settings beside each.
 //!
-//! All outputs of a call hold the same pictures in the same order. An archive and a folder grow with the work and
-//! can be gone on with; a grid is made at the end. Whichever has most pictures fills the others up when a call goes
-//! on.
+//! All outputs of a call hold the same pictures in the same order. An archive and a folder grow with the work
+//! and can be gone on with; a grid is made at the end. Whichever has most pictures fills the others up when a
+//! call goes on.
 
 mod folder;
 mod grid;
@@ -131,8 +131,8 @@ impl Kind {
     }
 }
 
-/// What the finished output at `path` takes on the disk in bytes, and the most while it is made; of a grid and
-/// a folder at most so much, since PNGs are compressed.
+/// What the finished output at `path` takes on the disk in bytes, and the most while it is made; of a grid
+/// and a folder at most so much, since PNGs are compressed.
 ///
 /// # Errors
 /// As [`Kind::of`].
@@ -221,8 +221,8 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// Opens the places for the pictures of `plan`. With `resume` what is there is gone on with, from a multiple
-    /// of `unit` pictures, so that batches are cut as they would have been.
+    /// Opens the places for the pictures of `plan`. With `resume` what is there is gone on with, from a
+    /// multiple of `unit` pictures, so that batches are cut as they would have been.
     ///
     /// # Errors
     /// When a place cannot be written, another process writes there, or the settings there differ.

@@ -1,4 +1,5 @@
-//! The archive that the published evaluator reads: `arr_0` u8 `[N, S, S, 3]` and `arr_1` i64 `[N]`, not compressed.
+//! The archive that the published evaluator reads: `arr_0` u8 `[N, S, S, 3]` and `arr_1` i64 `[N]`, not
+//! compressed.
 //!
 //! Pictures go as raw bytes to `x.npz.partial`; `x.npz` is made of it at the end, beside and renamed.
 
@@ -269,7 +270,8 @@ pub(super) fn archive_bytes(plan: &Plan) -> u64 {
         + (pictures_header(count, plan.side).len() + labels_header(count).len()) as u64;
     // Two entries with names of 9 letters, each in its place and in the directory, and the directory's end.
     let entries = 2 * (30 + 9) + 2 * (46 + 9) + 22;
-    // 64-bit sizes of the first entry, twice, the place of the second, the directory's 64-bit end and where that is.
+    // 64-bit sizes of the first entry, twice, the place of the second, the directory's 64-bit end and where
+    // that is.
     let wide = if raw + MOST_HEADER >= LARGE { 20 + 20 + 12 + 56 + 20 } else { 0 };
     arrays + entries + wide
 }

@@ -1,4 +1,5 @@
-//! Tables of pictures: a line each, with label, name and, where candidates were chosen from, which one it was.
+//! Tables of pictures: a line each, with label, name and, where candidates were chosen from, which one it
+//! was.
 
 use std::path::Path;
 

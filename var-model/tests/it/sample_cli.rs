@@ -140,6 +140,7 @@ fn places_that_cannot_be_are_refused_before_anything_is_loaded() {
         (&["g.png"], &["--guidance", "steep"], &["ramp, constant"]),
         (&["g.png"], &["--keep", "0.5"], &["--classifier"]),
         (&["g.png"], &["--classifier", "c.pt"], &["--keep"]),
+        (&["g.png"], &["--classifier-size", "8"], &["--keep"]),
         (&["g.png"], &["--show-scales", "s.webp"], &[".gif"]),
     ] {
         refused(&place.sample(outs, more), parts);

@@ -9,7 +9,8 @@ use crate::cost::{self, SamplingMemory};
 use crate::error::Result;
 use crate::outputs::{self, Kind};
 
-/// Prints what the request would do: pictures, batches, sizes on the disk, memory; as a table or one JSON object.
+/// Prints what the request would do: pictures, batches, sizes on the disk, memory; as a table or one JSON
+/// object.
 ///
 /// # Errors
 /// As `sample` before it loads weights.

@@ -24,9 +24,9 @@ use work::Work;
 /// Samples pictures, a row a class in a grid; what was done, as the `done` event of `--json`.
 ///
 /// # Errors
-/// When a file is missing or does not fit, a class is unknown, the numbers of pictures are out of range, an output
-/// cannot be written (whether it can be is looked at first) or is taken, what is gone on with was begun with other
-/// settings, or a signal (SIGINT, SIGTERM) came.
+/// When a file is missing or does not fit, a class is unknown, the numbers of pictures are out of range, an
+/// output cannot be written (whether it can be is looked at first) or is taken, what is gone on with was
+/// begun with other settings, or a signal (SIGINT, SIGTERM) came.
 pub fn sample(mut request: SampleRequest, progress: &mut Progress) -> Result<Value> {
     request.check()?;
     let job = Job::new(&request)?;
@@ -35,12 +35,15 @@ pub fn sample(mut request: SampleRequest, progress: &mut Progress) -> Result<Val
     if request.resume && request.source.precision == Precision::Auto {
         request.source.precision = earlier_precision(&request)?;
     }
-    let Loaded { model, tokenizer, .. } = request.source.load(job.at_once)?;
-    let sampler = Sampler::new(&model, &tokenizer)?;
+    // Before the model: it is the smaller file.
     let classifier = match &request.rejection {
-        Some(rejection) => Some(Classifier::load(rejection, job.config.classes, model.device())?),
+        Some(rejection) => {
+            Some(Classifier::load(rejection, job.config.classes, request.source.device.resolve()?)?)
+        }
         None => None,
     };
+    let Loaded { model, tokenizer, .. } = request.source.load(job.at_once)?;
+    let sampler = Sampler::new(&model, &tokenizer)?;
     let precision = Precision::name_of(model.compute_kind());
     let settings = job.settings(&request, model.device(), precision)?;
     let outputs = Outputs::open(&request.out, &job.plan, &settings, job.unit(), request.resume)?;

@@ -64,6 +64,8 @@ impl SampleRequest {
         }
         if let Some(rejection) = &self.rejection {
             rejection.validate()?;
+            let file = &rejection.classifier;
+            std::fs::File::open(file).map_err(|e| var_tokenizer::Error::io(file, e))?;
         }
         if self.out.is_empty() && self.show_scales.is_empty() {
             return Err(Error::Config("give --out or --show-scales: a place for the pictures".into()));

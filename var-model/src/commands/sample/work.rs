@@ -151,8 +151,8 @@ impl<'a> Work<'a> {
         self.sampler.sample(&labels, &Draws::new(self.request.seed, numbers.to_vec()), &self.request.options)
     }
 
-    /// Writes the first pictures after each scale. What this call did not come by, because an earlier one made it or
-    /// because it was chosen later, is sampled again.
+    /// Writes the first pictures after each scale. What this call did not come by, because an earlier one
+    /// made it or because it was chosen later, is sampled again.
     fn show_scales(&mut self) -> Result<()> {
         while !self.scales.missing().is_empty() {
             self.heed_signals()?;
@@ -186,7 +186,8 @@ impl<'a> Work<'a> {
             format!("{done} of {total} pictures are safe; the same command with --resume goes on")
         } else {
             format!(
-                "{done} of {total} pictures were sampled, and a grid keeps none; with a folder or an .npz beside it (--out) a call can be gone on with"
+                "{done} of {total} pictures were sampled, and a grid keeps none; with a folder or an .npz \
+                 beside it (--out) a call can be gone on with"
             )
         };
         Err(var_tokenizer::Error::Interrupted(advice).into())
