@@ -7,6 +7,7 @@
 use serde::Serialize;
 
 use crate::config::{MLP_RATIO, TransformerConfig};
+use var_tokenizer::TokenizerConfig;
 
 /// Most optimizer steps of a run, and most pictures a step: far above any, and their products fit 64 bits.
 pub const MOST_STEPS: u64 = 1_000_000_000;
@@ -112,6 +113,64 @@ pub fn training_memory(config: &TransformerConfig, batch: usize, bytes: usize) -
     }
 }
 
+/// Memory of sampling in bytes, by purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct SamplingMemory {
+    /// The transformer: matrices of the blocks in the compute kind, the rest in `f32`.
+    pub transformer: f64,
+    /// The tokenizer in the compute kind, its codebook in `f32`.
+    pub tokenizer: f64,
+    /// Keys and values of all tokens, of both halves of a guided batch.
+    pub cache: f64,
+    /// What drawing the last scale's tokens holds at once: logits, sorted and cumulated.
+    pub logits: f64,
+    /// What the decoder's widest layer holds at once.
+    pub decoder: f64,
+}
+
+impl SamplingMemory {
+    /// The most at one time: tokens are drawn before pictures are decoded, but the cache stays until the end.
+    pub fn total(&self) -> f64 {
+        self.transformer + self.tokenizer + self.cache + self.logits.max(self.decoder)
+    }
+}
+
+/// Memory in bytes of sampling `batch` pictures at once (twice as many rows when `guided`), when matrices and
+/// activations take `bytes` (4 for `f32`, 2 for `bf16`) an element. An estimate: the program itself comes on top
+/// (some 150 MB), libraries keep workspaces of their own, and while a model is read its file is held as well.
+pub fn sampling_memory(
+    config: &TransformerConfig,
+    tokenizer: &TokenizerConfig,
+    batch: usize,
+    guided: bool,
+    bytes: usize,
+) -> SamplingMemory {
+    let (b, e) = (batch as f64, bytes as f64);
+    let rows = b * if guided { 2.0 } else { 1.0 };
+    let (c, depth) = (config.width as f64, config.depth as f64);
+    // AdaLN, attention and the feed-forward part, without biases.
+    let adaln = 6.0 * c * c;
+    let in_kind = depth * (4.0 + 2.0 * MLP_RATIO as f64) * c * c
+        + if config.shared_adaln { adaln } else { depth * adaln };
+    let parameters = parameters(config) as f64;
+    let last = config.schedule.range(config.schedule.scales() - 1).len() as f64;
+    // Of one logit, in bytes: the model's own for every row; guided, filtered, sorted and as softmax, 4 each;
+    // the order, what sorting holds for itself, and the sums in f64, 8 each.
+    let drawing = b * last * config.vocabulary as f64;
+    let head = rows * last * (config.vocabulary as f64 * 4.0 + c * 8.0);
+    // A residual block's input, normalised and convolved form and sum, and a library's copy.
+    let (widest, parallel) = (var_tokenizer::cost::widest_activation(tokenizer), 5.0);
+    let codebook = (tokenizer.vocabulary * tokenizer.latent_channels) as f64;
+    let tokenizer_parameters = var_tokenizer::cost::parameters(tokenizer) as f64;
+    SamplingMemory {
+        transformer: in_kind * e + (parameters - in_kind) * 4.0,
+        tokenizer: (tokenizer_parameters - codebook) * e + codebook * 4.0,
+        cache: 2.0 * depth * rows * c * config.schedule.tokens() as f64 * e,
+        logits: head + drawing * (4.0 * 4.0 + 8.0 * 4.0),
+        decoder: b * widest * e * parallel,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +219,22 @@ mod tests {
             + 6.0 * 12.0 * c * c
             + 4.0 * c * c;
         assert!((forward_flops(&config) / expected - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn sampling_holds_the_weights_in_their_kind_and_a_cache_that_guidance_doubles() {
+        let (config, tokenizer) = (TransformerConfig::published(16), TokenizerConfig::published());
+        let plain = sampling_memory(&config, &tokenizer, 4, false, 4);
+        assert_eq!(plain.transformer, 4.0 * parameters(&config) as f64);
+        assert_eq!(plain.tokenizer, 4.0 * 108_948_355.0);
+        // Keys and values of 680 tokens in 16 blocks of 1024 channels.
+        assert_eq!(plain.cache, 2.0 * 16.0 * 4.0 * 680.0 * 1024.0 * 4.0);
+        let guided = sampling_memory(&config, &tokenizer, 4, true, 4);
+        assert_eq!(guided.cache, 2.0 * plain.cache);
+        let half = sampling_memory(&config, &tokenizer, 4, true, 2);
+        assert_eq!(2.0 * half.cache, guided.cache);
+        // Embeddings and head stay in f32.
+        assert!(half.transformer > 0.5 * plain.transformer && half.transformer < 0.6 * plain.transformer);
+        assert!(half.total() < guided.total());
     }
 }

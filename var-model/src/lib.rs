@@ -25,6 +25,7 @@
 //! # Ok::<(), var_model::Error>(())
 //! ```
 
+pub mod classes;
 pub mod commands;
 pub mod config;
 pub mod cost;
@@ -32,10 +33,13 @@ pub mod edit;
 pub mod error;
 pub mod golden;
 mod inference;
+pub mod outputs;
+pub mod rejection;
 pub mod sampling;
 pub mod source;
 pub mod transformer;
 
+pub use classes::ClassNames;
 pub use config::TransformerConfig;
 pub use error::{Error, Result};
 pub use transformer::Transformer;

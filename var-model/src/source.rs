@@ -1,12 +1,15 @@
 //! Model, tokenizer and class names, as a person names them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use serde_json::{Value, json};
 use tch::{Device, Kind};
+use var_tokenizer::files::sha256_of;
 use var_tokenizer::torch::{DeviceChoice, Precision};
 use var_tokenizer::weights::{Checkpoint, Role, StateDict};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae, builtin};
 
+use crate::classes::ClassNames;
 use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::transformer::Transformer;
@@ -23,6 +26,8 @@ pub struct ModelSource {
     pub tokenizer: Option<String>,
     /// Sides of the token maps, where the files do not say them or say others.
     pub schedule: Option<ScaleSchedule>,
+    /// File of class names, instead of those that go with the model.
+    pub class_names: Option<PathBuf>,
     /// Heads of the transformer, likewise.
     pub heads: Option<usize>,
     /// Where to compute.
@@ -46,8 +51,8 @@ pub struct Opened {
     pub tokenizer: StateDict,
     /// Its configuration.
     pub tokenizer_config: TokenizerConfig,
-    /// Names of the classes, by number; empty when nobody named them.
-    pub names: Vec<String>,
+    /// Names of the classes.
+    pub names: ClassNames,
 }
 
 /// A model and its tokenizer, ready to sample.
@@ -57,8 +62,6 @@ pub struct Loaded {
     pub model: Transformer,
     /// The tokenizer, likewise.
     pub tokenizer: VqVae,
-    /// Names of the classes, by number; empty when nobody named them.
-    pub names: Vec<String>,
 }
 
 impl ModelSource {
@@ -92,28 +95,23 @@ impl ModelSource {
         if let Some(schedule) = &self.schedule {
             tokenizer_config.schedule = schedule.clone();
         }
+        let names = match &self.class_names {
+            Some(path) => ClassNames::read(path, config.classes)?,
+            None => ClassNames::new(names, config.classes)?,
+        };
         Ok(Opened { model_path, model, config, tokenizer_name, tokenizer, tokenizer_config, names })
     }
 
-    /// Loads all of it, for sampling `batch` pictures at once.
+    /// Loads the weights of what was opened, for sampling `batch` pictures at once.
     ///
     /// # Errors
-    /// When a file is missing, damaged, or does not fit the others.
-    pub fn load(&self, batch: usize) -> Result<Loaded> {
-        let opened = self.open()?;
+    /// When the tensors do not fit, or a file cannot be read.
+    pub fn load(&self, opened: &Opened, batch: usize) -> Result<Loaded> {
         let device = self.device.resolve()?;
-        let kind = self.kind(&opened.config, batch, device)?;
-        opened.load(device, kind)
-    }
-
-    /// The kind to compute in on `device`, sampling `batch` pictures at once.
-    ///
-    /// # Errors
-    /// When memory runs out.
-    pub fn kind(&self, config: &TransformerConfig, batch: usize, device: Device) -> Result<Kind> {
+        let config = &opened.config;
         let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
         let product = [(batch.min(64) * last_scale) as i64, config.width as i64, 4 * config.width as i64];
-        Ok(self.precision.resolve(device, product)?)
+        opened.load(device, self.precision.resolve(device, product)?)
     }
 
     /// Model file, tokenizer and class names.
@@ -132,22 +130,42 @@ impl ModelSource {
             return Err(var_tokenizer::Error::file(run, why).into());
         }
         let own = run.join("tokenizer.safetensors").display().to_string();
-        let names = std::fs::read_to_string(run.join("classes.json"))
-            .ok()
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
-        Ok((model, Some(self.tokenizer.clone().unwrap_or(own)), names))
+        Ok((model, Some(self.tokenizer.clone().unwrap_or(own)), class_names(&run.join("classes.json"))?))
     }
 }
 
+/// The list of names at `path`; none where there is no such file.
+fn class_names(path: &Path) -> Result<Vec<String>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(var_tokenizer::Error::io(path, e).into()),
+    };
+    Ok(serde_json::from_str(&text).map_err(|e| {
+        var_tokenizer::Error::file(path, format!("is no list of class names ({e}); mend it or remove it"))
+    })?)
+}
+
 impl Opened {
+    /// Both files by name and SHA-256, as settings and records keep them.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn fingerprints(&self) -> Result<(Value, Value)> {
+        let model = json!({
+            "file": self.model_path.display().to_string(), "sha256": sha256_of(&self.model_path)?,
+        });
+        let sum = builtin::digest(&self.tokenizer_name)?;
+        Ok((model, json!({"file": self.tokenizer_name, "sha256": sum})))
+    }
+
     /// Loads the weights, in `kind`; with nothing beside them in memory.
     ///
     /// # Errors
     /// When the tensors do not fit the configurations, or a file cannot be read.
-    pub fn load(self, device: Device, kind: Kind) -> Result<Loaded> {
+    pub fn load(&self, device: Device, kind: Kind) -> Result<Loaded> {
         let model = Transformer::for_inference(&self.model, &self.config, device, kind)?;
         let tokenizer = VqVae::for_inference(&self.tokenizer, &self.tokenizer_config, device, kind)?;
-        Ok(Loaded { model, tokenizer, names: self.names })
+        Ok(Loaded { model, tokenizer })
     }
 }

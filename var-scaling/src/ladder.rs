@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nearest::nearest;
+use var_tokenizer::nearest::nearest;
 
 /// Channels of a head in the nano sizes.
 const NANO_HEAD: usize = 32;

@@ -16,7 +16,6 @@ pub mod files;
 pub mod fit;
 pub mod ladder;
 pub mod machine;
-pub mod nearest;
 pub mod pictures;
 pub mod plan;
 pub mod plot;

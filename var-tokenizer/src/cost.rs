@@ -133,6 +133,16 @@ pub fn parameters(config: &TokenizerConfig) -> u64 {
     encoder(config).parameters + decoder(config).parameters + quantizer(config).parameters
 }
 
+/// Numbers in the largest tensor between two layers of the decoder, for one picture.
+pub fn widest_activation(config: &TokenizerConfig) -> f64 {
+    // An upsampling hands its level's width on at twice the side.
+    let levels = levels(config);
+    let entering = |i: usize| levels.get(i + 1).map_or(0, |&(below, _)| below);
+    let numbers =
+        levels.iter().enumerate().map(|(i, &(width, side))| (width.max(entering(i)) * side * side) as f64);
+    numbers.fold(0.0, f64::max)
+}
+
 /// FLOPs of one picture → ids.
 pub fn encode_flops(config: &TokenizerConfig) -> f64 {
     encoder(config).flops + quantizer(config).flops

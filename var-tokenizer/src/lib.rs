@@ -29,6 +29,7 @@ pub mod files;
 pub mod golden;
 pub mod images;
 pub mod memory;
+pub mod nearest;
 mod panics;
 pub mod progress;
 pub mod quantizer;

@@ -29,8 +29,10 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
 )]
 #[command(after_help = "Examples:
   var-model sample --run runs/small --out grid.png       a grid of pictures out of a run folder
-  var-model sample --run runs/small --json --out g.png   the same, progress as JSON lines
+  var-model sample --run runs/small --out samples.npz    the same as an archive for evaluators
+  var-model sample --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --classes goldfish --out grid.png
   var-model edit --run runs/small --image photo.jpg --mask mask.png --out edited.png
+  var-model inspect var_d16.pth                          tensors, configuration, FLOPs
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
 `var-model COMMAND --help` has more.")]
 pub struct Cli {
@@ -40,14 +42,14 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sample pictures into one grid, a row a class
-    Sample(sample::Sample),
-    /// Convert weights between .pth and .safetensors
-    Convert(convert::Convert),
+    /// Sample pictures into a grid, an archive or a folder
+    Sample(Box<sample::Sample>),
+    /// Generate parts of a photo anew: in-painting, out-painting, another class
+    Edit(Box<edit::Edit>),
     /// Tensors, configuration and cost of a file of weights
     Inspect(inspect::Inspect),
-    /// Generate parts of a photo anew: in-painting, out-painting, another class
-    Edit(edit::Edit),
+    /// Convert weights between .pth and .safetensors
+    Convert(convert::Convert),
     /// Parameters, FLOPs and training memory from the configuration alone
     Cost(cost::Cost),
     /// Write files like the released ones with portable weights, for checks and timings
@@ -106,6 +108,9 @@ struct ModelArgs {
     /// Tokenizer file, or `builtin` (default: the run folder's, or that in a trainer's checkpoint)
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<String>,
+    /// Names of the classes: a JSON list or a name a line (default: the run folder's; ImageNet's for 1000)
+    #[arg(long, value_name = "FILE")]
+    class_names: Option<PathBuf>,
     /// Sides of the token maps, where the model's file leaves them open
     #[arg(long, value_name = "SIDES")]
     schedule: Option<ScaleSchedule>,
@@ -122,8 +127,8 @@ struct ModelArgs {
 
 impl From<ModelArgs> for ModelSource {
     fn from(args: ModelArgs) -> Self {
-        let ModelArgs { run, model, tokenizer, schedule, heads, device, precision } = args;
-        Self { run, model, tokenizer, schedule, heads, device, precision }
+        let ModelArgs { run, model, tokenizer, class_names, schedule, heads, device, precision } = args;
+        Self { run, model, tokenizer, class_names, schedule, heads, device, precision }
     }
 }
 

@@ -5,20 +5,25 @@ use std::path::PathBuf;
 use clap::Args;
 use var_model::Error;
 use var_model::commands::sample::{self, MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
-use var_model::sampling::SamplingOptions;
+use var_model::rejection::{DEVIATION, MEAN, MOST_SIZE, RejectionRequest, SIZE};
+use var_model::sampling::{Guidance, SamplingOptions};
 
 use super::{ModelArgs, ShowArgs, up_to};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   var-model sample --run runs/small --out grid.png
-  var-model sample --run runs/small --classes 0,3,food-drink --per-class 8 --cfg 3 --seed 7 --out grid.png
-  var-model sample --model model.safetensors --tokenizer tokenizer.safetensors --out grid.png")]
+  var-model sample --run runs/small --classes 0-4,food-drink,none --per-class 8 --cfg 3 --seed 7 --out grid.png
+  var-model sample --model d16.safetensors --tokenizer t.safetensors --classes 'tiger shark,goldfish' --out grid.png
+  var-model sample --run runs/d16 --classes all --per-class 50 --out samples.npz --out samples/ --dry-run
+  var-model sample --run runs/d16 --classes all --per-class 50 --out samples.npz --resume
+  var-model sample --run runs/small --per-class 1 --show-scales scales.png --show-scales scales.gif
+  var-model sample --run runs/d30 --classes all --per-class 50 --keep 0.5 --classifier resnet.pt --out re.npz")]
 pub struct Sample {
     #[command(flatten)]
     model: ModelArgs,
-    /// Classes by number or name, comma-separated (default: the first 8)
-    #[arg(long, value_delimiter = ',')]
+    /// Classes, comma-separated: numbers, ranges (0-9), names, all, none (default: the first 8)
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
     classes: Vec<String>,
     /// Pictures a class
     #[arg(long, default_value_t = 8, value_parser = up_to(MOST_PICTURES))]
@@ -26,6 +31,12 @@ pub struct Sample {
     /// Guidance at the last scale; 0 switches it off
     #[arg(long, default_value_t = 1.5)]
     cfg: f64,
+    /// Guidance along the scales: ramp (from 0 at the first) or constant
+    #[arg(long, default_value = "ramp", value_parser = ["ramp", "constant"])]
+    guidance: String,
+    /// What logits are divided by; below 1 likelier codes are drawn more often
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
     /// Draw among this many codes; 0: all
     #[arg(long, default_value_t = 900)]
     top_k: usize,
@@ -41,40 +52,97 @@ pub struct Sample {
     /// Pictures sampled at once
     #[arg(long, default_value_t = 16, value_parser = up_to(MOST_AT_ONCE))]
     batch: usize,
-    /// Grid file (PNG)
+    /// Where the pictures go: a grid (.png), an archive for evaluators (.npz), else a folder of PNGs; may be
+    /// repeated
+    #[arg(long, value_name = "PLACE", required_unless_present = "show_scales")]
+    out: Vec<PathBuf>,
+    /// Go on with an interrupted call into the same places
+    #[arg(long)]
+    resume: bool,
+    /// The first 8 pictures after each scale: a strip (.png) or an animation (.gif, .apng); may be repeated
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    show_scales: Vec<PathBuf>,
+    /// Share of candidates that is kept: more are sampled, and those stay that the classifier is surest of
+    #[arg(long, value_name = "SHARE", requires = "classifier")]
+    keep: Option<f64>,
+    /// TorchScript classifier for --keep: logits for normalised pictures
+    #[arg(long, value_name = "FILE", requires = "keep")]
+    classifier: Option<PathBuf>,
+    /// Side that pictures are resized to for the classifier
+    #[arg(long, value_name = "PIXELS", requires = "keep", default_value_t = SIZE, value_parser = up_to(MOST_SIZE))]
+    classifier_size: usize,
+    /// Mean of the channels, for the classifier (default: ImageNet's)
+    #[arg(long, value_name = "R,G,B", requires = "keep", value_parser = triple)]
+    classifier_mean: Option<Triple>,
+    /// Standard deviation of the channels, for the classifier (default: ImageNet's)
+    #[arg(long, value_name = "R,G,B", requires = "keep", value_parser = triple)]
+    classifier_std: Option<Triple>,
+    /// Say what would be done, and what memory and disk it takes, without loading weights
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     show: ShowArgs,
+}
+
+/// A number a channel.
+#[derive(Clone, Copy)]
+struct Triple([f64; 3]);
+
+fn triple(text: &str) -> Result<Triple, String> {
+    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
+    numbers
+        .and_then(|numbers| <[f64; 3]>::try_from(numbers).ok())
+        .map(Triple)
+        .ok_or_else(|| "three numbers with commas between them, e.g. 0.5,0.5,0.5".to_owned())
 }
 
 impl Sample {
     pub fn run(self) -> Result<(), Error> {
         let mut progress = self.show.progress();
-        let options = SamplingOptions {
-            cfg: self.cfg,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            more_smooth: self.more_smooth,
-            ..SamplingOptions::default()
-        };
-        let request = SampleRequest {
-            source: self.model.into(),
-            classes: self.classes,
-            per_class: self.per_class,
-            options,
-            seed: self.seed,
-            batch: self.batch,
-            out: self.out,
-        };
-        let summary = sample::sample(&request, &mut progress)?;
+        let (as_json, dry_run) = (self.show.json, self.dry_run);
+        let request = self.request();
+        if dry_run {
+            return sample::dry_run(&request, as_json);
+        }
+        let summary = sample::sample(request, &mut progress)?;
+        let places: Vec<&str> =
+            summary["outputs"].as_array().into_iter().flatten().filter_map(|o| o.as_str()).collect();
         progress.note(&format!(
             "wrote {} ({} pictures, {:.1} a second)",
-            request.out.display(),
+            places.join(", "),
             summary["pictures"],
             summary["images_per_second"].as_f64().unwrap_or(0.0)
         ));
         progress.event(&summary);
         Ok(())
+    }
+
+    fn request(self) -> SampleRequest {
+        let rejection = self.keep.zip(self.classifier).map(|(keep, classifier)| RejectionRequest {
+            keep,
+            classifier,
+            size: self.classifier_size,
+            mean: self.classifier_mean.map_or(MEAN, |t| t.0),
+            deviation: self.classifier_std.map_or(DEVIATION, |t| t.0),
+        });
+        SampleRequest {
+            source: self.model.into(),
+            classes: self.classes,
+            per_class: self.per_class,
+            options: SamplingOptions {
+                cfg: self.cfg,
+                guidance: if self.guidance == "constant" { Guidance::Constant } else { Guidance::Ramp },
+                temperature: self.temperature,
+                top_k: self.top_k,
+                top_p: self.top_p,
+                more_smooth: self.more_smooth,
+            },
+            seed: self.seed,
+            batch: self.batch,
+            out: self.out,
+            show_scales: self.show_scales,
+            rejection,
+            resume: self.resume,
+        }
     }
 }

@@ -1,75 +1,6 @@
 //! The command line: what it prints, and what it says about bad input.
 
-use std::io::PipeWriter;
-use std::process::{Command, Output};
-
-use tch::Device;
-use var_model::transformer::Initialisation;
-use var_model::{ScaleSchedule, Transformer, TransformerConfig};
-use var_tokenizer::weights::portable;
-use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae};
-
-fn program(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_var-model"));
-    command.env("OMP_NUM_THREADS", "1").args(args);
-    command
-}
-
-pub(crate) fn run(args: &[&str]) -> Output {
-    program(args).output().unwrap()
-}
-
-/// The end of a pipe that nobody reads.
-fn closed_pipe() -> PipeWriter {
-    std::io::pipe().unwrap().1
-}
-
-pub(crate) fn refused(output: &Output, parts: &[&str]) {
-    let text = String::from_utf8_lossy(&output.stderr).to_string();
-    assert_eq!(output.status.code(), Some(2), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "'{part}' is not in: {text}");
-    }
-}
-
-/// A run folder as `var-train model` leaves it.
-pub(crate) fn run_folder() -> tempfile::TempDir {
-    var_tokenizer::torch::start();
-    let folder = tempfile::tempdir().unwrap();
-    let schedule = ScaleSchedule::new(vec![1, 2, 4]).unwrap();
-    let tokenizer = TokenizerConfig {
-        channels: 32,
-        channel_multipliers: vec![1, 1],
-        residual_blocks: 1,
-        latent_channels: 4,
-        vocabulary: 24,
-        schedule: schedule.clone(),
-        phi: PhiSharing::Partial(4),
-        phi_ratio: 0.5,
-        z_norm: false,
-        commitment: 0.25,
-    };
-    let mut vae = VqVae::new(&tokenizer, Device::Cpu, None).unwrap();
-    portable::fill(vae.parameters_mut(), 1);
-    vae.save(&folder.path().join("tokenizer.safetensors")).unwrap();
-    let config = TransformerConfig {
-        depth: 1,
-        width: 32,
-        heads: 2,
-        classes: 3,
-        vocabulary: 24,
-        latent_channels: 4,
-        schedule,
-        shared_adaln: false,
-        qk_norm: true,
-        input: None,
-    };
-    let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, None).unwrap();
-    portable::fill(model.parameters_mut(), 2);
-    model.save(&folder.path().join("model.safetensors")).unwrap();
-    std::fs::write(folder.path().join("classes.json"), r#"["ant","bee","cat"]"#).unwrap();
-    folder
-}
+use super::support::{closed_pipe, program, refused, run, run_folder};
 
 #[test]
 fn cost_prints_the_published_totals() {
@@ -151,7 +82,11 @@ fn the_place_of_the_grid_is_looked_at_before_anything_else() {
         &run(&["sample", "--run", "nowhere", "--out", "/nonexistent/x.png"]),
         &["/nonexistent", "make it"],
     );
-    refused(&run(&["sample", "--run", "nowhere", "--out", &run_dir]), &[&run_dir, "is a folder"]);
+    let taken = folder.path().join("taken.png");
+    std::fs::create_dir(&taken).unwrap();
+    let taken = taken.display().to_string();
+    refused(&run(&["sample", "--run", "nowhere", "--out", &taken]), &[&taken, "is a folder"]);
+    refused(&run(&["sample", "--run", "nowhere", "--out", &run_dir]), &[&run_dir, "is not empty"]);
 }
 
 #[test]

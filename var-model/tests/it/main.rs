@@ -4,5 +4,8 @@
 mod cli;
 mod edit;
 mod golden;
+mod outputs;
+mod sample_cli;
 mod sampling;
+mod support;
 mod transformer;

@@ -10,7 +10,7 @@ use var_model::ScaleSchedule;
 
 use crate::error::{Error, Result};
 use crate::ladder::{self, Size};
-use crate::nearest::{explain_unknown_key, nearest};
+use var_tokenizer::nearest::{explain_unknown_key, nearest};
 
 /// The presets that come with the program: name and text.
 const EMBEDDED: [(&str, &str); 3] = [

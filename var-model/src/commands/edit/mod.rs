@@ -15,6 +15,7 @@ use var_tokenizer::images::{Grid, read_picture, write_png};
 use var_tokenizer::progress::Progress;
 use var_tokenizer::torch::Precision;
 
+use crate::classes::{self, ClassNames};
 use crate::edit::{Area, FractionBox, Generation, Plan, Region, generate};
 use crate::error::{Error, Result};
 use crate::sampling::{Sampler, SamplingOptions};
@@ -85,9 +86,10 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
     let photo = read_picture(&request.image)?;
     let mut notes = Vec::new();
     let area = read_area(&request.area, &photo, &mut notes)?;
-    let Loaded { model, tokenizer, names } = request.source.load(request.variants)?;
+    let opened = request.source.open()?;
+    let label = class_label(request.class.as_deref(), &opened.names)?;
+    let Loaded { model, tokenizer } = request.source.load(&opened, request.variants)?;
     let config = model.config();
-    let label = class_label(request.class.as_deref(), &names, config.classes)?;
     let sampler = Sampler::new(&model, &tokenizer)?;
     let side = tokenizer.config().image_side();
     let plan = Plan::new(photo, &area, side as u32, config.schedule.last_side())?;
@@ -129,6 +131,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
         write_png(&resize(strip.picture(), width * zoom, height * zoom, Filter::Nearest)?, path)?;
     }
     let class = usize::try_from(label).ok().filter(|&n| n < config.classes);
+    let (model_file, tokenizer_file) = opened.fingerprints()?;
     let settings = json!({
         "program": concat!("var-model ", env!("CARGO_PKG_VERSION")),
         "image": record::file(&request.image)?,
@@ -138,12 +141,12 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
         "generated_cells": plan.mask().generated(),
         "cells": plan.mask().side().pow(2),
         "class": class,
-        "class_name": class.and_then(|n| names.get(n)),
+        "class_name": class.map(|_| opened.names.name(label)),
         "options": request.options,
         "seed": request.seed,
         "blend": blends,
         "feather": blends.then(|| request.feather.unwrap_or_else(|| plan.feather())),
-        "model": record::weights(&request.source)?,
+        "model": model_file, "tokenizer": tokenizer_file,
         "precision": Precision::name_of(model.compute_kind()),
         "device": format!("{:?}", model.device()).to_lowercase(),
         "results": results,
@@ -226,18 +229,14 @@ fn describe(plan: &Plan, blends: bool, side: usize, notes: &mut Vec<String>) {
     }
 }
 
-/// Number of the class that `asked` names, by number or by name; without it that of "no class".
-fn class_label(asked: Option<&str>, names: &[String], classes: usize) -> Result<i64> {
-    let Some(asked) = asked.map(str::trim) else { return Ok(classes as i64) };
-    let found = match asked.parse::<usize>() {
-        Ok(number) => Some(number).filter(|&n| n < classes),
-        Err(_) => names.iter().position(|name| name == asked),
-    };
-    found.map(|n| n as i64).ok_or_else(|| {
-        let known = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
-        Error::Config(format!(
-            "class '{asked}': the model has classes 0 to {}{known}; leave --class away for no class",
-            classes.saturating_sub(1)
-        ))
-    })
+/// The class that `asked` names; without it "no class".
+fn class_label(asked: Option<&str>, names: &ClassNames) -> Result<i64> {
+    match names.label(asked.unwrap_or(classes::NONE))?.as_slice() {
+        [label] => Ok(*label),
+        several => Err(Error::Config(format!(
+            "--class {}: {} classes; a photo is edited to one",
+            asked.unwrap_or_default(),
+            several.len()
+        ))),
+    }
 }

@@ -1,4 +1,4 @@
-//! The known word nearest to a mistyped one.
+//! The known words nearest to a mistyped one.
 
 /// Edit distance: insertions, deletions, replacements and swaps of neighbours, each costing one.
 pub fn distance(a: &str, b: &str) -> usize {
@@ -22,13 +22,34 @@ pub fn distance(a: &str, b: &str) -> usize {
 /// The candidate nearest to `word`, when one is near enough to be meant: at most a third of it differs,
 /// or it is the beginning of the candidate.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    near(word, candidates).min_by_key(|&(d, _)| d).map(|(_, c)| c)
+}
+
+/// As [`nearest`], but up to `count` of them, the nearest first; a candidate that has `word` among its own
+/// words is near too.
+pub fn nearest_few<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+    count: usize,
+) -> Vec<&'a str> {
+    let (within, others): (Vec<&str>, Vec<&str>) =
+        candidates.into_iter().partition(|c| c.split([' ', '-', '_']).any(|part| part == word));
+    let mut found: Vec<(usize, &str)> =
+        within.into_iter().map(|c| (1, c)).chain(near(word, others)).collect();
+    found.sort_by_key(|&(d, _)| d);
+    found.into_iter().map(|(_, c)| c).take(count).collect()
+}
+
+/// The candidates that `word` may mean, with their distances.
+fn near<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = (usize, &'a str)> {
     let limit = (word.chars().count() / 3).max(2);
     candidates
         .into_iter()
-        .map(|c| (if c.starts_with(word) && word.len() > 2 { 1 } else { distance(word, c) }, c))
-        .filter(|&(d, _)| d <= limit)
-        .min_by_key(|&(d, _)| d)
-        .map(|(_, c)| c)
+        .map(move |c| (if c.starts_with(word) && word.len() > 2 { 1 } else { distance(word, c) }, c))
+        .filter(move |&(d, _)| d <= limit)
 }
 
 /// Adds "did you mean" to a message about an unknown key as serde words it
@@ -66,6 +87,14 @@ mod tests {
         assert_eq!(nearest("learning-rate", known), Some("learning_rate"));
         assert_eq!(nearest("learn", known), Some("learning_rate"));
         assert_eq!(nearest("zzzzzz", known), None);
+    }
+
+    #[test]
+    fn a_few_are_listed_nearest_first_and_with_the_word_inside() {
+        let known = ["sharp", "white shark", "shirk", "whale"];
+        assert_eq!(nearest_few("shark", known, 9), ["white shark", "sharp", "shirk"]);
+        assert_eq!(nearest_few("shark", known, 1), ["white shark"]);
+        assert!(nearest_few("zzzzzz", known, 9).is_empty());
     }
 
     #[test]

@@ -1,0 +1,195 @@
+//! One call of `var-model sample` at work: batch after batch, into the outputs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use serde_json::json;
+use tch::Tensor;
+use var_tokenizer::VqVae;
+use var_tokenizer::images::from_unit;
+use var_tokenizer::progress::Progress;
+
+use super::request::{Job, SampleRequest};
+use crate::error::Result;
+use crate::outputs::scales::Scales;
+use crate::outputs::{Candidate, Outputs, Picture, pixels};
+use crate::rejection::{Best, Classifier};
+use crate::sampling::{Draws, Sample, Sampler};
+
+pub(super) struct Work<'a> {
+    request: &'a SampleRequest,
+    job: &'a Job,
+    sampler: &'a Sampler<'a>,
+    tokenizer: &'a VqVae,
+    outputs: Outputs,
+    scales: Scales,
+    stop: Arc<AtomicBool>,
+    progress: &'a mut Progress,
+    /// Pictures that were sampled before this call, rejected ones included.
+    before: usize,
+    /// Pictures that this call sampled.
+    sampled: usize,
+    began: Instant,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(
+        request: &'a SampleRequest,
+        job: &'a Job,
+        sampler: &'a Sampler<'a>,
+        tokenizer: &'a VqVae,
+        outputs: Outputs,
+        stop: Arc<AtomicBool>,
+        progress: &'a mut Progress,
+    ) -> Self {
+        let shown = if request.show_scales.is_empty() { 0 } else { job.plan.pictures() };
+        // Where candidates are rejected, whole classes are there; where not, a class has as many candidates.
+        let done = outputs.done();
+        let before = done / job.plan.per_class * job.candidates + done % job.plan.per_class;
+        Self {
+            request,
+            job,
+            sampler,
+            tokenizer,
+            outputs,
+            scales: Scales::new(shown),
+            stop,
+            progress,
+            before,
+            sampled: 0,
+            began: Instant::now(),
+        }
+    }
+
+    /// Samples what is missing and makes the outputs whole: pictures sampled, and seconds.
+    pub(super) fn run(&mut self, classifier: Option<&Classifier>) -> Result<(usize, f64)> {
+        let total = self.job.plan.pictures();
+        if self.outputs.done() > 0 {
+            self.progress.note(&format!("going on after {} of {total} pictures", self.outputs.done()));
+        }
+        self.progress.start(self.before as u64, self.job.sampled() as u64);
+        while self.outputs.done() < total {
+            match classifier {
+                Some(classifier) => self.best_of_class(classifier)?,
+                None => self.batch()?,
+            }
+        }
+        self.show_scales()?;
+        self.progress.finish();
+        let seconds = self.began.elapsed().as_secs_f64();
+        self.outputs.finish()?;
+        Ok((self.sampled, seconds))
+    }
+
+    /// Samples the next batch into the outputs.
+    fn batch(&mut self) -> Result<()> {
+        let first = self.outputs.done();
+        let count = self.job.at_once.min(self.job.plan.pictures() - first);
+        let sample = self.next(first, count)?;
+        self.scales.take(first, &sample.latents, self.tokenizer)?;
+        let pictures = pixels(&sample.images)?
+            .iter()
+            .map(|pixels| Ok(Picture { image: from_unit(pixels, self.job.plan.side)?, candidate: None }))
+            .collect::<Result<Vec<_>>>()?;
+        self.outputs.add(&pictures)
+    }
+
+    /// Samples the candidates of the next class, and puts the best into the outputs.
+    fn best_of_class(&mut self, classifier: &Classifier) -> Result<()> {
+        let (candidates, plan) = (self.job.candidates, &self.job.plan);
+        let class = self.outputs.done() / plan.per_class;
+        let label = plan.labels.get(class).copied().unwrap_or(0);
+        let mut best = Best::new(plan.per_class);
+        let end = (class + 1) * candidates;
+        let mut first = class * candidates;
+        while first < end {
+            let count = self.job.at_once.min(end - first);
+            let sample = self.next(first, count)?;
+            let probabilities = classifier.probabilities(&sample.images, label)?;
+            let mut offered = Vec::with_capacity(count);
+            for ((pixels, probability), number) in
+                pixels(&sample.images)?.iter().zip(probabilities).zip(first as u64..)
+            {
+                offered.push((probability, number, from_unit(pixels, plan.side)?));
+            }
+            best.offer(offered);
+            first += count;
+        }
+        let pictures: Vec<Picture> = best
+            .finish()
+            .into_iter()
+            .map(|(probability, number, image)| Picture {
+                image,
+                candidate: Some(Candidate { number, probability }),
+            })
+            .collect();
+        self.outputs.add(&pictures)
+    }
+
+    /// Samples pictures `first` to `first + count` and says so.
+    fn next(&mut self, first: usize, count: usize) -> Result<Sample> {
+        self.heed_signals()?;
+        let numbers: Vec<u64> = (first as u64..(first + count) as u64).collect();
+        let sample = self.sample(&numbers)?;
+        self.sampled += count;
+        let rate = self.sampled as f64 / self.began.elapsed().as_secs_f64().max(1e-9);
+        self.progress.advance_with(
+            (self.before + self.sampled) as u64,
+            &format!("{rate:.1} pictures/s"),
+            &json!({"images_per_second": rate}),
+        );
+        Ok(sample)
+    }
+
+    /// The pictures of these numbers, all candidates counted.
+    fn sample(&self, numbers: &[u64]) -> Result<Sample> {
+        let label = |&number: &u64| {
+            self.job.plan.labels.get(number as usize / self.job.candidates).copied().unwrap_or(0)
+        };
+        let labels: Vec<i64> = numbers.iter().map(label).collect();
+        self.sampler.sample(&labels, &Draws::new(self.request.seed, numbers.to_vec()), &self.request.options)
+    }
+
+    /// Writes the first pictures after each scale. What this call did not come by, because an earlier one
+    /// made it or because it was chosen later, is sampled again.
+    fn show_scales(&mut self) -> Result<()> {
+        while !self.scales.missing().is_empty() {
+            self.heed_signals()?;
+            let missing = self.scales.missing();
+            let numbers: Vec<u64> = self
+                .outputs
+                .first()
+                .get(missing.clone())
+                .unwrap_or_default()
+                .iter()
+                .take(self.job.at_once)
+                .copied()
+                .collect();
+            if numbers.is_empty() {
+                break;
+            }
+            let latents: Vec<Tensor> = self.sample(&numbers)?.latents;
+            self.scales.take(missing.start, &latents, self.tokenizer)?;
+        }
+        self.request.show_scales.iter().try_for_each(|path| self.scales.write(path))
+    }
+
+    /// Ends in order when a signal came.
+    fn heed_signals(&mut self) -> Result<()> {
+        if !self.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.progress.finish();
+        let (done, total) = (self.outputs.done(), self.job.plan.pictures());
+        let advice = if self.outputs.sync()? {
+            format!("{done} of {total} pictures are safe; the same command with --resume goes on")
+        } else {
+            format!(
+                "{done} of {total} pictures were sampled, and a grid keeps none; with a folder or an .npz \
+                 beside it (--out) a call can be gone on with"
+            )
+        };
+        Err(var_tokenizer::Error::Interrupted(advice).into())
+    }
+}

@@ -1,0 +1,181 @@
+//! The first pictures after every scale, coarse to fine: a strip, or an animation.
+
+use std::io::Cursor;
+use std::path::{Path, PathBuf};
+
+use image::codecs::gif::{GifEncoder, Repeat};
+use image::{Delay, Frame, RgbImage, RgbaImage};
+use tch::Tensor;
+use var_tokenizer::VqVae;
+use var_tokenizer::files::{check_place, write_atomically};
+use var_tokenizer::images::{Grid, from_unit};
+
+use super::pixels;
+use crate::error::{Error, Result};
+
+/// Pictures that are shown at most.
+pub const MOST_SHOWN: usize = 8;
+/// Pictures side by side in an animation.
+const COLUMNS: usize = 4;
+/// How long a frame is shown, in milliseconds, and how long the last one.
+const DELAYS: (u16, u16) = (500, 2500);
+
+/// What a file shows, by its ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Strip,
+    Gif,
+    Apng,
+}
+
+fn kind(path: &Path) -> Result<Kind> {
+    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    match ending.as_str() {
+        "png" => Ok(Kind::Strip),
+        "gif" => Ok(Kind::Gif),
+        "apng" => Ok(Kind::Apng),
+        _ => Err(Error::Config(format!(
+            "--show-scales {}: the file ends in .png (a strip), .gif or .apng (an animation)",
+            path.display()
+        ))),
+    }
+}
+
+/// Looks at the files before any work.
+///
+/// # Errors
+/// When an ending is none of those known, or a file cannot be made.
+pub fn check(paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        kind(path)?;
+        check_place(path)?;
+    }
+    Ok(())
+}
+
+/// The pictures after each scale, a list of frames for each.
+#[derive(Debug, Default)]
+pub struct Scales {
+    wanted: usize,
+    pictures: Vec<Vec<RgbImage>>,
+}
+
+impl Scales {
+    /// Collects the first pictures of `total`.
+    pub fn new(total: usize) -> Self {
+        Self { wanted: total.min(MOST_SHOWN), pictures: Vec::new() }
+    }
+
+    /// Pictures that are still missing, by number.
+    pub fn missing(&self) -> std::ops::Range<usize> {
+        self.pictures.len()..self.wanted
+    }
+
+    /// Takes the pictures that are missing out of a sample that begins with picture `first`; `latents`
+    /// `[B, z, h, w]` after each scale.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn take(&mut self, first: usize, latents: &[Tensor], tokenizer: &VqVae) -> Result<()> {
+        let missing = self.missing();
+        let count = latents.first().map_or(0, |latent| latent.size().first().copied().unwrap_or(0) as usize);
+        if first != missing.start || missing.is_empty() || count == 0 {
+            return Ok(());
+        }
+        let count = count.min(missing.len());
+        let side = tokenizer.config().image_side();
+        let mut taken = vec![Vec::with_capacity(latents.len()); count];
+        for latent in latents {
+            let latent = latent.narrow(0, 0, count as i64);
+            let images = tch::no_grad(|| tokenizer.decode_latent(&latent))?.clamp(-1.0, 1.0);
+            for (frames, picture) in taken.iter_mut().zip(pixels(&images)?) {
+                frames.push(from_unit(&picture, side)?);
+            }
+        }
+        self.pictures.extend(taken);
+        Ok(())
+    }
+
+    /// Writes one file: a strip with a row a picture and a column a scale, or an animation.
+    ///
+    /// # Errors
+    /// When the disk is full; what was there before stays.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let bytes = match kind(path)? {
+            Kind::Strip => return self.strip(path),
+            Kind::Gif => self.gif().map_err(|e| e.to_string()),
+            Kind::Apng => self.apng().map_err(|e| e.to_string()),
+        };
+        let bytes = bytes
+            .map_err(|e| var_tokenizer::Error::file(path, format!("the animation cannot be made: {e}")))?;
+        Ok(write_atomically(path, &bytes)?)
+    }
+
+    fn strip(&self, path: &Path) -> Result<()> {
+        let side = self.side();
+        let mut grid = Grid::new(self.pictures.len(), self.scales(), side)?;
+        for (row, frames) in self.pictures.iter().enumerate() {
+            for (column, frame) in frames.iter().enumerate() {
+                grid.put_picture(row, column, frame)?;
+            }
+        }
+        Ok(grid.write(path)?)
+    }
+
+    fn scales(&self) -> usize {
+        self.pictures.first().map_or(0, Vec::len)
+    }
+
+    fn side(&self) -> usize {
+        self.pictures.first().and_then(|frames| frames.first()).map_or(0, |frame| frame.width() as usize)
+    }
+
+    /// All pictures after each scale, with the milliseconds that they are shown.
+    fn frames(&self) -> Result<Vec<(RgbImage, u16)>> {
+        let columns = self.pictures.len().min(COLUMNS);
+        (0..self.scales())
+            .map(|scale| {
+                let mut grid = Grid::new(self.pictures.len().div_ceil(columns.max(1)), columns, self.side())?;
+                for (i, frame) in self.pictures.iter().filter_map(|frames| frames.get(scale)).enumerate() {
+                    grid.put_picture(i / columns, i % columns, frame)?;
+                }
+                let delay = if scale + 1 == self.scales() { DELAYS.1 } else { DELAYS.0 };
+                Ok((grid.picture().clone(), delay))
+            })
+            .collect()
+    }
+
+    fn gif(&self) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+        let mut bytes = Vec::new();
+        let mut encoder = GifEncoder::new_with_speed(&mut bytes, 10);
+        encoder.set_repeat(Repeat::Infinite)?;
+        for (picture, delay) in self.frames()? {
+            let (width, height) = picture.dimensions();
+            let rgba = RgbaImage::from_fn(width, height, |x, y| {
+                let [r, g, b] = picture.get_pixel(x, y).0;
+                image::Rgba([r, g, b, 255])
+            });
+            let delay = Delay::from_numer_denom_ms(u32::from(delay), 1);
+            encoder.encode_frame(Frame::from_parts(rgba, 0, 0, delay))?;
+        }
+        drop(encoder);
+        Ok(bytes)
+    }
+
+    fn apng(&self) -> std::result::Result<Vec<u8>, Box<dyn std::error::Error>> {
+        let frames = self.frames()?;
+        let (width, height) = frames.first().map_or((0, 0), |(picture, _)| picture.dimensions());
+        let mut bytes = Cursor::new(Vec::new());
+        let mut encoder = png::Encoder::new(&mut bytes, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        encoder.set_animated(frames.len() as u32, 0)?;
+        let mut writer = encoder.write_header()?;
+        for (picture, delay) in &frames {
+            writer.set_frame_delay(*delay, 1000)?;
+            writer.write_image_data(picture.as_raw())?;
+        }
+        writer.finish()?;
+        Ok(bytes.into_inner())
+    }
+}

@@ -1,0 +1,88 @@
+//! The settings of a call as JSON beside its outputs, and what a later call must have in common with them.
+
+use std::path::Path;
+
+use serde_json::Value;
+use var_tokenizer::files::write_atomically;
+
+use crate::error::{Error, Result};
+
+/// Keys that say where a file lies; what is in it counts, by its SHA-256.
+const PLACES: [&str; 1] = ["file"];
+
+/// Writes settings, whole or not at all.
+///
+/// # Errors
+/// When the disk is full or the folder cannot be written.
+pub fn write(path: &Path, settings: &Value) -> Result<()> {
+    let mut text =
+        serde_json::to_string_pretty(settings).map_err(|e| Error::Config(format!("settings: {e}")))?;
+    text.push('\n');
+    Ok(write_atomically(path, text.as_bytes())?)
+}
+
+/// Settings that an earlier call left; `None` without the file.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read(path: &Path) -> Result<Option<Value>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(var_tokenizer::Error::io(path, e).into()),
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|e| {
+        var_tokenizer::Error::file(path, format!("holds no settings of this program: {e}")).into()
+    })
+}
+
+/// The first setting in which two calls differ, in words; `None` when they agree.
+pub fn difference(before: &Value, now: &Value) -> Option<String> {
+    differ("", before, now)
+}
+
+fn differ(name: &str, before: &Value, now: &Value) -> Option<String> {
+    if let (Some(old), Some(new)) = (before.as_object(), now.as_object()) {
+        let keys = new.keys().chain(old.keys().filter(|key| !new.contains_key(*key)));
+        return keys.filter(|key| !PLACES.contains(&key.as_str())).find_map(|key| {
+            let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            differ(&name, old.get(key).unwrap_or(&Value::Null), new.get(key).unwrap_or(&Value::Null))
+        });
+    }
+    (before != now).then(|| format!("{name} {} before, {} now", shown(before), shown(now)))
+}
+
+fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    if text.chars().count() > 80 { format!("{}…", text.chars().take(79).collect::<String>()) } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_named_and_places_are_none() {
+        let before = json!({"model": {"file": "a", "sha256": "1"}, "seed": 1, "sampling": {"cfg": 1.5}});
+        let mut now = json!({"model": {"file": "b", "sha256": "1"}, "seed": 1, "sampling": {"cfg": 1.5}});
+        assert_eq!(difference(&before, &now), None);
+        now["sampling"]["cfg"] = json!(2.0);
+        assert_eq!(difference(&before, &now).unwrap(), "sampling.cfg 1.5 before, 2.0 now");
+        now["rejection"] = json!({"keep": 0.5});
+        now["seed"] = json!(2);
+        assert_eq!(difference(&before, &now).unwrap(), "seed 1 before, 2 now");
+        assert!(difference(&now, &before).unwrap().contains("seed 2 before"));
+    }
+
+    #[test]
+    fn a_setting_that_only_one_of_both_has_is_a_difference() {
+        assert_eq!(difference(&json!({"a": 1}), &json!({})).unwrap(), "a 1 before, none now");
+        assert_eq!(difference(&json!({}), &json!({"a": {"b": 1}})).unwrap(), "a none before, {\"b\":1} now");
+    }
+}

@@ -1,0 +1,218 @@
+//! Rejection sampling: of several candidates of a class those stay that a classifier is surest of.
+//!
+//! The classifier is a TorchScript module that gives logits `[B, classes]` for pictures `[B, 3, s, s]`.
+
+use std::path::{Path, PathBuf};
+
+use tch::{CModule, Device, Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// Side and normalisation of ImageNet's usual classifiers.
+pub const SIZE: usize = 224;
+/// See [`SIZE`].
+pub const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+/// See [`SIZE`].
+pub const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
+/// Largest side that pictures may be resized to.
+pub const MOST_SIZE: usize = 4096;
+
+/// What rejection sampling is told.
+#[derive(Debug, Clone)]
+pub struct RejectionRequest {
+    /// Share of the candidates that stays, above 0, at most 1.
+    pub keep: f64,
+    /// TorchScript file of the classifier.
+    pub classifier: PathBuf,
+    /// Side that pictures are resized to.
+    pub size: usize,
+    /// Mean of each channel of pictures in [0, 1].
+    pub mean: [f64; 3],
+    /// Standard deviation of each channel.
+    pub deviation: [f64; 3],
+}
+
+impl RejectionRequest {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// Names the setting that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        if !(self.keep > 0.0 && self.keep <= 1.0) {
+            return Err(Error::Config(format!("--keep {}: above 0, at most 1", self.keep)));
+        }
+        if !(1..=MOST_SIZE).contains(&self.size) {
+            return Err(Error::Config(format!("--classifier-size {}: 1 to {MOST_SIZE}", self.size)));
+        }
+        if !self.mean.iter().all(|m| m.is_finite()) {
+            return Err(Error::Config("--classifier-mean: three numbers".into()));
+        }
+        if !self.deviation.iter().all(|d| d.is_finite() && *d > 0.0) {
+            return Err(Error::Config("--classifier-std: three numbers above 0".into()));
+        }
+        Ok(())
+    }
+
+    /// Candidates that are sampled of a class so that `kept` stay.
+    pub fn candidates(&self, kept: usize) -> usize {
+        // A hair less: 6 / 0.06 is a hundred, whatever the rounding says.
+        ((kept as f64 / self.keep) * (1.0 - 1e-12)).ceil() as usize
+    }
+}
+
+/// A classifier, ready to judge.
+#[derive(Debug)]
+pub struct Classifier {
+    module: CModule,
+    path: PathBuf,
+    size: i64,
+    mean: Tensor,
+    deviation: Tensor,
+    classes: usize,
+}
+
+impl Classifier {
+    /// Loads the module and tries it on one grey picture.
+    ///
+    /// # Errors
+    /// When the file is missing or no TorchScript, or the module does not give `classes` logits a picture.
+    pub fn load(request: &RejectionRequest, classes: usize, device: Device) -> Result<Self> {
+        let path = &request.classifier;
+        let bytes = std::fs::read(path).map_err(|e| var_tokenizer::Error::io(path, e))?;
+        let mut module = CModule::load_data_on_device(&mut bytes.as_slice(), device).map_err(|e| {
+            wrong(
+                path,
+                &format!("is no TorchScript module ({}); save one with torch.jit.save", first_line(&e)),
+            )
+        })?;
+        module.f_set_eval().map_err(|e| wrong(path, &first_line(&e)))?;
+        let row = |values: [f64; 3]| {
+            Tensor::from_slice(&values).to_kind(Kind::Float).view([1, 3, 1, 1]).to_device(device)
+        };
+        let classifier = Self {
+            module,
+            path: path.clone(),
+            size: request.size as i64,
+            mean: row(request.mean),
+            deviation: row(request.deviation),
+            classes,
+        };
+        let grey = Tensor::zeros([1, 3, request.size as i64, request.size as i64], (Kind::Float, device));
+        classifier.probabilities(&grey, 0)?;
+        Ok(classifier)
+    }
+
+    /// The probability of class `label` for each of the pictures `[B, 3, S, S]` in [-1, 1]: the softmax of
+    /// the module's logits for pictures in [0, 1], resized (bicubic, antialiased) and normalised.
+    ///
+    /// # Errors
+    /// When the module fails, or gives other than `[B, classes]`.
+    pub fn probabilities(&self, images: &Tensor, label: i64) -> Result<Vec<f64>> {
+        let logits = tch::no_grad(|| {
+            let unit = (images.to_kind(Kind::Float) + 1.0) * 0.5;
+            let resized = if unit.size().ends_with(&[self.size, self.size]) {
+                unit
+            } else {
+                unit.f_internal_upsample_bicubic2d_aa([self.size, self.size], false, None, None)?
+            };
+            let normal = (resized - &self.mean) / &self.deviation;
+            self.module.forward_ts(&[normal])
+        })
+        .map_err(|e| wrong(&self.path, &format!("the classifier fails: {}", first_line(&e))))?;
+        let expected = [images.size().first().copied().unwrap_or(0), self.classes as i64];
+        if logits.size() != expected {
+            return Err(wrong(
+                &self.path,
+                &format!(
+                    "gives logits {:?} for {} pictures, expected {expected:?}: a classifier of the model's {} classes",
+                    logits.size(),
+                    expected.first().copied().unwrap_or(0),
+                    self.classes
+                ),
+            ));
+        }
+        let chosen = logits.to_kind(Kind::Double).softmax(-1, None).select(1, label).to_device(Device::Cpu);
+        Ok(Vec::<f64>::try_from(chosen.contiguous()).map_err(var_tokenizer::Error::from)?)
+    }
+}
+
+fn wrong(path: &Path, why: &str) -> Error {
+    var_tokenizer::Error::file(path, why).into()
+}
+
+/// A C++ exception's own words: one sentence, without its trace through the module's source.
+fn first_line(e: &tch::TchError) -> String {
+    let text = e.to_string();
+    let cause = text.lines().rev().find(|line| line.starts_with("RuntimeError"));
+    let line = cause.or_else(|| text.lines().find(|line| !line.trim().is_empty())).unwrap_or("unknown error");
+    line.split(". ").next().unwrap_or(line).trim().to_owned()
+}
+
+/// The best candidates of one class so far: no more are held than will stay.
+#[derive(Debug)]
+pub struct Best<T> {
+    room: usize,
+    held: Vec<(f64, u64, T)>,
+}
+
+impl<T> Best<T> {
+    /// Room for `room` candidates.
+    pub fn new(room: usize) -> Self {
+        Self { room, held: Vec::new() }
+    }
+
+    /// Offers candidates with their probabilities and numbers. Of equals the earlier number stays; what is no
+    /// number counts as nothing.
+    pub fn offer(&mut self, candidates: impl IntoIterator<Item = (f64, u64, T)>) {
+        let plain = |(p, number, item): (f64, u64, T)| (if p.is_nan() { 0.0 } else { p }, number, item);
+        self.held.extend(candidates.into_iter().map(plain));
+        self.held.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        self.held.truncate(self.room);
+    }
+
+    /// The best, in the order of their numbers: probability, number, candidate.
+    pub fn finish(mut self) -> Vec<(f64, u64, T)> {
+        self.held.sort_by_key(|held| held.1);
+        self.held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(keep: f64) -> RejectionRequest {
+        RejectionRequest { keep, classifier: "x".into(), size: SIZE, mean: MEAN, deviation: DEVIATION }
+    }
+
+    #[test]
+    fn candidates_are_counted_up_to_the_next_whole_number() {
+        for (keep, kept, candidates) in
+            [(1.0, 5, 5), (0.5, 5, 10), (0.3, 3, 10), (0.06, 6, 100), (0.7, 5, 8), (0.1, 7, 70)]
+        {
+            assert_eq!(request(keep).candidates(kept), candidates, "{keep} {kept}");
+        }
+    }
+
+    #[test]
+    fn a_share_that_is_none_is_refused() {
+        for keep in [0.0, -0.5, 1.5, f64::NAN] {
+            assert!(request(keep).validate().is_err(), "{keep}");
+        }
+        assert!(request(1.0).validate().is_ok());
+        assert!(RejectionRequest { deviation: [1.0, 0.0, 1.0], ..request(1.0) }.validate().is_err());
+    }
+
+    #[test]
+    fn the_best_stay_in_the_order_of_their_numbers_however_they_are_offered() {
+        let all = [(0.1, 0), (0.9, 1), (0.5, 2), (0.5, 3), (f64::NAN, 4), (0.7, 5)];
+        for part in 1..=all.len() {
+            let mut best = Best::new(3);
+            for chunk in all.chunks(part) {
+                best.offer(chunk.iter().map(|&(p, n)| (p, n, n)));
+            }
+            let numbers: Vec<u64> = best.finish().into_iter().map(|held| held.2).collect();
+            assert_eq!(numbers, [1, 2, 5]);
+        }
+    }
+}
