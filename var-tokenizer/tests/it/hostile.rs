@@ -3,6 +3,7 @@
 //! Valid files are damaged, often with their sums made right again, and then opened and read to the end.
 //! HDF5 is a C library that may crash on them, so its files are read in a process of their own.
 
+mod bombs;
 mod child;
 mod h5;
 mod memory;
