@@ -16,8 +16,8 @@ use crate::panics::contained;
 const MAX_CLASSES: u32 = 1 << 20;
 /// Longest header of an array; numpy's own take a hundred bytes.
 const MAX_HEADER: usize = 1 << 14;
-/// Deepest nesting in a header: its parser calls itself.
-const MAX_NESTING: usize = 16;
+/// Most brackets in a header: its parser tries every way of pairing them. Pictures have two.
+const MAX_BRACKETS: usize = 8;
 /// Most arrays in an archive of more than 65,535: the reader makes room for as many as it names.
 const MAX_ARRAYS: u64 = 1 << 16;
 /// Memory that a picture's entry and label take, in bytes.
@@ -151,7 +151,7 @@ fn header(reader: &mut impl Read) -> std::result::Result<NpyHeader, String> {
     let begin = bytes.len();
     bytes.resize(begin + length, 0);
     reader.read_exact(&mut bytes[begin..]).map_err(damaged)?;
-    if bytes.iter().filter(|byte| b"([{".contains(byte)).count() > MAX_NESTING {
+    if bytes.iter().filter(|byte| b"([{".contains(byte)).count() > MAX_BRACKETS {
         return Err("damaged, or an array of records".into());
     }
     NpyHeader::from_reader(Cursor::new(bytes)).map_err(damaged)
