@@ -73,7 +73,6 @@ pub fn open(name: &str, schedule: Option<&ScaleSchedule>, device: Device) -> Res
     if let Some(schedule) = schedule {
         config.schedule = schedule.clone();
     }
-    let mut tokenizer = VqVae::new(&config, device, None)?;
-    tokenizer.load_tensors(&dict)?;
+    let tokenizer = VqVae::of(&dict, &config, device)?;
     Ok(Opened { tokenizer, sha256: digest(name)? })
 }

@@ -12,7 +12,7 @@ use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
 
 use crate::config::{Standardisation, TransformerConfig};
 use crate::error::{Error, Result};
-use crate::transformer::{Initialisation, Transformer};
+use crate::transformer::Transformer;
 
 /// What `var-model convert` is told.
 #[derive(Debug)]
@@ -61,8 +61,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
         Role::Transformer => {
             let mut config = TransformerConfig::of(&dict, schedule.as_ref(), request.heads)?;
             let input = if target == Target::Torch { config.input.take() } else { None };
-            let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, None)?;
-            model.load_tensors(&dict)?;
+            let model = Transformer::of(&dict, &config, Device::Cpu)?;
             let metadata = model.metadata()?;
             let mut tensors = model.parameters().to_map();
             if let Some(input) = input {
@@ -77,8 +76,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
             if let Some(schedule) = &request.schedule {
                 config.schedule = schedule.clone();
             }
-            let mut vae = VqVae::new(&config, Device::Cpu, None)?;
-            vae.load_tensors(&dict)?;
+            let vae = VqVae::of(&dict, &config, Device::Cpu)?;
             if target == Target::Torch && config.z_norm {
                 notes.push(
                     "a .pth does not tell that codes are looked up by cosine: say --z-norm to what reads it"

@@ -30,6 +30,11 @@ pub const CONFIG_KEY: &str = "transformer_config";
 /// Names that released checkpoints hold and that carry no weights.
 const IGNORED: [&str; 3] = ["lvl_1L", "attn_bias_for_masking", "zero_k_bias"];
 
+/// Names that a file may hold beside the weights.
+fn ignored(name: &str) -> bool {
+    IGNORED.iter().any(|end| name.ends_with(end))
+}
+
 /// The blocks' matrices in `kind`; embeddings, AdaLN's offsets and the head in `f32`.
 fn storage(kind: Kind) -> Storage {
     let keep = |name: &str| {
@@ -72,19 +77,17 @@ impl Transformer {
         device: Device,
         seed: Option<u64>,
     ) -> Result<Self> {
-        Self::stored(config, initialisation, device, seed, Kind::Float)
+        Self::with(config, initialisation, Parameters::new(device, seed, Storage::PLAIN), Kind::Float)
     }
 
-    /// As [`Transformer::new`], with the blocks' matrices stored in `kind`, and computing in it.
-    fn stored(
+    /// A transformer of `parameters`, which are empty, computing in `kind`.
+    fn with(
         config: &TransformerConfig,
         initialisation: &Initialisation,
-        device: Device,
-        seed: Option<u64>,
+        mut parameters: Parameters,
         kind: Kind,
     ) -> Result<Self> {
         config.validate()?;
-        let mut parameters = Parameters::new(device, seed, storage(kind));
         let init = initialisation.for_config(config);
         let mut b = parameters.builder();
         let embedding = Embedding::new(b.sub_here(), config, &init);
@@ -105,7 +108,27 @@ impl Transformer {
         let checkpoint = Checkpoint::open(path)?;
         let dict = checkpoint.part(Role::Transformer)?;
         let config = TransformerConfig::of(dict, checkpoint.schedule.as_ref(), None)?;
-        let mut model = Self::new(&config, &Initialisation::default(), device, None)?;
+        Self::of(dict, &config, device)
+    }
+
+    /// The transformer of `config` with the tensors of `dict`, in `f32`.
+    ///
+    /// # Errors
+    /// When the tensors do not fit; no memory is taken for them then.
+    pub fn of(dict: &StateDict, config: &TransformerConfig, device: Device) -> Result<Self> {
+        Self::filled(dict, config, Parameters::new(device, None, Storage::PLAIN), Kind::Float)
+    }
+
+    /// A transformer whose `parameters` take the tensors of `dict`, if they fit.
+    fn filled(
+        dict: &StateDict,
+        config: &TransformerConfig,
+        parameters: Parameters,
+        kind: Kind,
+    ) -> Result<Self> {
+        let plain = Initialisation::default();
+        Self::with(config, &plain, Parameters::outline(), kind)?.parameters.check(dict, ignored)?;
+        let mut model = Self::with(config, &plain, parameters, kind)?;
         model.load_tensors(dict)?;
         Ok(model)
     }
@@ -114,15 +137,14 @@ impl Transformer {
     /// stored in `kind` and compute in it, without gradients. It takes no more memory than that.
     ///
     /// # Errors
-    /// When the tensors do not fit.
+    /// When the tensors do not fit; no memory is taken for them then.
     pub fn for_inference(
         dict: &StateDict,
         config: &TransformerConfig,
         device: Device,
         kind: Kind,
     ) -> Result<Self> {
-        let mut model = Self::stored(config, &Initialisation::default(), device, None, kind)?;
-        model.load_tensors(dict)?;
+        let model = Self::filled(dict, config, Parameters::new(device, None, storage(kind)), kind)?;
         model.parameters.set_requires_grad(false);
         Ok(model)
     }
@@ -132,7 +154,6 @@ impl Transformer {
     /// # Errors
     /// Lists every missing, unexpected and mis-shaped tensor.
     pub fn load_tensors(&mut self, dict: &StateDict) -> Result<()> {
-        let ignored = |name: &str| IGNORED.iter().any(|end| name.ends_with(end));
         Ok(self.parameters.load(dict, ignored)?)
     }
 

@@ -13,7 +13,7 @@ use var_tokenizer::images::{from_unit, to_unit};
 use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::{VqVae, builtin};
 
-use crate::cli::{refused, run, run_folder};
+use crate::support::{refused, run, run_folder};
 
 /// A run folder with photos in it.
 struct Place {
@@ -208,8 +208,8 @@ fn the_record_tells_how_to_make_it_again() {
     assert_eq!((&record["generated_cells"], &record["cells"]), (&8.into(), &16.into()));
     let sum = |name: &str| var_tokenizer::files::sha256_of(&place.path(name)).unwrap();
     assert_eq!(record["image"]["sha256"], sum("square.png").as_str());
-    assert_eq!(record["model"]["transformer"]["sha256"], sum("model.safetensors").as_str());
-    assert_eq!(record["model"]["tokenizer"]["sha256"], sum("tokenizer.safetensors").as_str());
+    assert_eq!(record["model"]["sha256"], sum("model.safetensors").as_str());
+    assert_eq!(record["tokenizer"]["sha256"], sum("tokenizer.safetensors").as_str());
     assert_eq!(record["results"][0]["file"]["sha256"], sum("out.png").as_str());
 }
 
@@ -268,7 +268,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     no(&|r| r.image = place.path("text.png"), &["text.png", "not a picture"]);
     no(&|r| r.area = mask("text.png"), &["text.png", "not a picture"]);
     no(&|r| r.image = place.path("none.png"), &["none.png"]);
-    no(&|r| r.class = Some("3".into()), &["class '3'", "0 to 2", "no class"]);
+    no(&|r| r.class = Some("3".into()), &["class '3'", "0 to 2"]);
     no(&|r| r.class = Some("-1".into()), &["class '-1'"]);
     no(&|r| r.class = Some("dog".into()), &["'dog'", "ant, bee, cat"]);
     no(&|r| r.variants = 0, &["--variants 0", "1 to 64"]);

@@ -9,3 +9,4 @@ mod sample_cli;
 mod sampling;
 mod support;
 mod transformer;
+mod weights_cli;

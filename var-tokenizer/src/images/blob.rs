@@ -1,4 +1,8 @@
 //! A file that many threads read at random places, unpacked to a nameless temporary file when needed.
+//!
+//! A packed file says nothing that can be believed about its size, and a small one may unpack to more than
+//! any disk holds. Memory is kept to what the file's own size excuses ([`Blob::check_list`]), and
+//! unpacking stops before the disk is full.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -8,6 +12,15 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
+/// Memory that a list of pictures may take whatever the size of the file: ten million of them.
+const LIST: u64 = 1 << 30;
+/// Beyond that, bytes of memory for every byte of the file as it lies on the disk.
+const LIST_PER_BYTE: u64 = 16;
+/// What unpacking leaves free on the disk.
+const SPARED: u64 = 1 << 30;
+/// Bytes that are unpacked between two looks at the disk.
+const STRIDE: u64 = 64 << 20;
+
 /// Bytes on disk with random access; reads do not move a shared position.
 #[derive(Debug, Clone)]
 pub(crate) struct Blob {
@@ -15,6 +28,8 @@ pub(crate) struct Blob {
     path: PathBuf,
     begin: u64,
     length: u64,
+    /// Size of the file at `path`, packed as it may be.
+    packed: u64,
 }
 
 impl Blob {
@@ -22,22 +37,30 @@ impl Blob {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
         let mut magic = [0; 2];
+        let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
         let found = file.read_exact_at(&mut magic, 0).is_ok().then_some(magic);
         if found == Some([0x1f, 0x8b]) {
             file.seek(SeekFrom::Start(0)).map_err(|e| Error::io(path, e))?;
             let unpacker = flate2::read::MultiGzDecoder::new(std::io::BufReader::new(file));
-            return Self::unpack(path, unpacker, "gzip");
+            return Self::unpack(path, size, unpacker, "gzip");
         }
-        let length = file.metadata().map_err(|e| Error::io(path, e))?.len();
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length })
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length: size, packed: size })
     }
 
-    /// All that `reader` gives, copied to a temporary file that vanishes with this value.
-    pub(crate) fn unpack(path: &Path, mut reader: impl Read, kind: &str) -> Result<Self> {
+    /// All that `reader` gives, copied to a temporary file that vanishes with this value. `packed` is the
+    /// size of the file at `path`.
+    ///
+    /// # Errors
+    /// When the data is damaged, or the disk of temporary files is all but full.
+    pub(crate) fn unpack(path: &Path, packed: u64, mut reader: impl Read, kind: &str) -> Result<Self> {
         let mut file = tempfile::tempfile().map_err(|e| Error::io(std::env::temp_dir(), e))?;
         let mut buffer = vec![0; 1 << 20];
-        let mut length = 0;
+        let (mut length, mut next_look) = (0, 0);
         loop {
+            if length >= next_look {
+                check_room(path, length, 0)?;
+                next_look = length + STRIDE;
+            }
             let count = reader
                 .read(&mut buffer)
                 .map_err(|e| Error::file(path, format!("truncated or damaged {kind} data: {e}")))?;
@@ -45,7 +68,32 @@ impl Blob {
             std::io::Write::write_all(&mut file, part).map_err(|e| Error::io(std::env::temp_dir(), e))?;
             length += count as u64;
         }
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length })
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length, packed })
+    }
+
+    /// Refuses a list of pictures that would take `bytes` of memory, where no honest file of this size has
+    /// so many.
+    ///
+    /// # Errors
+    /// When it would take more than 1 GB and 16 times the size of the file.
+    pub(crate) fn check_list(&self, bytes: u64) -> Result<()> {
+        let bound = LIST.saturating_add(self.packed.saturating_mul(LIST_PER_BYTE));
+        if bytes <= bound {
+            return Ok(());
+        }
+        Err(Error::file(
+            &self.path,
+            format!(
+                "damaged, or made to do harm: in {} bytes it lists more pictures than {} MB of memory can hold",
+                self.packed,
+                bound >> 20
+            ),
+        ))
+    }
+
+    /// Size of the file at `path`, packed as it may be.
+    pub(crate) fn packed(&self) -> u64 {
+        self.packed
     }
 
     /// The `length` bytes from `begin` on.
@@ -90,6 +138,27 @@ impl Blob {
         }
         Ok(())
     }
+}
+
+/// Makes sure that `wanted` bytes fit on the disk of temporary files, and some are left; `unpacked` were
+/// written there before.
+///
+/// # Errors
+/// An error of the machine: the disk is full.
+pub(crate) fn check_room(path: &Path, unpacked: u64, wanted: u64) -> Result<()> {
+    let folder = std::env::temp_dir();
+    let free = fs4::available_space(&folder).map_err(|e| Error::io(&folder, e))?;
+    if free >= wanted.saturating_add(SPARED) {
+        return Ok(());
+    }
+    let text = format!(
+        "disk full: {} MB of {} are unpacked here, {} MB are still free; unpack it yourself elsewhere, or name a \
+         folder on a larger disk in TMPDIR",
+        unpacked >> 20,
+        path.display(),
+        free >> 20
+    );
+    Err(Error::io(&folder, std::io::Error::new(std::io::ErrorKind::StorageFull, text)))
 }
 
 /// Sequential reading of a [`Blob`].

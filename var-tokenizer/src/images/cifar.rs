@@ -15,6 +15,10 @@ use crate::error::{Error, Result};
 
 const SIDE: u32 = 32;
 const AREA: usize = (SIDE * SIDE) as usize;
+/// Records that are read at once for their labels.
+const PIECE: u64 = 1024;
+/// Memory that a picture's entry and place take, in bytes.
+const PICTURE_COST: u64 = 128;
 /// Where the binary versions put their files.
 const FOLDERS: [&str; 3] = ["", "cifar-10-batches-bin", "cifar-100-binary"];
 
@@ -116,9 +120,15 @@ fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -
                 ),
             ));
         }
-        let bytes = batch.read(0, batch.length())?;
-        for (i, row) in bytes.chunks_exact(record as usize).enumerate() {
-            let class = u32::from(row[kind.label_bytes as usize - 1]);
+        batch.check_list((entries.len() as u64 + batch.length() / record) * PICTURE_COST)?;
+        let mut piece = Vec::new();
+        for i in 0..batch.length() / record {
+            if i % PIECE == 0 {
+                let left = batch.length() - i * record;
+                piece = batch.read(i * record, left.min(PIECE * record))?;
+            }
+            let place = (i % PIECE) * record + kind.label_bytes - 1;
+            let class = piece.get(place as usize).copied().map_or(0, u32::from);
             if named > 0 && class as usize >= named {
                 return Err(Error::file(
                     path,
@@ -127,7 +137,7 @@ fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -
             }
             let group = entries.len() as u32;
             entries.push(Entry { name: format!("{name}/{i}"), class, split: Some(split), group });
-            records.places.push((records.batches.len(), i as u64 * record + kind.label_bytes));
+            records.places.push((records.batches.len(), i * record + kind.label_bytes));
         }
         records.batches.push(batch);
     }

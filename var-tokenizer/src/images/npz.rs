@@ -1,19 +1,27 @@
 //! numpy archives of pictures: `arr_0` u8 `[N, H, W, 3]`, labels in `labels` or `arr_1`.
 
-use std::io::{Read, Seek};
+use std::io::{Cursor, Read, Seek};
 
 use image::RgbImage;
 use npyz::npz::NpzArchive;
 use npyz::zip::CompressionMethod;
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
-use super::blob::Blob;
+use super::blob::{Blob, check_room};
 use super::source::{Entry, Listing, Pictures};
 use crate::error::{Error, Result};
 use crate::panics::contained;
 
 /// Labels from here on are refused: class numbers, not identifiers, are expected.
 const MAX_CLASSES: u32 = 1 << 20;
+/// Longest header of an array; numpy's own take a hundred bytes.
+const MAX_HEADER: usize = 1 << 14;
+/// Most brackets in a header: its parser tries every way of pairing them. Pictures have two.
+const MAX_BRACKETS: usize = 8;
+/// Most arrays in an archive of more than 65,535: the reader makes room for as many as it names.
+const MAX_ARRAYS: u64 = 1 << 16;
+/// Memory that a picture's entry and label take, in bytes.
+const PICTURE_COST: u64 = 128;
 /// The array of pictures.
 const PICTURES: &str = "arr_0";
 /// Where labels are looked for.
@@ -51,6 +59,7 @@ pub(crate) fn open(blob: &Blob) -> Result<Listing> {
 fn open_trusting(blob: &Blob) -> Result<Listing> {
     let wrong = |message: String| Error::file(blob.path(), message);
     let damaged = |e: std::io::Error| wrong(format!("truncated or damaged npz: {e}"));
+    check_directory(blob)?;
     let mut archive = NpzArchive::new(blob.reader()).map_err(damaged)?;
     let mut names: Vec<String> = archive.array_names().map(str::to_owned).collect();
     names.sort();
@@ -62,9 +71,11 @@ fn open_trusting(blob: &Blob) -> Result<Listing> {
     let labels = match LABELS.into_iter().find(|name| names.iter().any(|n| n == name)) {
         None => vec![0; count],
         Some(name) => {
-            let npy = archive.by_name(name).map_err(damaged)?;
-            let npy = npy.ok_or_else(|| wrong(format!("array {name} cannot be found again")))?;
-            labels(npy, count).map_err(|reason| wrong(format!("array {name}: {reason}")))?
+            let failed = |reason: String| wrong(format!("array {name}: {reason}"));
+            let file_name = npyz::npz::file_name_from_array_name(name);
+            let mut file = archive.zip_archive().by_name(&file_name).map_err(|e| failed(e.to_string()))?;
+            let header = header(&mut file).map_err(failed)?;
+            labels(NpyFile::with_header(header, file), count).map_err(failed)?
         }
     };
     let classes = labels.iter().max().map_or(0, |&label| label + 1);
@@ -85,8 +96,7 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
     let mut file = archive.zip_archive().by_name(&file_name).map_err(|e| wrong(e.to_string()))?;
     let (start, size, stored) =
         (file.data_start(), file.size(), file.compression() == CompressionMethod::Stored);
-    let header =
-        NpyHeader::from_reader(&mut file).map_err(|e| wrong(format!("truncated or damaged: {e}")))?;
+    let header = header(&mut file).map_err(wrong)?;
     let is_bytes =
         matches!(header.dtype(), DType::Plain(t) if t.type_char() == TypeChar::Uint && t.size_field() == 1);
     if !is_bytes {
@@ -108,17 +118,77 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
     let picture = u64::from(width) * u64::from(height) * u64::from(channels);
     let length = count.checked_mul(picture).filter(|&length| length > 0);
     let length = length.ok_or_else(|| wrong(format!("cannot hold {count} pictures")))?;
+    blob.check_list(count.saturating_mul(PICTURE_COST))?;
     let data = if stored {
         let begin = size.checked_sub(length).and_then(|header| start.checked_add(header));
         blob.slice(begin.ok_or_else(|| wrong("truncated".into()))?, length)?
     } else {
-        let data = Blob::unpack(blob.path(), file.take(length), "npz")?;
+        check_room(blob.path(), 0, length)?;
+        let data = Blob::unpack(blob.path(), blob.packed(), file.take(length), "npz")?;
         if data.length() != length {
             return Err(wrong(format!("truncated: {} of {length} bytes", data.length())));
         }
         data
     };
     Ok((usize::try_from(count).map_err(|e| wrong(e.to_string()))?, Array { data, width, height, channels }))
+}
+
+/// The header of an array, once it is known to be short and flat.
+fn header(reader: &mut impl Read) -> std::result::Result<NpyHeader, String> {
+    let damaged = |e: std::io::Error| format!("truncated or damaged: {e}");
+    // Magic and version, then the length in 2 bytes (version 1) or 4.
+    let mut bytes = vec![0; 10];
+    reader.read_exact(&mut bytes).map_err(damaged)?;
+    let mut length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    if bytes[6] > 1 {
+        bytes.resize(12, 0);
+        reader.read_exact(&mut bytes[10..]).map_err(damaged)?;
+        length |= usize::from(u16::from_le_bytes([bytes[10], bytes[11]])) << 16;
+    }
+    if length > MAX_HEADER {
+        return Err(format!("damaged: a header of {length} bytes"));
+    }
+    let begin = bytes.len();
+    bytes.resize(begin + length, 0);
+    reader.read_exact(&mut bytes[begin..]).map_err(damaged)?;
+    if bytes.iter().filter(|byte| b"([{".contains(byte)).count() > MAX_BRACKETS {
+        return Err("damaged, or an array of records".into());
+    }
+    NpyHeader::from_reader(Cursor::new(bytes)).map_err(damaged)
+}
+
+/// Refuses an archive that names more arrays than anybody saves, before room is made for them. Only the
+/// 64-bit directory, which stands right before the end, has a number that large.
+fn check_directory(blob: &Blob) -> Result<()> {
+    const END: &[u8] = b"PK\x05\x06";
+    const LOCATOR: &[u8] = b"PK\x06\x07";
+    const END_64: &[u8] = b"PK\x06\x06";
+    let number = |bytes: Option<&[u8]>| {
+        bytes.and_then(|bytes| bytes.first_chunk::<8>()).map(|bytes| u64::from_le_bytes(*bytes))
+    };
+    let elsewhere =
+        || Error::file(blob.path(), "damaged npz: its directory is not where it should be; save it again");
+    let tail = blob.length().min(22 + 20 + 0xffff);
+    let tail = blob.read(blob.length() - tail, tail)?;
+    // As the reader looks for it: the last mark with room for a whole end behind it.
+    let places = tail.len().saturating_sub(22 - 4);
+    let end = tail.get(..places).unwrap_or_default().windows(4).rposition(|mark| mark == END);
+    let Some(end) = end else { return Ok(()) };
+    let comment = match tail.get(end + 20..end + 22) {
+        Some(&[low, high]) => usize::from(u16::from_le_bytes([low, high])),
+        _ => 0,
+    };
+    if end + 22 + comment != tail.len() {
+        return Err(elsewhere());
+    }
+    let locator = end.checked_sub(20).and_then(|begin| tail.get(begin..end));
+    let Some(locator) = locator.filter(|locator| locator.starts_with(LOCATOR)) else { return Ok(()) };
+    let directory = number(locator.get(8..)).and_then(|at| blob.read(at, 56).ok());
+    let count = directory.filter(|d| d.starts_with(END_64)).and_then(|d| number(d.get(32..)));
+    match count {
+        Some(count) if count <= MAX_ARRAYS => Ok(()),
+        _ => Err(elsewhere()),
+    }
 }
 
 /// Whole numbers of any width, one for each picture.

@@ -1,18 +1,27 @@
 //! Tars: an index of where each member lies, then random access without unpacking.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
 
 use image::RgbImage;
 
-use super::blob::Blob;
+use super::blob::{Blob, BlobReader};
 use super::catalogue::catalogue;
 use super::cifar;
 use super::decode::{MAX_FILE, decode, is_picture_name};
 use super::source::{Listing, Pictures};
 use crate::error::{Error, Result};
+use crate::panics::contained;
 
 /// Size of a tar's blocks, in bytes.
 const BLOCK: u64 = 512;
+/// Bytes that a member's headers may take, long name and all: they are read into memory.
+const MAX_HEADERS: u64 = 1 << 20;
+/// Memory that a member takes beside its name, in bytes.
+const MEMBER_COST: u64 = 256;
+/// Times that a name is kept: by the member, by its entry, and while they are sorted.
+const NAMES: u64 = 5;
 
 /// A file in a tar.
 #[derive(Debug, Clone)]
@@ -44,7 +53,10 @@ impl Pictures for Members {
 
 /// Opens the tar in `blob`: class folders, or CIFAR's batches.
 pub(crate) fn open(blob: &Blob) -> Result<Listing> {
-    let members = index(blob)?;
+    // Sizes and offsets are the file's, and the reader adds them up.
+    let members = contained(|| index(blob)).unwrap_or_else(|| {
+        Err(Error::file(blob.path(), "damaged tar: a member of impossible size; pack it again"))
+    })?;
     if let Some(listing) = cifar::open_tar(blob, &members)? {
         return Ok(listing);
     }
@@ -59,10 +71,12 @@ pub(crate) fn open(blob: &Blob) -> Result<Listing> {
 /// The regular files of a tar; of several with one name the last counts, as when unpacking.
 fn index(blob: &Blob) -> Result<Vec<Member>> {
     let damaged = |e: std::io::Error| Error::file(blob.path(), format!("truncated or damaged tar: {e}"));
-    let mut archive = tar::Archive::new(blob.reader());
+    let ration = Cell::new(MAX_HEADERS);
+    let mut archive = tar::Archive::new(Rationed { reader: blob.reader(), left: &ration });
     let mut members: BTreeMap<String, Member> = BTreeMap::new();
-    let mut end = 0;
+    let (mut end, mut memory) = (0_u64, 0_u64);
     for entry in archive.entries_with_seek().map_err(damaged)? {
+        ration.set(MAX_HEADERS);
         let entry = entry.map_err(damaged)?;
         let (offset, size) = (entry.raw_file_position(), entry.size());
         end = offset
@@ -73,6 +87,8 @@ fn index(blob: &Blob) -> Result<Vec<Member>> {
                 Error::file(blob.path(), format!("truncated tar: it ends within {name}"))
             })?
             .next_multiple_of(BLOCK);
+        memory = memory.saturating_add(MEMBER_COST + NAMES * entry.path_bytes().len() as u64);
+        blob.check_list(memory)?;
         if !entry.header().entry_type().is_file() {
             continue;
         }
@@ -86,4 +102,25 @@ fn index(blob: &Blob) -> Result<Vec<Member>> {
         return Err(Error::file(blob.path(), "truncated tar: its end mark is missing"));
     }
     Ok(members.into_values().collect())
+}
+
+/// A reader that gives `left` bytes and then an error, wherever it is set to.
+struct Rationed<'a> {
+    reader: BlobReader<'a>,
+    left: &'a Cell<u64>,
+}
+
+impl Read for Rationed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(buffer)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left.set(left.ok_or_else(|| std::io::Error::other("headers of more than 1 MB"))?);
+        Ok(count)
+    }
+}
+
+impl Seek for Rationed<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.reader.seek(to)
+    }
 }

@@ -153,7 +153,8 @@ impl Journal {
     pub(super) fn blocks<'a>(&'a self, info: &'a TokenInfo) -> Result<Blocks<'a>> {
         let mut reader = BufReader::with_capacity(1 << 20, &self.file);
         reader.seek(SeekFrom::Start(self.begin)).map_err(|e| Error::io(&self.path, e))?;
-        Ok(Blocks { path: &self.path, reader, info, at: self.begin })
+        let length = self.file.metadata().map_err(|e| Error::io(&self.path, e))?.len();
+        Ok(Blocks { path: &self.path, reader, info, at: self.begin, length })
     }
 
     /// Deletes the journal; its rows are safe elsewhere.
@@ -169,6 +170,8 @@ pub(super) struct Blocks<'a> {
     info: &'a TokenInfo,
     /// Where the next block begins.
     at: u64,
+    /// Size of the file.
+    length: u64,
 }
 
 impl Blocks<'_> {
@@ -182,6 +185,11 @@ impl Blocks<'_> {
         let (length, part, count, position) = (head.u32(), head.u8(), head.u32() as usize, head.u64());
         let per_row = self.info.row_bytes() + 4 + 4 + 2;
         if length > MAX_PART || part > 1 || count.checked_mul(per_row) != Some(length as usize) {
+            return Ok(None);
+        }
+        // Before memory is taken for it.
+        let end = self.at + (BLOCK_HEAD + length as usize + CHECKSUM) as u64;
+        if end > self.length {
             return Ok(None);
         }
         block.resize(BLOCK_HEAD + length as usize, 0);
@@ -201,7 +209,7 @@ impl Blocks<'_> {
         let labels = (0..count).map(|_| fields.u32()).collect();
         let sources = (0..count).map(|_| fields.u32()).collect();
         let crops = (0..count).map(|_| fields.u16()).collect();
-        self.at += (block.len() + CHECKSUM) as u64;
+        self.at = end;
         let split = if part == 0 { Split::Train } else { Split::Val };
         Ok(Some((Block { split, rows: Rows { tokens, labels, sources, crops } }, position)))
     }

@@ -12,11 +12,17 @@ use super::{
 use crate::error::{Error, Result};
 use crate::images::Split;
 use crate::schedule::ScaleSchedule;
+use crate::torch::apart::{End, apart};
 
 /// Rows that are read from disk in one go.
 const STRIP: usize = 4096;
 /// Compression (by other tools) shrinks data at most this much; more is a damaged size.
 const MAX_COMPRESSION: u64 = 1100;
+
+/// How long HDF5 may compute for opening a file, and for one strip of rows, in seconds.
+const PATIENCE: u64 = 5;
+/// Largest chunk of a data set, in bytes: the library takes that much memory to read one row of it.
+const MAX_CHUNK: u64 = 64 << 20;
 
 /// An opened token file; its attributes and shapes were checked, its ids are when they are read.
 #[derive(Debug)]
@@ -86,6 +92,9 @@ impl SplitTokens {
 impl TokenFile {
     /// Opens `path` for reading.
     ///
+    /// HDF5 is a C library that some damaged files crash, or send round in circles. So the file is read to
+    /// its end in a copy of this process first; what that survives is opened here.
+    ///
     /// # Errors
     /// When it is missing, unfinished, truncated, damaged, of another kind or another format version.
     pub fn open(path: &Path) -> Result<Self> {
@@ -100,6 +109,14 @@ impl TokenFile {
             }
             Err(e) => return Err(Error::io(path, e)),
         }
+        match rehearse(path)? {
+            End::Returned => Self::open_trusting(path),
+            End::Crashed => Err(Error::file(path, "damaged: HDF5 crashes on it; encode it again")),
+            End::Hung => Err(Error::file(path, "damaged: HDF5 comes to no end with it; encode it again")),
+        }
+    }
+
+    fn open_trusting(path: &Path) -> Result<Self> {
         // A finished file never changes, so there is nothing to lock.
         let file = File::with_options()
             .with_fapl(|p| p.file_locking(false))
@@ -259,6 +276,21 @@ impl TokenFile {
     }
 }
 
+/// Opens the file in a copy of this process and reads all of it, right or wrong.
+fn rehearse(path: &Path) -> Result<End> {
+    let read = |pulse: &mut crate::torch::apart::Pulse| {
+        let Ok(file) = TokenFile::open_trusting(path) else { return };
+        for split in Split::ALL {
+            for begin in (0..file.rows(split)).step_by(STRIP) {
+                let _ = file.read_rows(split, begin..file.rows(split).min(begin + STRIP));
+                pulse.beat();
+            }
+        }
+    };
+    // The library's lock is held by this thread while it forks, so that in the copy no other holds it.
+    apart(PATIENCE, |fork| hdf5::sync::sync(fork), read).map_err(|e| Error::io(path, e))
+}
+
 impl Part {
     fn open(file: &File, split: Split, info: &TokenInfo) -> std::result::Result<Self, String> {
         let open = |name: &str| {
@@ -297,6 +329,15 @@ impl Part {
                 return Err(format!(
                     "{name} has another number type than format version {FORMAT_VERSION} says"
                 ));
+            }
+            let chunk = dataset
+                .chunk()
+                .unwrap_or_default()
+                .iter()
+                .try_fold(1_u64, |all, &side| all.checked_mul(side as u64));
+            let width = dataset.dtype().map_or(0, |dtype| dtype.size()) as u64;
+            if chunk.and_then(|chunk| chunk.checked_mul(width)).is_none_or(|bytes| bytes > MAX_CHUNK) {
+                return Err(format!("{name} has chunks above {} MB", MAX_CHUNK >> 20));
             }
             // Rows that were never written read as zeros, and would pass for tokens.
             let stored = dataset.storage_size();

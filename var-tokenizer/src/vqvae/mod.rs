@@ -28,6 +28,11 @@ pub const CONFIG_KEY: &str = "tokenizer_config";
 /// The buffer of usage statistics.
 const USAGE: &str = "quantize.ema_vocab_hit_SV";
 
+/// Names that may be missing from a file, or of another shape in it.
+fn ignored(name: &str) -> bool {
+    name == USAGE
+}
+
 /// Encoder and decoder in `kind`; the quantizer always computes in `f32`.
 fn storage(kind: Kind) -> Storage {
     Storage { matrices: kind, keep: |name| name.starts_with("quantize.") }
@@ -68,13 +73,12 @@ impl VqVae {
     /// # Errors
     /// When the configuration does not fit together.
     pub fn new(config: &TokenizerConfig, device: Device, seed: Option<u64>) -> Result<Self> {
-        Self::stored(config, device, seed, Kind::Float)
+        Self::with(config, Parameters::new(device, seed, Storage::PLAIN), Kind::Float)
     }
 
-    /// As [`VqVae::new`], with encoder and decoder stored in `kind`, and computing in it.
-    fn stored(config: &TokenizerConfig, device: Device, seed: Option<u64>, kind: Kind) -> Result<Self> {
+    /// A tokenizer of `parameters`, which are empty, computing in `kind`.
+    fn with(config: &TokenizerConfig, mut parameters: Parameters, kind: Kind) -> Result<Self> {
         config.validate()?;
-        let mut parameters = Parameters::new(device, seed, storage(kind));
         let mut b = parameters.builder();
         let encoder = Encoder::new(b.sub("encoder"), config);
         let decoder = Decoder::new(b.sub("decoder"), config);
@@ -103,7 +107,26 @@ impl VqVae {
         let checkpoint = Checkpoint::open(path)?;
         let dict = checkpoint.part(Role::Tokenizer)?;
         let config = TokenizerConfig::of(dict, checkpoint.schedule.as_ref())?;
-        let mut vae = Self::new(&config, device, None)?;
+        Self::of(dict, &config, device)
+    }
+
+    /// The tokenizer of `config` with the tensors of `dict`, in `f32`.
+    ///
+    /// # Errors
+    /// When the tensors do not fit; no memory is taken for them then.
+    pub fn of(dict: &StateDict, config: &TokenizerConfig, device: Device) -> Result<Self> {
+        Self::filled(dict, config, Parameters::new(device, None, Storage::PLAIN), Kind::Float)
+    }
+
+    /// A tokenizer whose `parameters` take the tensors of `dict`, if they fit.
+    fn filled(
+        dict: &StateDict,
+        config: &TokenizerConfig,
+        parameters: Parameters,
+        kind: Kind,
+    ) -> Result<Self> {
+        Self::with(config, Parameters::outline(), kind)?.parameters.check(dict, ignored)?;
+        let mut vae = Self::with(config, parameters, kind)?;
         vae.load_tensors(dict)?;
         Ok(vae)
     }
@@ -112,15 +135,14 @@ impl VqVae {
     /// it, without gradients.
     ///
     /// # Errors
-    /// When the tensors do not fit.
+    /// When the tensors do not fit; no memory is taken for them then.
     pub fn for_inference(
         dict: &StateDict,
         config: &TokenizerConfig,
         device: Device,
         kind: Kind,
     ) -> Result<Self> {
-        let mut vae = Self::stored(config, device, None, kind)?;
-        vae.load_tensors(dict)?;
+        let vae = Self::filled(dict, config, Parameters::new(device, None, storage(kind)), kind)?;
         vae.parameters.set_requires_grad(false);
         Ok(vae)
     }
@@ -131,7 +153,7 @@ impl VqVae {
     /// # Errors
     /// Lists every missing, unexpected and mis-shaped tensor.
     pub fn load_tensors(&mut self, dict: &StateDict) -> Result<()> {
-        self.parameters.load(dict, |name| name == USAGE)
+        self.parameters.load(dict, ignored)
     }
 
     /// Writes weights and configuration; returns the file's SHA-256.

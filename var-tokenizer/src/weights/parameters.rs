@@ -71,13 +71,21 @@ pub struct Parameters {
     /// Seed of the initial values; `None` leaves them zero for a file to fill.
     seed: Option<u64>,
     storage: Storage,
+    /// Whether there are shapes only.
+    outline: bool,
 }
 
 impl Parameters {
     /// An empty list on `device`. With a seed, parameters get their initial values from the streams of
     /// their own names; without one they stay zero until a file is loaded.
     pub fn new(device: Device, seed: Option<u64>, storage: Storage) -> Self {
-        Self { entries: Vec::new(), index: HashMap::new(), device, seed, storage }
+        Self { entries: Vec::new(), index: HashMap::new(), device, seed, storage, outline: false }
+    }
+
+    /// An empty list for names and shapes alone: its tensors take no memory and are for nothing but
+    /// [`Parameters::check`], which tells whether a file fits before memory is taken for it.
+    pub fn outline() -> Self {
+        Self { outline: true, ..Self::new(Device::Cpu, None, Storage::PLAIN) }
     }
 
     /// Where the tensors live.
@@ -139,14 +147,12 @@ impl Parameters {
         });
     }
 
-    /// Copies tensors into the entries of the same names, whatever their types.
-    ///
-    /// Names in `ignored` (a predicate on the name) may be missing or superfluous.
+    /// Compares names and shapes. Names in `ignored` (a predicate on the name) may be missing, superfluous, or of
+    /// another shape.
     ///
     /// # Errors
-    /// One error that lists every missing, unexpected and mis-shaped tensor; nothing is copied then. Or when a
-    /// file cannot be read.
-    pub fn load(&mut self, dict: &StateDict, ignored: impl Fn(&str) -> bool) -> Result<()> {
+    /// One error that lists every missing, unexpected and mis-shaped tensor.
+    pub fn check(&self, dict: &StateDict, ignored: impl Fn(&str) -> bool) -> Result<()> {
         let mut problems = Vec::new();
         for p in &self.entries {
             match dict.get(&p.name) {
@@ -168,6 +174,16 @@ impl Parameters {
         if !problems.is_empty() {
             return Err(Error::Weights { file: dict.name.clone(), problems });
         }
+        Ok(())
+    }
+
+    /// Copies tensors into the entries of the same names, whatever their types; `ignored` as for
+    /// [`Parameters::check`].
+    ///
+    /// # Errors
+    /// As [`Parameters::check`], before anything is copied; or when a file cannot be read.
+    pub fn load(&mut self, dict: &StateDict, ignored: impl Fn(&str) -> bool) -> Result<()> {
+        self.check(dict, ignored)?;
         for p in &self.entries {
             if let Some(stored) = dict.get(&p.name)
                 && stored.shape() == p.tensor.size()
@@ -192,6 +208,9 @@ impl Parameters {
     fn push(&mut self, name: String, shape: &[i64], init: Init, trainable: bool) -> Tensor {
         let kind = self.storage.kind(&name, shape.len());
         let tensor = match (self.seed, init) {
+            _ if self.outline => {
+                Tensor::zeros(vec![1; shape.len()], (kind, self.device)).expand(shape, false)
+            }
             (_, Init::Constant(value)) => Tensor::full(shape, value, (kind, self.device)),
             (None, _) => Tensor::zeros(shape, (kind, self.device)),
             (Some(seed), _) => drawn(&name, seed, shape, init).to_device(self.device).to_kind(kind),

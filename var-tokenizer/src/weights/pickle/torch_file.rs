@@ -20,6 +20,9 @@ use crate::zips;
 /// Tensors of each dictionary by the keys that lead to it, and the schedule where one is written down.
 pub(crate) type Parts = (BTreeMap<String, BTreeMap<String, Stored>>, Option<Vec<usize>>);
 
+/// How many times its own size a file's tensors may have in all.
+const MOST_SHARED: u64 = 8;
+
 /// Where a storage lies in the file, and how many bytes it has.
 type Extents = HashMap<String, (u64, u64)>;
 
@@ -33,6 +36,15 @@ pub(crate) fn open(home: &Arc<Home>, layout: Layout) -> Result<Parts> {
         if layout == Layout::TorchZip { zipped(home)? } else { legacy(home).map_err(wrong)? };
     let Found { parts, schedule } = tree::explore(&unpickled);
     let mut placed = BTreeMap::new();
+    let claimed: u64 = parts
+        .values()
+        .flat_map(BTreeMap::values)
+        .map(|view| view.shape.iter().product::<i64>() as u64 * view.storage.kind.elt_size_in_bytes() as u64)
+        .fold(0, u64::saturating_add);
+    // A few tensors share their values in honest files; thousands over the same would fill the memory.
+    if claimed > home.length().saturating_mul(MOST_SHARED) {
+        return Err(wrong(format!("is damaged: tensors of {claimed} bytes in {} bytes", home.length())));
+    }
     for (path, views) in parts {
         let tensors = views
             .into_iter()
