@@ -16,8 +16,9 @@ use crate::error::{Error, Result};
 const LIST: u64 = 1 << 30;
 /// Beyond that, bytes of memory for every byte of the file as it lies on the disk.
 const LIST_PER_BYTE: u64 = 16;
-/// What unpacking leaves free on the disk.
+/// What unpacking leaves free on the disk: 1 GB, or a twentieth of a small disk.
 const SPARED: u64 = 1 << 30;
+const SPARED_SHARE: u64 = 20;
 /// Bytes that are unpacked between two looks at the disk.
 const STRIDE: u64 = 64 << 20;
 
@@ -147,8 +148,9 @@ impl Blob {
 /// An error of the machine: the disk is full.
 pub(crate) fn check_room(path: &Path, unpacked: u64, wanted: u64) -> Result<()> {
     let folder = std::env::temp_dir();
-    let free = fs4::available_space(&folder).map_err(|e| Error::io(&folder, e))?;
-    if free >= wanted.saturating_add(SPARED) {
+    let disk = fs4::statvfs(&folder).map_err(|e| Error::io(&folder, e))?;
+    let (free, spared) = (disk.available_space(), SPARED.min(disk.total_space() / SPARED_SHARE));
+    if free >= wanted.saturating_add(spared) {
         return Ok(());
     }
     let text = format!(
@@ -188,5 +190,19 @@ impl Seek for BlobReader<'_> {
         };
         self.position = target.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_disk_holds_is_refused_as_the_machines_failure_and_small_things_fit() {
+        assert!(check_room(Path::new("x.npz"), 0, 1000).is_ok());
+        let refusal = check_room(Path::new("x.npz"), 5 << 20, u64::MAX).unwrap_err();
+        let text = refusal.to_string();
+        assert!(text.contains("disk full: 5 MB of x.npz") && text.contains("TMPDIR"), "{text}");
+        assert_eq!(refusal.exit_code(), 1);
     }
 }

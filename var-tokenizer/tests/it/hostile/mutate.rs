@@ -69,7 +69,7 @@ impl Seal {
     }
 }
 
-/// One way to damage a file. Places count from its beginning, whatever its length.
+/// One way to damage a file. Places are shares of its length.
 #[derive(Debug, Clone)]
 pub enum Change {
     /// Flips bits of a byte.
