@@ -4,7 +4,7 @@
 //! and broken ones. All that can be shown is shown; what cannot is an error with a reason, never an
 //! abort: sizes are limited before memory is taken, and a decoder that panics is caught.
 
-use std::io::Cursor;
+use std::io::{Cursor, Read};
 use std::path::Path;
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
@@ -34,11 +34,13 @@ pub fn is_picture_name(name: &str) -> bool {
 /// # Errors
 /// When the file cannot be read, is larger than 256 MB, or holds no readable picture.
 pub fn read_picture(path: &Path) -> Result<RgbImage> {
-    let length = std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len();
-    if length > MAX_FILE {
-        return Err(Error::file(path, format!("{length} bytes: too large for a picture file")));
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let mut bytes = Vec::new();
+    // What is no plain file does not tell its length.
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(Error::file(path, format!("above {} MB: too large for a picture file", MAX_FILE >> 20)));
     }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     decode(&bytes).map_err(|reason| Error::file(path, reason))
 }
 

@@ -12,15 +12,12 @@ use super::{
 use crate::error::{Error, Result};
 use crate::images::Split;
 use crate::schedule::ScaleSchedule;
-use crate::torch::apart::{End, apart};
 
 /// Rows that are read from disk in one go.
 const STRIP: usize = 4096;
 /// Compression (by other tools) shrinks data at most this much; more is a damaged size.
 const MAX_COMPRESSION: u64 = 1100;
 
-/// How long HDF5 may compute for opening a file, and for one strip of rows, in seconds.
-const PATIENCE: u64 = 5;
 /// Largest chunk of a data set, in bytes: the library takes that much memory to read one row of it.
 const MAX_CHUNK: u64 = 64 << 20;
 
@@ -92,8 +89,7 @@ impl SplitTokens {
 impl TokenFile {
     /// Opens `path` for reading.
     ///
-    /// HDF5 is a C library that some damaged files crash, or send round in circles. So the file is read to
-    /// its end in a copy of this process first; what that survives is opened here.
+    /// HDF5 is a C library that some files made with ill intent crash: open none of unknown origin.
     ///
     /// # Errors
     /// When it is missing, unfinished, truncated, damaged, of another kind or another format version.
@@ -109,14 +105,6 @@ impl TokenFile {
             }
             Err(e) => return Err(Error::io(path, e)),
         }
-        match rehearse(path)? {
-            End::Returned => Self::open_trusting(path),
-            End::Crashed => Err(Error::file(path, "damaged: HDF5 crashes on it; encode it again")),
-            End::Hung => Err(Error::file(path, "damaged: HDF5 comes to no end with it; encode it again")),
-        }
-    }
-
-    fn open_trusting(path: &Path) -> Result<Self> {
         // A finished file never changes, so there is nothing to lock.
         let file = File::with_options()
             .with_fapl(|p| p.file_locking(false))
@@ -274,21 +262,6 @@ impl TokenFile {
         }
         Ok(())
     }
-}
-
-/// Opens the file in a copy of this process and reads all of it, right or wrong.
-fn rehearse(path: &Path) -> Result<End> {
-    let read = |pulse: &mut crate::torch::apart::Pulse| {
-        let Ok(file) = TokenFile::open_trusting(path) else { return };
-        for split in Split::ALL {
-            for begin in (0..file.rows(split)).step_by(STRIP) {
-                let _ = file.read_rows(split, begin..file.rows(split).min(begin + STRIP));
-                pulse.beat();
-            }
-        }
-    };
-    // The library's lock is held by this thread while it forks, so that in the copy no other holds it.
-    apart(PATIENCE, |fork| hdf5::sync::sync(fork), read).map_err(|e| Error::io(path, e))
 }
 
 impl Part {

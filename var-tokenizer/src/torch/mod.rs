@@ -4,7 +4,6 @@
 //! The C++ half (`*.cpp` beside the Rust files) is called through C functions; exceptions cross as
 //! messages, no C++ type shows in the interface. This is the only place with `unsafe` code.
 
-pub(crate) mod apart;
 mod cuda;
 mod device;
 mod ffi;
