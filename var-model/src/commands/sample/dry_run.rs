@@ -25,10 +25,11 @@ pub fn dry_run(request: &SampleRequest, as_json: bool) -> Result<()> {
         Precision::Bf16 => &[("bf16", 2)],
         Precision::Auto => &[("f32", 4), ("bf16", 2)],
     };
+    let together = job.at_once.min(job.sampled());
     let memory: Vec<(&str, SamplingMemory)> = kinds
         .iter()
         .map(|&(name, bytes)| {
-            (name, cost::sampling_memory(&job.config, &job.tokenizer, job.at_once, guided, bytes))
+            (name, cost::sampling_memory(&job.config, &job.tokenizer, together, guided, bytes))
         })
         .collect();
     let (pictures, sampled) = (job.plan.pictures(), job.sampled());
@@ -48,7 +49,7 @@ pub fn dry_run(request: &SampleRequest, as_json: bool) -> Result<()> {
             .collect();
         say(json!({
             "event": "dry-run", "pictures": pictures, "sampled": sampled, "classes": job.plan.labels.len(),
-            "side": job.plan.side, "batch": job.at_once, "batches": batches, "outputs": outputs, "memory": memory,
+            "side": job.plan.side, "batch": together, "batches": batches, "outputs": outputs, "memory": memory,
         }))?;
         return Ok(());
     }
