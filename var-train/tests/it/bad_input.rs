@@ -82,10 +82,10 @@ fn a_truncated_token_file_is_refused() {
 #[test]
 fn missing_files_are_named() {
     let fixture = Fixture::new();
-    std::fs::remove_file(fixture.path("tokens.h5")).unwrap();
-    refused(&fixture.model("run").output().unwrap(), &["tokens.h5"]);
     std::fs::remove_file(fixture.path("tokenizer.safetensors")).unwrap();
     refused(&fixture.model("run").output().unwrap(), &["tokenizer.safetensors"]);
+    std::fs::remove_file(fixture.path("tokens.h5")).unwrap();
+    refused(&fixture.model("run").output().unwrap(), &["tokens.h5"]);
 }
 
 #[test]
