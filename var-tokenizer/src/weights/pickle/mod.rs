@@ -1,8 +1,8 @@
 //! What `torch.save` writes, read without running anything.
 //!
-//! A pickle is a program for a stack machine that may call any Python function. [`machine`] knows plain
+//! A pickle is a program for a stack machine that may call any Python function. `machine` knows plain
 //! data and the few functions that put a tensor together; a pickle that names another is refused.
-//! [`torch_file`] finds the tensors' bytes in the two containers, [`writer`] makes new files.
+//! `torch_file` finds the tensors' bytes in the two containers, [`writer`] makes new files.
 
 pub(crate) mod globals;
 pub(crate) mod machine;
