@@ -137,7 +137,7 @@ impl SamplingMemory {
 
 /// Memory in bytes of sampling `batch` pictures at once (twice as many rows when `guided`), when matrices and
 /// activations take `bytes` (4 for `f32`, 2 for `bf16`) an element. An estimate: the program itself comes on top
-/// (some 150 MB), libraries keep workspaces of their own, and while a model is read its file is held as well.
+/// (some 150 MB), and libraries keep workspaces of their own.
 pub fn sampling_memory(
     config: &TransformerConfig,
     tokenizer: &TokenizerConfig,

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tch::{Kind, Tensor};
 use var_tokenizer::encode::{self, EncodeRequest, HELD_OUT, SPLIT_SEED, typical_product};
 use var_tokenizer::files::check_place;
-use var_tokenizer::images::{Framing, Grid, Source, Split, View};
+use var_tokenizer::images::{Framing, Grid, Source, Split, View, from_tensor};
 use var_tokenizer::progress::{Progress, Show, say, tell};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
@@ -206,8 +205,8 @@ fn reconstruct(vae: &var_tokenizer::VqVae, data: &str, count: usize, out: &Path,
     let columns = vae.config().schedule.scales() + 1;
     let mut grid = Grid::new(batch.len(), columns, side)?;
     for (row, pictures) in rows.unbind(0).iter().enumerate() {
-        for (column, picture) in pictures.unbind(0).iter().enumerate() {
-            grid.put(row, column, &pixels(picture)?)?;
+        for (column, picture) in from_tensor(pictures)?.iter().enumerate() {
+            grid.put_picture(row, column, picture)?;
         }
     }
     grid.write(out)?;
@@ -223,10 +222,6 @@ fn reconstruct(vae: &var_tokenizer::VqVae, data: &str, count: usize, out: &Path,
         ));
     }
     Ok(())
-}
-
-fn pixels(picture: &Tensor) -> Result<Vec<f32>> {
-    Ok(Vec::try_from(picture.to_kind(Kind::Float).contiguous().view([-1]))?)
 }
 
 fn inspect(what: &str) -> Result<()> {

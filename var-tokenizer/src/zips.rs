@@ -1,10 +1,25 @@
-//! The directory of a zip archive, for reading what lies in it uncompressed where it lies.
+//! The directory of a zip archive: for reading what lies in it uncompressed where it lies, and for a look before
+//! a reader that believes more.
 //!
 //! Nothing that the archive says is believed before it is checked against the archive's length: memory is
 //! taken for bytes that are there, never for numbers of files that are announced.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
-use crate::weights::home::Home;
+
+/// Bytes that can be read at any place.
+pub(crate) trait Bytes {
+    /// How many there are.
+    fn length(&self) -> u64;
+    /// What they are called in messages.
+    fn path(&self) -> &Path;
+    /// Fills `bytes` from `offset` on.
+    ///
+    /// # Errors
+    /// When there are fewer, or the file cannot be read.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()>;
+}
 
 /// Length of the record that ends an archive, without its comment of up to 64 kB.
 const END: usize = 22;
@@ -31,55 +46,59 @@ pub(crate) struct Entry {
     pub length: u64,
 }
 
-/// All files of the archive `home`, in the order of its directory.
+/// All files of the archive `source`, in the order of its directory.
 ///
 /// # Errors
 /// When it is damaged, cut short, or encrypted.
-pub(crate) fn directory(home: &Home) -> Result<Vec<Entry>> {
-    let length = home.length();
+pub(crate) fn directory(source: &impl Bytes) -> Result<Vec<Entry>> {
+    let length = source.length();
     let damaged = |what: &str| {
-        Error::file(&home.path, format!("is not a whole zip archive ({what}); was the copy cut short?"))
+        Error::file(source.path(), format!("is not a whole zip archive ({what}); was the copy cut short?"))
     };
     let tail_length = length.min(END as u64 + 65_535);
     let mut tail = vec![0; tail_length as usize];
-    home.read(&mut tail, length - tail_length)?;
+    source.read_at(&mut tail, length - tail_length)?;
+    // The last mark counts, for readers that look no further as well; its comment reaches to the end.
     let at = (0..(tail.len() + 1).saturating_sub(END))
         .rev()
-        .find(|&at| {
-            // The comment reaches to the end of the file.
-            tail.get(at..at + 4) == Some(b"PK\x05\x06")
-                && number(&tail, at + 20, 2) == Some((tail.len() - at - END) as u64)
-        })
+        .find(|&at| tail.get(at..at + 4) == Some(b"PK\x05\x06"))
+        .filter(|&at| number(&tail, at + 20, 2) == Some((tail.len() - at - END) as u64))
         .ok_or_else(|| damaged("no end record"))?;
     let end = length - tail_length + at as u64;
-    let (mut size, mut offset) = (field(&tail, at + 12, 4), field(&tail, at + 16, 4));
-    if size == u64::from(u32::MAX) || offset == u64::from(u32::MAX) {
-        let mut pointer = [0; POINTER as usize];
-        home.read(&mut pointer, end.checked_sub(POINTER).ok_or_else(|| damaged("no pointer"))?)?;
+    let (mut count, mut size, mut offset) =
+        (field(&tail, at + 10, 2), field(&tail, at + 12, 4), field(&tail, at + 16, 4));
+    let mut pointer = [0; POINTER as usize];
+    if let Some(before) = end.checked_sub(POINTER) {
+        source.read_at(&mut pointer, before)?;
+    }
+    if pointer.starts_with(b"PK\x06\x07") {
         let mut record = [0; LARGE_END];
-        home.read(&mut record, field(&pointer, 8, 8))?;
-        if !pointer.starts_with(b"PK\x06\x07") || !record.starts_with(b"PK\x06\x06") {
+        source.read_at(&mut record, field(&pointer, 8, 8))?;
+        if !record.starts_with(b"PK\x06\x06") {
             return Err(damaged("no large end record"));
         }
-        (size, offset) = (field(&record, 40, 8), field(&record, 48, 8));
+        (count, size, offset) = (field(&record, 32, 8), field(&record, 40, 8), field(&record, 48, 8));
     }
     if size > MOST || offset.checked_add(size).is_none_or(|past| past > end) {
         return Err(damaged("a directory beyond its end"));
     }
     let mut bytes = vec![0; size as usize];
-    home.read(&mut bytes, offset)?;
+    source.read_at(&mut bytes, offset)?;
     let mut entries = Vec::new();
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
-        let (entry, used) = entry(home, rest, length).map_err(|what| damaged(&what))?;
+        let (entry, used) = entry(source, rest).map_err(|what| damaged(&what))?;
         entries.push(entry);
         rest = rest.get(used..).unwrap_or_default();
+    }
+    if count != entries.len() as u64 {
+        return Err(damaged("it announces another number of files than it has"));
     }
     Ok(entries)
 }
 
 /// The first entry of `bytes`, and how many bytes it takes.
-fn entry(home: &Home, bytes: &[u8], length: u64) -> std::result::Result<(Entry, usize), String> {
+fn entry(source: &impl Bytes, bytes: &[u8]) -> std::result::Result<(Entry, usize), String> {
     if !bytes.starts_with(b"PK\x01\x02") || bytes.len() < ENTRY {
         return Err("an entry of its directory".into());
     }
@@ -98,9 +117,10 @@ fn entry(home: &Home, bytes: &[u8], length: u64) -> std::result::Result<(Entry, 
     large_numbers(bytes.get(begin..begin + extra).unwrap_or_default(), &mut numbers);
     let [_, stored, header_at] = numbers;
     let mut header = [0; HEADER];
-    let inside = |end: Option<u64>| end.filter(|&end| end <= length).ok_or(format!("{name} beyond its end"));
+    let inside =
+        |end: Option<u64>| end.filter(|&end| end <= source.length()).ok_or(format!("{name} beyond its end"));
     inside(header_at.checked_add(HEADER as u64))?;
-    home.read(&mut header, header_at).map_err(|e| e.to_string())?;
+    source.read_at(&mut header, header_at).map_err(|e| e.to_string())?;
     if !header.starts_with(b"PK\x03\x04") {
         return Err(format!("no header of {name}"));
     }
@@ -141,10 +161,10 @@ fn field(bytes: &[u8], at: usize, size: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::io::{Seek, SeekFrom, Write};
-    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
+    use crate::weights::home::Home;
 
     fn files() -> Vec<u8> {
         let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -160,7 +180,7 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
         let home = Home::open(file.path())?;
-        let entries = directory(&home)?;
+        let entries = directory(home.as_ref())?;
         Ok((home, entries))
     }
 
@@ -186,8 +206,24 @@ mod tests {
         writer.write_all(b"away").unwrap();
         let file = writer.finish().unwrap();
         let length = file.metadata().unwrap().len();
-        let entries = directory(&Home::of_file(file, length, Path::new("far.zip"))).unwrap();
+        let entries = directory(Home::of_file(file, length, Path::new("far.zip")).as_ref()).unwrap();
         assert!(entries[0].begin > 5 << 30 && entries[0].length == 4, "{entries:?}");
+    }
+
+    #[test]
+    fn an_archive_that_boasts_is_an_error() {
+        let mut bytes = files();
+        let end = bytes.len() - END;
+        bytes[end + 8..end + 12].copy_from_slice(&[0xff; 4]);
+        assert!(read(&bytes).unwrap_err().to_string().contains("another number of files"));
+        // A mark in the comment, which other readers take for the end.
+        let mut bytes = files();
+        let end = bytes.len() - END;
+        bytes[end + 20] = 30;
+        bytes.extend([0; 4]);
+        bytes.extend(b"PK\x05\x06");
+        bytes.extend([0xff; 22]);
+        assert!(read(&bytes).is_err());
     }
 
     #[test]

@@ -57,7 +57,8 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
     let dict = checkpoint.take(role)?;
     let kind = request.kind.or_else(|| dict.tensors.values().map(|t| t.kind()).find(is_float));
     let mut notes = Vec::new();
-    let (mut tensors, metadata) = match role {
+    // Buffers of the published code go to a transformer's .pth beside the weights.
+    let (mut tensors, metadata, buffers) = match role {
         Role::Transformer => {
             let mut config = TransformerConfig::of(&dict, schedule.as_ref(), request.heads)?;
             let input = if target == Target::Torch { config.input.take() } else { None };
@@ -68,7 +69,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
                 fold(&mut tensors, &input);
                 notes.push("the standardisation of input vectors went into word_embed".to_owned());
             }
-            (tensors, metadata)
+            (tensors, metadata, Some(config))
         }
         Role::Tokenizer => {
             let mut config = TokenizerConfig::of(&dict, schedule.as_ref())?;
@@ -83,7 +84,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
                         .into(),
                 );
             }
-            (vae.parameters().to_map(), vae.metadata()?)
+            (vae.parameters().to_map(), vae.metadata()?, None)
         }
     };
     tensors = finished(tensors, kind);
@@ -91,10 +92,9 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
     match target {
         Target::Safetensors => drop(safetensors::write(&request.to, &tensors, &metadata)?),
         Target::Torch => {
-            if role == Role::Transformer {
-                let config = TransformerConfig::of(&dict, schedule.as_ref(), request.heads)?;
-                tensors.extend(published_buffers(&config, kind.unwrap_or(Kind::Float)));
-            }
+            tensors.extend(
+                buffers.iter().flat_map(|config| published_buffers(config, kind.unwrap_or(Kind::Float))),
+            );
             writer::write(&request.to, &tensors.into_iter().collect::<Vec<_>>())?;
         }
     }

@@ -4,9 +4,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::Value;
-use var_tokenizer::images::write_png;
 
 use super::{Output, Picture, Plan, io, rows, settings};
 use crate::error::{Error, Result};
@@ -97,6 +97,16 @@ impl Folder {
         self.path.join(self.name(index))
     }
 
+    /// Writes a picture where it belongs at once: it counts only when its line is there, and fifty thousand are
+    /// not to be flushed one by one.
+    fn write_picture(&self, index: usize, image: &RgbImage) -> Result<()> {
+        let path = self.picture_path(index);
+        image.save(&path).map_err(|e| match e {
+            image::ImageError::IoError(e) => io(&path)(e),
+            other => Error::Config(format!("{}: {other}", path.display())),
+        })
+    }
+
     fn labels_path(&self) -> PathBuf {
         self.path.join(LABELS)
     }
@@ -172,7 +182,7 @@ impl Output for Folder {
         pictures
             .par_iter()
             .enumerate()
-            .try_for_each(|(i, picture)| write_png(&picture.image, &self.picture_path(begin + i)))?;
+            .try_for_each(|(i, picture)| self.write_picture(begin + i, &picture.image))?;
         let lines: String = pictures
             .iter()
             .enumerate()

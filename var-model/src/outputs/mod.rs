@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use serde_json::Value;
-use tch::Tensor;
 use var_tokenizer::files::check_place;
 
 use crate::classes::ClassNames;
@@ -328,7 +327,7 @@ impl Outputs {
 }
 
 /// `path` with `ending` behind its whole name.
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(ending);
     name.into()
@@ -336,17 +335,4 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
     move |e| var_tokenizer::Error::io(path, e).into()
-}
-
-/// Values of each picture of `[B, 3, S, S]`.
-///
-/// # Errors
-/// When libtorch fails.
-pub fn pixels(images: &Tensor) -> Result<Vec<Vec<f32>>> {
-    let images = images.to_device(tch::Device::Cpu).to_kind(tch::Kind::Float).contiguous();
-    images
-        .unbind(0)
-        .iter()
-        .map(|picture| Ok(Vec::<f32>::try_from(picture.view([-1])).map_err(var_tokenizer::Error::from)?))
-        .collect()
 }

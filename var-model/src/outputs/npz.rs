@@ -12,7 +12,7 @@ use npyz::zip::result::ZipResult;
 use npyz::zip::write::FileOptions;
 use npyz::zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 use serde_json::Value;
-use var_tokenizer::files::{sync_folder_of, write_atomically};
+use var_tokenizer::files::{write_atomically, write_with};
 
 use super::folder::locked;
 use super::{Output, Picture, Plan, beside, io, rows, settings};
@@ -131,25 +131,18 @@ impl Npz {
 
     /// Makes the archive out of the raw pictures, beside and renamed.
     fn pack(&self) -> Result<()> {
-        let at = io(&self.path);
-        let folder = self.path.parent().filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut archive = tempfile::Builder::new()
-            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .tempfile_in(folder)
-            .map_err(io(folder))?;
         let begun = partial(&self.path);
         let mut raw = File::open(&begun).map_err(io(&begun))?;
         let labels: Vec<i64> = (0..self.plan.pictures()).map(|i| self.plan.class(i).0).collect();
-        write_archive(&mut archive, &mut raw, self.plan.side, &labels)
-            .map_err(|e| match e {
-                npyz::zip::result::ZipError::Io(e) => e,
-                other => std::io::Error::other(other.to_string()),
+        Ok(write_with(&self.path, |archive| {
+            write_archive(archive, &mut raw, self.plan.side, &labels).map_err(|e| {
+                let e = match e {
+                    npyz::zip::result::ZipError::Io(e) => e,
+                    other => std::io::Error::other(other.to_string()),
+                };
+                var_tokenizer::Error::io(&self.path, e)
             })
-            .map_err(&at)?;
-        archive.as_file().sync_all().map_err(&at)?;
-        archive.persist(&self.path).map_err(|e| at(e.error))?;
-        sync_folder_of(&self.path);
-        Ok(())
+        })?)
     }
 }
 

@@ -8,9 +8,8 @@ use image::{Delay, Frame, RgbImage, RgbaImage};
 use tch::Tensor;
 use var_tokenizer::VqVae;
 use var_tokenizer::files::{check_place, write_atomically};
-use var_tokenizer::images::{Grid, from_unit};
+use var_tokenizer::images::{Grid, from_tensor};
 
-use super::pixels;
 use crate::error::{Error, Result};
 
 /// Pictures that are shown at most.
@@ -83,13 +82,12 @@ impl Scales {
             return Ok(());
         }
         let count = count.min(missing.len());
-        let side = tokenizer.config().image_side();
         let mut taken = vec![Vec::with_capacity(latents.len()); count];
         for latent in latents {
             let latent = latent.narrow(0, 0, count as i64);
             let images = tch::no_grad(|| tokenizer.decode_latent(&latent))?.clamp(-1.0, 1.0);
-            for (frames, picture) in taken.iter_mut().zip(pixels(&images)?) {
-                frames.push(from_unit(&picture, side)?);
+            for (frames, picture) in taken.iter_mut().zip(from_tensor(&images)?) {
+                frames.push(picture);
             }
         }
         self.pictures.extend(taken);

@@ -6,6 +6,7 @@ use var_tokenizer::VqVae;
 
 use super::draws::{Draws, invert};
 use super::filter::filter;
+use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::transformer::{Context, KeyValueCache, Transformer};
 
@@ -108,6 +109,15 @@ pub struct Kept {
     pub masks: Vec<Tensor>,
 }
 
+/// Most logits of one scale that are drawn from at once: 1 GiB.
+const MOST_LOGITS: usize = 1 << 28;
+
+/// How many of `wanted` pictures are sampled at once: fewer where their logits would take gigabytes.
+pub fn at_once(config: &TransformerConfig, wanted: usize) -> usize {
+    let logits = config.schedule.last_side().pow(2) * config.vocabulary;
+    wanted.min(MOST_LOGITS / logits.max(1)).max(1)
+}
+
 /// Transformer and tokenizer, ready to sample.
 #[derive(Debug)]
 pub struct Sampler<'a> {
@@ -131,6 +141,11 @@ impl<'a> Sampler<'a> {
             )));
         }
         Ok(Self { model, tokenizer })
+    }
+
+    /// The transformer's configuration.
+    pub fn config(&self) -> &TransformerConfig {
+        self.model.config()
     }
 
     /// Samples one picture for each of `labels` (the label `classes` means "no class"). `draws` must know

@@ -4,26 +4,13 @@ use tch::{Device, Kind, Tensor};
 use var_model::sampling::{Draws, Guidance, Sampler, SamplingOptions};
 use var_model::transformer::Initialisation;
 use var_model::{ScaleSchedule, Transformer, TransformerConfig};
+use var_tokenizer::VqVae;
 use var_tokenizer::weights::portable;
-use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae};
 
 fn pair() -> (Transformer, VqVae) {
     var_tokenizer::torch::start();
     let schedule = ScaleSchedule::new(vec![1, 2, 3, 4]).unwrap();
-    let tokenizer = TokenizerConfig {
-        channels: 32,
-        channel_multipliers: vec![1, 1],
-        residual_blocks: 1,
-        latent_channels: 4,
-        vocabulary: 24,
-        schedule: schedule.clone(),
-        phi: PhiSharing::Partial(4),
-        phi_ratio: 0.5,
-        z_norm: false,
-        commitment: 0.25,
-    };
-    let mut vae = VqVae::new(&tokenizer, Device::Cpu, None).unwrap();
-    portable::fill(vae.parameters_mut(), 1);
+    let vae = super::support::tokenizer(&schedule);
     let config = TransformerConfig {
         depth: 2,
         width: 32,

@@ -33,18 +33,9 @@ pub(crate) fn refused(output: &Output, parts: &[&str]) {
     }
 }
 
-/// A run folder as `var-train model` leaves it.
-pub(crate) fn run_folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fill_run_folder(folder.path(), 3, &["ant", "bee", "cat"]);
-    folder
-}
-
-/// Fills `folder` with a tiny model of `classes` classes, its tokenizer, and the names of the classes if any.
-pub(crate) fn fill_run_folder(folder: &Path, classes: usize, names: &[&str]) {
-    var_tokenizer::torch::start();
-    let schedule = ScaleSchedule::new(vec![1, 2, 4]).unwrap();
-    let tokenizer = TokenizerConfig {
+/// A small tokenizer with portable weights.
+pub fn tokenizer(schedule: &ScaleSchedule) -> VqVae {
+    let config = TokenizerConfig {
         channels: 32,
         channel_multipliers: vec![1, 1],
         residual_blocks: 1,
@@ -56,8 +47,23 @@ pub(crate) fn fill_run_folder(folder: &Path, classes: usize, names: &[&str]) {
         z_norm: false,
         commitment: 0.25,
     };
-    let mut vae = VqVae::new(&tokenizer, Device::Cpu, None).unwrap();
+    let mut vae = VqVae::new(&config, Device::Cpu, None).unwrap();
     portable::fill(vae.parameters_mut(), 1);
+    vae
+}
+
+/// A run folder as `var-train model` leaves it.
+pub(crate) fn run_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fill_run_folder(folder.path(), 3, &["ant", "bee", "cat"]);
+    folder
+}
+
+/// Fills `folder` with a tiny model of `classes` classes, its tokenizer, and the names of the classes if any.
+pub(crate) fn fill_run_folder(folder: &Path, classes: usize, names: &[&str]) {
+    var_tokenizer::torch::start();
+    let schedule = ScaleSchedule::new(vec![1, 2, 4]).unwrap();
+    let vae = tokenizer(&schedule);
     vae.save(&folder.join("tokenizer.safetensors")).unwrap();
     let config = TransformerConfig {
         depth: 1,

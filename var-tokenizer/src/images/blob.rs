@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::zips::{self, Bytes};
 
 /// Memory that a list of pictures may take whatever the size of the file: ten million of them.
 const LIST: u64 = 1 << 30;
@@ -118,7 +119,7 @@ impl Blob {
         self.check(offset, length)?;
         let size = usize::try_from(length).map_err(|_| Error::file(&self.path, "too large for memory"))?;
         let mut bytes = vec![0; size];
-        self.file.read_exact_at(&mut bytes, self.begin + offset).map_err(|e| Error::io(&self.path, e))?;
+        self.read_at(&mut bytes, offset)?;
         Ok(bytes)
     }
 
@@ -138,6 +139,21 @@ impl Blob {
             ));
         }
         Ok(())
+    }
+}
+
+impl zips::Bytes for Blob {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        self.check(offset, bytes.len() as u64)?;
+        self.file.read_exact_at(bytes, self.begin + offset).map_err(|e| Error::io(&self.path, e))
     }
 }
 

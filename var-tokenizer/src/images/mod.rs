@@ -34,4 +34,4 @@ pub use decode::read_picture;
 pub use grid::{Grid, write_png};
 pub use source::{EMOJI, Entry, Source};
 pub use split::{Partition, Split};
-pub use transform::{Framing, Placement, View, from_unit, to_unit};
+pub use transform::{Framing, Placement, View, from_tensor, from_unit, to_unit};

@@ -11,6 +11,7 @@ use super::blob::{Blob, check_room};
 use super::source::{Entry, Listing, Pictures};
 use crate::error::{Error, Result};
 use crate::panics::contained;
+use crate::zips;
 
 /// Labels from here on are refused: class numbers, not identifiers, are expected.
 const MAX_CLASSES: u32 = 1 << 20;
@@ -18,8 +19,6 @@ const MAX_CLASSES: u32 = 1 << 20;
 const MAX_HEADER: usize = 1 << 14;
 /// Most brackets in a header: its parser tries every way of pairing them. Pictures have two.
 const MAX_BRACKETS: usize = 8;
-/// Most arrays in an archive of more than 65,535: the reader makes room for as many as it names.
-const MAX_ARRAYS: u64 = 1 << 16;
 /// Memory that a picture's entry and label take, in bytes.
 const PICTURE_COST: u64 = 128;
 /// The array of pictures.
@@ -59,7 +58,8 @@ pub(crate) fn open(blob: &Blob) -> Result<Listing> {
 fn open_trusting(blob: &Blob) -> Result<Listing> {
     let wrong = |message: String| Error::file(blob.path(), message);
     let damaged = |e: std::io::Error| wrong(format!("truncated or damaged npz: {e}"));
-    check_directory(blob)?;
+    // The reader makes room for as many arrays as the archive announces.
+    zips::directory(blob)?;
     let mut archive = NpzArchive::new(blob.reader()).map_err(damaged)?;
     let mut names: Vec<String> = archive.array_names().map(str::to_owned).collect();
     names.sort();
@@ -155,40 +155,6 @@ fn header(reader: &mut impl Read) -> std::result::Result<NpyHeader, String> {
         return Err("damaged, or an array of records".into());
     }
     NpyHeader::from_reader(Cursor::new(bytes)).map_err(damaged)
-}
-
-/// Refuses an archive that names more arrays than anybody saves, before room is made for them. Only the
-/// 64-bit directory, which stands right before the end, has a number that large.
-fn check_directory(blob: &Blob) -> Result<()> {
-    const END: &[u8] = b"PK\x05\x06";
-    const LOCATOR: &[u8] = b"PK\x06\x07";
-    const END_64: &[u8] = b"PK\x06\x06";
-    let number = |bytes: Option<&[u8]>| {
-        bytes.and_then(|bytes| bytes.first_chunk::<8>()).map(|bytes| u64::from_le_bytes(*bytes))
-    };
-    let elsewhere =
-        || Error::file(blob.path(), "damaged npz: its directory is not where it should be; save it again");
-    let tail = blob.length().min(22 + 20 + 0xffff);
-    let tail = blob.read(blob.length() - tail, tail)?;
-    // As the reader looks for it: the last mark with room for a whole end behind it.
-    let places = tail.len().saturating_sub(22 - 4);
-    let end = tail.get(..places).unwrap_or_default().windows(4).rposition(|mark| mark == END);
-    let Some(end) = end else { return Ok(()) };
-    let comment = match tail.get(end + 20..end + 22) {
-        Some(&[low, high]) => usize::from(u16::from_le_bytes([low, high])),
-        _ => 0,
-    };
-    if end + 22 + comment != tail.len() {
-        return Err(elsewhere());
-    }
-    let locator = end.checked_sub(20).and_then(|begin| tail.get(begin..end));
-    let Some(locator) = locator.filter(|locator| locator.starts_with(LOCATOR)) else { return Ok(()) };
-    let directory = number(locator.get(8..)).and_then(|at| blob.read(at, 56).ok());
-    let count = directory.filter(|d| d.starts_with(END_64)).and_then(|d| number(d.get(32..)));
-    match count {
-        Some(count) if count <= MAX_ARRAYS => Ok(()),
-        _ => Err(elsewhere()),
-    }
 }
 
 /// Whole numbers of any width, one for each picture.

@@ -1,6 +1,7 @@
 //! From a picture of any size to a square one, and to numbers in [−1, 1].
 
 use image::RgbImage;
+use tch::{Device, Kind, Tensor};
 
 use super::resize::{Filter, Window, resize_window};
 use crate::error::{Error, Result};
@@ -163,6 +164,17 @@ pub fn to_unit(picture: &RgbImage) -> Vec<f32> {
     let mut out = Vec::with_capacity(picture.as_raw().len());
     append_unit(picture, &mut out);
     out
+}
+
+/// The pictures of `images` `[B, 3, side, side]` in [−1, 1], rounded as [`from_unit`] does.
+///
+/// # Errors
+/// When the shape is another, or libtorch fails.
+pub fn from_tensor(images: &Tensor) -> Result<Vec<RgbImage>> {
+    let (_, _, _, side) = images.size4()?;
+    let images = images.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let picture = |t: &Tensor| from_unit(&Vec::<f32>::try_from(t.view([-1]))?, side as usize);
+    images.unbind(0).iter().map(picture).collect()
 }
 
 /// The picture of `pixels` `[3, side, side]` in [−1, 1]; what lies outside is clamped (NaN becomes 0),

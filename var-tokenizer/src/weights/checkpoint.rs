@@ -160,7 +160,11 @@ impl Checkpoint {
             match other {
                 Some(other) => format!("holds a {other}, not a {role}; name the {role}'s file"),
                 None => {
-                    format!("holds no {role}: no tensor is called {} ({})", role.marker(), self.summary())
+                    format!(
+                        "holds no {role}: no tensor is called {}, {}; is it the right file?",
+                        role.marker(),
+                        self.summary()
+                    )
                 }
             },
         )

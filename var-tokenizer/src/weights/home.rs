@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::zips;
 
 #[derive(Debug)]
 enum Bytes {
@@ -63,6 +64,20 @@ impl Home {
     /// A reader of `length` bytes, at most, from `begin` on.
     pub(crate) fn section(&self, begin: u64, length: u64) -> Section<'_> {
         Section { home: self, at: begin, end: begin.saturating_add(length).min(self.length) }
+    }
+}
+
+impl zips::Bytes for Home {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        self.read(bytes, offset)
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn open_in(home: &Arc<Home>) -> Result<StateDict> {
     for (name, info) in metadata.tensors() {
         let kind = kind_of(info.dtype).ok_or_else(|| unknown(path, &name, info.dtype))?;
         let shape = info.shape.iter().map(|&length| length as i64).collect();
-        let stored = Stored::in_file(home, begin + info.data_offsets.0 as u64, kind, shape, None);
+        let stored = Stored::new(home, begin + info.data_offsets.0 as u64, kind, shape, None);
         tensors.insert(name, stored);
     }
     let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();

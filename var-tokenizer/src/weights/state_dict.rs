@@ -1,4 +1,4 @@
-//! Tensors by name, in memory or still in their file.
+//! Tensors by name, still in their file.
 //!
 //! Opening a file reads names and shapes only. The values go from the file straight into the tensors that
 //! they are for, so that a model takes its own size and nothing beside. Plain reads, no mapping: a file
@@ -16,30 +16,21 @@ use crate::torch::memory::fill_bytes;
 /// Most bytes that are read at once where values change their type on the way.
 const PIECE: usize = 16 << 20;
 
-/// Where values lie.
-#[derive(Debug)]
-enum Place {
-    Memory(Tensor),
-    File {
-        home: Arc<Home>,
-        /// Of the first value.
-        offset: u64,
-        /// In values; `None` in C order.
-        strides: Option<Vec<i64>>,
-    },
-}
-
-/// A tensor that may still be in its file.
+/// A tensor whose values are still in their file.
 #[derive(Debug)]
 pub struct Stored {
     kind: Kind,
     shape: Vec<i64>,
-    place: Place,
+    home: Arc<Home>,
+    /// Of the first value.
+    offset: u64,
+    /// In values; `None` in C order.
+    strides: Option<Vec<i64>>,
 }
 
 impl Stored {
     /// Values in a file, whose extent the caller has checked against the file's length.
-    pub(crate) fn in_file(
+    pub(crate) fn new(
         home: &Arc<Home>,
         offset: u64,
         kind: Kind,
@@ -47,7 +38,7 @@ impl Stored {
         strides: Option<Vec<i64>>,
     ) -> Self {
         let strides = strides.filter(|strides| !is_contiguous(&shape, strides));
-        Self { kind, shape, place: Place::File { home: home.clone(), offset, strides } }
+        Self { kind, shape, home: home.clone(), offset, strides }
     }
 
     /// Type of the values.
@@ -70,18 +61,14 @@ impl Stored {
     /// # Errors
     /// When the file cannot be read or was cut short meanwhile.
     pub fn tensor(&self) -> Result<Tensor> {
-        let (home, offset, strides) = match &self.place {
-            Place::Memory(tensor) => return Ok(tensor.shallow_clone()),
-            Place::File { home, offset, strides } => (home, *offset, strides),
-        };
         let options = (self.kind, Device::Cpu);
-        let Some(strides) = strides else {
+        let Some(strides) = &self.strides else {
             let tensor = Tensor::f_empty(&self.shape, options)?;
-            fill_bytes(&tensor, |bytes| home.read(bytes, offset))?;
+            fill_bytes(&tensor, |bytes| self.home.read(bytes, self.offset))?;
             return Ok(tensor);
         };
         let flat = Tensor::f_empty([span(&self.shape, strides)], options)?;
-        fill_bytes(&flat, |bytes| home.read(bytes, offset))?;
+        fill_bytes(&flat, |bytes| self.home.read(bytes, self.offset))?;
         Ok(flat.f_as_strided(&self.shape, strides, 0)?.f_contiguous()?)
     }
 
@@ -90,22 +77,19 @@ impl Stored {
     /// # Errors
     /// As [`Stored::tensor`].
     pub fn copy_into(&self, target: &Tensor) -> Result<()> {
-        match &self.place {
-            Place::File { home, offset, strides: None } => {
-                if target.kind() == self.kind && target.device() == Device::Cpu && target.is_contiguous() {
-                    return fill_bytes(target, |bytes| home.read(bytes, *offset));
-                }
-                self.copy_in_pieces(home, *offset, target)
-            }
-            _ => {
-                let (mut target, values) = (target.shallow_clone(), self.tensor()?);
-                tch::no_grad(|| target.f_copy_(&values).map(|_| ()))?;
-                Ok(())
-            }
+        if self.strides.is_some() || !target.is_contiguous() {
+            let (mut target, values) = (target.shallow_clone(), self.tensor()?);
+            tch::no_grad(|| target.f_copy_(&values).map(|_| ()))?;
+            return Ok(());
         }
+        if target.kind() == self.kind && target.device() == Device::Cpu {
+            return fill_bytes(target, |bytes| self.home.read(bytes, self.offset));
+        }
+        self.copy_in_pieces(target)
     }
 
-    fn copy_in_pieces(&self, home: &Home, offset: u64, target: &Tensor) -> Result<()> {
+    /// For a target that is contiguous, of another type or elsewhere.
+    fn copy_in_pieces(&self, target: &Tensor) -> Result<()> {
         let size = self.kind.elt_size_in_bytes();
         let (all, most) = (self.numel(), (PIECE / size).max(1));
         tch::no_grad(|| {
@@ -114,7 +98,7 @@ impl Stored {
             while done < all {
                 let count = most.min(all - done);
                 let piece = Tensor::f_empty([count as i64], (self.kind, Device::Cpu))?;
-                fill_bytes(&piece, |bytes| home.read(bytes, offset + (done * size) as u64))?;
+                fill_bytes(&piece, |bytes| self.home.read(bytes, self.offset + (done * size) as u64))?;
                 flat.f_narrow(0, done as i64, count as i64)?.f_copy_(&piece)?;
                 done += count;
             }
@@ -141,12 +125,6 @@ fn span(shape: &[i64], strides: &[i64]) -> i64 {
     1 + shape.iter().zip(strides).map(|(length, stride)| (length - 1) * stride).sum::<i64>()
 }
 
-impl From<Tensor> for Stored {
-    fn from(tensor: Tensor) -> Self {
-        Self { kind: tensor.kind(), shape: tensor.size(), place: Place::Memory(tensor) }
-    }
-}
-
 /// Tensors by name with string metadata.
 #[derive(Debug, Default)]
 pub struct StateDict {
@@ -159,12 +137,6 @@ pub struct StateDict {
 }
 
 impl StateDict {
-    /// Tensors that are in memory, called `name` in messages.
-    pub fn in_memory(name: impl Into<String>, tensors: BTreeMap<String, Tensor>) -> Self {
-        let tensors = tensors.into_iter().map(|(name, tensor)| (name, tensor.into())).collect();
-        Self { name: name.into(), tensors, metadata: BTreeMap::new() }
-    }
-
     /// The tensor called `name`.
     pub fn get(&self, name: &str) -> Option<&Stored> {
         self.tensors.get(name)

@@ -9,7 +9,6 @@ use std::time::Instant;
 use image::RgbImage;
 use places::Places;
 use serde_json::{Value, json};
-use var_tokenizer::files::write_atomically;
 use var_tokenizer::images::resize::{Filter, resize};
 use var_tokenizer::images::{Grid, read_picture, write_png};
 use var_tokenizer::progress::Progress;
@@ -18,6 +17,7 @@ use var_tokenizer::torch::Precision;
 use crate::classes::{self, ClassNames};
 use crate::edit::{Area, FractionBox, Generation, Plan, Region, generate};
 use crate::error::{Error, Result};
+use crate::outputs::settings;
 use crate::sampling::{Sampler, SamplingOptions};
 use crate::source::{Loaded, ModelSource};
 
@@ -132,7 +132,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
     }
     let class = usize::try_from(label).ok().filter(|&n| n < config.classes);
     let (model_file, tokenizer_file) = opened.fingerprints()?;
-    let settings = json!({
+    let record = json!({
         "program": concat!("var-model ", env!("CARGO_PKG_VERSION")),
         "image": record::file(&request.image)?,
         "area": record::area(&request.area)?,
@@ -153,8 +153,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
         "strip": request.strip.as_deref().map(record::file).transpose()?,
         "notes": notes,
     });
-    let text = serde_json::to_vec_pretty(&settings).map_err(|e| Error::Config(e.to_string()))?;
-    write_atomically(&places.record, &text)?;
+    settings::write(&places.record, &record)?;
     let shown = |path: &PathBuf| path.display().to_string();
     Ok(json!({
         "event": "done", "pictures": request.variants, "seconds": seconds,

@@ -7,6 +7,7 @@ use var_tokenizer::files::check_place;
 
 use super::{AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
 use crate::error::{Error, Result};
+use crate::outputs::beside;
 
 /// Where everything goes.
 pub(super) struct Places {
@@ -34,9 +35,7 @@ impl Places {
         let Some(first) = request.out.as_ref().or(request.strip.as_ref()) else {
             return Err(Error::Config("give --out, --strip or both: where the result goes".into()));
         };
-        let mut record = first.clone().into_os_string();
-        record.push(".json");
-        let record = PathBuf::from(record);
+        let record = beside(first, ".json");
         let mut inputs = vec![&request.image];
         if let AreaRequest::Mask { path, .. } = &request.area {
             inputs.push(path);

@@ -62,7 +62,7 @@ pub fn dry_run(request: &SampleRequest, as_json: bool) -> Result<()> {
     if job.plan.chosen {
         say(format_args!("sampled   {sampled}: {} candidates of each class", job.candidates))?;
     }
-    say(format_args!("batches   {batches} of at most {} pictures", job.at_once))?;
+    say(format_args!("batches   {batches} of at most {together} pictures"))?;
     for size in sizes {
         let about = if size.exact { "" } else { "at most " };
         let more = if size.meanwhile > size.bytes {

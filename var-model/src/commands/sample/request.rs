@@ -9,7 +9,7 @@ use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::outputs::{self, Plan, scales};
 use crate::rejection::RejectionRequest;
-use crate::sampling::SamplingOptions;
+use crate::sampling::{SamplingOptions, at_once};
 use crate::source::{ModelSource, Opened};
 use var_tokenizer::TokenizerConfig;
 use var_tokenizer::files::sha256_of;
@@ -20,8 +20,6 @@ const DEFAULT_CLASSES: usize = 8;
 pub const MOST_PICTURES: usize = 1_000_000;
 /// Most pictures that are sampled at once.
 pub const MOST_AT_ONCE: usize = 1024;
-/// Most logits of one scale that are drawn from at once: 1 GiB.
-const MOST_LOGITS: usize = 1 << 28;
 
 /// What `var-model sample` is told.
 #[derive(Debug)]
@@ -126,8 +124,7 @@ impl Job {
                 "--keep: the class none has no probability to choose by; leave one of them away".into(),
             ));
         }
-        let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
-        let at_once = request.batch.min(MOST_LOGITS / (last_scale * config.vocabulary)).max(1);
+        let at_once = at_once(&config, request.batch);
         let plan = Plan {
             labels,
             names,

@@ -7,13 +7,13 @@ use std::time::Instant;
 use serde_json::json;
 use tch::Tensor;
 use var_tokenizer::VqVae;
-use var_tokenizer::images::from_unit;
+use var_tokenizer::images::from_tensor;
 use var_tokenizer::progress::Progress;
 
 use super::request::{Job, SampleRequest};
 use crate::error::Result;
 use crate::outputs::scales::Scales;
-use crate::outputs::{Candidate, Outputs, Picture, pixels};
+use crate::outputs::{Candidate, Outputs, Picture};
 use crate::rejection::{Best, Classifier};
 use crate::sampling::{Draws, Sample, Sampler};
 
@@ -88,10 +88,9 @@ impl<'a> Work<'a> {
         let count = self.job.at_once.min(self.job.plan.pictures() - first);
         let sample = self.next(first, count)?;
         self.scales.take(first, &sample.latents, self.tokenizer)?;
-        let pictures = pixels(&sample.images)?
-            .iter()
-            .map(|pixels| Ok(Picture { image: from_unit(pixels, self.job.plan.side)?, candidate: None }))
-            .collect::<Result<Vec<_>>>()?;
+        let pictures = from_tensor(&sample.images)?;
+        let pictures: Vec<Picture> =
+            pictures.into_iter().map(|image| Picture { image, candidate: None }).collect();
         self.outputs.add(&pictures)
     }
 
@@ -107,13 +106,11 @@ impl<'a> Work<'a> {
             let count = self.job.at_once.min(end - first);
             let sample = self.next(first, count)?;
             let probabilities = classifier.probabilities(&sample.images, label)?;
-            let mut offered = Vec::with_capacity(count);
-            for ((pixels, probability), number) in
-                pixels(&sample.images)?.iter().zip(probabilities).zip(first as u64..)
-            {
-                offered.push((probability, number, from_unit(pixels, plan.side)?));
-            }
-            best.offer(offered);
+            let numbered = probabilities.into_iter().zip(first as u64..);
+            let pictures = from_tensor(&sample.images)?;
+            best.offer(
+                numbered.zip(pictures).map(|((probability, number), image)| (probability, number, image)),
+            );
             first += count;
         }
         let pictures: Vec<Picture> = best

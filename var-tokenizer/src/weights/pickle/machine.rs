@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io::Read;
 
-use super::globals::{self, Known};
-use super::values::{Arena, Id, Storage, Value, View};
+use super::globals;
+use super::rebuild::{self, Built};
+use super::values::{Arena, Id, Value};
 
 /// Most bytes of one pickle.
 const MOST_BYTES: u64 = 64 << 20;
@@ -42,7 +43,7 @@ struct Machine<R> {
     memo: HashMap<u64, Id>,
 }
 
-type Step<T> = Result<T, String>;
+pub(super) type Step<T> = Result<T, String>;
 
 impl<R: Read> Machine<R> {
     fn run(&mut self) -> Step<Id> {
@@ -63,8 +64,7 @@ impl<R: Read> Machine<R> {
                 b'N' => self.push(Value::None)?,
                 0x88 => self.push(Value::Bool(true))?,
                 0x89 => self.push(Value::Bool(false))?,
-                b'I' => self.decimal()?,
-                b'L' => self.decimal()?,
+                b'I' | b'L' => self.decimal()?,
                 b'F' => {
                     let value = self.line()?.parse().map_err(|_| damaged("a number"))?;
                     self.push(Value::Float(value))?;
@@ -78,57 +78,25 @@ impl<R: Read> Machine<R> {
                     self.push(Value::Int(value.into()))?;
                 }
                 b'K' => {
-                    let [value] = self.array()?;
-                    self.push(Value::Int(value.into()))?;
+                    let value = self.unsigned::<1>()?;
+                    self.push(Value::Int(value as i64))?;
                 }
                 b'M' => {
-                    let value = u16::from_le_bytes(self.array()?);
-                    self.push(Value::Int(value.into()))?;
+                    let value = self.unsigned::<2>()?;
+                    self.push(Value::Int(value as i64))?;
                 }
-                0x8a => {
-                    let [length] = self.array()?;
-                    self.long(length.into())?;
-                }
-                0x8b => {
-                    let length = u32::from_le_bytes(self.array()?);
-                    self.long(length.into())?;
-                }
-                b'X' => {
-                    let length = u32::from_le_bytes(self.array()?);
-                    self.string(length.into())?;
-                }
-                0x8c => {
-                    let [length] = self.array()?;
-                    self.string(length.into())?;
-                }
-                0x8d => {
-                    let length = u64::from_le_bytes(self.array()?);
-                    self.string(length)?;
-                }
-                b'U' => {
-                    let [length] = self.array()?;
-                    self.string(length.into())?;
-                }
-                b'T' => {
-                    let length = u32::from_le_bytes(self.array()?);
-                    self.string(length.into())?;
-                }
+                0x8a => self.long::<1>()?,
+                0x8b => self.long::<4>()?,
+                0x8c | b'U' => self.string::<1>()?,
+                b'X' | b'T' => self.string::<4>()?,
+                0x8d => self.string::<8>()?,
+                b'C' => self.bytes::<1>()?,
+                b'B' => self.bytes::<4>()?,
+                0x8e | 0x96 => self.bytes::<8>()?,
                 b'V' | b'S' => {
                     let text = self.line()?;
                     let text = if operation == b'S' { unquoted(&text).to_owned() } else { text };
                     self.push(Value::Text(text))?;
-                }
-                b'C' => {
-                    let [length] = self.array()?;
-                    self.bytes(length.into())?;
-                }
-                b'B' => {
-                    let length = u32::from_le_bytes(self.array()?);
-                    self.bytes(length.into())?;
-                }
-                0x8e | 0x96 => {
-                    let length = u64::from_le_bytes(self.array()?);
-                    self.bytes(length)?;
                 }
                 b']' | b')' | 0x8f => self.push(Value::List(Vec::new()))?,
                 b'}' => self.push(Value::Dict(Vec::new()))?,
@@ -165,28 +133,28 @@ impl<R: Read> Machine<R> {
                     self.set(pairs)?;
                 }
                 b'q' => {
-                    let [index] = self.array()?;
-                    self.remember(index.into())?;
+                    let index = self.unsigned::<1>()?;
+                    self.remember(index)?;
                 }
                 b'r' => {
-                    let index = u32::from_le_bytes(self.array()?);
-                    self.remember(index.into())?;
+                    let index = self.unsigned::<4>()?;
+                    self.remember(index)?;
                 }
                 b'p' => {
-                    let index = self.line()?.parse().map_err(|_| damaged("a reference"))?;
+                    let index = self.index()?;
                     self.remember(index)?;
                 }
                 0x94 => self.remember(self.memo.len() as u64)?,
                 b'h' => {
-                    let [index] = self.array()?;
-                    self.recall(index.into())?;
+                    let index = self.unsigned::<1>()?;
+                    self.recall(index)?;
                 }
                 b'j' => {
-                    let index = u32::from_le_bytes(self.array()?);
-                    self.recall(index.into())?;
+                    let index = self.unsigned::<4>()?;
+                    self.recall(index)?;
                 }
                 b'g' => {
-                    let index = self.line()?.parse().map_err(|_| damaged("a reference"))?;
+                    let index = self.index()?;
                     self.recall(index)?;
                 }
                 b'c' => {
@@ -220,7 +188,7 @@ impl<R: Read> Machine<R> {
                 b'b' => drop(self.pop()?),
                 b'Q' => {
                     let id = self.pop()?;
-                    let storage = self.storage(id)?;
+                    let storage = rebuild::storage(&self.arena, id)?;
                     self.push(Value::Storage(storage))?;
                 }
                 other => {
@@ -236,8 +204,20 @@ impl<R: Read> Machine<R> {
         Ok(bytes)
     }
 
-    /// `length` bytes; memory is taken as they come, not as they are announced.
-    fn take(&mut self, length: u64) -> Step<Vec<u8>> {
+    /// A little-endian number of `N` bytes.
+    fn unsigned<const N: usize>(&mut self) -> Step<u64> {
+        Ok(self.array::<N>()?.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte)))
+    }
+
+    /// A number of the memory in decimal.
+    fn index(&mut self) -> Step<u64> {
+        self.line()?.parse().map_err(|_| damaged("a reference"))
+    }
+
+    /// Bytes behind their number, which has `N` bytes; memory is taken as they come, not as they are
+    /// announced.
+    fn counted<const N: usize>(&mut self) -> Step<Vec<u8>> {
+        let length = self.unsigned::<N>()?;
         let mut bytes = Vec::new();
         let read = self.source.by_ref().take(length).read_to_end(&mut bytes);
         if read.is_err() || bytes.len() as u64 != length {
@@ -321,8 +301,8 @@ impl<R: Read> Machine<R> {
     }
 
     /// A whole number in two's complement of any length; those beyond 64 bits are only passed over.
-    fn long(&mut self, length: u64) -> Step<()> {
-        let bytes = self.take(length)?;
+    fn long<const N: usize>(&mut self) -> Step<()> {
+        let bytes = self.counted::<N>()?;
         if bytes.len() > 8 {
             return self.push(Value::Other);
         }
@@ -334,13 +314,13 @@ impl<R: Read> Machine<R> {
         self.push(Value::Int(i64::from_le_bytes(wide)))
     }
 
-    fn string(&mut self, length: u64) -> Step<()> {
-        let text = String::from_utf8(self.take(length)?);
+    fn string<const N: usize>(&mut self) -> Step<()> {
+        let text = String::from_utf8(self.counted::<N>()?);
         self.push(text.map_or(Value::Other, Value::Text))
     }
 
-    fn bytes(&mut self, length: u64) -> Step<()> {
-        self.take(length)?;
+    fn bytes<const N: usize>(&mut self) -> Step<()> {
+        self.counted::<N>()?;
         self.push(Value::Other)
     }
 
@@ -389,69 +369,14 @@ impl<R: Read> Machine<R> {
     }
 
     fn call(&mut self, function: Id, arguments: Id) -> Step<()> {
-        let Value::Global(known) = self.arena.get(function) else { return Err(damaged("a call")) };
-        let known = *known;
-        let arguments = self.arena.list(arguments).ok_or_else(|| damaged("a call"))?.to_vec();
-        let first = arguments.first().copied();
-        match known {
-            Known::Data => self.push(Value::Other),
-            Known::Parameter | Known::Sequence => match first {
-                Some(id) => self.push_id(id),
-                None => self.push(Value::List(Vec::new())),
-            },
-            Known::OrderedDict => {
-                let given = first.and_then(|id| self.arena.list(id)).unwrap_or_default();
-                let pairs = given
-                    .iter()
-                    .map(|&pair| match self.arena.list(pair) {
-                        Some(&[key, value]) => Ok((key, value)),
-                        _ => Err(damaged("a dictionary")),
-                    })
-                    .collect::<Step<Vec<_>>>()?;
-                self.push(Value::Dict(pairs))
-            }
-            Known::Tensor => {
-                let view = self.view(&arguments)?;
-                self.push(Value::Tensor(view))
-            }
+        match rebuild::call(&self.arena, function, arguments)? {
+            Built::New(value) => self.push(value),
+            Built::Present(id) => self.push_id(id),
         }
-    }
-
-    /// `(storage, offset, shape, strides, …)`.
-    fn view(&self, arguments: &[Id]) -> Step<View> {
-        let &[storage, offset, shape, strides, ..] = arguments else { return Err(damaged("a tensor")) };
-        let Value::Storage(storage) = self.arena.get(storage) else { return Err(damaged("a tensor")) };
-        let parts = (self.arena.int(offset), self.arena.ints(shape), self.arena.ints(strides));
-        let (Some(offset), Some(shape), Some(strides)) = parts else { return Err(damaged("a tensor")) };
-        View::new(storage.clone(), offset, shape, strides)
-    }
-
-    /// `("storage", type, key, location, count[, view of another])`.
-    fn storage(&self, id: Id) -> Step<Storage> {
-        let wrong = || damaged("a storage");
-        let parts = self.arena.list(id).ok_or_else(wrong)?;
-        let &[tag, kind, key, _, count, ref rest @ ..] = parts else { return Err(wrong()) };
-        if self.arena.text(tag) != Some("storage") {
-            return Err(wrong());
-        }
-        if rest.first().is_some_and(|&view| *self.arena.get(view) != Value::None) {
-            return Err("has storages that are views of others, as PyTorch wrote them before 0.4".into());
-        }
-        let Value::StorageType(kind) = self.arena.get(kind) else { return Err(wrong()) };
-        let key = match self.arena.get(key) {
-            Value::Text(key) => key.clone(),
-            Value::Int(key) => key.to_string(),
-            _ => return Err(wrong()),
-        };
-        let numel = self.arena.int(count).and_then(|count| u64::try_from(count).ok()).ok_or_else(wrong)?;
-        if numel > u64::MAX / 64 {
-            return Err(wrong());
-        }
-        Ok(Storage { key, kind: *kind, numel })
     }
 }
 
-fn damaged(what: &str) -> String {
+pub(super) fn damaged(what: &str) -> String {
     format!("is damaged: {what} makes no sense")
 }
 

@@ -64,7 +64,7 @@ fn place(home: &Arc<Home>, extents: &Extents, name: &str, view: View) -> std::re
     if storage.numel * size > bytes {
         return Err(format!("is damaged: {bytes} bytes for the {} values of {name}", storage.numel));
     }
-    Ok(Stored::in_file(home, begin + offset * size, storage.kind, shape, Some(strides)))
+    Ok(Stored::new(home, begin + offset * size, storage.kind, shape, Some(strides)))
 }
 
 fn zipped(home: &Home) -> Result<(Unpickled, Extents)> {
