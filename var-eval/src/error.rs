@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 /// Everything that can go wrong while scoring pictures.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Reading pictures or weights, a file, or libtorch failed.
+    #[error(transparent)]
+    Tokenizer(#[from] var_tokenizer::Error),
     /// The operating system refused a read or write.
     #[error("{}: {source}", path.display())]
     Io {
@@ -100,8 +103,15 @@ impl Error {
                 _ => 1,
             },
             Self::Pair { source, .. } => source.exit_code(),
+            Self::Tokenizer(e) => u8::try_from(e.exit_code()).unwrap_or(1),
             _ => 2,
         }
+    }
+}
+
+impl From<tch::TchError> for Error {
+    fn from(e: tch::TchError) -> Self {
+        Self::Tokenizer(e.into())
     }
 }
 

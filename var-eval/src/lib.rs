@@ -23,6 +23,7 @@
 //! ```
 
 pub mod error;
+pub mod features;
 pub mod golden;
 pub mod inputs;
 pub mod metrics;

@@ -76,6 +76,7 @@ fn print(line: &str) -> Result<()> {
 }
 
 fn main() -> ExitCode {
+    var_tokenizer::torch::start();
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -1,0 +1,3 @@
+//! Networks that turn pictures into features.
+
+pub mod network;
