@@ -15,8 +15,10 @@
 //! the HDF5 file of it in one go, under another name, and renames it. So there is no unfinished
 //! `tokens.h5`, and after a kill at any moment [`TokenWriter::resume`] goes on behind the last whole block.
 
+mod apart;
 mod journal;
 mod reader;
+mod stored;
 mod text;
 mod writer;
 
@@ -28,6 +30,7 @@ use crate::error::Error;
 use crate::images::Split;
 use crate::schedule::ScaleSchedule;
 
+pub(crate) use apart::serve;
 pub use reader::{Ids, SplitTokens, TokenFile};
 pub use writer::{Progress, TokenWriter};
 

@@ -4,6 +4,7 @@
 //! The C++ half (`*.cpp` beside the Rust files) is called through C functions; exceptions cross as
 //! messages, no C++ type shows in the interface. This is the only place with `unsafe` code.
 
+mod before_main;
 mod cuda;
 mod device;
 mod ffi;

@@ -8,6 +8,7 @@ use tch::{Cuda, Device, Kind, Tensor};
 
 use super::kernels::linear;
 use crate::error::{Error, Result};
+use crate::progress::tell;
 
 /// What a person asks for with `--precision`. Parameters, optimizer, normalisation and losses stay in
 /// `f32` whatever is chosen.
@@ -60,7 +61,15 @@ impl Precision {
     pub fn resolve(self, device: Device, product: [i64; 3]) -> Result<Kind> {
         match self {
             Self::F32 => Ok(Kind::Float),
-            Self::Bf16 => Ok(Kind::BFloat16),
+            Self::Bf16 => {
+                if device == Device::Cpu && emulates_bf16() {
+                    tell(
+                        "warning: this processor has no bf16 instructions and emulates them, many times slower than \
+                         f32; --precision auto takes the faster of the two",
+                    );
+                }
+                Ok(Kind::BFloat16)
+            }
             Self::Auto => {
                 // A processor without bf16 instructions emulates them, a hundred times slower: a glance at
                 // a small product spares it the large one.
@@ -76,6 +85,16 @@ impl Precision {
             }
         }
     }
+}
+
+/// Whether bf16 products are made of other instructions here.
+fn emulates_bf16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let emulates = !std::is_x86_feature_detected!("avx512bf16");
+    // Which other processors have them is not known here: nothing is said.
+    #[cfg(not(target_arch = "x86_64"))]
+    let emulates = false;
+    emulates
 }
 
 /// A product of some ten microseconds, or some ten milliseconds where it is emulated.

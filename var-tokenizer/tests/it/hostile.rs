@@ -1,7 +1,7 @@
 //! Files made by strangers: nothing in them panics, aborts, or takes memory without bound.
 //!
 //! Valid files are damaged, often with their sums made right again, and then opened and read to the end.
-//! HDF5 is a C library that crashes on some of them: token files have a fuzz target and no test here.
+//! HDF5 is a C library that crashes on some of them: it is called in a process of its own.
 
 mod bombs;
 mod h5;
@@ -100,6 +100,11 @@ fn damaged_pictures_are_read_or_refused() {
 #[test]
 fn damaged_journals_are_gone_on_with_or_refused() {
     Reader::named("journal").survives(cases(150));
+}
+
+#[test]
+fn damaged_token_files_are_read_or_refused() {
+    Reader::named("tokens_h5").survives(cases(60));
 }
 
 #[test]

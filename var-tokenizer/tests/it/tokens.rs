@@ -225,6 +225,38 @@ fn files_that_contradict_themselves_are_refused() {
     assert!(after(label).contains("label 7 of 3 classes"));
 }
 
+/// The process that reads the token file at `path`.
+#[cfg(target_os = "linux")]
+fn server_of(path: &std::path::Path) -> Option<u32> {
+    let wanted = format!("VAR_SERVE_TOKENS={}", path.display()).into_bytes();
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let environment = std::fs::read(entry.path().join("environ")).ok()?;
+        let serves = environment.split(|&byte| byte == 0).any(|variable| variable == wanted);
+        entry.file_name().to_str()?.parse().ok().filter(|_| serves)
+    })
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_crash_while_a_file_is_read_is_an_error_about_that_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.h5");
+    written(&path, &info(50), 600, 100);
+    let file = TokenFile::open(&path).unwrap();
+    assert_eq!(file.read_split(Split::Val).unwrap().len(), 200);
+    let server = server_of(&path).expect("a process of its own reads the file");
+    assert!(
+        std::process::Command::new("kill").args(["-SEGV", &server.to_string()]).status().unwrap().success()
+    );
+    for _ in 0..2 {
+        let e = file.read_split(Split::Train).unwrap_err();
+        assert!(e.to_string().contains("tokens.h5: damaged: the HDF5 library crashes on it"), "{e}");
+        assert_eq!(e.exit_code(), 2);
+    }
+    drop(file);
+    assert_eq!(server_of(&path), None, "the process is gone with its file");
+}
+
 #[test]
 fn a_truncated_file_is_refused_wherever_it_ends() {
     let folder = tempfile::tempdir().unwrap();
