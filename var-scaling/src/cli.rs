@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use var_scaling::error::{Error, Result};
 use var_scaling::fit::{FitOptions, FitsFile};
 use var_scaling::plan::{Plan, Request};
+use var_scaling::plot::curve::Curve;
 use var_scaling::preparation::Preparation;
 use var_scaling::results::ResultLine;
 use var_scaling::settings::MAX_SEEDS;
@@ -72,6 +73,12 @@ Pictures that are named are counted; without --data the preset's own numbers are
     Plot {
         /// Sweep folder
         folder: PathBuf,
+    },
+    /// Draw one score over one setting, as `cargo xtask eval-fid --sweep` measures it
+    #[command(after_help = "Example:\n  var-scaling curve runs/small/evaluation/sweep-cfg.json")]
+    Curve {
+        /// JSON with title, subtitle, x, y and points; the plots lie beside it, as SVG and PNG
+        file: PathBuf,
     },
     /// Write report.html of a sweep again
     #[command(after_help = "Example:\n  var-scaling report runs/sweep-emoji-nano")]
@@ -215,6 +222,13 @@ pub fn run(cli: Cli) -> Result<()> {
             for figure in report::draw(&folder)? {
                 say(folder.join("plots").join(format!("{}.svg", figure.stem)).display())?;
             }
+        }
+        Command::Curve { file } => {
+            let drawing = Curve::read(&file)?.drawing();
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let folder = file.parent().unwrap_or(Path::new(""));
+            drawing.write(folder, &stem)?;
+            say(folder.join(format!("{stem}.svg")).display())?;
         }
         Command::Report { folder } => say(report::write(&folder)?.display())?,
         Command::Guarded { parent, program, arguments } => {

@@ -8,6 +8,7 @@
 
 mod bench;
 mod error;
+mod eval_fid;
 mod golden;
 mod project;
 mod scaling;
@@ -44,6 +45,9 @@ enum Command {
     /// Train a ladder of model sizes and plot the scaling curves (`var-scaling sweep`)
     #[command(disable_help_flag = true)]
     Sweep(Rest),
+    /// Sample from a checkpoint and score the pictures (FID and its kin)
+    #[command(after_help = eval_fid::EXAMPLES)]
+    EvalFid(Box<eval_fid::Options>),
     /// Fit scaling laws to the results of a sweep (`var-scaling fit`)
     #[command(disable_help_flag = true)]
     Fit(Rest),
@@ -109,6 +113,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup { check: true } => setup::check(&project),
         Command::Setup { check: false } => setup::run(&project),
         Command::Sweep(rest) => scaling::run(&project, "sweep", &rest.untouched()),
+        Command::EvalFid(options) => eval_fid::run(&project, &options),
         Command::Fit(rest) => scaling::run(&project, "fit", &rest.untouched()),
         Command::Plot(rest) => scaling::run(&project, "plot", &rest.untouched()),
         Command::Report(rest) => scaling::run(&project, "report", &rest.untouched()),

@@ -4,6 +4,7 @@
 pub mod axis;
 pub mod canvas;
 pub mod chart;
+pub mod curve;
 pub mod figures;
 pub mod palette;
 

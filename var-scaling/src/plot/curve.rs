@@ -1,0 +1,93 @@
+//! One score over one setting, as `cargo xtask eval-fid --sweep` measures it.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::axis::{Axis, Scale};
+use super::canvas::Drawing;
+use super::chart::{Chart, Mark, Series};
+use super::palette;
+use crate::error::{Error, Result};
+
+/// What a file of a curve holds.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Curve {
+    /// Heading.
+    pub title: String,
+    /// The protocol, in a line.
+    pub subtitle: String,
+    /// What the horizontal axis shows.
+    pub x: String,
+    /// What the vertical axis shows.
+    pub y: String,
+    /// Setting and score, in any order.
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// Reads a file of JSON.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds no curve with at least one point.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let curve: Self =
+            serde_json::from_slice(&bytes).map_err(|e| Error::file(path, format!("holds no curve: {e}")))?;
+        if curve.points.is_empty() {
+            return Err(Error::file(path, "has no points; measure at least one value"));
+        }
+        Ok(curve)
+    }
+
+    /// The plot: a line through all points, from left to right.
+    pub fn drawing(&self) -> Drawing {
+        let mut points = self.points.clone();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let series = [Mark::Line(4), Mark::Dots].map(|mark| Series {
+            name: None,
+            color: palette::PAIR[0],
+            mark,
+            points: points.clone(),
+        });
+        Chart {
+            title: self.title.clone(),
+            subtitle: self.subtitle.clone(),
+            x: Axis::around(&self.x, Scale::Linear, points.iter().map(|p| p.0)),
+            y: Axis::around(&self.y, Scale::Linear, points.iter().map(|p| p.1)),
+            series: series.into(),
+            names: Vec::new(),
+        }
+        .drawing()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_is_read_drawn_and_its_faults_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("curve.json");
+        let with = |points: &str| {
+            std::fs::write(&path, format!(r#"{{"title":"t","subtitle":"s","x":"cfg","y":"FD"{points}}}"#))
+                .unwrap();
+            Curve::read(&path)
+        };
+        let dots = |points: &str| {
+            let drawing = with(points).unwrap().drawing();
+            drawing.svg().unwrap().matches("<circle").count()
+        };
+        let one = dots(r#","points":[[1.0,2.0]]"#);
+        assert!(one > 0);
+        assert_eq!(dots(r#","points":[[2.0,9.5],[1.0,12.25],[3.0,11.0]]"#), 3 * one);
+        for (points, fault) in
+            [(r#","points":[]"#, "no points"), ("", "missing field"), (r#","points":1"#, "holds no curve")]
+        {
+            let e = with(points).unwrap_err().to_string();
+            assert!(e.contains("curve.json") && e.contains(fault), "{e}");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! `cargo xtask eval-fid`: pictures sampled from a checkpoint with the published settings, and their scores.
+//!
+//! It starts the programs one after another: `var-model sample` (goes on where it was stopped), `var-eval
+//! score` (so does its extraction of features), and `var-scaling curve` for a sweep over a setting.
+
+mod sweep;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::error::bad_use;
+use crate::project::{Extent, Project};
+use crate::{say, setup};
+use sweep::Sweep;
+
+/// Shown below `cargo xtask eval-fid --help`.
+pub const EXAMPLES: &str =
+    "Pictures lie in OUT/SETTINGS/samples.npz, scores in metrics.json and metrics.md beside them. The same call
+again goes on after an interruption, and does nothing twice.
+
+Examples:
+  cargo xtask eval-fid                                 (newest run below runs/, its own held-out pictures)
+  cargo xtask eval-fid --run runs/d16 --reference VIRTUAL_imagenet256_labeled.npz -n 50000 \\
+      -- --network inception-fid --weights pt_inception-2015-12-05-6726825d.pth
+  cargo xtask eval-fid --samples others.npz --reference statistics.npz
+  cargo xtask eval-fid --run runs/small --sweep cfg=1.0:4.0:0.5
+  cargo xtask eval-fid -- --metrics fd,kid,pr --bootstrap 200
+
+What follows `--` goes to `var-eval score`; see `var-eval score --help`.";
+
+/// Classes of a model that the published settings are for.
+const PER_CLASS: u64 = 50;
+/// Pictures at least, where the classes are few.
+const LEAST: u64 = 5000;
+/// Pictures of the grid: so many classes, and so many of each.
+const GRID: (usize, usize) = (10, 8);
+
+/// What `eval-fid` is told.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Run folder to sample from [default: the newest below runs/]
+    #[arg(long, value_name = "DIR")]
+    run: Option<PathBuf>,
+    /// Pictures of anyone, instead of sampling: folder, tar or npz
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "sweep", "number"])]
+    samples: Option<PathBuf>,
+    /// Pictures, statistics or features to compare with [default: the run's own held-out pictures]
+    #[arg(long, value_name = "PATH")]
+    reference: Option<PathBuf>,
+    /// Pictures to sample, rounded up to equally many of each class [default: 50 of each, at least 5000]
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    number: Option<u64>,
+    /// Guidance at the last scale
+    #[arg(long, default_value_t = 1.5)]
+    cfg: f64,
+    /// Draw among this many codes; 0: all
+    #[arg(long, default_value_t = 900)]
+    top_k: u64,
+    /// Draw among the codes that together reach this probability; 0: all
+    #[arg(long, default_value_t = 0.96)]
+    top_p: f64,
+    /// What logits are divided by
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+    /// Seed of the pictures
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Pictures sampled at once
+    #[arg(long, value_name = "N")]
+    batch: Option<u64>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long)]
+    device: Option<String>,
+    /// auto (measures), f32 or bf16, of sampling
+    #[arg(long)]
+    precision: Option<String>,
+    /// Score several values of cfg, top-k, top-p or temperature and draw the curve
+    #[arg(long, value_name = "KEY=FROM:TO:STEP")]
+    sweep: Option<Sweep>,
+    /// Folder for samples and scores [default: RUN/evaluation; with --samples: evaluation]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Further options of `var-eval score`
+    #[arg(last = true, value_name = "SCORE OPTIONS")]
+    score: Vec<OsString>,
+}
+
+/// The settings of one evaluation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Settings {
+    cfg: f64,
+    top_k: f64,
+    top_p: f64,
+    temperature: f64,
+}
+
+/// A child that ended without success, with its exit status.
+struct Failed(u8);
+
+/// Samples, scores, and draws.
+pub fn run(project: &Project, options: &Options) -> Result<ExitCode> {
+    let run = match (&options.run, &options.samples) {
+        (_, Some(_)) => None,
+        (Some(run), None) => Some(checked(run)?),
+        (None, None) => Some(newest(Path::new("runs"))?),
+    };
+    if run.is_none() && options.reference.is_none() {
+        return Err(bad_use("--samples needs --reference: pictures, statistics (.npz) or features (.h5)"));
+    }
+    setup::ensure(project)?;
+    if uses_default_network(&options.score) {
+        setup::ensure_features(project)?;
+    }
+    let programs = project.build(Extent::Programs)?;
+    let tools = Tools {
+        sample: &programs["var-model"],
+        score: &programs["var-eval"],
+        curve: &programs["var-scaling"],
+    };
+    let done = match (run, &options.samples) {
+        (Some(run), _) => tools.evaluate(options, &run)?,
+        (None, Some(samples)) => {
+            let out = options.out.clone().unwrap_or_else(|| "evaluation".into());
+            tools.score(options, samples, None, &out)?
+        }
+        (None, None) => Ok(()),
+    };
+    Ok(done.map_or_else(|Failed(code)| ExitCode::from(code), |()| ExitCode::SUCCESS))
+}
+
+/// The programs that are started.
+struct Tools<'a> {
+    sample: &'a Path,
+    score: &'a Path,
+    curve: &'a Path,
+}
+
+impl Tools<'_> {
+    /// All values of a sweep, or the one that was asked for.
+    fn evaluate(&self, options: &Options, run: &Path) -> Result<std::result::Result<(), Failed>> {
+        let out = options.out.clone().unwrap_or_else(|| run.join("evaluation"));
+        let plain = Settings {
+            cfg: options.cfg,
+            top_k: options.top_k as f64,
+            top_p: options.top_p,
+            temperature: options.temperature,
+        };
+        let Some(sweep) = &options.sweep else {
+            return self.one(options, run, plain, &out).map(|done| done.map(|_| ()));
+        };
+        let mut points = Vec::new();
+        for value in sweep.values() {
+            say(&format!("eval-fid: {} = {value}\n", sweep.key()));
+            match self.one(options, run, sweep.applied(plain, value), &out)? {
+                Ok(folder) => points.push((value, sweep::distance(&folder.join("metrics.json"))?)),
+                Err(failed) => return Ok(Err(failed)),
+            }
+        }
+        let file = sweep.write(&points, run, &out)?;
+        start(Command::new(self.curve).arg("curve").arg(file))
+    }
+
+    /// Samples with `settings` and scores; the folder of both.
+    fn one(
+        &self,
+        options: &Options,
+        run: &Path,
+        settings: Settings,
+        out: &Path,
+    ) -> Result<std::result::Result<PathBuf, Failed>> {
+        let classes = classes(run)?;
+        let number = options.number.unwrap_or_else(|| LEAST.max(PER_CLASS * classes as u64));
+        let per_class = number.div_ceil(classes as u64);
+        let folder = out.join(settings.name(per_class * classes as u64, options.seed));
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        let samples = folder.join("samples.npz");
+        let shown: Vec<String> = (0..classes.min(GRID.0)).map(|class| class.to_string()).collect();
+        for (classes, per_class, place) in [
+            ("all".to_owned(), per_class.to_string(), &samples),
+            (shown.join(","), GRID.1.to_string(), &folder.join("grid.png")),
+        ] {
+            let mut command = Command::new(self.sample);
+            command.arg("sample").arg("--run").arg(run).args([
+                "--classes",
+                &classes,
+                "--per-class",
+                &per_class,
+            ]);
+            command.args(settings.arguments()).args(["--seed", &options.seed.to_string()]);
+            if let Some(batch) = options.batch {
+                command.args(["--batch", &batch.to_string()]);
+            }
+            for (flag, value) in [("--device", &options.device), ("--precision", &options.precision)] {
+                command.args(value.iter().flat_map(|value| [flag, value]));
+            }
+            // A grid is made in one go; an archive grows, and goes on where it was.
+            if place == &samples {
+                command.arg("--resume");
+            }
+            if let Err(failed) = start(command.arg("--out").arg(place))? {
+                return Ok(Err(failed));
+            }
+        }
+        Ok(self.score(options, &samples, Some(run), &folder)?.map(|()| folder))
+    }
+
+    /// Scores `samples` into `folder`, against what was asked for or the held-out pictures of `run`.
+    fn score(
+        &self,
+        options: &Options,
+        samples: &Path,
+        run: Option<&Path>,
+        folder: &Path,
+    ) -> Result<std::result::Result<(), Failed>> {
+        let mut command = Command::new(self.score);
+        command.arg("score").arg("--samples").arg(samples);
+        if let Some(reference) = options.reference.as_deref().or(run) {
+            command.arg("--reference").arg(reference);
+        }
+        if let Some(device) = &options.device {
+            command.args(["--device", device]);
+        }
+        start(command.arg("--out").arg(folder).args(&options.score))
+    }
+}
+
+impl Settings {
+    /// Name of the folder of an evaluation.
+    fn name(&self, pictures: u64, seed: u64) -> String {
+        let heat = if self.temperature == 1.0 { String::new() } else { format!("-t{}", self.temperature) };
+        format!("cfg{}-k{}-p{}{heat}-n{pictures}-s{seed}", self.cfg, self.top_k, self.top_p)
+    }
+
+    fn arguments(&self) -> [String; 8] {
+        let value = |number: f64| number.to_string();
+        [
+            "--cfg".into(),
+            value(self.cfg),
+            "--top-k".into(),
+            value(self.top_k),
+            "--top-p".into(),
+            value(self.top_p),
+            "--temperature".into(),
+            value(self.temperature),
+        ]
+    }
+}
+
+/// Starts a program and waits for it. It speaks to the person itself, and Ctrl-C reaches it as well.
+fn start(command: &mut Command) -> Result<std::result::Result<(), Failed>> {
+    let shown = Path::new(command.get_program()).display().to_string();
+    let status = command.status().with_context(|| format!("{shown} cannot be started"))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(if status.success() { Ok(()) } else { Err(Failed(code)) })
+}
+
+/// Whether `var-eval score` with these options needs the weights that the set-up fetches.
+fn uses_default_network(score: &[OsString]) -> bool {
+    let options: Vec<String> = score.iter().map(|option| option.to_string_lossy().into_owned()).collect();
+    !options.iter().any(|option| {
+        ["--network", "--weights"]
+            .iter()
+            .any(|flag| option == flag || option.starts_with(&format!("{flag}=")))
+    })
+}
+
+/// `run`, when it is a run folder of a transformer.
+fn checked(run: &Path) -> Result<PathBuf> {
+    if is_run(run) {
+        return Ok(run.to_owned());
+    }
+    Err(bad_use(format!(
+        "{} is no run folder of a finished `var-train model`: it needs model.safetensors and classes.json",
+        run.display()
+    )))
+}
+
+fn is_run(folder: &Path) -> bool {
+    ["config.toml", "classes.json", "model.safetensors"].iter().all(|name| folder.join(name).is_file())
+}
+
+/// The run that was finished last, in `folder` or in a sweep's `runs/` below it.
+fn newest(folder: &Path) -> Result<PathBuf> {
+    let below = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+    };
+    let mut found = below(folder);
+    found.extend(found.clone().iter().flat_map(|sweep| below(&sweep.join("runs"))));
+    let finished = found.into_iter().filter(|path| is_run(path)).filter_map(|path| {
+        let time = path.join("model.safetensors").metadata().and_then(|data| data.modified()).ok()?;
+        Some((time, path))
+    });
+    let newest = finished.max().map(|(_, path)| path);
+    newest.ok_or_else(|| {
+        bad_use(format!(
+            "there is no finished run below {}: train one (`cargo xtask sweep`), name one (--run), or score \
+             pictures (--samples)",
+            folder.display()
+        ))
+    })
+}
+
+/// Number of classes of a run's model.
+fn classes(run: &Path) -> Result<usize> {
+    let path = run.join("classes.json");
+    let text = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let names: Option<usize> =
+        serde_json::from_slice::<Value>(&text).ok().and_then(|names| names.as_array().map(Vec::len));
+    match names {
+        Some(count @ 1..) => Ok(count),
+        _ => Err(bad_use(format!("{} is no list of class names", path.display()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_named_after_what_was_sampled() {
+        let published = Settings { cfg: 1.5, top_k: 900.0, top_p: 0.96, temperature: 1.0 };
+        assert_eq!(published.name(50_000, 0), "cfg1.5-k900-p0.96-n50000-s0");
+        assert_eq!(Settings { temperature: 0.9, ..published }.name(10, 3), "cfg1.5-k900-p0.96-t0.9-n10-s3");
+    }
+
+    #[test]
+    fn weights_are_fetched_only_for_the_network_that_has_them() {
+        let options = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        assert!(uses_default_network(&options(&["--metrics", "fd"])));
+        assert!(!uses_default_network(&options(&["--network", "inception-fid"])));
+        assert!(!uses_default_network(&options(&["--weights=x.pth"])));
+    }
+}
