@@ -1,0 +1,7 @@
+//! What remains of a set's features when the pictures are gone: mean and covariance, and their files.
+//!
+//! - [`gaussian`]: mean and covariance, gathered from batches
+
+pub mod gaussian;
+
+pub use gaussian::{Accumulator, Gaussian};
