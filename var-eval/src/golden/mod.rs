@@ -6,6 +6,9 @@
 //! `skimage_ssim_default_uniform7`, another measure than the one reported by this crate.
 
 mod generator;
+pub mod inception;
+pub mod lpips;
+pub mod portable;
 
 use std::path::Path;
 
@@ -46,6 +49,8 @@ pub fn check(folder: &Path) -> Vec<Check> {
     let case = folder.display().to_string();
     match manifest(folder) {
         Ok(manifest) if manifest["group"] == "psnr_ssim" => check_group(&case, &manifest),
+        Ok(manifest) if manifest["group"] == "inception" => inception::check_group(folder, &manifest),
+        Ok(manifest) if manifest["group"] == "lpips" => lpips::check_group(folder, &manifest),
         Ok(_) => Vec::new(),
         Err(e) => vec![failed(&case, "manifest", e.to_string())],
     }
