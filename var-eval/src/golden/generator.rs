@@ -1,34 +1,9 @@
-//! The inputs of the golden cases, made from their recipes.
-//!
-//! The tokenizer crate has the same generator; it is repeated here because that crate brings libtorch
-//! along, and scoring pictures should build and run without it.
+//! The pictures of the golden cases, made from their recipes.
+
+use var_tokenizer::random::Stream;
 
 use crate::error::Result;
 use crate::inputs::Picture;
-
-/// A named stream of words: FNV-1a over the name, xor the seed, then SplitMix64.
-struct Stream(u64);
-
-impl Stream {
-    fn new(name: &str, seed: u64) -> Self {
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        Self(hash ^ seed)
-    }
-
-    fn word(&self, index: u64) -> u64 {
-        let mut x = self.0.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    /// Uniform in [0, 1) on a grid of 2⁻²⁴.
-    fn uniform(&self, index: u64) -> f64 {
-        (self.word(index) >> 40) as f64 / 16_777_216.0
-    }
-}
 
 /// Recipe `image_u8`: a triangle wave, blocks of 8 × 8 and noise. All coefficients are dyadic, so that every
 /// machine gives the same bytes.
@@ -45,8 +20,8 @@ pub fn picture(name: &str, seed: u64, width: usize, height: usize, channels: usi
             for k in 0..channels {
                 let phase = ((3 + k) * i + (5 + 2 * k) * j + 11 * k) % 64;
                 let wave = 1.0 - (2.0 * phase as f64 / 64.0 - 1.0).abs();
-                let block = coarse.uniform((((i / 8) * blocks + j / 8) * channels + k) as u64);
-                let noise = fine.uniform(bytes.len() as u64);
+                let block = f64::from(coarse.uniform((((i / 8) * blocks + j / 8) * channels + k) as u64));
+                let noise = f64::from(fine.uniform(bytes.len() as u64));
                 let value = 0.4375 * wave + 0.375 * block + 0.1875 * noise;
                 bytes.push((255.0 * value + 0.5).floor() as u8);
             }

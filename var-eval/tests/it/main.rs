@@ -3,4 +3,6 @@
 
 mod cli;
 mod golden;
+mod lpips;
+mod networks;
 mod properties;

@@ -1,0 +1,86 @@
+//! Where the tensors of a network come from.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::files::sha256_of;
+use var_tokenizer::weights::{Checkpoint, StateDict};
+
+use crate::error::{Error, Result};
+
+/// Something that has tensors by name: a file, or the recipes of the golden cases.
+pub trait TensorSource {
+    /// The tensor called `name`, of `shape`, in `f32` on the processor.
+    ///
+    /// # Errors
+    /// When it cannot be read. A source may note a missing tensor for later and give zeros.
+    fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor>;
+}
+
+/// A file of weights (`.pth` of `torch.save`, new or old, or `.safetensors`), told apart by content. Every
+/// tensor that a network takes is compared by name and shape, and [`WeightsFile::finish`] says all that was
+/// wrong at once.
+#[derive(Debug)]
+pub struct WeightsFile {
+    dict: StateDict,
+    sha256: String,
+    taken: BTreeSet<String>,
+    problems: Vec<String>,
+}
+
+impl WeightsFile {
+    /// Opens the file; of several sets of tensors in it the largest is meant.
+    ///
+    /// # Errors
+    /// When it cannot be read, is damaged or of another kind, or holds no tensors.
+    pub fn open(path: &Path) -> Result<Self> {
+        let parts = Checkpoint::open(path)?.parts;
+        let dict = parts.into_values().max_by_key(|dict| dict.tensors.len());
+        let dict = dict
+            .filter(|dict| !dict.tensors.is_empty())
+            .ok_or_else(|| Error::file(path, "holds no tensors; is it the right file?"))?;
+        let sha256 = sha256_of(path)?;
+        Ok(Self { dict, sha256, taken: BTreeSet::new(), problems: Vec::new() })
+    }
+
+    /// SHA-256 of the file, 64 hexadecimal digits.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Ends the reading: `ignored` says which of the remaining names are no fault.
+    ///
+    /// # Errors
+    /// One error with every missing, mis-shaped and unexpected tensor.
+    pub fn finish(mut self, ignored: impl Fn(&str) -> bool) -> Result<()> {
+        let left = self.dict.tensors.keys().filter(|name| !self.taken.contains(*name) && !ignored(name));
+        self.problems.extend(left.map(|name| format!("unexpected {name}")));
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        Err(var_tokenizer::Error::Weights { file: self.dict.name, problems: self.problems }.into())
+    }
+}
+
+impl TensorSource for WeightsFile {
+    fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
+        self.taken.insert(name.to_owned());
+        let problem = match self.dict.get(name) {
+            None => format!("missing {name}"),
+            Some(stored) if stored.shape() != shape => {
+                format!("{name} has shape {:?}, expected {shape:?}", stored.shape())
+            }
+            Some(stored) => return Ok(stored.tensor()?.f_to_kind(Kind::Float)?),
+        };
+        self.problems.push(problem);
+        // Stands in until `finish` reports it, without taking memory.
+        let zero = Tensor::f_zeros(vec![1; shape.len()], (Kind::Float, Device::Cpu))?;
+        Ok(zero.f_expand(shape, false)?)
+    }
+}
+
+/// Counters that PyTorch keeps beside every batch norm, of no use here.
+pub(crate) fn is_counter(name: &str) -> bool {
+    name.ends_with(".num_batches_tracked")
+}

@@ -1,0 +1,78 @@
+//! Golden group `frechet`: distances of pytorch-fid, torch-fidelity and ADM, and the true values.
+
+use serde_json::Value;
+
+use super::{Check, compare, failed, number, recipes};
+use crate::metrics::frechet;
+use crate::statistics::Gaussian;
+
+/// The published tools in `f64`, relative to the sum of both traces (the page of the golden cases).
+const TOOLS: f64 = 2e-8;
+/// Tools that average in `f32`: worst at features far from 0.
+const ROUNDED: f64 = 1e-4;
+/// Moments of the features, relative.
+const MOMENTS: f64 = 1e-12;
+
+/// Checks one case.
+pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
+    let id = entry["id"].as_str().unwrap_or("?");
+    let side = |name: &str| {
+        let features = recipes::features(&entry["input"][name], seed)?;
+        recipes::same_bytes(&features, &entry["stats"][name]["sha256_f32"])?;
+        let gaussian = Gaussian::of(features.view()).map_err(|e| e.to_string())?;
+        Ok::<_, String>((features, gaussian))
+    };
+    let sets = side("a").and_then(|a| Ok((a, side("b")?)));
+    let ((x, a), (y, b)) = match sets {
+        Ok(sets) => sets,
+        Err(note) => return vec![failed(case, id, note)],
+    };
+    let distances = [
+        ("", frechet::distance(&a, &b)),
+        (" exchanged", frechet::distance(&b, &a)),
+        (" of features", frechet::distance_of_samples(x.view(), y.view())),
+    ];
+    let (Some(best), Some(trace_sum), Some(allowed)) =
+        (number(&entry["expected"]["best"]), number(&entry["trace_sum"]), number(&entry["tolerance"]["abs"]))
+    else {
+        return vec![failed(case, id, "no best value, trace_sum or tolerance in the manifest".into())];
+    };
+    let mut checks = Vec::new();
+    for (way, distance) in distances {
+        let quantity = format!("{id} best{way}");
+        match distance {
+            Ok(found) => checks.push(compare(case, quantity, found.distance, best, allowed)),
+            Err(e) => checks.push(failed(case, &quantity, e.to_string())),
+        }
+    }
+    let Ok(found) = frechet::distance(&a, &b) else { return checks };
+    let columns = [
+        ("pytorch_fid", TOOLS),
+        ("torch_fidelity_f64", TOOLS),
+        ("eig_trunc_svd_f64", TOOLS),
+        ("adm", ROUNDED),
+        ("torch_fidelity_f32", ROUNDED),
+    ];
+    for (column, tolerance) in columns {
+        let quantity = format!("{id} {column}");
+        checks.push(match number(&entry["expected"][column]) {
+            Some(expected) => compare(case, quantity, found.distance, expected, tolerance * trace_sum),
+            None => failed(case, &quantity, "no such number in the manifest".into()),
+        });
+    }
+    for (name, gaussian) in [("a", &a), ("b", &b)] {
+        let moments = [
+            ("mean_norm", gaussian.mean.dot(&gaussian.mean).sqrt()),
+            ("cov_trace", gaussian.covariance.diag().sum()),
+            ("cov_fro", gaussian.covariance.iter().map(|x| x * x).sum::<f64>().sqrt()),
+        ];
+        for (key, found) in moments {
+            let quantity = format!("{id} {name} {key}");
+            checks.push(match number(&entry["stats"][name][key]) {
+                Some(expected) => compare(case, quantity, found, expected, MOMENTS * expected.abs()),
+                None => failed(case, &quantity, "no such number in the manifest".into()),
+            });
+        }
+    }
+    checks
+}

@@ -1,0 +1,69 @@
+//! Golden group `kid`: Kernel Inception Distances of torch-fidelity.
+
+use serde_json::Value;
+
+use super::{Check, compare, failed, number, recipes};
+use crate::metrics::kid::{Subset, distance, subsets};
+
+/// Checks one case.
+pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
+    let id = entry["id"].as_str().unwrap_or("?");
+    match checked(case, id, entry, seed) {
+        Ok(checks) => checks,
+        Err(note) => vec![failed(case, id, note)],
+    }
+}
+
+fn checked(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
+    let text = |e: crate::Error| e.to_string();
+    let input = &entry["input"];
+    let mut sets = Vec::new();
+    for name in ["a", "b"] {
+        let features = recipes::features(&input[name], seed)?;
+        recipes::same_bytes(&features, &entry["sha256_f32"][name])?;
+        sets.push(features);
+    }
+    let [a, b] = sets.as_slice() else { return Err("two sets are needed".into()) };
+    let whole = |key: &str| input[key].as_u64().ok_or_else(|| format!("no whole number '{key}'"));
+    let (count, size) = (whole("subsets")? as usize, whole("subset_size")? as usize);
+    let tolerance = |key: &str| number(&entry["tolerance"][key]).ok_or(format!("no tolerance {key}"));
+    let (rel, abs) = (tolerance("f64_rel")?, tolerance("f64_abs")?);
+    let expected = &entry["expected"];
+    let mut checks = Vec::new();
+    let mut hold = |key: String, found: f64, value: &Value| {
+        let quantity = format!("{id} {key}");
+        checks.push(match number(value) {
+            Some(value) => compare(case, quantity, found, value, abs.max(rel * value.abs())),
+            None => failed(case, &quantity, "no such number in the manifest".into()),
+        });
+    };
+    let head = |s: usize, side: &str, rows: usize| {
+        let mut order = recipes::permutation(&format!("kid/{id}/sub{s}/{side}"), seed, rows);
+        order.truncate(size);
+        order
+    };
+    let given: Vec<Subset> = (0..count)
+        .map(|s| Subset { samples: head(s, "a", a.nrows()), reference: head(s, "b", b.nrows()) })
+        .collect();
+    let found = distance(a.view(), b.view(), &given).map_err(text)?;
+    let column = &expected["torch_fidelity_f64"];
+    hold("mean".into(), found.mean, &column["mean"]);
+    hold("std".into(), found.deviation, &column["std"]);
+    for (s, subset) in found.subsets.iter().enumerate() {
+        hold(format!("subset {s}"), *subset, &column["per_subset"][s]);
+    }
+    let drawn = subsets(a.nrows(), b.nrows(), count, size).map_err(text)?;
+    let own = distance(a.view(), b.view(), &drawn).map_err(text)?;
+    hold("own draws mean".into(), own.mean, &expected["torch_fidelity_own_rng_seed2020_f64"][0]);
+    hold("own draws std".into(), own.deviation, &expected["torch_fidelity_own_rng_seed2020_f64"][1]);
+    let first = drawn.first().ok_or("no subsets")?;
+    for (side, rows) in [&first.samples, &first.reference].into_iter().enumerate() {
+        for (i, row) in rows.iter().take(6).enumerate() {
+            hold(format!("own index {side} {i}"), *row as f64, &expected["own_rng_first_indices"][side][i]);
+        }
+    }
+    let all = Subset { samples: (0..a.nrows()).collect(), reference: (0..b.nrows()).collect() };
+    let all = distance(a.view(), b.view(), &[all]).map_err(text)?;
+    hold("whole set".into(), all.mean, &expected["whole_set_mmd2_unbiased_f64"]);
+    Ok(checks)
+}
