@@ -4,9 +4,13 @@
 //! `[env]` table of `.cargo/config.toml` leads plain cargo calls to both. What has to be fetched is kept
 //! in a per-user cache, so that the second clone only makes the links. LIBTORCH, LIBTORCH_USE_PYTORCH
 //! and CMAKE of the person win. Every step can be interrupted and is made good by the next call.
+//!
+//! A third part is optional: the weights of the feature network that `var-eval` takes by default, linked below
+//! `.features`; VAR_FEATURES of the person wins.
 
 mod cache;
 mod cmake;
+mod features;
 mod kit;
 mod libtorch;
 mod pip;
@@ -26,13 +30,15 @@ use kit::Kit;
 /// Shown below `cargo xtask setup --help`.
 pub const EXAMPLES: &str =
     "The cache is $XDG_CACHE_HOME/var-rs, or ~/.cache/var-rs; it takes about 1.2 GB while it is filled
-and 0.5 GB afterwards. These win over it, and nothing is fetched for them:
+and 0.5 GB afterwards (--features: 19 MB more). These win over it, and nothing is fetched for them:
   LIBTORCH=DIR             a libtorch 2.11.0 of your own
   LIBTORCH_USE_PYTORCH=1   the libtorch of python3's torch 2.11.0
   CMAKE=PROGRAM            a cmake of your own, 3.26 or newer
+  VAR_FEATURES=DIR         a folder of yours that holds efficientnet_lite0.pth
 
 Examples:
   cargo xtask setup
+  cargo xtask setup --features
   cargo xtask setup --check
   XDG_CACHE_HOME=/big/disk cargo xtask setup";
 
@@ -44,7 +50,7 @@ enum State {
     Missing(String),
 }
 
-/// Something that has to be there before cargo can build the workspace.
+/// Something that a clone is set up with.
 trait Part {
     /// Name for messages.
     fn name(&self) -> &'static str;
@@ -61,12 +67,20 @@ trait Part {
     fn link(&self, project: &Project, target: &Path) -> Result<()>;
 }
 
-const PARTS: [&dyn Part; 2] = [&libtorch::Libtorch, &cmake::Cmake];
+/// What has to be there before cargo can build the workspace.
+const NEEDED: [&dyn Part; 2] = [&libtorch::Libtorch, &cmake::Cmake];
 
-/// `cargo xtask setup`: brings what is missing and says what is used.
-pub fn run(project: &Project) -> Result<ExitCode> {
+/// What is brought on demand.
+const OPTIONAL: [&dyn Part; 1] = [&features::Features];
+
+/// `cargo xtask setup`: brings what is missing, with `features` the feature network's weights too, and says
+/// what is used.
+pub fn run(project: &Project, features: bool) -> Result<ExitCode> {
     ensure(project)?;
-    for part in PARTS {
+    if features {
+        ensure_features(project)?;
+    }
+    for part in NEEDED.into_iter().chain(OPTIONAL.into_iter().filter(|_| features)) {
         if let State::Ready(which) = part.state(project)? {
             say(&format!("{}: {which}\n", part.name()));
         }
@@ -75,8 +89,9 @@ pub fn run(project: &Project) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `cargo xtask setup --check`: a line for each thing needed; exit status 1 when one is missing.
-pub fn check(project: &Project) -> Result<ExitCode> {
+/// `cargo xtask setup --check`: a line for each part and tool; exit status 1 when one is missing that is needed.
+/// `features` makes the feature network's weights needed.
+pub fn check(project: &Project, features: bool) -> Result<ExitCode> {
     let mut complete = true;
     let mut line = |fine: bool, name: &str, text: &str| {
         say(&format!("{:<8} {name:<14} {text}\n", if fine { "ok" } else { "missing" }));
@@ -89,15 +104,34 @@ pub fn check(project: &Project) -> Result<ExitCode> {
         }
     }
     let mut fetch = false;
-    for part in PARTS {
+    let mut missing = |part: &dyn Part, why: &str, command: &str, needed: bool| {
+        let at_hand = Cache::find().ok().and_then(|cache| part.at_hand(&cache));
+        let action = if at_hand.is_some() { "links" } else { "fetches" };
+        fetch |= needed && at_hand.is_none();
+        format!("{why}: `{command}` {action} it")
+    };
+    for part in NEEDED {
         match part.state(project)? {
             State::Ready(which) => line(true, part.name(), &which),
             State::Missing(why) => {
-                let at_hand = Cache::find().ok().and_then(|cache| part.at_hand(&cache));
-                let action = if at_hand.is_some() { "links" } else { "fetches" };
-                fetch |= at_hand.is_none();
-                line(false, part.name(), &format!("{why}: `cargo xtask setup` {action} it"));
+                line(false, part.name(), &missing(part, &why, "cargo xtask setup", true));
             }
+        }
+    }
+    for part in OPTIONAL {
+        let text = match part.state(project) {
+            Ok(State::Ready(which)) => {
+                line(true, part.name(), &which);
+                continue;
+            }
+            Ok(State::Missing(why)) => missing(part, &why, "cargo xtask setup --features", features),
+            Err(error) if features => return Err(error),
+            Err(error) => format!("{error:#}"),
+        };
+        if features {
+            line(false, part.name(), &text);
+        } else {
+            say(&format!("{:<8} {:<14} {text}\n", "optional", part.name()));
         }
     }
     if fetch {
@@ -109,27 +143,41 @@ pub fn check(project: &Project) -> Result<ExitCode> {
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Brings what is missing; silent and quick when nothing is.
+/// Brings what a build needs; silent and quick when it is there.
 pub fn ensure(project: &Project) -> Result<()> {
     if let Some(tool) = tools::TOOLS.iter().find(|tool| tool.find().is_none()) {
         bail!("there is no {}: {}", tool.name, tool.advice);
     }
-    if missing(project)?.is_empty() {
+    bring(project, &NEEDED)
+}
+
+/// Brings the weights of the feature network that `var-eval` takes by default; silent and quick when they are
+/// there. Needs no compiler.
+///
+/// # Errors
+/// A VAR_FEATURES without them: bad use. Else what keeps them from being fetched.
+pub fn ensure_features(project: &Project) -> Result<()> {
+    bring(project, &OPTIONAL)
+}
+
+/// Links or fetches those of `parts` that are missing.
+fn bring(project: &Project, parts: &[&'static dyn Part]) -> Result<()> {
+    if missing(project, parts)?.is_empty() {
         return Ok(());
     }
     let cache = Cache::find()?;
-    link(project, &cache)?;
-    if missing(project)?.is_empty() {
+    link(project, &cache, parts)?;
+    if missing(project, parts)?.is_empty() {
         return Ok(());
     }
     let _lock = cache.lock()?;
     // Another set-up may have brought it while this one waited.
-    link(project, &cache)?;
-    let missing_now = missing(project)?;
+    link(project, &cache, parts)?;
+    let missing_now = missing(project, parts)?;
     if missing_now.is_empty() {
         return Ok(());
     }
-    kit::supported()?;
+    missing_now.iter().try_for_each(|part| part.kit().supported())?;
     cache.tidy()?;
     let pip = pip::Pip::find()?;
     let needed: u64 = missing_now.iter().map(|part| part.kit().room(&cache)).sum();
@@ -137,8 +185,8 @@ pub fn ensure(project: &Project) -> Result<()> {
     for part in &missing_now {
         part.kit().bring(&cache, &pip)?;
     }
-    link(project, &cache)?;
-    match missing(project)?.first() {
+    link(project, &cache, parts)?;
+    match missing(project, parts)?.first() {
         None => Ok(()),
         Some(part) => {
             bail!("{} is still missing after the set-up: see `cargo xtask setup --check`", part.name())
@@ -146,10 +194,10 @@ pub fn ensure(project: &Project) -> Result<()> {
     }
 }
 
-/// The parts that are not usable yet.
-fn missing(project: &Project) -> Result<Vec<&'static dyn Part>> {
+/// Those of `parts` that are not usable yet.
+fn missing(project: &Project, parts: &[&'static dyn Part]) -> Result<Vec<&'static dyn Part>> {
     let mut missing = Vec::new();
-    for part in PARTS {
+    for &part in parts {
         if let State::Missing(_) = part.state(project)? {
             missing.push(part);
         }
@@ -157,9 +205,9 @@ fn missing(project: &Project) -> Result<Vec<&'static dyn Part>> {
     Ok(missing)
 }
 
-/// Links the missing parts that are at hand.
-fn link(project: &Project, cache: &Cache) -> Result<()> {
-    for part in missing(project)? {
+/// Links those of `parts` that are missing and at hand.
+fn link(project: &Project, cache: &Cache, parts: &[&'static dyn Part]) -> Result<()> {
+    for part in missing(project, parts)? {
         if let Some(target) = part.at_hand(cache) {
             part.link(project, &target)?;
         }

@@ -33,6 +33,7 @@ static KIT: Kit = Kit {
     written: &[],
     landmarks: &[("bin/cmake", 21_251_640), ("share/cmake-4.4/Modules/CMakeCInformation.cmake", 5_807)],
     unpacked: 45_000_000,
+    portable: false,
 };
 
 /// The part itself.

@@ -41,20 +41,22 @@ pub struct Kit {
     pub landmarks: &'static [(&'static str, u64)],
     /// Size on disk, in bytes.
     pub unpacked: u64,
-}
-
-/// Fails where the pinned wheels cannot run.
-pub fn supported() -> Result<()> {
-    if cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
-        return Ok(());
-    }
-    bail!(
-        "the set-up fetches libtorch and cmake for Linux on x86-64 with glibc only: on this machine set LIBTORCH and \
-         CMAKE to a libtorch 2.11.0 and a cmake of your own"
-    )
+    /// True when it serves on every machine: data, no programs.
+    pub portable: bool,
 }
 
 impl Kit {
+    /// Fails where the pinned wheels cannot run.
+    pub fn supported(&self) -> Result<()> {
+        if self.portable || cfg!(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")) {
+            return Ok(());
+        }
+        bail!(
+            "the set-up fetches libtorch and cmake for Linux on x86-64 with glibc only: on this machine set LIBTORCH \
+             and CMAKE to a libtorch 2.11.0 and a cmake of your own"
+        )
+    }
+
     /// Where it lies in `cache`, when it is there and whole.
     pub fn find(&self, cache: &Cache) -> Option<PathBuf> {
         Some(cache.path(self.folder)).filter(|folder| self.whole(folder))
@@ -87,7 +89,7 @@ impl Kit {
                 cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::StorageFull)
             };
             if error.chain().any(full) {
-                error.context("the disk became full: free some room and run `cargo xtask setup` again")
+                error.context("the disk became full: free some room and run the set-up again")
             } else {
                 error
             }
@@ -160,7 +162,7 @@ impl Wheel {
         if got != self.sha256 {
             bail!(
                 "the wheel of {} is damaged or not the published one: {bytes} bytes with SHA-256 {got}, expected {} \
-                 bytes with {}. It was thrown away; run `cargo xtask setup` again, and look at the index that pip \
+                 bytes with {}. It was thrown away; run the set-up again, and look at the index that pip \
                  uses (PIP_INDEX_URL) if this stays",
                 self.requirement,
                 self.bytes,
@@ -232,7 +234,14 @@ mod tests {
 
     #[test]
     fn a_kit_with_a_landmark_of_another_size_is_not_whole() {
-        let kit = Kit { folder: "kit", wheels: &[], written: &[], landmarks: &[("lib/x", 3)], unpacked: 0 };
+        let kit = Kit {
+            folder: "kit",
+            wheels: &[],
+            written: &[],
+            landmarks: &[("lib/x", 3)],
+            unpacked: 0,
+            portable: false,
+        };
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("lib")).unwrap();
         assert!(!kit.whole(dir.path()));

@@ -62,6 +62,7 @@ static KIT: Kit = Kit {
         ("build-version", 12),
     ],
     unpacked: 520_000_000,
+    portable: false,
 };
 
 /// Without these nothing builds or starts.

@@ -47,9 +47,9 @@ impl Pip {
         let lacking =
             if super::tools::on_path("python3").is_some() { "python3 has no pip" } else { "no python3" };
         bail!(
-            "{lacking}, and the wheels of libtorch and cmake are fetched through pip: install it (Debian, Ubuntu: \
+            "{lacking}, and the set-up fetches its wheels through pip: install it (Debian, Ubuntu: \
              `apt install python3-pip`; Fedora: `dnf install python3-pip`; Arch: `pacman -S python-pip`), or \
-             set LIBTORCH and CMAKE to a libtorch 2.11.0 and a cmake of your own"
+             set LIBTORCH and CMAKE to a libtorch 2.11.0 and a cmake of your own, VAR_FEATURES to feature weights"
         )
     }
 
@@ -120,7 +120,7 @@ fn explain(requirement: &str, log: &str) -> anyhow::Error {
     if log.contains("No space left on device") {
         return anyhow!(
             "the disk became full while pip fetched {requirement}: free some room, or set XDG_CACHE_HOME to a \
-             folder on a larger disk, and run `cargo xtask setup` again"
+             folder on a larger disk, and run the set-up again"
         );
     }
     // pip reports a dead network as a version that it cannot find; its warnings know better.
@@ -130,7 +130,7 @@ fn explain(requirement: &str, log: &str) -> anyhow::Error {
     };
     anyhow!(
         "pip could not fetch {requirement}: {complaint}{cause}. Check the network, and the proxy or index that \
-         pip uses (HTTPS_PROXY, PIP_INDEX_URL; pip 21 or newer), then run `cargo xtask setup` again: what has \
+         pip uses (HTTPS_PROXY, PIP_INDEX_URL; pip 21 or newer), then run the set-up again: what has \
          arrived is kept"
     )
 }

