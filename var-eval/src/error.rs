@@ -69,6 +69,9 @@ pub enum Error {
         /// Bytes given.
         found: usize,
     },
+    /// Features, logits or statistics that a measure cannot take.
+    #[error("{0}")]
+    Measure(String),
     /// An error about one pair of pictures.
     #[error("'{name}': {source}")]
     Pair {
@@ -91,6 +94,16 @@ impl Error {
     /// A damaged or foreign file at `path`.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         Self::File { path: path.as_ref().to_owned(), message: message.into() }
+    }
+
+    /// Features, logits or statistics that a measure cannot take: what was expected and found.
+    pub fn measure(message: impl Into<String>) -> Self {
+        Self::Measure(message.into())
+    }
+
+    /// Settings that do not fit together, or a word that is not known.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::Tokenizer(var_tokenizer::Error::Config(message.into()))
     }
 
     /// Exit status of a binary that ends with this error: 1 the machine failed, 2 the input was bad. A file

@@ -3,7 +3,9 @@
 //! Each module says which of the conventions in use it follows and from where. Data range is 255
 //! throughout: bytes are taken as they are, which gives what byte/255 with data range 1 gives.
 
+pub mod frechet;
 pub mod lpips;
+pub(crate) mod matrix;
 pub mod psnr;
 pub mod ssim;
 

@@ -1,0 +1,66 @@
+//! Between `ndarray` and libtorch, whose linear algebra (MKL) the measures use.
+
+use ndarray::{Array2, ArrayView2};
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// A copy of `matrix` `[R, C]` as a tensor.
+pub(crate) fn tensor<T: tch::kind::Element + Clone>(matrix: ArrayView2<'_, T>) -> Result<Tensor> {
+    let shape = [matrix.nrows() as i64, matrix.ncols() as i64];
+    let standard = matrix.as_standard_layout();
+    let cells = standard.as_slice().ok_or_else(|| Error::measure("a matrix without a memory order"))?;
+    Ok(Tensor::f_from_slice(cells)?.f_reshape(shape)?)
+}
+
+/// A copy of `matrix` `[R, C]` as an `f64` tensor.
+pub(crate) fn double(matrix: ArrayView2<'_, f32>) -> Result<Tensor> {
+    Ok(tensor(matrix)?.f_to_kind(Kind::Double)?)
+}
+
+/// The cells of an `f64` tensor of any shape, in C order.
+pub(crate) fn cells(tensor: &Tensor) -> Result<Vec<f64>> {
+    let tensor = tensor.f_contiguous()?;
+    let mut cells = vec![0.0; tensor.numel()];
+    tensor.f_copy_data(&mut cells, tensor.numel())?;
+    Ok(cells)
+}
+
+/// The `f64` tensor `[R, C]` as a matrix.
+pub(crate) fn matrix(tensor: &Tensor) -> Result<Array2<f64>> {
+    let (rows, columns) = tensor.size2()?;
+    Array2::from_shape_vec((rows as usize, columns as usize), cells(tensor)?)
+        .map_err(|e| Error::measure(e.to_string()))
+}
+
+/// Sum of all cells.
+pub(crate) fn sum(tensor: &Tensor) -> Result<f64> {
+    Ok(tensor.f_sum(Kind::Double)?.f_double_value(&[])?)
+}
+
+/// Fails unless `matrix`, called `what` in messages, has cells and all of them are finite.
+pub(crate) fn check(what: &str, matrix: ArrayView2<'_, f32>) -> Result<()> {
+    if matrix.is_empty() {
+        let (rows, columns) = matrix.dim();
+        return Err(Error::measure(format!(
+            "{what}: {rows} × {columns} numbers are none; give at least one row"
+        )));
+    }
+    let finite = |row: ndarray::ArrayView1<'_, f32>| row.iter().all(|x| x.is_finite());
+    match matrix.rows().into_iter().position(|row| !finite(row)) {
+        None => Ok(()),
+        Some(row) => Err(Error::measure(format!(
+            "{what}: row {row} has a number that is not finite; look at that picture and at the weights of the network"
+        ))),
+    }
+}
+
+/// Fails unless both have the same number of columns.
+pub(crate) fn same_width(reference: usize, samples: usize) -> Result<()> {
+    if reference == samples {
+        return Ok(());
+    }
+    Err(Error::measure(format!(
+        "the reference has {reference} features a picture, the samples have {samples}; take both from the same network"
+    )))
+}
