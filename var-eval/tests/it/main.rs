@@ -2,5 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;
+mod extract;
 mod golden;
 mod properties;
+mod score;
+mod store;

@@ -86,7 +86,8 @@ impl FeatureWriter {
         if bad.is_empty() {
             let _ = std::fs::remove_file(&list);
         } else {
-            let lines: String = bad.iter().map(|bad| format!("{}\t{}\n", bad.name, bad.reason)).collect();
+            let lines: String =
+                bad.iter().map(|bad| format!("{}\t{}\n", bad.name, bad.reason.replace('\n', " "))).collect();
             write_atomically(&list, lines.as_bytes())?;
         }
         let beside = with_suffix(&self.path, ".writing");
