@@ -182,3 +182,57 @@ impl Linear {
 pub(crate) fn pooled(x: &Tensor) -> Result<Tensor> {
     Ok(x.f_mean_dim(&[2_i64, 3][..], false, Kind::Float)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use var_tokenizer::weights::portable::normal;
+
+    use super::*;
+
+    struct Normal;
+
+    impl TensorSource for Normal {
+        fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor> {
+            let values = normal(name, 7, shape);
+            Ok(if name.ends_with("running_var") { values.f_abs()?.f_add_scalar(0.5)? } else { values })
+        }
+    }
+
+    fn far(a: &Tensor, b: &Tensor) -> f64 {
+        assert_eq!(a.size(), b.size());
+        (a - b).abs().max().double_value(&[])
+    }
+
+    #[test]
+    fn a_folded_batch_norm_gives_what_convolution_and_norm_give_apart() {
+        let geometry = Geometry::square(5, 6, 3).same();
+        let layer =
+            Convolution::normalised(&mut Normal, Device::Cpu, ("c", "n"), 1e-3, geometry, Activation::Relu);
+        let x = normal("x", 1, &[2, 5, 9, 7]);
+        let take = |name: &str, shape: &[i64]| Normal.take(name, shape).unwrap();
+        let vector = |leaf: &str| Some(take(&format!("n.{leaf}"), &[6]));
+        let (scale, shift) = (vector("weight"), vector("bias"));
+        let (mean, variance) = (vector("running_mean"), vector("running_var"));
+        let y = x.conv2d(&take("c.weight", &[6, 5, 3, 3]), None::<Tensor>, [1, 1], [1, 1], [1, 1], 1);
+        let y = y.batch_norm(scale, shift, mean, variance, false, 0.1, 1e-3, false).relu();
+        assert!(far(&layer.unwrap().forward(&x).unwrap(), &y) < 1e-4);
+    }
+
+    #[test]
+    fn leading_zeros_are_the_padding_that_tensorflow_puts_right_and_below() {
+        for size in [3, 5] {
+            let geometry = Geometry { groups: 4, ..Geometry::square(4, 4, size) }.stride(2);
+            let before = (size - 2) / 2;
+            let make = |geometry| {
+                Convolution::biased(&mut Normal, Device::Cpu, "d", geometry, Activation::Relu6).unwrap()
+            };
+            let symmetric = make(geometry.padding(before)).led_by_zeros(1).unwrap();
+            let x = normal("x", 2, &[2, 4, 12, 16]);
+            // "Same": as many outputs as half the inputs, the odd zero behind.
+            let padded = x.constant_pad_nd([before, before + 1, before, before + 1]);
+            let y = make(geometry).forward(&padded).unwrap();
+            assert_eq!(y.size(), [2, 4, 6, 8]);
+            assert!(far(&symmetric.forward(&x).unwrap(), &y) < 1e-5);
+        }
+    }
+}

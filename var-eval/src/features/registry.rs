@@ -1,5 +1,6 @@
 //! Networks by name: what a person chooses, and where the weights come from.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -147,7 +148,12 @@ impl NetworkChoice {
 /// # Errors
 /// When there are none; says how to get them.
 pub fn default_weights() -> Result<PathBuf> {
-    if let Some(folder) = std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty()) {
+    let starts = [std::env::current_exe(), std::env::current_dir()].into_iter().flatten().collect::<Vec<_>>();
+    find_default(std::env::var_os(VARIABLE), &starts)
+}
+
+fn find_default(named: Option<OsString>, starts: &[PathBuf]) -> Result<PathBuf> {
+    if let Some(folder) = named.filter(|folder| !folder.is_empty()) {
         let path = Path::new(&folder).join(DEFAULT_FILE);
         if path.is_file() {
             return Ok(path);
@@ -155,13 +161,8 @@ pub fn default_weights() -> Result<PathBuf> {
         let message = format!("{VARIABLE} names this folder, but it does not hold {DEFAULT_FILE}");
         return Err(Error::file(folder, message));
     }
-    let starts = [std::env::current_exe(), std::env::current_dir()];
-    let found = starts
-        .iter()
-        .flatten()
-        .flat_map(|start| start.ancestors())
-        .map(|folder| folder.join(FOLDER).join(DEFAULT_FILE))
-        .find(|path| path.is_file());
+    let above = starts.iter().flat_map(|start| start.ancestors());
+    let found = above.map(|folder| folder.join(FOLDER).join(DEFAULT_FILE)).find(|path| path.is_file());
     found.ok_or_else(|| {
         var_tokenizer::Error::Config(format!(
             "the weights of {} are not there: fetch them with `cargo xtask setup --features`, or name the file",
@@ -169,4 +170,27 @@ pub fn default_weights() -> Result<PathBuf> {
         ))
         .into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_weights_are_found_above_the_program_and_where_the_variable_says() {
+        let clone = tempfile::tempdir().unwrap();
+        let program = clone.path().join("target/release/var-eval");
+        let starts = [program];
+        let message = find_default(None, &starts).unwrap_err().to_string();
+        assert!(message.contains("cargo xtask setup --features"), "{message}");
+        std::fs::create_dir(clone.path().join(FOLDER)).unwrap();
+        let file = clone.path().join(FOLDER).join(DEFAULT_FILE);
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(find_default(None, &starts).unwrap(), file);
+        assert_eq!(find_default(Some("".into()), &starts).unwrap(), file);
+        assert_eq!(find_default(Some(clone.path().join(FOLDER).into()), &[]).unwrap(), file);
+        // A folder that is named and holds nothing is an error, and not another network's file.
+        let message = find_default(Some(clone.path().into()), &starts).unwrap_err().to_string();
+        assert!(message.contains(VARIABLE) && message.contains(DEFAULT_FILE), "{message}");
+    }
 }

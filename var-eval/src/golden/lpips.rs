@@ -1,6 +1,7 @@
 //! Group `lpips`: distances by the `lpips` package, on portable trunks and its own heads or portable ones.
 
 use std::path::Path;
+use std::slice::from_ref;
 
 use image::RgbImage;
 use serde_json::Value;
@@ -88,13 +89,13 @@ fn network(folder: &Path, manifest: &Value, input: &Value, seed: u64) -> Result<
 fn check_entry(case: &str, lpips: &Lpips, entry: &Value, seed: u64) -> Result<Vec<Check>> {
     let (a, b) = pictures(&entry["input"], seed)?;
     for (name, picture) in [("a", &a), ("b", &b)] {
-        let found = portable::digest_of_pictures(std::slice::from_ref(picture));
+        let found = portable::digest_of_pictures(from_ref(picture));
         let expected = &entry["sha256_u8"][name];
         if expected != found.as_str() {
             return Err(problem(format!("picture {name}: SHA-256 {found}, expected {expected}")));
         }
     }
-    let layers = lpips.per_layer(&input(&[a.clone()], Device::Cpu)?, &input(&[b.clone()], Device::Cpu)?)?;
+    let layers = lpips.per_layer(&input(from_ref(&a), Device::Cpu)?, &input(from_ref(&b), Device::Cpu)?)?;
     let layers = Vec::<f64>::try_from(&layers.f_to_kind(Kind::Double)?.f_view([-1])?)?;
     let distance = lpips.distances(&[a], &[b])?;
     let of_layer = |k: usize| &entry["expected"]["f64"]["per_layer"][k];

@@ -4,6 +4,8 @@
 mod cli;
 mod extract;
 mod golden;
+mod lpips;
+mod networks;
 mod properties;
 mod score;
 mod store;
