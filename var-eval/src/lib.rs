@@ -5,7 +5,8 @@
 //! [`reconstruction::Report`] can be made only by measuring, carries the [`reconstruction::Protocol`] it
 //! was measured under and the number of pictures, and prints all of it, as text and as JSON.
 //!
-//! - [`metrics`]: the measures on one pair, pure functions of bytes, in `f64`
+//! - [`metrics`]: the measures on pairs of pictures, and on sets of features and logits
+//! - [`statistics`]: means and covariances of features, and their files
 //! - [`inputs`]: pictures, and folders of them matched by file name
 //! - [`reconstruction`]: a whole set, and its report
 //! - [`golden`]: the same measures against figures of published tools

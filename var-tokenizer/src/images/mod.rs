@@ -22,7 +22,7 @@ pub mod decode;
 pub mod emoji;
 mod folder;
 pub mod grid;
-mod npz;
+pub mod npz;
 pub mod resize;
 mod source;
 mod split;

@@ -1,6 +1,8 @@
 //! numpy archives of pictures: `arr_0` u8 `[N, H, W, 3]`, labels in `labels` or `arr_1`.
 
-use std::io::{Cursor, Read, Seek};
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek};
+use std::path::Path;
 
 use image::RgbImage;
 use npyz::npz::NpzArchive;
@@ -133,8 +135,26 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
     Ok((usize::try_from(count).map_err(|e| wrong(e.to_string()))?, Array { data, width, height, channels }))
 }
 
-/// The header of an array, once it is known to be short and flat.
-fn header(reader: &mut impl Read) -> std::result::Result<NpyHeader, String> {
+/// The archive at `path`, once its directory is known to be whole. What its arrays say of themselves is not
+/// believed yet: see [`header`].
+///
+/// # Errors
+/// When the file cannot be read, or is no whole zip archive.
+pub fn archive(path: &Path) -> Result<NpzArchive<BufReader<File>>> {
+    // The reader makes room for as many arrays as the archive announces.
+    zips::directory(&Blob::open(path)?)?;
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
+    let damaged = |e: std::io::Error| Error::file(path, format!("truncated or damaged npz: {e}"));
+    contained(|| NpzArchive::new(BufReader::new(file)))
+        .ok_or_else(|| Error::file(path, "damaged npz; save it again"))?
+        .map_err(damaged)
+}
+
+/// The header of an array, once it is known to be short and flat. `reader` is left at the array's bytes.
+///
+/// # Errors
+/// What is wrong with it, in words: cut short, too long, an array of records, or an impossible shape.
+pub fn header(reader: &mut impl Read) -> std::result::Result<NpyHeader, String> {
     let damaged = |e: std::io::Error| format!("truncated or damaged: {e}");
     // Magic and version, then the length in 2 bytes (version 1) or 4.
     let mut bytes = vec![0; 10];
@@ -154,7 +174,10 @@ fn header(reader: &mut impl Read) -> std::result::Result<NpyHeader, String> {
     if bytes.iter().filter(|byte| b"([{".contains(byte)).count() > MAX_BRACKETS {
         return Err("damaged, or an array of records".into());
     }
-    NpyHeader::from_reader(Cursor::new(bytes)).map_err(damaged)
+    // Its parser multiplies whatever shape the file names.
+    contained(|| NpyHeader::from_reader(Cursor::new(bytes)))
+        .ok_or_else(|| "damaged: an array of impossible shape".to_owned())?
+        .map_err(damaged)
 }
 
 /// Whole numbers of any width, one for each picture.
