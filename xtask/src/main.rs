@@ -8,6 +8,7 @@
 
 mod bench;
 mod error;
+mod eval_fid;
 mod golden;
 mod project;
 mod scaling;
@@ -67,6 +68,9 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Sample from a run and score the samples against a reference
+    #[command(after_help = eval_fid::EXAMPLES)]
+    EvalFid(eval_fid::EvalFid),
     /// Run the benchmarks (`cargo bench`)
     #[command(disable_help_flag = true)]
     Bench(Rest),
@@ -114,6 +118,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Report(rest) => scaling::run(&project, "report", &rest.untouched()),
         Command::Golden { dir } => golden::run(&project, dir.as_deref()),
         Command::Test { quick } => test::run(&project, quick),
+        Command::EvalFid(asked) => eval_fid::run(&project, &asked),
         Command::Bench(rest) => bench::run(&project, &rest.untouched()),
     }
 }

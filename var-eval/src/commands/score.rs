@@ -16,6 +16,7 @@ use var_eval::{Error, Result};
 use var_tokenizer::images::Split;
 use var_tokenizer::progress::{Progress, tell};
 use var_tokenizer::signals;
+use var_tokenizer::tokens::TokenFile;
 
 use super::choice::NetworkArgs;
 use super::{ShowArgs, print, to_json};
@@ -139,7 +140,9 @@ impl Score {
         stop: &Arc<AtomicBool>,
         progress: &mut Progress,
     ) -> Result<(FeatureFile, Option<Sampler>)> {
-        if path.extension().is_some_and(|ending| ending == "h5") {
+        // A token file (.h5 too) stands for its pictures.
+        let is_h5 = path.extension().is_some_and(|ending| ending == "h5");
+        if is_h5 && TokenFile::open(path).is_err() {
             if *selection != Selection::default() {
                 let message = "--classes, limits and splits choose pictures; features are taken whole";
                 return Err(Error::file(path, message));

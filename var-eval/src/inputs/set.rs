@@ -8,9 +8,10 @@ use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use var_tokenizer::encode::{HELD_OUT, SPLIT_SEED};
 use var_tokenizer::files::hexadecimal;
-use var_tokenizer::images::{Bad, Source, Split};
+use var_tokenizer::images::{Bad, EMOJI, Source, Split};
 use var_tokenizer::nearest::nearest;
 use var_tokenizer::random::Stream;
+use var_tokenizer::tokens::TokenFile;
 
 use super::labels;
 use super::sampler::Sampler;
@@ -44,13 +45,13 @@ pub struct PictureSet {
 pub type Read = std::result::Result<RgbImage, Bad>;
 
 impl PictureSet {
-    /// Opens `spec`: what [`Source::open`] takes, a folder or archive that `var-model sample` wrote, or a run
-    /// folder in which samples lie as `samples.npz` or `samples/`.
+    /// Opens `spec`: what [`Source::open`] takes, a folder or archive that `var-model sample` wrote, a run folder
+    /// in which samples lie as `samples.npz` or `samples/`, or a token file, which names its pictures.
     ///
     /// # Errors
     /// When there is no such source, it holds no pictures, or nothing is left of it by `selection`.
     pub fn open(spec: &Path, selection: &Selection) -> Result<Self> {
-        let place = samples_of_run(spec)?;
+        let place = pictures_of_tokens(&samples_of_run(spec)?)?;
         let source = Source::open(&place)?;
         let sampler = Sampler::beside(&place)?;
         let mut labels: Vec<u32> = source.entries().iter().map(|entry| entry.class).collect();
@@ -200,6 +201,20 @@ impl PictureSet {
             })
             .collect()
     }
+}
+
+/// The pictures that a token file (`.h5`) was made of; any other path is returned as it is.
+fn pictures_of_tokens(path: &Path) -> Result<PathBuf> {
+    if path.extension().is_none_or(|ending| ending != "h5") {
+        return Ok(path.to_owned());
+    }
+    let tokens = TokenFile::open(path)?;
+    let source = PathBuf::from(&tokens.info().source);
+    if !source.exists() && source != Path::new(EMOJI) {
+        let message = format!("was made of {}, which is not there; name the pictures themselves", source.display());
+        return Err(Error::file(path, message));
+    }
+    Ok(source)
 }
 
 /// Where the samples of a run folder lie; any other path is returned as it is.
