@@ -93,7 +93,8 @@ pub fn run(project: &Project, asked: &EvalFid) -> Result<ExitCode> {
     let sweep = sweep.unwrap_or(Sweep { setting: String::new(), values: vec![String::new()] });
     let mut places = Vec::new();
     for value in &sweep.values {
-        let place = if value.is_empty() { out.clone() } else { out.join(format!("{}-{value}", sweep.setting)) };
+        let place =
+            if value.is_empty() { out.clone() } else { out.join(format!("{}-{value}", sweep.setting)) };
         std::fs::create_dir_all(&place).with_context(|| format!("{} cannot be made", place.display()))?;
         places.push(place.clone());
         if !value.is_empty() && place.join("metrics.json").is_file() {
@@ -102,7 +103,9 @@ pub fn run(project: &Project, asked: &EvalFid) -> Result<ExitCode> {
         }
         let samples = place.join("samples.npz");
         let flags = |command: &mut Command, per_class: usize| {
-            command.args(["sample", "--classes", "all", "--per-class", &per_class.to_string(), "--run"]).arg(&run);
+            command
+                .args(["sample", "--classes", "all", "--per-class", &per_class.to_string(), "--run"])
+                .arg(&run);
             if !value.is_empty() {
                 command.arg(format!("--{}", sweep.setting)).arg(value);
             }
@@ -133,7 +136,10 @@ pub fn run(project: &Project, asked: &EvalFid) -> Result<ExitCode> {
     if !sweep.setting.is_empty() {
         let plot = out.join(format!("{}.svg", sweep.setting));
         let mut command = Command::new(eval);
-        command.args(["sweep-plot", "--setting", &sweep.setting.replace('-', "_"), "--out"]).arg(&plot).args(&places);
+        command
+            .args(["sweep-plot", "--setting", &sweep.setting.replace('-', "_"), "--out"])
+            .arg(&plot)
+            .args(&places);
         if let Some(code) = finish(&mut command)? {
             return Ok(code);
         }
@@ -144,7 +150,8 @@ pub fn run(project: &Project, asked: &EvalFid) -> Result<ExitCode> {
 
 /// Runs a program to its end; its exit status where that is not 0.
 fn finish(command: &mut Command) -> Result<Option<ExitCode>> {
-    let status = command.status().with_context(|| format!("{:?} cannot be started", command.get_program()))?;
+    let status =
+        command.status().with_context(|| format!("{:?} cannot be started", command.get_program()))?;
     if status.success() {
         return Ok(None);
     }
@@ -210,8 +217,8 @@ fn classes_of(run: &Path) -> Result<usize> {
     let path = run.join("classes.json");
     let text = std::fs::read(&path)
         .map_err(|e| bad_use(format!("{}: {e}; name a run folder of `var-train model`", path.display())))?;
-    let names: Vec<String> =
-        serde_json::from_slice(&text).with_context(|| format!("{} holds no list of names", path.display()))?;
+    let names: Vec<String> = serde_json::from_slice(&text)
+        .with_context(|| format!("{} holds no list of names", path.display()))?;
     if names.is_empty() {
         bail!("{} names no class", path.display());
     }
@@ -238,7 +245,16 @@ mod tests {
         let sweep = parse_sweep("cfg=1.0:4.0:0.5").unwrap();
         assert_eq!(sweep.values, ["1", "1.5", "2", "2.5", "3", "3.5", "4"]);
         assert_eq!(parse_sweep("top-p=0.7:0.9:0.1").unwrap().values, ["0.7", "0.8", "0.9"]);
-        for text in ["cfg", "cfg=1", "cfg=1:2", "cfg=2:1:0.5", "cfg=1:2:0", "cfg=1:2:x", "depth=1:2:1", "cfg=0:1:1e-9"] {
+        for text in [
+            "cfg",
+            "cfg=1",
+            "cfg=1:2",
+            "cfg=2:1:0.5",
+            "cfg=1:2:0",
+            "cfg=1:2:x",
+            "depth=1:2:1",
+            "cfg=0:1:1e-9",
+        ] {
             assert!(parse_sweep(text).is_err(), "{text}");
         }
     }

@@ -211,7 +211,8 @@ fn pictures_of_tokens(path: &Path) -> Result<PathBuf> {
     let tokens = TokenFile::open(path)?;
     let source = PathBuf::from(&tokens.info().source);
     if !source.exists() && source != Path::new(EMOJI) {
-        let message = format!("was made of {}, which is not there; name the pictures themselves", source.display());
+        let message =
+            format!("was made of {}, which is not there; name the pictures themselves", source.display());
         return Err(Error::file(path, message));
     }
     Ok(source)
