@@ -101,6 +101,11 @@ impl Error {
         Self::Measure(message.into())
     }
 
+    /// Settings that do not fit together, or a word that is not known.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::Tokenizer(var_tokenizer::Error::Config(message.into()))
+    }
+
     /// Exit status of a binary that ends with this error: 1 the machine failed, 2 the input was bad. A file
     /// that is missing or may not be read is input.
     pub fn exit_code(&self) -> u8 {

@@ -1,4 +1,8 @@
-//! Pictures, and folders of pictures matched by file name.
+//! Pictures, folders of pictures matched by file name, and sets of pictures from any source.
+
+mod labels;
+pub mod sampler;
+pub mod set;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -28,7 +28,11 @@ pub mod features;
 pub mod golden;
 pub mod inputs;
 pub mod metrics;
+pub mod protocol;
 pub mod reconstruction;
+pub mod report;
+pub mod score;
 pub mod statistics;
+pub mod warnings;
 
 pub use error::{Error, Result};

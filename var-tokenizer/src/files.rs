@@ -1,13 +1,17 @@
 //! Files: written whole or not at all, told apart by their SHA-256.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
+/// How often a lock is asked for before another writer is taken for certain.
+const LOCK_TRIES: usize = 25;
 /// Bytes read at once.
 const PIECE: usize = 1 << 20;
 
@@ -75,6 +79,39 @@ fn set_plain_permissions(path: &Path) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn set_plain_permissions(_: &Path) -> std::io::Result<()> {
     Ok(())
+}
+
+/// Opens or makes the file at `path`, to read and to write, and locks it against other processes as long as it
+/// is open.
+///
+/// # Errors
+/// When another process has it, or the file cannot be made.
+pub fn open_locked(path: &Path) -> Result<File> {
+    let io = |e: std::io::Error| Error::io(path, e);
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
+    let mut tries = 0;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            // A process that is just starting another one shares its locks with it for a moment.
+            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => {
+                let advice = "another process is writing it; wait for it, or choose another output";
+                return Err(Error::file(path, advice));
+            }
+            Err(TryLockError::Error(e)) => return Err(io(e)),
+        }
+    }
+    // Between opening and locking the other process may have finished and deleted the file.
+    let inode = file.metadata().map_err(io)?.ino();
+    match std::fs::metadata(path) {
+        Ok(now) if now.ino() == inode => Ok(file),
+        _ => Err(Error::file(path, "another process has just finished it")),
+    }
 }
 
 /// SHA-256 of `bytes` in hexadecimal.

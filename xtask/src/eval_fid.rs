@@ -219,9 +219,13 @@ impl Tools<'_> {
     ) -> Result<std::result::Result<(), Failed>> {
         let mut command = Command::new(self.score);
         command.arg("score").arg("--samples").arg(samples);
-        if let Some(reference) = options.reference.as_deref().or(run) {
-            command.arg("--reference").arg(reference);
-        }
+        match (&options.reference, run) {
+            (Some(reference), _) => command.arg("--reference").arg(reference),
+            (None, Some(run)) => {
+                command.arg("--reference").arg(held_out_of(run)?).args(["--reference-split", "val"])
+            }
+            (None, None) => &mut command,
+        };
         if let Some(device) = &options.device {
             command.args(["--device", device]);
         }
@@ -302,6 +306,21 @@ fn newest(folder: &Path) -> Result<PathBuf> {
             "there is no finished run below {}: train one (`cargo xtask sweep`), name one (--run), or score \
              pictures (--samples)",
             folder.display()
+        ))
+    })
+}
+
+/// The token file of a run, which stands for the pictures that it was made of.
+fn held_out_of(run: &Path) -> Result<PathBuf> {
+    let path = run.join("config.toml");
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("data = "));
+    let data = line.map(|value| PathBuf::from(value.trim().trim_matches(['"', '\''])));
+    data.filter(|data| data.is_file()).ok_or_else(|| {
+        bad_use(format!(
+            "the token file that {} names is not there, and with it which pictures were held out; name a --reference",
+            path.display()
         ))
     })
 }

@@ -12,8 +12,10 @@ mod inception_score;
 mod kid;
 pub mod lpips;
 pub mod portable;
+mod precision_recall;
 mod psnr_ssim;
 mod recipes;
+mod statistics;
 
 use std::path::Path;
 
@@ -48,11 +50,12 @@ pub struct Check {
 type CheckEntry = fn(case: &str, entry: &Value, seed: u64) -> Vec<Check>;
 
 /// Groups whose cases stand each for itself.
-const GROUPS: [(&str, CheckEntry); 5] = [
+const GROUPS: [(&str, CheckEntry); 6] = [
     ("fdinf", fd_infinity::check_entry),
     ("frechet", frechet::check_entry),
     ("is", inception_score::check_entry),
     ("kid", kid::check_entry),
+    ("prc", precision_recall::check_entry),
     ("psnr_ssim", psnr_ssim::check_entry),
 ];
 
@@ -66,6 +69,7 @@ pub fn check(folder: &Path) -> Vec<Check> {
     match manifest["group"].as_str() {
         Some("inception") => inception::check_group(folder, &manifest),
         Some("lpips") => lpips::check_group(folder, &manifest),
+        Some("stats") => check_group(&case, &manifest, |_, entry, _| statistics::check_entry(folder, entry)),
         group => GROUPS
             .iter()
             .find(|(name, _)| group == Some(name))
@@ -79,7 +83,11 @@ fn manifest(folder: &Path) -> Result<Value> {
     serde_json::from_str(&text).map_err(|e| Error::file(&path, format!("is not JSON: {e}")))
 }
 
-fn check_group(case: &str, manifest: &Value, check: CheckEntry) -> Vec<Check> {
+fn check_group(
+    case: &str,
+    manifest: &Value,
+    check: impl Fn(&str, &Value, u64) -> Vec<Check> + Sync,
+) -> Vec<Check> {
     let (Some(seed), Some(entries)) = (manifest["seed"].as_u64(), manifest["cases"].as_array()) else {
         return vec![failed(case, "manifest", "has no whole number 'seed' or no list 'cases'".into())];
     };

@@ -2,7 +2,7 @@
 //!
 //! Everything lies on a grid of 1/4096, on which sums and products are exact: any order gives the same bits.
 
-use ndarray::{Array2, s};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use var_tokenizer::files::hexadecimal;
@@ -21,6 +21,15 @@ pub(super) fn features(input: &Value, seed: u64) -> Result<Array2<f32>> {
         Some("modes") => modes(input, seed),
         _ => Err(format!("unknown recipe {}", input["recipe"])),
     }
+}
+
+/// Features that are rows of `real` again: recipe `copies`.
+pub(super) fn copies(input: &Value, seed: u64, real: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
+    let (name, n) = (text(input, "name")?, whole(input, "n", MOST_ROWS)?);
+    let pool = whole(input, "pool", real.nrows() as u64)?;
+    let stream = Stream::new(&format!("{name}/pick"), seed);
+    let rows: Vec<usize> = (0..n).map(|i| stream.below(i as u64, pool as u64) as usize).collect();
+    Ok(real.select(Axis(0), &rows))
 }
 
 /// Logits `[N, C]` of the recipe `logits`.

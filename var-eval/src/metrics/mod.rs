@@ -3,7 +3,7 @@
 //! Each module says which of the conventions in use it follows and from where.
 //!
 //! - on one pair of pictures: [`psnr`], [`ssim`], [`lpips`]
-//! - on two sets of features `[N, D]`: [`frechet`], [`fd_infinity`], [`kid`]
+//! - on two sets of features `[N, D]`: [`frechet`], [`fd_infinity`], [`kid`], [`precision_recall`] (with density and coverage)
 //! - on logits `[N, C]`: [`inception_score`]
 
 pub mod fd_infinity;
@@ -13,6 +13,7 @@ pub mod kid;
 pub mod lpips;
 pub(crate) mod matrix;
 pub mod numpy_random;
+pub mod precision_recall;
 pub mod psnr;
 pub mod ssim;
 

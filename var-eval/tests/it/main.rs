@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;
+mod extract;
 mod golden;
 mod lpips;
 mod networks;
 mod properties;
+mod score;
+mod store;

@@ -5,24 +5,21 @@
 //! The payload is ids (u16 or u32), labels (u32), sources (u32), crops (u16). A checksum is the first 8
 //! bytes of SHA-256 over all of the block before it. A block that is not whole ends the journal.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::{Rows, TokenInfo, slot};
 use crate::error::{Error, Result};
+use crate::files::open_locked;
 use crate::images::Split;
 
 const MAGIC: &[u8; 8] = b"VARTOK1\n";
 const CHECKSUM: usize = 8;
 /// Payload length, part, rows, position.
 const BLOCK_HEAD: usize = 4 + 1 + 4 + 8;
-/// How often a lock is asked for before another writer is taken for certain.
-const LOCK_TRIES: usize = 25;
 /// Largest head or payload; longer lengths are damage.
 const MAX_PART: u32 = 1 << 30;
 
@@ -243,35 +240,6 @@ impl Fields<'_> {
 
     fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.take())
-    }
-}
-
-/// Opens or makes the file and locks it against other processes.
-fn open_locked(path: &Path) -> Result<File> {
-    let io = |e: std::io::Error| Error::io(path, e);
-    let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(io)?;
-    let mut tries = 0;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            // A process that is just starting another one shares its locks with it for a moment.
-            Err(TryLockError::WouldBlock) if tries < LOCK_TRIES => {
-                tries += 1;
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => {
-                let advice = "another process is writing it; wait for it, or choose another output";
-                return Err(Error::file(path, advice));
-            }
-            Err(TryLockError::Error(e)) => return Err(io(e)),
-        }
-    }
-    // Between opening and locking the other process may have finished and deleted the file.
-    let inode = file.metadata().map_err(io)?.ino();
-    match std::fs::metadata(path) {
-        Ok(now) if now.ino() == inode => Ok(file),
-        _ => Err(Error::file(path, "another process has just finished it")),
     }
 }
 

@@ -19,7 +19,7 @@ mod apart;
 mod journal;
 mod reader;
 mod stored;
-mod text;
+pub mod text;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -185,7 +185,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// An error of the HDF5 library about `path`: the system's own words where it was the system.
-fn hdf5_error(path: &Path, what: &str, e: &hdf5::Error) -> Error {
+pub fn hdf5_error(path: &Path, what: &str, e: &hdf5::Error) -> Error {
     let text = e.to_string();
     let number = text.split_once("errno = ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()));
     match number.and_then(|mut parts| parts.next()?.parse::<i32>().ok()).filter(|&number| number > 0) {

@@ -7,10 +7,13 @@ use hdf5::types::{FixedUnicode, TypeDescriptor};
 use hdf5::{Attribute, Container, File};
 
 /// Longest text in bytes.
-pub(super) const MAX_TEXT: usize = 4096;
+pub const MAX_TEXT: usize = 4096;
 
 /// Writes one text, or a list of them, as attribute `name`.
-pub(super) fn write(file: &File, name: &str, values: &[&str], scalar: bool) -> hdf5::Result<()> {
+///
+/// # Errors
+/// When a text is longer than [`MAX_TEXT`] or has a zero in it, or HDF5 fails.
+pub fn write(file: &File, name: &str, values: &[&str], scalar: bool) -> hdf5::Result<()> {
     match values.iter().map(|value| value.len()).max().unwrap_or(0) {
         0..=64 => write_as::<64>(file, name, values, scalar),
         65..=256 => write_as::<256>(file, name, values, scalar),
@@ -31,7 +34,10 @@ fn write_as<const N: usize>(file: &File, name: &str, values: &[&str], scalar: bo
 }
 
 /// Reads one text or a list of at most `limit`.
-pub(super) fn read(attribute: &Attribute, limit: usize) -> std::result::Result<Vec<String>, String> {
+///
+/// # Errors
+/// What is wrong with the attribute, in words that go on from its name.
+pub fn read(attribute: &Attribute, limit: usize) -> std::result::Result<Vec<String>, String> {
     let descriptor = attribute.dtype().and_then(|dtype| dtype.to_descriptor());
     let Ok(TypeDescriptor::FixedUnicode(length) | TypeDescriptor::FixedAscii(length)) = descriptor else {
         return Err("is no text of fixed length".into());

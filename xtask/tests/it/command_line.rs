@@ -17,10 +17,10 @@ fn a_wrong_flag_or_command_ends_in_status_2() {
 fn help_lists_every_command_and_gives_examples() {
     let sandbox = Sandbox::new();
     let mut all = sandbox.xtask().arg("--help").assert().success();
-    for command in ["setup", "sweep", "fit", "plot", "report", "golden", "test", "bench"] {
+    for command in ["setup", "sweep", "fit", "plot", "report", "golden", "test", "eval-fid", "bench"] {
         all = all.stdout(contains(command));
     }
-    for command in ["setup", "golden", "test"] {
+    for command in ["setup", "golden", "test", "eval-fid"] {
         sandbox.xtask().args([command, "--help"]).assert().success().stdout(contains("Examples:"));
     }
 }

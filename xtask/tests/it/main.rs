@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod eval_fid;
 mod golden;
 mod sandbox;
 mod setup;

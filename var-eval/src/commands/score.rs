@@ -1,0 +1,167 @@
+//! `var-eval score`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use clap::Args;
+use var_eval::features::extract::Extraction;
+use var_eval::features::network::FeatureNetwork;
+use var_eval::features::store::FeatureFile;
+use var_eval::inputs::sampler::Sampler;
+use var_eval::inputs::set::{PictureSet, Selection};
+use var_eval::score::{Metric, Reference, Request, score};
+use var_eval::statistics::file::{StatisticsFile, is_statistics};
+use var_eval::{Error, Result};
+use var_tokenizer::images::Split;
+use var_tokenizer::progress::{Progress, tell};
+use var_tokenizer::signals;
+use var_tokenizer::tokens::TokenFile;
+
+use super::choice::NetworkArgs;
+use super::{ShowArgs, print, to_json};
+
+#[derive(Args)]
+#[command(
+    after_help = "Pictures are taken as they are. Everything that can make a number doubtful is a warning with a code; \
+features of another network or preprocessing are an error. With --out an interrupted call is gone on with by the \
+same command, and features are used again. Exit status: 2 for bad input, 3 when interrupted.
+
+Examples:
+  var-eval score --samples samples.npz --reference emoji --reference-split val
+  var-eval score --samples samples/ --reference val/ --out scores/            metrics.json, metrics.md, features
+  var-eval score --samples samples.npz --reference ref.npz --network inception-fid --weights pt_inception.pth
+  var-eval score --samples samples.npz --reference val.h5 --metrics fd,per-class --json"
+)]
+pub struct Score {
+    /// What to score: a folder of pictures, a tar, an npz, a run folder with samples, or features (.h5)
+    #[arg(long, value_name = "PATH")]
+    samples: PathBuf,
+    /// What to compare with: pictures, features (.h5), or statistics (.npz with mu and sigma)
+    #[arg(long, value_name = "PATH")]
+    reference: PathBuf,
+    /// fd, sfid, per-class, accuracy, separated by commas (default: fd, and sfid where there are spatial features)
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    metrics: Vec<String>,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Classes of the samples by name, number or range, separated by commas (default: all)
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    classes: Vec<String>,
+    /// At most so many samples, drawn by chance, the same every time; 0: all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    limit: usize,
+    /// At most so many pictures of the reference; 0: all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    reference_limit: usize,
+    /// Part of the reference: all, train or val
+    #[arg(long, default_value = "all", value_parser = ["all", "train", "val"])]
+    reference_split: String,
+    /// The samples are a tokenizer's reconstructions
+    #[arg(long)]
+    reconstructions: bool,
+    /// Folder for metrics.json, metrics.md and the features
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Pictures that are computed at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: u64,
+    /// Throw unfinished and finished features away and start again
+    #[arg(long)]
+    restart: bool,
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+/// The part of a data set that a flag names.
+pub fn split(text: &str) -> Option<Split> {
+    match text {
+        "train" => Some(Split::Train),
+        "val" => Some(Split::Val),
+        _ => None,
+    }
+}
+
+impl Score {
+    pub fn run(self) -> Result<()> {
+        let metrics = self.metrics.iter().map(|name| name.trim().parse()).collect::<Result<Vec<Metric>>>()?;
+        let stop = signals::stop()?;
+        // Without --out features live as long as the call.
+        let (folder, _temporary) = match &self.out {
+            Some(out) => {
+                std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
+                (out.clone(), None)
+            }
+            None => {
+                let temporary = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let mut progress = self.show.progress();
+        let mut network: Option<Box<dyn FeatureNetwork>> = None;
+        let (samples, sampler) = {
+            let selection = Selection { classes: self.classes.clone(), split: None, limit: self.limit };
+            let place = folder.join("samples.h5");
+            self.features(&self.samples, &selection, place, &mut network, &stop, &mut progress)?
+        };
+        let reference = if is_statistics(&self.reference) {
+            Reference::Statistics(StatisticsFile::read(&self.reference)?)
+        } else {
+            let split = split(&self.reference_split);
+            let selection = Selection { classes: Vec::new(), split, limit: self.reference_limit };
+            let place = folder.join("reference.h5");
+            let found =
+                self.features(&self.reference, &selection, place, &mut network, &stop, &mut progress)?;
+            Reference::Features(found.0)
+        };
+        let request = Request { metrics, sampler, reconstructions: self.reconstructions };
+        let report = score(&samples, &reference, &request)?;
+        if let Some(out) = &self.out {
+            report.write(out)?;
+        }
+        if self.show.json {
+            return print(&to_json(&report)?);
+        }
+        for warning in &report.warnings {
+            if !self.show.quiet {
+                tell(format_args!("warning: {warning}"));
+            }
+        }
+        print(report.markdown().trim_end())
+    }
+
+    /// The features of `path`: as they are in an .h5, or those of its pictures, extracted into `place`.
+    fn features(
+        &self,
+        path: &Path,
+        selection: &Selection,
+        place: PathBuf,
+        network: &mut Option<Box<dyn FeatureNetwork>>,
+        stop: &Arc<AtomicBool>,
+        progress: &mut Progress,
+    ) -> Result<(FeatureFile, Option<Sampler>)> {
+        // A token file (.h5 too) stands for its pictures.
+        let is_h5 = path.extension().is_some_and(|ending| ending == "h5");
+        if is_h5 && TokenFile::open(path).is_err() {
+            if *selection != Selection::default() {
+                let message = "--classes, limits and splits choose pictures; features are taken whole";
+                return Err(Error::file(path, message));
+            }
+            return Ok((FeatureFile::open(path)?, None));
+        }
+        let pictures = PictureSet::open(path, selection)?;
+        let sampler = pictures.sampler().cloned();
+        let network = match network {
+            Some(network) => network,
+            none => none.insert(self.network.open()?),
+        };
+        let extraction = Extraction {
+            pictures: Arc::new(pictures),
+            out: place,
+            batch: self.batch as usize,
+            restart: self.restart,
+            stop: Arc::clone(stop),
+        };
+        Ok((extraction.run(network.as_ref(), progress)?, sampler))
+    }
+}

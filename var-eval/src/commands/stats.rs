@@ -1,0 +1,114 @@
+//! `var-eval stats`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use serde_json::json;
+use var_eval::features::extract::Extraction;
+use var_eval::inputs::set::{PictureSet, Selection};
+use var_eval::statistics::file;
+use var_eval::{Error, Result};
+use var_tokenizer::files::check_place;
+use var_tokenizer::signals;
+
+use super::ShowArgs;
+use super::choice::NetworkArgs;
+use super::score::split;
+
+#[derive(Args)]
+#[command(
+    after_help = "An .h5 holds features and statistics; an .npz mu and sigma as pytorch-fid writes them, with --adm also \
+mu_s and sigma_s of the spatial features. Features of an .npz lie beside it while they are computed. Exit status: 2 \
+for bad input, 3 when interrupted: the same command goes on.
+
+Examples:
+  var-eval stats --source val/ --out val.h5
+  var-eval stats --source emoji --split train --out emoji-train.h5
+  var-eval stats --source val/ --network inception-fid --weights pt_inception.pth --adm --out val.npz"
+)]
+pub struct Stats {
+    /// Pictures: a folder, a tar, an npz, CIFAR binaries, or `emoji`
+    #[arg(long, value_name = "PATH")]
+    source: PathBuf,
+    /// File to write: .h5 or .npz
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// In an .npz also the statistics of the spatial features, as ADM's evaluator reads them
+    #[arg(long)]
+    adm: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// Classes by name, number or range, separated by commas (default: all)
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    classes: Vec<String>,
+    /// Part of the data set: all, train or val
+    #[arg(long, default_value = "all", value_parser = ["all", "train", "val"])]
+    split: String,
+    /// At most so many pictures, drawn by chance, the same every time; 0: all
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    limit: usize,
+    /// Pictures that are computed at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+    batch: u64,
+    /// Throw an unfinished file away and start again
+    #[arg(long)]
+    restart: bool,
+    #[command(flatten)]
+    show: ShowArgs,
+}
+
+impl Stats {
+    pub fn run(self) -> Result<()> {
+        check_place(&self.out)?;
+        let ending = self.out.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+        let as_npz = match ending {
+            "h5" => false,
+            "npz" => true,
+            _ => {
+                let message = format!("--out {}: .h5 or .npz can be written", self.out.display());
+                return Err(Error::config(message));
+            }
+        };
+        if self.adm && !as_npz {
+            return Err(Error::config("--adm is for an .npz: an .h5 has all statistics anyway"));
+        }
+        let stop = signals::stop()?;
+        let selection =
+            Selection { classes: self.classes.clone(), split: split(&self.split), limit: self.limit };
+        let pictures = PictureSet::open(&self.source, &selection)?;
+        let mut progress = self.show.progress();
+        let network = self.network.open()?;
+        let mut features = self.out.clone().into_os_string();
+        if as_npz {
+            features.push(".features.h5");
+        }
+        let extraction = Extraction {
+            pictures: Arc::new(pictures),
+            out: features.into(),
+            batch: self.batch as usize,
+            restart: self.restart,
+            stop,
+        };
+        let found = extraction.run(network.as_ref(), &mut progress)?;
+        if as_npz {
+            let spatial = if self.adm { found.spatial_statistics()? } else { None };
+            if self.adm && spatial.is_none() {
+                let name = &network.identity().network;
+                return Err(Error::config(format!("--adm: network {name} gives no spatial features")));
+            }
+            file::write(&self.out, network.identity(), &found.statistics()?, spatial.as_ref())?;
+            let path = found.path().to_owned();
+            drop(found);
+            std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+            progress.note(&format!("wrote {}", self.out.display()));
+            progress.event(&json!({"event": "done", "out": self.out.display().to_string()}));
+            return Ok(());
+        }
+        progress.note(&format!("wrote {}: {} pictures", self.out.display(), found.len()));
+        progress.event(&json!({
+            "event": "done", "pictures": found.len(), "bad": found.bad(), "out": self.out.display().to_string(),
+        }));
+        Ok(())
+    }
+}

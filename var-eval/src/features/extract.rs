@@ -1,0 +1,233 @@
+//! The one pass over a set of pictures: pictures → network → `features.h5`.
+//!
+//! A thread of its own decodes the next batches on all cores while the network computes. A killed extraction goes
+//! on where it was; with the same batch size its file is the same to the byte of every data set.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use image::RgbImage;
+use sha2::{Digest, Sha256};
+use var_tokenizer::images::Bad;
+use var_tokenizer::progress::Progress;
+
+use super::network::{Activations, FeatureNetwork};
+use super::store::{DIGEST, FeatureFile, FeatureWriter, Rows, StoreInfo, bad_path};
+use crate::error::{Error, Result};
+use crate::inputs::set::{PictureSet, Read};
+
+/// Decoded batches that wait for the network.
+const AHEAD: usize = 2;
+/// How often a wish to stop is looked for while a batch is waited for.
+const GLANCE: Duration = Duration::from_millis(100);
+/// How many bad pictures a message names.
+const NAMED: usize = 5;
+
+/// What to extract, and where to.
+#[derive(Debug)]
+pub struct Extraction {
+    /// The pictures.
+    pub pictures: Arc<PictureSet>,
+    /// The file to write.
+    pub out: PathBuf,
+    /// Pictures that are decoded, computed and stored at once.
+    pub batch: usize,
+    /// Throw an unfinished file away and start again.
+    pub restart: bool,
+    /// Raised when the work is to end in order.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Extraction {
+    /// Runs `network` over the pictures, or takes a finished file of the same pictures and network as it is.
+    ///
+    /// # Errors
+    /// When the file is of other pictures or another network, no picture can be read, libtorch fails, the disk
+    /// is full, or a stop was asked for ([`var_tokenizer::Error::Interrupted`]; the same call then goes on).
+    pub fn run(&self, network: &dyn FeatureNetwork, progress: &mut Progress) -> Result<FeatureFile> {
+        if self.batch == 0 {
+            return Err(Error::config("--batch must be at least 1"));
+        }
+        let set = &self.pictures;
+        let info = StoreInfo {
+            network: network.identity().clone(),
+            source: set.label().to_owned(),
+            source_sha256: set.fingerprint(),
+            jpegs: set.jpegs(),
+            class_names: set.class_names().to_vec(),
+        };
+        if self.out.exists() && !self.restart {
+            let found = FeatureFile::open(&self.out)?;
+            if let Some(difference) = found.info().difference(&info) {
+                let message = format!("was made with {difference}; delete it, or choose another place");
+                return Err(Error::file(&self.out, message));
+            }
+            let last = found.len().checked_sub(1);
+            let digests = found.digests()?;
+            let (row, index) = match last {
+                Some(last) => (digests.row(last).to_vec(), found.indices()?.get(last).copied()),
+                None => (Vec::new(), None),
+            };
+            if let (Some(digest), Some(index)) = (row.first_chunk::<DIGEST>(), index) {
+                self.check_same(&self.out, *digest, index)?;
+            }
+            progress.note(&format!("{} holds the features already", self.out.display()));
+            return Ok(found);
+        }
+        let mut writer = if self.restart {
+            FeatureWriter::create(&self.out, info)?
+        } else {
+            FeatureWriter::resume(&self.out, info)?
+        };
+        let begin = usize::try_from(writer.progress().position).unwrap_or(usize::MAX).min(set.len());
+        if let Some((digest, index)) = writer.progress().last {
+            self.check_same(&super::store::partial_path(&self.out), digest, index)?;
+        }
+        if begin > 0 {
+            progress.note(&format!("going on after {begin} of {} pictures", set.len()));
+        }
+        progress.start(begin as u64, set.len() as u64);
+        let outcome = self.fill(network, &mut writer, begin, progress);
+        progress.finish();
+        if let Err(e) = outcome {
+            writer.sync()?;
+            return Err(e);
+        }
+        tell_bad(&writer.progress().bad, &self.out, progress);
+        writer.finish()?;
+        FeatureFile::open(&self.out)
+    }
+
+    fn fill(
+        &self,
+        network: &dyn FeatureNetwork,
+        writer: &mut FeatureWriter,
+        begin: usize,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        let batches = decode_ahead(Arc::clone(&self.pictures), begin, self.batch);
+        let mut position = begin;
+        while position < self.pictures.len() {
+            let Some(read) = self.next(&batches)? else {
+                return Err(Error::config("decoding ended early: its thread failed"));
+            };
+            let (rows, bad) = self.rows(network, position, read)?;
+            position = (position + self.batch).min(self.pictures.len());
+            writer.append(&rows, position as u64, &bad)?;
+            progress.advance(position as u64, "images");
+        }
+        Ok(())
+    }
+
+    /// The next batch; `None` when the decoding thread is gone.
+    fn next(&self, batches: &Receiver<Vec<Read>>) -> Result<Option<Vec<Read>>> {
+        loop {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(var_tokenizer::Error::Interrupted(format!(
+                    "what was computed is safe beside {}; the same command goes on",
+                    self.out.display()
+                ))
+                .into());
+            }
+            match batches.recv_timeout(GLANCE) {
+                Ok(batch) => return Ok(Some(batch)),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+    }
+
+    /// The rows of a batch that begins at `position`.
+    fn rows(
+        &self,
+        network: &dyn FeatureNetwork,
+        position: usize,
+        read: Vec<Read>,
+    ) -> Result<(Rows, Vec<Bad>)> {
+        let (mut rows, mut bad, mut pictures) = (Rows::default(), Vec::new(), Vec::with_capacity(read.len()));
+        for (offset, picture) in read.into_iter().enumerate() {
+            match picture {
+                Ok(picture) => {
+                    let (index, label) = self.pictures.place(position + offset);
+                    rows.indices.push(index);
+                    rows.labels.push(label);
+                    rows.sizes.extend([picture.width(), picture.height()]);
+                    rows.digests.extend(digest(&picture));
+                    pictures.push(picture);
+                }
+                Err(reason) => bad.push(reason),
+            }
+        }
+        if !pictures.is_empty() {
+            let Activations { features, logits, spatial } = network.activations(&pictures)?;
+            rows.features = features.iter().copied().collect();
+            rows.logits = logits.iter().flatten().copied().collect();
+            rows.spatial = spatial.iter().flatten().copied().collect();
+            if let Some(x) =
+                rows.features.iter().chain(&rows.logits).chain(&rows.spatial).find(|x| !x.is_finite())
+            {
+                return Err(Error::measure(format!(
+                    "network {} gave {x} for one of pictures {position} to {}; its weights or a picture are damaged",
+                    network.identity().network,
+                    position + self.batch
+                )));
+            }
+        }
+        Ok((rows, bad))
+    }
+
+    /// Makes sure that picture `index` of the source still is what its features were computed of.
+    fn check_same(&self, file: &Path, known: [u8; DIGEST], index: u32) -> Result<()> {
+        let position = (0..self.pictures.len()).find(|&position| self.pictures.place(position).0 == index);
+        let picture =
+            position.and_then(|p| self.pictures.read(p..p + 1).pop()).and_then(std::result::Result::ok);
+        if picture.is_some_and(|picture| digest(&picture) == known) {
+            return Ok(());
+        }
+        let message = format!(
+            "holds features of other pictures: number {index} of {} has changed since; delete it to start anew",
+            self.pictures.label()
+        );
+        Err(Error::file(file, message))
+    }
+}
+
+/// Batches of pictures from `begin` on, decoded by a thread of its own. It ends when nobody takes them.
+fn decode_ahead(set: Arc<PictureSet>, begin: usize, batch: usize) -> Receiver<Vec<Read>> {
+    let (sender, receiver) = sync_channel(AHEAD);
+    // Not joined: a picture on a device that does not answer must not keep the program from ending.
+    std::thread::spawn(move || {
+        let mut position = begin;
+        while position < set.len() {
+            let end = position.saturating_add(batch);
+            if sender.send(set.read(position..end)).is_err() {
+                return;
+            }
+            position = end;
+        }
+    });
+    receiver
+}
+
+/// First half of the SHA-256 of a picture's size and pixels.
+fn digest(picture: &RgbImage) -> [u8; DIGEST] {
+    let mut sum = Sha256::new();
+    sum.update(picture.width().to_le_bytes());
+    sum.update(picture.height().to_le_bytes());
+    sum.update(picture.as_raw());
+    sum.finalize().first_chunk::<DIGEST>().copied().unwrap_or_default()
+}
+
+fn tell_bad(bad: &[Bad], out: &Path, progress: &Progress) {
+    if bad.is_empty() {
+        return;
+    }
+    let mut text = format!("{} bad pictures left out:", bad.len());
+    for bad in bad.iter().take(NAMED) {
+        text.push_str(&format!("\n  {}", bad.reason));
+    }
+    progress.note(&format!("{text}\nall of them are listed in {}", bad_path(out).display()));
+}

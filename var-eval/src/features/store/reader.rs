@@ -1,0 +1,301 @@
+//! Reading `features.h5`, believing nothing that was not checked.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use hdf5::{Dataset, File, H5Type};
+use ndarray::{Array1, Array2, s};
+use var_tokenizer::tokens::{hdf5_error, text};
+
+use super::{DIGEST, FORMAT_VERSION, MAX_CLASSES, StoreInfo, partial_path};
+use crate::error::{Error, Result};
+use crate::features::network::Identity;
+use crate::statistics::Gaussian;
+
+/// Largest chunk of a data set, in bytes: the library takes that much memory to read one row of it.
+const MAX_CHUNK: u64 = 64 << 20;
+/// Compression (by other tools) shrinks data at most this much; more is a damaged size.
+const MAX_COMPRESSION: u64 = 1100;
+
+/// An opened file of features; attributes, shapes and types were checked.
+#[derive(Debug)]
+pub struct FeatureFile {
+    path: PathBuf,
+    file: File,
+    info: StoreInfo,
+    rows: usize,
+    bad: usize,
+    pictures_sha256: String,
+}
+
+impl FeatureFile {
+    /// Opens `path` for reading.
+    ///
+    /// HDF5 is a C library that some files made with ill intent crash: open none of unknown origin.
+    ///
+    /// # Errors
+    /// When it is missing, unfinished, truncated, damaged, of another kind or another format version.
+    pub fn open(path: &Path) -> Result<Self> {
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err(Error::file(path, "is a folder; expected a file of features (features.h5)")),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && partial_path(path).exists() => {
+                let message = "is not finished: extraction was stopped; give the same command again to go on";
+                return Err(Error::file(path, message));
+            }
+            Err(e) => return Err(Error::io(path, e)),
+        }
+        // A finished file never changes, so there is nothing to lock.
+        let file = File::with_options().with_fapl(|p| p.file_locking(false)).open(path).map_err(|e| {
+            Error::from(hdf5_error(
+                path,
+                "truncated, damaged or no HDF5 file; extract the features again",
+                &e,
+            ))
+        })?;
+        let wrong = |message: String| Error::file(path, message);
+        let version = number(&file, "format_version")
+            .map_err(|_| wrong("has no readable format_version: damaged, or not made by var-eval".into()))?;
+        if version != u64::from(FORMAT_VERSION) {
+            return Err(wrong(format!(
+                "has format version {version}, but this program reads {FORMAT_VERSION}; extract the features again"
+            )));
+        }
+        if number(&file, "complete").ok() != Some(1) || file.dataset("features").is_err() {
+            return Err(wrong("is no complete file of features; extract them again".into()));
+        }
+        Self::checked(path, file)
+            .map_err(|reason| wrong(format!("damaged: {reason}; extract the features again")))
+    }
+
+    fn checked(path: &Path, file: File) -> std::result::Result<Self, String> {
+        let whole = |name: &str| {
+            let found = number(&file, name)?;
+            usize::try_from(found).map_err(|_| format!("attribute {name} is {found}"))
+        };
+        let network = Identity {
+            network: string(&file, "network")?,
+            weights_sha256: string(&file, "weights_sha256")?,
+            preprocessing: string(&file, "preprocessing")?,
+            width: whole("width")?,
+            classes: whole("classes")?,
+            spatial: whole("spatial_width")?,
+        };
+        let info = StoreInfo {
+            source: string(&file, "source")?,
+            source_sha256: string(&file, "source_sha256")?,
+            jpegs: whole("jpegs")?,
+            class_names: texts(&file, "class_names", MAX_CLASSES)?,
+            network,
+        };
+        info.check()?;
+        let (rows, bad) = (whole("pictures")?, whole("bad")?);
+        let pictures_sha256 = string(&file, "pictures_sha256")?;
+        let Identity { width, classes, spatial, .. } = info.network;
+        check::<f32>(&file, "features", &[rows, width])?;
+        if classes > 0 {
+            check::<f32>(&file, "logits", &[rows, classes])?;
+        }
+        if spatial > 0 {
+            check::<f32>(&file, "spatial", &[rows, spatial])?;
+        }
+        check::<u32>(&file, "labels", &[rows])?;
+        check::<u32>(&file, "index", &[rows])?;
+        check::<u32>(&file, "size", &[rows, 2])?;
+        check::<u8>(&file, "picture", &[rows, DIGEST])?;
+        if rows > 1 {
+            check::<f64>(&file, "mu", &[width])?;
+            check::<f64>(&file, "sigma", &[width, width])?;
+        }
+        if rows > 1 && spatial > 0 {
+            check::<f64>(&file, "mu_s", &[spatial])?;
+            check::<f64>(&file, "sigma_s", &[spatial, spatial])?;
+        }
+        Ok(Self { path: path.to_owned(), file, info, rows, bad, pictures_sha256 })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where the features come from.
+    pub fn info(&self) -> &StoreInfo {
+        &self.info
+    }
+
+    /// Number of pictures `N`.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Pictures that could not be read and are not among the rows.
+    pub fn bad(&self) -> usize {
+        self.bad
+    }
+
+    /// SHA-256 over the digests of all pictures, in hexadecimal: what was in the files.
+    pub fn pictures_sha256(&self) -> &str {
+        &self.pictures_sha256
+    }
+
+    /// Pooled features `[N, D]`.
+    ///
+    /// # Errors
+    /// When a chunk is damaged or there is not enough memory.
+    pub fn features(&self) -> Result<Array2<f32>> {
+        self.matrix("features", 0..self.rows)
+    }
+
+    /// Pooled features of some rows, `[rows, D]`.
+    ///
+    /// # Errors
+    /// As for [`Self::features`], or when there are no such rows.
+    pub fn feature_rows(&self, rows: Range<usize>) -> Result<Array2<f32>> {
+        self.matrix("features", rows)
+    }
+
+    /// Logits `[N, C]`; `None` where the network gives none.
+    ///
+    /// # Errors
+    /// As for [`Self::features`].
+    pub fn logits(&self) -> Result<Option<Array2<f32>>> {
+        if self.info.network.classes == 0 { Ok(None) } else { self.matrix("logits", 0..self.rows).map(Some) }
+    }
+
+    /// Classes `[N]`.
+    ///
+    /// # Errors
+    /// As for [`Self::features`], and when a class has no name.
+    pub fn labels(&self) -> Result<Vec<u32>> {
+        let labels: Array1<u32> =
+            self.dataset("labels")?.read_1d().map_err(|e| self.unreadable("labels", &e))?;
+        let labels = labels.to_vec();
+        match labels.iter().find(|&&label| label as usize >= self.info.class_names.len()) {
+            Some(label) => {
+                let count = self.info.class_names.len();
+                Err(Error::file(&self.path, format!("damaged: /labels has {label} of {count} classes")))
+            }
+            None => Ok(labels),
+        }
+    }
+
+    /// Index of each picture in its source, `[N]`.
+    ///
+    /// # Errors
+    /// As for [`Self::features`].
+    pub fn indices(&self) -> Result<Vec<u32>> {
+        let indices: Array1<u32> =
+            self.dataset("index")?.read_1d().map_err(|e| self.unreadable("index", &e))?;
+        Ok(indices.to_vec())
+    }
+
+    /// Width and height of each picture, `[N, 2]`.
+    ///
+    /// # Errors
+    /// As for [`Self::features`].
+    pub fn sizes(&self) -> Result<Array2<u32>> {
+        self.matrix("size", 0..self.rows)
+    }
+
+    /// Digests of the pictures' sizes and pixels, `[N, 16]`.
+    ///
+    /// # Errors
+    /// As for [`Self::features`].
+    pub fn digests(&self) -> Result<Array2<u8>> {
+        self.matrix("picture", 0..self.rows)
+    }
+
+    /// Mean and covariance of the features.
+    ///
+    /// # Errors
+    /// When there are fewer than two pictures, or a chunk is damaged.
+    pub fn statistics(&self) -> Result<Gaussian> {
+        self.gaussian("mu", "sigma")
+    }
+
+    /// Mean and covariance of the spatial features; `None` where the network gives none.
+    ///
+    /// # Errors
+    /// As for [`Self::statistics`].
+    pub fn spatial_statistics(&self) -> Result<Option<Gaussian>> {
+        if self.info.network.spatial == 0 { Ok(None) } else { self.gaussian("mu_s", "sigma_s").map(Some) }
+    }
+
+    fn gaussian(&self, mu: &str, sigma: &str) -> Result<Gaussian> {
+        if self.rows < 2 {
+            return Err(Error::file(&self.path, "holds one picture: a covariance needs at least two"));
+        }
+        let mean: Array1<f64> = self.dataset(mu)?.read_1d().map_err(|e| self.unreadable(mu, &e))?;
+        let covariance: Array2<f64> =
+            self.dataset(sigma)?.read_2d().map_err(|e| self.unreadable(sigma, &e))?;
+        Gaussian::new(mean, covariance, Some(self.rows as u64))
+    }
+
+    fn matrix<T: H5Type>(&self, name: &str, rows: Range<usize>) -> Result<Array2<T>> {
+        if rows.start > rows.end || rows.end > self.rows {
+            let message = format!("rows {}..{} of /{name}, which has {}", rows.start, rows.end, self.rows);
+            return Err(Error::file(&self.path, message));
+        }
+        self.dataset(name)?.read_slice_2d(s![rows, ..]).map_err(|e| self.unreadable(name, &e))
+    }
+
+    fn dataset(&self, name: &str) -> Result<Dataset> {
+        self.file.dataset(name).map_err(|e| self.unreadable(name, &e))
+    }
+
+    fn unreadable(&self, name: &str, e: &hdf5::Error) -> Error {
+        let what = format!("/{name} is damaged or truncated; extract the features again");
+        hdf5_error(&self.path, &what, e).into()
+    }
+}
+
+/// Checks shape, type, chunks and that no row is missing.
+fn check<T: H5Type>(file: &File, name: &str, shape: &[usize]) -> std::result::Result<(), String> {
+    let set = file.dataset(name).map_err(|_| format!("no data set /{name}"))?;
+    if set.shape() != shape {
+        return Err(format!("/{name} has shape {:?}, expected {shape:?}", set.shape()));
+    }
+    let dtype = set.dtype().map_err(|_| format!("/{name} has no readable type"))?;
+    if !dtype.is::<T>() {
+        return Err(format!("/{name} has another number type than format version {FORMAT_VERSION} says"));
+    }
+    let product = |sides: &[usize]| sides.iter().try_fold(1_u64, |all, &side| all.checked_mul(side as u64));
+    let bytes = |sides: &[usize]| product(sides).and_then(|count| count.checked_mul(dtype.size() as u64));
+    if bytes(&set.chunk().unwrap_or_default()).is_none_or(|bytes| bytes > MAX_CHUNK) {
+        return Err(format!("/{name} has chunks above {} MB", MAX_CHUNK >> 20));
+    }
+    // Rows that were never written read as zeros, and would pass for features.
+    let stored = set.storage_size();
+    let compressed = set
+        .filters()
+        .iter()
+        .any(|filter| !matches!(filter, hdf5::filters::Filter::Fletcher32 | hdf5::filters::Filter::Shuffle));
+    let limit = if compressed { stored.saturating_mul(MAX_COMPRESSION) } else { stored };
+    if bytes(shape).is_none_or(|needed| needed > limit) {
+        return Err(format!("/{name}: {stored} bytes on disk for shape {shape:?}: some are missing"));
+    }
+    Ok(())
+}
+
+/// A scalar attribute of any whole-number type.
+fn number(file: &File, name: &str) -> std::result::Result<u64, String> {
+    let attribute = file.attr(name).map_err(|_| format!("attribute {name} is missing"))?;
+    attribute.read_scalar::<u64>().map_err(|_| format!("attribute {name} is no whole number"))
+}
+
+/// A text attribute with at most `limit` texts.
+fn texts(file: &File, name: &str, limit: usize) -> std::result::Result<Vec<String>, String> {
+    let attribute = file.attr(name).map_err(|_| format!("attribute {name} is missing"))?;
+    text::read(&attribute, limit).map_err(|reason| format!("attribute {name} {reason}"))
+}
+
+/// A scalar text attribute.
+fn string(file: &File, name: &str) -> std::result::Result<String, String> {
+    texts(file, name, 1)?.pop().ok_or_else(|| format!("attribute {name} is empty"))
+}

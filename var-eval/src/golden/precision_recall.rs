@@ -1,0 +1,68 @@
+//! Golden group `prc`: precision, recall, density and coverage of torch-fidelity, ADM and prdc.
+
+use serde_json::Value;
+
+use super::{Check, compare, failed, number, recipes, relative};
+use crate::metrics::precision_recall::{Counts, compare as neighbours};
+
+/// Shares that a tool gives in `f32` or from counts, relative.
+const SHARES: f64 = 1e-6;
+
+/// Checks one case.
+pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
+    let id = entry["id"].as_str().unwrap_or("?");
+    match checked(case, id, entry, seed) {
+        Ok(checks) => checks,
+        Err(note) => vec![failed(case, id, note)],
+    }
+}
+
+fn checked(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
+    let input = &entry["input"];
+    let real = recipes::features(&input["real"], seed)?;
+    let generated = match &input["gen"] {
+        same if *same == "same as real" => real.clone(),
+        copies if copies["recipe"] == "copies" => recipes::copies(copies, seed, real.view())?,
+        other => recipes::features(other, seed)?,
+    };
+    recipes::same_bytes(&real, &entry["sha256_f32"]["real"])?;
+    recipes::same_bytes(&generated, &entry["sha256_f32"]["gen"])?;
+    let expected = &entry["expected"];
+    let mut checks = Vec::new();
+    for k in [3, 5] {
+        let found = neighbours(real.view(), generated.view(), k).map_err(|e| e.to_string())?;
+        for (way, counts) in [("nonstrict", found.inclusive), ("strict", found.strict)] {
+            let Counts { precise, recalled, inside, covered, .. } = counts;
+            let column = format!("exact_k{k}_counts_{way}");
+            for (key, count) in
+                [("precision", precise), ("recall", recalled), ("density_sum", inside), ("coverage", covered)]
+            {
+                let quantity = format!("{id} {column} {key}");
+                checks.push(match number(&expected[&column][key]) {
+                    Some(expected) => compare(case, quantity, count as f64, expected, 0.0),
+                    None => failed(case, &quantity, "no such number in the manifest".into()),
+                });
+            }
+        }
+        let mut hold = |column: String, key: &str, share: f64| {
+            checks.push(relative(
+                case,
+                format!("{id} {column} {key}"),
+                share,
+                &expected[&column][key],
+                SHARES,
+            ));
+        };
+        let strict = found.strict;
+        let column = format!("prdc_k{k}_f64");
+        hold(column.clone(), "precision", found.precision(strict));
+        hold(column.clone(), "recall", found.recall(strict));
+        hold(column.clone(), "density", found.density(strict));
+        hold(column, "coverage", found.coverage(strict));
+        if k == 3 {
+            hold("torch_fidelity_f64".into(), "precision", found.precision(found.inclusive));
+            hold("torch_fidelity_f64".into(), "recall", found.recall(found.inclusive));
+        }
+    }
+    Ok(checks)
+}

@@ -1,0 +1,90 @@
+//! How pictures were sampled, as `var-model sample` wrote it beside them.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+
+/// The settings of a sampler that scores depend on. Everything is optional: other programs leave less behind.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sampler {
+    /// Name and version of the program that sampled.
+    pub program: Option<String>,
+    /// SHA-256 of the transformer's file.
+    pub model_sha256: Option<String>,
+    /// SHA-256 of the tokenizer's file.
+    pub tokenizer_sha256: Option<String>,
+    /// Guidance at the last scale.
+    pub cfg: Option<f64>,
+    /// How guidance runs along the scales: `ramp` or `constant`.
+    pub guidance: Option<String>,
+    /// Codes drawn among; 0: all.
+    pub top_k: Option<u64>,
+    /// Probability that the codes drawn among reach together; 0: all.
+    pub top_p: Option<f64>,
+    /// What logits were divided by.
+    pub temperature: Option<f64>,
+    /// Whether code vectors were mixed by a Gumbel softmax.
+    pub more_smooth: Option<bool>,
+    /// Seed of the run.
+    pub seed: Option<u64>,
+    /// Pictures a class.
+    pub per_class: Option<u64>,
+    /// What was computed in, `f32` or `bf16`.
+    pub precision: Option<String>,
+    /// Share of candidates that a classifier kept; `None` where nothing was rejected.
+    pub kept: Option<f64>,
+}
+
+impl Sampler {
+    /// The settings beside the pictures at `path`: `settings.json` in a folder, `PATH.json` beside a file.
+    /// `None` where there are none.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds no JSON object.
+    pub fn beside(path: &Path) -> Result<Option<Self>> {
+        let file = settings_path(path);
+        let text = match std::fs::read(&file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(Error::io(&file, e)),
+        };
+        let value: Value = serde_json::from_slice(&text).map_err(|e| {
+            Error::file(&file, format!("holds no settings of a sampler: {e}; repair it, or take it away"))
+        })?;
+        Ok(value.get("sampling").is_some().then(|| Self::of(&value)))
+    }
+
+    fn of(value: &Value) -> Self {
+        let text = |pointer: &str| value.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let number = |pointer: &str| value.pointer(pointer).and_then(Value::as_f64);
+        let whole = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
+        Self {
+            program: text("/program"),
+            model_sha256: text("/model/sha256"),
+            tokenizer_sha256: text("/tokenizer/sha256"),
+            cfg: number("/sampling/cfg"),
+            guidance: text("/sampling/guidance"),
+            top_k: whole("/sampling/top_k"),
+            top_p: number("/sampling/top_p"),
+            temperature: number("/sampling/temperature"),
+            more_smooth: value.pointer("/sampling/more_smooth").and_then(Value::as_bool),
+            seed: whole("/seed"),
+            per_class: whole("/per_class"),
+            precision: text("/precision"),
+            kept: number("/rejection/keep"),
+        }
+    }
+}
+
+/// Where the settings of the samples at `path` lie.
+fn settings_path(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        return path.join("settings.json");
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".json");
+    name.into()
+}

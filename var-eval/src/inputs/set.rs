@@ -1,0 +1,245 @@
+//! A set of pictures to score: which pictures of which source, with which labels.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+use var_tokenizer::encode::{HELD_OUT, SPLIT_SEED};
+use var_tokenizer::files::hexadecimal;
+use var_tokenizer::images::{Bad, EMOJI, Framing, Source, Split, View};
+use var_tokenizer::nearest::nearest;
+use var_tokenizer::random::Stream;
+use var_tokenizer::tokens::TokenFile;
+
+use super::labels;
+use super::sampler::Sampler;
+use crate::error::{Error, Result};
+
+/// Which pictures of a source are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Classes by name, number or range of numbers (`0-9`); empty: all.
+    pub classes: Vec<String>,
+    /// The part of the data set; `None`: all of it.
+    pub split: Option<Split>,
+    /// Most pictures, drawn by chance from what is left (the same ones every time); 0: all.
+    pub limit: usize,
+}
+
+/// Pictures as they are, or as a token file framed them, in an order that is the same every time.
+#[derive(Debug)]
+pub struct PictureSet {
+    label: String,
+    source: Source,
+    /// How pictures are resized and cropped; `None`: not at all.
+    framing: Option<Framing>,
+    /// Indices into the source, rising.
+    chosen: Vec<usize>,
+    /// Class of every picture of the source.
+    labels: Vec<u32>,
+    class_names: Vec<String>,
+    sampler: Option<Sampler>,
+}
+
+/// A picture, or why there is none.
+pub type Read = std::result::Result<RgbImage, Bad>;
+
+impl PictureSet {
+    /// Opens `spec`: what [`Source::open`] takes, a folder or archive that `var-model sample` wrote, a run folder
+    /// in which samples lie as `samples.npz` or `samples/`, or a token file: the pictures that it was made of,
+    /// resized and cropped to its side as they were encoded.
+    ///
+    /// # Errors
+    /// When there is no such source, it holds no pictures, or nothing is left of it by `selection`.
+    pub fn open(spec: &Path, selection: &Selection) -> Result<Self> {
+        let (place, framing) = pictures_of_tokens(&samples_of_run(spec)?)?;
+        let source = Source::open(&place)?;
+        let sampler = Sampler::beside(&place)?;
+        let mut labels: Vec<u32> = source.entries().iter().map(|entry| entry.class).collect();
+        let mut class_names = source.classes().to_vec();
+        if let Some(table) = if place.is_dir() { labels::read(&place)? } else { None } {
+            for (label, entry) in labels.iter_mut().zip(source.entries()) {
+                *label = *table.get(&entry.name).ok_or_else(|| {
+                    Error::file(
+                        &place,
+                        format!("labels.csv has no line for {}; take one of them away", entry.name),
+                    )
+                })?;
+            }
+            let most = labels.iter().copied().max().unwrap_or(0);
+            class_names = (0..=most).map(|label| label.to_string()).collect();
+        }
+        let mut set = Self {
+            label: spec.display().to_string(),
+            source,
+            framing,
+            chosen: Vec::new(),
+            labels,
+            class_names,
+            sampler,
+        };
+        set.chosen = set.select(selection)?;
+        if set.chosen.is_empty() {
+            return Err(Error::file(
+                spec,
+                "no picture is left by --classes, --split and --limit; ask for more",
+            ));
+        }
+        Ok(set)
+    }
+
+    fn select(&self, selection: &Selection) -> Result<Vec<usize>> {
+        let mut chosen: Vec<usize> = match selection.split {
+            None => (0..self.source.len()).collect(),
+            Some(split) => self.source.partition(HELD_OUT, SPLIT_SEED)?.part(split).to_vec(),
+        };
+        if !selection.classes.is_empty() {
+            let mut wanted = BTreeSet::new();
+            for text in &selection.classes {
+                wanted.extend(self.classes_of(text)?);
+            }
+            chosen.retain(|&index| self.labels.get(index).is_some_and(|label| wanted.contains(label)));
+        }
+        if selection.limit > 0 && chosen.len() > selection.limit {
+            let order = Stream::new("limit.eval", 0).permutation(chosen.len());
+            let kept: BTreeSet<usize> = order.into_iter().take(selection.limit).collect();
+            chosen =
+                chosen.into_iter().enumerate().filter(|(i, _)| kept.contains(i)).map(|(_, c)| c).collect();
+        }
+        Ok(chosen)
+    }
+
+    /// The classes that `text` means: a name, a number, or a range of numbers.
+    fn classes_of(&self, text: &str) -> Result<Vec<u32>> {
+        let text = text.trim();
+        if let Some(class) = (0..).zip(&self.class_names).find(|(_, name)| *name == text) {
+            return Ok(vec![class.0]);
+        }
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let count = self.class_names.len();
+        match (first.trim().parse::<u32>(), last.trim().parse::<u32>()) {
+            (Ok(first), Ok(last)) if first <= last && (last as usize) < count => Ok((first..=last).collect()),
+            _ => {
+                let meant = nearest(text, self.class_names.iter().map(String::as_str));
+                let hint = meant.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+                Err(Error::config(format!(
+                    "--classes {text}: {} has classes 0 to {}, by number, range or name{hint}",
+                    self.label,
+                    count.saturating_sub(1)
+                )))
+            }
+        }
+    }
+
+    /// What was opened, as it was asked for.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Number of pictures asked for, bad ones included.
+    pub fn len(&self) -> usize {
+        self.chosen.len()
+    }
+
+    /// Whether there are none; never, for a set that opened.
+    pub fn is_empty(&self) -> bool {
+        self.chosen.is_empty()
+    }
+
+    /// Names of the classes; labels lie below their number.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// How the pictures were sampled, where it is known.
+    pub fn sampler(&self) -> Option<&Sampler> {
+        self.sampler.as_ref()
+    }
+
+    /// Index in the source and class of picture `position`; zeros when there is no such picture.
+    pub fn place(&self, position: usize) -> (u32, u32) {
+        let index = self.chosen.get(position).copied().unwrap_or(0);
+        (index as u32, self.labels.get(index).copied().unwrap_or(0))
+    }
+
+    /// How many of the pictures have names that end like JPEG files.
+    pub fn jpegs(&self) -> usize {
+        let is_jpeg = |name: &str| {
+            let ending = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
+            ["jpg", "jpeg", "jpe", "jfif"].contains(&ending.as_str())
+        };
+        let names = self.chosen.iter().filter_map(|&index| self.source.entries().get(index));
+        names.filter(|entry| is_jpeg(&entry.name)).count()
+    }
+
+    /// SHA-256, in hexadecimal, over names and classes of the source's pictures and which of them are asked
+    /// for: the same for the same list, wherever it lies. It says nothing about what is in the files.
+    pub fn fingerprint(&self) -> String {
+        let mut sum = Sha256::new();
+        sum.update(self.source.fingerprint());
+        sum.update((self.framing.as_ref().map_or(0, Framing::side) as u64).to_le_bytes());
+        for &index in &self.chosen {
+            sum.update((index as u64).to_le_bytes());
+            sum.update(self.labels.get(index).copied().unwrap_or(0).to_le_bytes());
+        }
+        hexadecimal(&sum.finalize())
+    }
+
+    /// Decodes pictures `range` (cut to those that there are) on all cores.
+    pub fn read(&self, range: std::ops::Range<usize>) -> Vec<Read> {
+        let end = range.end.min(self.chosen.len());
+        let indices = self.chosen.get(range.start.min(end)..end).unwrap_or_default();
+        indices
+            .par_iter()
+            .map(|&index| {
+                let picture = self.source.load(index).and_then(|picture| match &self.framing {
+                    Some(framing) => framing.frame(&picture, View::CENTRE),
+                    None => Ok(picture),
+                });
+                picture.map_err(|e| Bad {
+                    index,
+                    name: self
+                        .source
+                        .entries()
+                        .get(index)
+                        .map_or_else(String::new, |entry| entry.name.clone()),
+                    reason: e.to_string(),
+                })
+            })
+            .collect()
+    }
+}
+
+/// The pictures that a token file (`.h5`) was made of, and how they were framed; any other path is returned as it
+/// is.
+fn pictures_of_tokens(path: &Path) -> Result<(PathBuf, Option<Framing>)> {
+    if path.extension().is_none_or(|ending| ending != "h5") {
+        return Ok((path.to_owned(), None));
+    }
+    let tokens = TokenFile::open(path)?;
+    let source = PathBuf::from(&tokens.info().source);
+    if !source.exists() && source != Path::new(EMOJI) {
+        let message =
+            format!("was made of {}, which is not there; name the pictures themselves", source.display());
+        return Err(Error::file(path, message));
+    }
+    Ok((source, Some(Framing::new(tokens.info().image_side)?)))
+}
+
+/// Where the samples of a run folder lie; any other path is returned as it is.
+fn samples_of_run(spec: &Path) -> Result<PathBuf> {
+    if !spec.join("config.toml").is_file() || !spec.join("checkpoints").is_dir() {
+        return Ok(spec.to_owned());
+    }
+    let places = [spec.join("samples.npz"), spec.join("samples")];
+    places.into_iter().find(|place| place.exists()).ok_or_else(|| {
+        let message = format!(
+            "is a run folder without samples; make them first: var-model sample --run {0} --classes all --per-class 50 \
+             --out {0}/samples.npz",
+            spec.display()
+        );
+        Error::file(spec, message)
+    })
+}

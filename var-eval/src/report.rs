@@ -1,0 +1,165 @@
+//! Scores with their protocol and their warnings, as `metrics.json` and as a Markdown table.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
+use var_tokenizer::files::write_atomically;
+
+use crate::error::{Error, Result};
+use crate::features::inception;
+use crate::features::network::Identity;
+use crate::protocol::{Protocol, SetStamp};
+use crate::warnings::Warning;
+
+/// One number.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figure {
+    /// The metric as the command line calls it.
+    pub metric: &'static str,
+    /// What the number may be called in public.
+    pub name: String,
+    /// The number.
+    pub value: f64,
+    /// The class it is about, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+    /// Pictures of the samples and of the reference it was computed from.
+    pub n: (Option<u64>, Option<u64>),
+    /// How it was computed, in words.
+    pub convention: &'static str,
+}
+
+/// What `var-eval score` found out. Only [`crate::score::score`] makes one.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// Always `done`: the last line of `--json`.
+    pub event: &'static str,
+    /// The numbers.
+    pub metrics: Vec<Figure>,
+    /// What makes them doubtful.
+    pub warnings: Vec<Warning>,
+    /// How they were measured.
+    pub protocol: Protocol,
+}
+
+/// What a Fréchet distance may be called: only that on FID's own network is an FID.
+pub fn distance_name(network: &Identity) -> String {
+    if network.network == inception::NAME {
+        format!("FID ({}, {} preprocessing)", network.network, network.preprocessing)
+    } else {
+        format!("FD-{}", network.network)
+    }
+}
+
+impl Report {
+    /// Writes `metrics.json` and `metrics.md` into the folder `out`.
+    ///
+    /// # Errors
+    /// When the disk is full or the folder cannot be written.
+    pub fn write(&self, out: &Path) -> Result<()> {
+        let place = out.join("metrics.json");
+        let mut json = serde_json::to_string_pretty(self).map_err(|e| Error::file(&place, e.to_string()))?;
+        json.push('\n');
+        write_atomically(&place, json.as_bytes())?;
+        Ok(write_atomically(&out.join("metrics.md"), self.markdown().as_bytes())?)
+    }
+
+    /// The same for people: a table of the numbers, the protocol, the warnings.
+    pub fn markdown(&self) -> String {
+        let mut text =
+            String::from("| metric | value | N (samples / reference) | computed as |\n|---|---|---|---|\n");
+        let count = |n: Option<u64>| n.map_or_else(|| "not stated".to_owned(), |n| n.to_string());
+        for figure in &self.metrics {
+            let class = figure.class.as_ref().map(|class| format!(", {}", cell(class))).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "| {}{class} | {:.4} | {} / {} | {} |",
+                cell(&figure.name),
+                figure.value,
+                count(figure.n.0),
+                count(figure.n.1),
+                figure.convention
+            );
+        }
+        text.push_str("\n| protocol | |\n|---|---|\n");
+        for (name, value) in self.protocol_rows() {
+            let _ = writeln!(text, "| {name} | {} |", cell(&value));
+        }
+        if !self.warnings.is_empty() {
+            text.push_str("\n| warning | about | |\n|---|---|---|\n");
+            for warning in &self.warnings {
+                let _ =
+                    writeln!(text, "| {} | {} | {} |", warning.code, warning.side, cell(&warning.message));
+            }
+        }
+        text
+    }
+
+    fn protocol_rows(&self) -> Vec<(&'static str, String)> {
+        let p = &self.protocol;
+        let mut rows = vec![
+            ("network", format!("{}, weights {}", p.network.network, p.network.weights_sha256)),
+            ("preprocessing", p.network.preprocessing.clone()),
+            ("samples", stamp(&p.samples)),
+            ("reference", stamp(&p.reference)),
+        ];
+        let sampler = match &p.sampler {
+            None => "not known: nothing beside the pictures says it".to_owned(),
+            Some(s) => {
+                let number = |x: Option<f64>| x.map_or_else(|| "?".to_owned(), |x| x.to_string());
+                let whole = |x: Option<u64>| x.map_or_else(|| "?".to_owned(), |x| x.to_string());
+                format!(
+                    "cfg {} ({}), top-k {}, top-p {}, temperature {}, seed {}, {} a class, more_smooth {}, {}{}, by {}; \
+                     model {}, tokenizer {}",
+                    number(s.cfg),
+                    s.guidance.as_deref().unwrap_or("?"),
+                    whole(s.top_k),
+                    number(s.top_p),
+                    number(s.temperature),
+                    whole(s.seed),
+                    whole(s.per_class),
+                    s.more_smooth.map_or("?", |on| if on { "on" } else { "off" }),
+                    s.precision.as_deref().unwrap_or("?"),
+                    s.kept.map(|kept| format!(", the best {kept} kept by a classifier")).unwrap_or_default(),
+                    s.program.as_deref().unwrap_or("?"),
+                    s.model_sha256.as_deref().unwrap_or("?"),
+                    s.tokenizer_sha256.as_deref().unwrap_or("?"),
+                )
+            }
+        };
+        rows.push(("sampling", sampler));
+        rows.push(("pixels", p.pixels.into()));
+        rows.push(("rounding", p.rounding.into()));
+        rows.push(("program", p.program.clone()));
+        rows
+    }
+}
+
+fn stamp(set: &SetStamp) -> String {
+    let mut text = format!("{} ({}", set.source.display(), set.kind);
+    match set.n {
+        Some(n) => text.push_str(&format!(", N = {n}")),
+        None => text.push_str(", N not stated"),
+    }
+    if let (Some((w, h)), Some((wide, high))) = (set.smallest, set.largest) {
+        text.push_str(&format!(", {w}×{h}"));
+        if (w, h) != (wide, high) {
+            text.push_str(&format!(" to {wide}×{high}"));
+        }
+    }
+    if let (Some(classes), Some((least, most))) = (set.classes, set.per_class) {
+        let each = if least == most { least.to_string() } else { format!("{least} to {most}") };
+        text.push_str(&format!(", {classes} classes of {each}"));
+    }
+    if set.bad > 0 {
+        text.push_str(&format!(", {} bad ones left out", set.bad));
+    }
+    format!("{text}), SHA-256 {}", set.sha256)
+}
+
+/// Text that does not end a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask eval-fid` with scripts in place of the programs.
+
+use predicates::str::contains;
+
+use crate::sandbox::Sandbox;
+
+/// A sandbox with a run of two classes; the programs write down their arguments and make what they are asked for.
+fn with_a_run() -> Sandbox {
+    let sandbox = Sandbox::ready();
+    sandbox.cargo("");
+    let weights = sandbox.path("clone/.features");
+    std::fs::create_dir_all(&weights).unwrap();
+    std::fs::write(weights.join("efficientnet_lite0.pth"), vec![0; 18_826_032]).unwrap();
+    let run = sandbox.path("clone/runs/small");
+    std::fs::create_dir_all(&run).unwrap();
+    std::fs::write(run.join("model.safetensors"), "").unwrap();
+    std::fs::write(sandbox.path("clone/tokens.h5"), "").unwrap();
+    std::fs::write(run.join("config.toml"), "kind = \"model\"\ndata = \"tokens.h5\"\n").unwrap();
+    std::fs::write(run.join("classes.json"), "[\"a\", \"b\"]").unwrap();
+    let log = sandbox.path("log");
+    let metrics = r#"{"metrics": [{"metric": "fd", "name": "FD-x", "value": 2.5}]}"#;
+    for (name, made) in [
+        ("var-model", ": > \"$out\"".to_owned()),
+        ("var-eval", format!("echo '{metrics}' > \"$out/metrics.json\"")),
+        ("var-scaling", String::new()),
+    ] {
+        let script = format!(
+            "echo {name} \"$@\" >> '{}'; out=; while test $# -gt 0; do test \"$1\" = --out && out=$2; shift; done; {made}",
+            log.display()
+        );
+        sandbox.program(name, &script);
+    }
+    sandbox
+}
+
+fn calls(sandbox: &Sandbox) -> Vec<String> {
+    let text = std::fs::read_to_string(sandbox.path("log")).unwrap_or_default();
+    let _ = std::fs::remove_file(sandbox.path("log"));
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
+    let sandbox = with_a_run();
+    sandbox.xtask().args(["eval-fid", "-n", "99"]).assert().success();
+    let folder = "runs/small/evaluation/cfg1.5-k900-p0.96-n100-s0";
+    let settings = "--cfg 1.5 --top-k 900 --top-p 0.96 --temperature 1 --seed 0";
+    assert_eq!(
+        calls(&sandbox),
+        [
+            format!(
+                "var-model sample --run runs/small --classes all --per-class 50 {settings} --resume --out {folder}/samples.npz"
+            ),
+            format!(
+                "var-model sample --run runs/small --classes 0,1 --per-class 8 {settings} --out {folder}/grid.png"
+            ),
+            format!(
+                "var-eval score --samples {folder}/samples.npz --reference tokens.h5 --reference-split val --out {folder}"
+            ),
+        ]
+    );
+}
+
+#[test]
+fn a_sweep_scores_every_value_and_ends_with_a_curve() {
+    let sandbox = with_a_run();
+    let mut xtask = sandbox.xtask();
+    xtask.args([
+        "eval-fid",
+        "-n",
+        "4",
+        "--sweep",
+        "cfg=1:2:1",
+        "--reference",
+        "val",
+        "--out",
+        "o",
+        "--",
+        "--quiet",
+    ]);
+    xtask.assert().success();
+    let calls = calls(&sandbox);
+    assert_eq!(calls.len(), 7, "{calls:?}");
+    assert!(calls[0].contains("--cfg 1 ") && calls[3].contains("--cfg 2 "), "{calls:?}");
+    assert!(calls[5].ends_with("--reference val --out o/cfg2-k900-p0.96-n4-s0 --quiet"), "{calls:?}");
+    assert_eq!(calls[6], "var-scaling curve o/sweep-cfg.json");
+    let curve = std::fs::read_to_string(sandbox.path("clone/o/sweep-cfg.json")).unwrap();
+    let curve: serde_json::Value = serde_json::from_str(&curve).unwrap();
+    assert_eq!(curve["points"], serde_json::json!([[1.0, 2.5], [2.0, 2.5]]));
+    assert_eq!(curve["y"], "FD-x");
+}
+
+#[test]
+fn exit_status_of_a_program_passes_through_and_bad_use_ends_in_2() {
+    let sandbox = with_a_run();
+    sandbox.program("var-model", "exit 3");
+    sandbox.xtask().args(["eval-fid", "-n", "4"]).assert().code(3);
+    for (arguments, message) in [
+        (&["--sweep", "cfg=1"][..], "KEY=FROM:TO:STEP"),
+        (&["--samples", "x"], "needs --reference"),
+        (&["--run", "nowhere"], "no run folder"),
+    ] {
+        sandbox.xtask().arg("eval-fid").args(arguments).assert().code(2).stderr(contains(message));
+    }
+    std::fs::remove_file(sandbox.path("clone/tokens.h5")).unwrap();
+    sandbox.program("var-model", "");
+    sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("name a --reference"));
+    std::fs::remove_dir_all(sandbox.path("clone/runs")).unwrap();
+    sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("no finished run"));
+}
