@@ -72,18 +72,14 @@ impl StatisticsFile {
         let count = beside.as_ref().and_then(|beside| beside.pictures);
         let mut gaussian = |mu: &str, sigma: &str| -> Result<Gaussian> {
             let (shape, mean, _) = array(&mut archive, mu).map_err(wrong)?;
-            let (square, covariance, order) = array(&mut archive, sigma).map_err(wrong)?;
-            let (&[width], &[rows, columns]) = (shape.as_slice(), square.as_slice()) else {
+            let covariance = matrix(path, sigma)?;
+            if shape != [covariance.nrows() as u64] || !covariance.is_square() {
+                let square = covariance.shape();
                 return Err(wrong(format!(
-                    "{mu} has shape {shape:?} and {sigma} {square:?}, expected [D] and [D, D]"
+                    "{mu} has shape {shape:?} and {sigma} {square:?}, expected [D] and [D, D]; save it again"
                 )));
-            };
-            let sides = (rows as usize, columns as usize).set_f(order == Order::Fortran);
-            let matrix = Array2::from_shape_vec(sides, covariance).map_err(|e| wrong(e.to_string()))?;
-            if width != rows {
-                return Err(wrong(format!("{mu} has {width} entries, {sigma} {rows} rows; save it again")));
             }
-            Gaussian::new(Array1::from_vec(mean), matrix, count).map_err(|e| wrong(e.to_string()))
+            Gaussian::new(Array1::from_vec(mean), covariance, count).map_err(|e| wrong(e.to_string()))
         };
         let pooled = gaussian("mu", "sigma")?;
         let spatial =
@@ -182,6 +178,20 @@ fn numbers(mut reader: impl Read, name: &str) -> std::result::Result<Numbers, St
         _ => return Err(format!("array {name} is {}, expected f64 or f32", kind.descr())),
     };
     Ok((shape, numbers, order))
+}
+
+/// The matrix `name` of an npz, row by row, whatever its order in the file.
+///
+/// # Errors
+/// When it cannot be read, or is no matrix of f32 or f64.
+pub fn matrix(path: &Path, name: &str) -> Result<Array2<f64>> {
+    let wrong = |reason: String| Error::file(path, reason);
+    let (shape, numbers, order) = array(&mut npz::archive(path)?, name).map_err(wrong)?;
+    let &[rows, columns] = shape.as_slice() else {
+        return Err(wrong(format!("{name} has shape {shape:?}, expected a matrix")));
+    };
+    let sides = (rows as usize, columns as usize).set_f(order == Order::Fortran);
+    Array2::from_shape_vec(sides, numbers).map_err(|e| wrong(e.to_string()))
 }
 
 /// The numbers of a bare array (`.npy`) of f32 or f64, in the file's order.
