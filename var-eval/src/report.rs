@@ -1,5 +1,6 @@
 //! Scores with their protocol and their warnings, as `metrics.json` and as a Markdown table.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use var_tokenizer::files::write_atomically;
 use crate::error::{Error, Result};
 use crate::features::inception;
 use crate::features::network::Identity;
+use crate::metrics::bootstrap::Interval;
 use crate::protocol::{Protocol, SetStamp};
 use crate::warnings::Warning;
 
@@ -26,8 +28,35 @@ pub struct Figure {
     pub class: Option<String>,
     /// Pictures of the samples and of the reference it was computed from.
     pub n: (Option<u64>, Option<u64>),
+    /// Standard deviation over the splits or subsets that the number is the mean of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deviation: Option<f64>,
+    /// Where the number lies when pictures are drawn again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<Interval>,
     /// How it was computed, in words.
-    pub convention: &'static str,
+    pub convention: Cow<'static, str>,
+}
+
+impl Figure {
+    /// A number about all classes, without deviation, interval or counts of pictures.
+    pub(crate) fn new(
+        metric: &'static str,
+        name: String,
+        value: f64,
+        convention: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self {
+            metric,
+            name,
+            value,
+            class: None,
+            n: (None, None),
+            deviation: None,
+            interval: None,
+            convention: convention.into(),
+        }
+    }
 }
 
 /// What `var-eval score` found out. Only [`crate::score::score`] makes one.
@@ -53,6 +82,15 @@ pub fn distance_name(network: &Identity) -> String {
     }
 }
 
+/// What another metric may be called: by its usual name on Inception alone.
+pub fn named(usual: &str, short: &str, network: &Identity) -> String {
+    if network.network == inception::NAME {
+        format!("{usual} ({}, {} preprocessing)", network.network, network.preprocessing)
+    } else {
+        format!("{short}-{}", network.network)
+    }
+}
+
 impl Report {
     /// Writes `metrics.json` and `metrics.md` into the folder `out`.
     ///
@@ -73,11 +111,17 @@ impl Report {
         let count = |n: Option<u64>| n.map_or_else(|| "not stated".to_owned(), |n| n.to_string());
         for figure in &self.metrics {
             let class = figure.class.as_ref().map(|class| format!(", {}", cell(class))).unwrap_or_default();
+            let spread = figure.deviation.map(|deviation| format!(" ± {deviation:.4}")).unwrap_or_default();
+            let interval = figure.interval.map(|interval| {
+                let Interval { low, high, level, draws, .. } = interval;
+                format!(" ({:.0}%: {low:.4} to {high:.4}, {draws} draws)", 100.0 * level)
+            });
             let _ = writeln!(
                 text,
-                "| {}{class} | {:.4} | {} / {} | {} |",
+                "| {}{class} | {:.4}{spread}{} | {} / {} | {} |",
                 cell(&figure.name),
                 figure.value,
+                interval.unwrap_or_default(),
                 count(figure.n.0),
                 count(figure.n.1),
                 figure.convention

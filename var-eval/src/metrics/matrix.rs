@@ -26,14 +26,6 @@ pub(crate) fn cells(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(cells)
 }
 
-/// The cells of an `f32` tensor of any shape, in C order.
-pub(crate) fn singles(tensor: &Tensor) -> Result<Vec<f32>> {
-    let tensor = tensor.f_contiguous()?;
-    let mut cells = vec![0.0; tensor.numel()];
-    tensor.f_copy_data(&mut cells, tensor.numel())?;
-    Ok(cells)
-}
-
 /// The `f64` tensor `[R, C]` as a matrix.
 pub(crate) fn matrix(tensor: &Tensor) -> Result<Array2<f64>> {
     let (rows, columns) = tensor.size2()?;

@@ -6,12 +6,14 @@
 //! - on two sets of features `[N, D]`: [`frechet`], [`fd_infinity`], [`kid`], [`precision_recall`] (with density and coverage)
 //! - on logits `[N, C]`: [`inception_score`]
 
+pub mod bootstrap;
 pub mod fd_infinity;
 pub mod frechet;
 pub mod inception_score;
 pub mod kid;
 pub mod lpips;
 pub(crate) mod matrix;
+mod neighbours;
 pub mod numpy_random;
 pub mod precision_recall;
 pub mod psnr;

@@ -1,0 +1,80 @@
+//! The metrics by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use var_tokenizer::nearest::nearest;
+
+use crate::error::{Error, Result};
+
+/// What can be measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Fréchet distance of the pooled features.
+    Fd,
+    /// Fréchet distance of the spatial features.
+    Sfid,
+    /// Inception Score, both conventions.
+    InceptionScore,
+    /// Improved precision and recall.
+    PrecisionRecall,
+    /// Density and coverage.
+    DensityCoverage,
+    /// Kernel distance.
+    Kid,
+    /// Fréchet distance extrapolated to infinitely many samples.
+    FdInfinity,
+    /// Fréchet distance of each class.
+    PerClass,
+    /// Share of samples whose class has the largest logit, and one of the five largest.
+    Accuracy,
+}
+
+impl Metric {
+    /// All that there are.
+    pub const ALL: [Self; 9] = [
+        Self::Fd,
+        Self::Sfid,
+        Self::InceptionScore,
+        Self::PrecisionRecall,
+        Self::DensityCoverage,
+        Self::Kid,
+        Self::FdInfinity,
+        Self::PerClass,
+        Self::Accuracy,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fd => "fd",
+            Self::Sfid => "sfid",
+            Self::InceptionScore => "is",
+            Self::PrecisionRecall => "pr",
+            Self::DensityCoverage => "dc",
+            Self::Kid => "kid",
+            Self::FdInfinity => "fd-inf",
+            Self::PerClass => "per-class",
+            Self::Accuracy => "accuracy",
+        }
+    }
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Metric {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|metric| metric.name() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            let meant =
+                nearest(text, names).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            Error::config(format!("unknown metric '{text}': there are {}{meant}", names.join(", ")))
+        })
+    }
+}
