@@ -16,7 +16,7 @@ use var_eval::features::torchscript::{ModuleOutput, ModuleSettings, TorchScript}
 use var_eval::features::weights::TensorSource;
 use var_eval::golden::{self, check};
 use var_tokenizer::files::sha256_of;
-use var_tokenizer::weights::{portable, safetensors};
+use var_tokenizer::weights::{Checkpoint, portable, safetensors};
 
 const WAYS: [InceptionInput; 3] =
     [InceptionInput::PytorchFid, InceptionInput::TorchFidelity, InceptionInput::CleanFid];
@@ -371,21 +371,21 @@ fn a_module_that_is_none_or_gives_something_else_is_an_error_that_says_so() {
     }
 }
 
-/// By hand: `VAR_PHOTOGRAPHS` names a folder of foolbox's `imagenet_NN_LABEL.jpg`, `VAR_EFFICIENTNET` the
-/// weights.
+/// By hand, after `cargo xtask setup --features`: `VAR_PHOTOGRAPHS` names a folder of foolbox's
+/// `imagenet_NN_LABEL.jpg`, or of their pixels as PNG. `VAR_REFERENCE` may name a safetensors file with the
+/// `features` `[20, 1280]` and `logits` `[20, 1000]` that PyTorch gives for the same pixels.
 #[test]
 #[ignore = "needs photographs and weights that are not in the repository"]
-fn efficientnet_knows_eighteen_of_twenty_photographs() {
+fn efficientnet_knows_eighteen_of_twenty_photographs_and_agrees_with_pytorch() {
     let folder = PathBuf::from(std::env::var_os("VAR_PHOTOGRAPHS").unwrap());
-    let network =
-        EfficientNetLite0::load(Path::new(&std::env::var_os("VAR_EFFICIENTNET").unwrap()), Device::Cpu)
-            .unwrap();
+    let network = NetworkChoice::default().open(Device::Cpu).unwrap();
     let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let mut paths: Vec<PathBuf> =
         paths.filter(|p| p.file_name().unwrap().to_string_lossy().starts_with("imagenet_")).collect();
     paths.sort();
     let pictures: Vec<RgbImage> = paths.iter().map(|p| image::open(p).unwrap().into_rgb8()).collect();
-    let logits = network.activations(&pictures).unwrap().logits.unwrap();
+    let found = network.activations(&pictures).unwrap();
+    let logits = found.logits.unwrap();
     let right = paths.iter().zip(logits.rows()).filter(|(path, row)| {
         let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
         let label: usize = stem.rsplit('_').next().unwrap().parse().unwrap();
@@ -395,4 +395,15 @@ fn efficientnet_knows_eighteen_of_twenty_photographs() {
     let right = right.count();
     println!("{right} of {}", paths.len());
     assert!(right >= 18);
+    let Some(reference) = std::env::var_os("VAR_REFERENCE") else { return };
+    let mut parts = Checkpoint::open(Path::new(&reference)).unwrap().parts.into_values();
+    let dict = parts.next().unwrap();
+    for (name, array) in [("features", &found.features), ("logits", &logits)] {
+        let stored = dict.get(name).unwrap().tensor().unwrap().flatten(0, -1);
+        let values = Vec::<f32>::try_from(&stored).unwrap();
+        let expected = ndarray::Array2::from_shape_vec(array.dim(), values).unwrap();
+        let apart = apart(&expected, array);
+        println!("{name}: {apart:.1e} of the largest value");
+        assert!(apart < 1e-4, "{name}");
+    }
 }
