@@ -3,8 +3,13 @@
 //! Each module says which of the conventions in use it follows and from where. Data range is 255
 //! throughout: bytes are taken as they are, which gives what byte/255 with data range 1 gives.
 
+pub mod accuracy;
 pub mod frechet;
+pub mod inception_score;
+pub mod kid;
 pub(crate) mod matrix;
+pub mod numpy_random;
+pub mod precision_recall;
 pub mod psnr;
 pub mod ssim;
 

@@ -7,7 +7,6 @@
 //! at one block and one covariance: 50 MB for 2048 features.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
-use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
@@ -23,7 +22,7 @@ pub const WIDEST: usize = 1 << 14;
 const ASYMMETRY: f64 = 1e-5;
 
 /// Mean and covariance of a set of features.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Gaussian {
     /// Mean `[D]`.
     pub mean: Array1<f64>,
@@ -53,7 +52,8 @@ impl Gaussian {
             ));
         }
         let largest = covariance.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        let pairs = covariance.indexed_iter().zip(covariance.t().iter());
+        let transposed = covariance.t();
+        let pairs = covariance.indexed_iter().zip(transposed.iter());
         for (((i, j), x), y) in pairs {
             if (x - y).abs() > ASYMMETRY * largest || (i == j && *x < -ASYMMETRY * largest) {
                 return Err(Error::measure(format!(
