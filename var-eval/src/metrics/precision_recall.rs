@@ -207,7 +207,7 @@ impl Set<'_> {
             nearest.candidates.get(neighbours).map_or(0.0, |found| found.most.sqrt())
         };
         let measured = nearest.into_iter().enumerate().map(radius);
-        // The root of a square may be off by a unit in the last place: the distances themselves decide.
+        // The root of a rounded square is the number itself: radii are distances to the bit, and ties stay ties.
         Ok(measured.collect())
     }
 }

@@ -193,7 +193,7 @@ fn precision_and_recall_count_exactly() {
 
 #[test]
 fn random_state_draws_what_numpy_draws() {
-    // numpy.random.RandomState(2020).permutation(64)[:6], and two draws of KID's golden case.
+    // The first two draws of KID's golden case d64_small.
     let mut random = RandomState::new(2020);
     assert_eq!(random.permutation(500)[..6], [499, 424, 288, 234, 496, 110]);
     assert_eq!(random.permutation(400)[..6], [305, 99, 287, 107, 251, 171]);
