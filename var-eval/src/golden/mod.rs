@@ -1,11 +1,12 @@
 //! Golden cases: figures of published tools that ours must give.
 //!
-//! A folder holds a `manifest.json`; those with `"group": "psnr_ssim"` are checked here, others give
-//! nothing. Its cases name a recipe for two pictures, the SHA-256 of their bytes (a wrong input then shows
+//! A folder holds a `manifest.json`; those with `"group"` `psnr_ssim` or `prc` are checked here, others give
+//! nothing. The cases of `psnr_ssim` name a recipe for two pictures, the SHA-256 of their bytes (a wrong input then shows
 //! before a wrong measure), and the answers of piq and scikit-image. Left out on purpose:
 //! `skimage_ssim_default_uniform7`, another measure than the one reported by this crate.
 
 mod generator;
+mod prc;
 #[allow(dead_code, reason = "some recipes wait for the groups that use them")]
 mod recipes;
 
@@ -47,7 +48,10 @@ pub struct Check {
 pub fn check(folder: &Path) -> Vec<Check> {
     let case = folder.display().to_string();
     match manifest(folder) {
-        Ok(manifest) if manifest["group"] == "psnr_ssim" => check_group(&case, &manifest),
+        Ok(manifest) if manifest["group"] == "psnr_ssim" => check_group(&case, &manifest, check_entry),
+        Ok(manifest) if manifest["group"] == "prc" => {
+            check_group(&case, &manifest, |case, entry, seed| prc::check_entry(case, folder, entry, seed))
+        }
         Ok(_) => Vec::new(),
         Err(e) => vec![failed(&case, "manifest", e.to_string())],
     }
@@ -59,14 +63,14 @@ fn manifest(folder: &Path) -> Result<Value> {
     serde_json::from_str(&text).map_err(|e| Error::file(&path, format!("is not JSON: {e}")))
 }
 
-fn check_group(case: &str, manifest: &Value) -> Vec<Check> {
+fn check_group(case: &str, manifest: &Value, check: impl Fn(&str, &Value, u64) -> Vec<Check>) -> Vec<Check> {
     let (Some(seed), Some(entries)) = (manifest["seed"].as_u64(), manifest["cases"].as_array()) else {
         return vec![failed(case, "manifest", "has no whole number 'seed' or no list 'cases'".into())];
     };
     if entries.is_empty() {
         return vec![failed(case, "manifest", "has no case".into())];
     }
-    entries.iter().flat_map(|entry| check_entry(case, entry, seed)).collect()
+    entries.iter().flat_map(|entry| check(case, entry, seed)).collect()
 }
 
 fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {

@@ -4,10 +4,12 @@
 //! throughout: bytes are taken as they are, which gives what byte/255 with data range 1 gives.
 
 pub mod accuracy;
+pub mod bootstrap;
 pub mod frechet;
 pub mod inception_score;
 pub mod kid;
 pub(crate) mod matrix;
+pub mod neighbours;
 pub mod numpy_random;
 pub mod precision_recall;
 pub mod psnr;

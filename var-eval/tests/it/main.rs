@@ -4,4 +4,5 @@
 mod cli;
 mod golden;
 mod metrics;
+mod neighbours;
 mod properties;

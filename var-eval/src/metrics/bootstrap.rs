@@ -1,0 +1,180 @@
+//! Percentile intervals by resampling pictures (Efron, "Bootstrap methods", 1979; Efron and Tibshirani, "An
+//! introduction to the bootstrap", 1993, chapter 13).
+//!
+//! Each draw takes N of N rows with replacement and computes the figure again; the interval lies between two
+//! percentiles of the figures. The rows of a draw depend on the seed and the draw's number only. The interval
+//! says how far the pictures at hand may mislead, not how far the figure's own bias does.
+
+use rayon::prelude::*;
+use serde::Serialize;
+use var_tokenizer::random::Stream;
+
+use crate::error::{Error, Result};
+
+/// Draws that are enough for two digits of an interval.
+pub const DRAWS: usize = 1000;
+/// Usual share of draws inside.
+pub const LEVEL: f64 = 0.95;
+/// Most draws; their figures are kept.
+pub const MOST_DRAWS: usize = 10_000_000;
+
+/// An interval, and how it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Share of draws inside, between 0 and 1.
+    pub level: f64,
+    /// Draws.
+    pub draws: usize,
+}
+
+/// How often, and how wide.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bootstrap {
+    /// Draws, at least 1.
+    pub draws: usize,
+    /// Share of draws inside the interval, between 0 and 1.
+    pub level: f64,
+    /// Of the random rows.
+    pub seed: u64,
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self { draws: DRAWS, level: LEVEL, seed: 0 }
+    }
+}
+
+impl Bootstrap {
+    /// The interval of the mean of `values` `[N]`, one a picture.
+    ///
+    /// # Errors
+    /// When there is no value or one that is not finite, or `draws` or `level` is out of range.
+    ///
+    /// ```
+    /// use var_eval::metrics::bootstrap::Bootstrap;
+    ///
+    /// let hits: Vec<f64> = (0..100).map(|i| f64::from(i % 4 == 0)).collect();
+    /// let interval = Bootstrap::default().mean(&hits)?;
+    /// assert!(interval.low < 0.25 && 0.25 < interval.high);
+    /// # Ok::<(), var_eval::Error>(())
+    /// ```
+    pub fn mean(&self, values: &[f64]) -> Result<Interval> {
+        if let Some(row) = values.iter().position(|x| !x.is_finite()) {
+            return Err(Error::measure(format!("value {row} is not finite: {}", values[row])));
+        }
+        self.check(values.len())?;
+        let mean = |draw: u64| {
+            let stream = self.stream(draw);
+            let rows = (0..values.len() as u64).map(|i| stream.below(i, values.len() as u64) as usize);
+            rows.map(|row| values[row]).sum::<f64>() / values.len() as f64
+        };
+        Ok(self.interval((0..self.draws as u64).into_par_iter().map(mean).collect()))
+    }
+
+    /// The interval of `figure` over `count` rows; it gets the rows of a draw, of which some repeat. Draws
+    /// follow each other, so that a figure may use all cores.
+    ///
+    /// # Errors
+    /// When `count` is 0, `draws` or `level` is out of range, or `figure` fails or is not finite.
+    pub fn of(&self, count: usize, mut figure: impl FnMut(&[usize]) -> Result<f64>) -> Result<Interval> {
+        self.check(count)?;
+        let mut figures = Vec::with_capacity(self.draws);
+        for draw in 0..self.draws as u64 {
+            let found = figure(&self.rows(draw, count))?;
+            if !found.is_finite() {
+                return Err(Error::measure(format!(
+                    "draw {draw} of a bootstrap gives {found}; the figure must exist for repeated pictures"
+                )));
+            }
+            figures.push(found);
+        }
+        Ok(self.interval(figures))
+    }
+
+    /// The `count` rows of draw number `draw`.
+    pub fn rows(&self, draw: u64, count: usize) -> Vec<usize> {
+        let stream = self.stream(draw);
+        (0..count as u64).map(|i| stream.below(i, count as u64) as usize).collect()
+    }
+
+    fn stream(&self, draw: u64) -> Stream {
+        Stream::new("var-eval/bootstrap", self.seed).at(draw)
+    }
+
+    fn check(&self, count: usize) -> Result<()> {
+        if count == 0 {
+            return Err(Error::measure("a bootstrap of no pictures; give at least one"));
+        }
+        if !(1..=MOST_DRAWS).contains(&self.draws) || !(self.level > 0.0 && self.level < 1.0) {
+            return Err(Error::measure(format!(
+                "a bootstrap of {} draws at level {}: expected 1 to {MOST_DRAWS} draws, and a level between 0 and 1",
+                self.draws, self.level
+            )));
+        }
+        Ok(())
+    }
+
+    fn interval(&self, mut figures: Vec<f64>) -> Interval {
+        figures.sort_by(f64::total_cmp);
+        let outside = 0.5 * (1.0 - self.level);
+        let [low, high] = [outside, 1.0 - outside].map(|share| percentile(&figures, share));
+        Interval { low, high, level: self.level, draws: self.draws }
+    }
+}
+
+/// The value at `share` of the way through `sorted`, linear between neighbours (numpy's default).
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let at = share * sorted.len().saturating_sub(1) as f64;
+    let value = |index: f64| sorted.get(index as usize).or(sorted.last()).copied().unwrap_or(f64::NAN);
+    let (below, above) = (value(at.floor()), value(at.ceil()));
+    below + (above - below) * at.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_those_of_numpy() {
+        let sorted = [1.0, 2.0, 4.0, 8.0];
+        for (share, expected) in [(0.0, 1.0), (0.25, 1.75), (0.5, 3.0), (0.9, 6.8), (1.0, 8.0)] {
+            assert!((percentile(&sorted, share) - expected).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn the_mean_s_interval_is_that_of_the_closure_to_the_bit() {
+        let values: Vec<f64> = (0..50).map(|i| f64::from(i * i % 17)).collect();
+        let bootstrap = Bootstrap { draws: 200, level: 0.9, seed: 3 };
+        let mean = |rows: &[usize]| Ok(rows.iter().map(|&row| values[row]).sum::<f64>() / 50.0);
+        assert_eq!(bootstrap.mean(&values).unwrap(), bootstrap.of(50, mean).unwrap());
+        let other = Bootstrap { seed: 4, ..bootstrap };
+        assert_ne!(bootstrap.mean(&values).unwrap(), other.mean(&values).unwrap());
+    }
+
+    #[test]
+    fn the_interval_of_a_mean_is_as_wide_as_its_standard_error_says() {
+        let values: Vec<f64> = (0..4000).map(|i| f64::from(i % 5 == 0)).collect();
+        let found = Bootstrap::default().mean(&values).unwrap();
+        let error = (0.2 * 0.8 / 4000.0_f64).sqrt();
+        assert!((found.low - (0.2 - 1.96 * error)).abs() < 0.2 * error, "{found:?}");
+        assert!((found.high - (0.2 + 1.96 * error)).abs() < 0.2 * error, "{found:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_resampled_is_an_error() {
+        let good = Bootstrap::default();
+        assert!(good.mean(&[]).is_err());
+        assert!(good.mean(&[1.0, f64::NAN]).is_err());
+        assert!(good.of(3, |_| Ok(f64::INFINITY)).is_err());
+        assert!(good.of(3, |_| Err(Error::measure("no"))).is_err());
+        for (draws, level) in [(0, 0.9), (MOST_DRAWS + 1, 0.9), (10, 0.0), (10, 1.0), (10, f64::NAN)] {
+            assert!(Bootstrap { draws, level, seed: 0 }.mean(&[1.0]).is_err());
+        }
+    }
+}
