@@ -21,8 +21,8 @@ use table::{Check, Table};
 /// The programs that check golden cases.
 const CHECKERS: [&str; 4] = ["var-tokenizer", "var-model", "var-train", "var-eval"];
 
-/// The committed cases, below the root of the clone.
-const COMMITTED: &str = "var-tokenizer/tests/golden";
+/// The folders of the committed cases, below the root of the clone.
+const COMMITTED: [&str; 2] = ["var-tokenizer/tests/golden", "var-eval/tests/golden"];
 
 /// Shown below `cargo xtask golden --help`.
 pub const EXAMPLES: &str =
@@ -41,8 +41,12 @@ pub fn run(project: &Project, dir: Option<&Path>) -> Result<ExitCode> {
 
 /// Checks the cases below `dir` and prints the table; true when everything passed.
 pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bool> {
-    let dir = dir.map_or_else(|| project.path(COMMITTED), Path::to_path_buf);
-    let cases = cases::find(&dir)?;
+    let (dir, folders) = match dir {
+        Some(dir) => (dir.to_path_buf(), vec![dir.to_path_buf()]),
+        None => (project.path(""), COMMITTED.map(|folder| project.path(folder)).into()),
+    };
+    let found = folders.iter().map(|folder| cases::find(folder)).collect::<Result<Vec<_>>>()?;
+    let cases = found.concat();
     if cases.is_empty() {
         let folder = dir.display();
         say(&format!(

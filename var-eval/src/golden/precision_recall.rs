@@ -3,10 +3,13 @@
 use serde_json::Value;
 
 use super::{Check, compare, failed, number, recipes, relative};
-use crate::metrics::precision_recall::{Counts, compare as neighbours};
+use crate::metrics::precision_recall::{Counts, hits};
 
 /// Shares that a tool gives in `f32` or from counts, relative.
 const SHARES: f64 = 1e-6;
+
+/// Radii, relative.
+const RADII: f64 = 1e-12;
 
 /// Checks one case.
 pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
@@ -30,7 +33,8 @@ fn checked(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>,
     let expected = &entry["expected"];
     let mut checks = Vec::new();
     for k in [3, 5] {
-        let found = neighbours(real.view(), generated.view(), k).map_err(|e| e.to_string())?;
+        let hits = hits(real.view(), generated.view(), k).map_err(|e| e.to_string())?;
+        let found = hits.comparison();
         for (way, counts) in [("nonstrict", found.inclusive), ("strict", found.strict)] {
             let Counts { precise, recalled, inside, covered, .. } = counts;
             let column = format!("exact_k{k}_counts_{way}");
@@ -62,6 +66,16 @@ fn checked(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>,
         if k == 3 {
             hold("torch_fidelity_f64".into(), "precision", found.precision(found.inclusive));
             hold("torch_fidelity_f64".into(), "recall", found.recall(found.inclusive));
+            for (side, radii) in [("real", &hits.real_radii), ("gen", &hits.generated_radii)] {
+                let expected = &entry["k3_radii"];
+                let sum = radii.iter().sum();
+                let quantity = |part: &str| format!("{id} radii {side} {part}");
+                checks.push(relative(case, quantity("sum"), sum, &expected[format!("{side}_sum")], RADII));
+                let listed = &expected[format!("{side}_first")];
+                for (i, radius) in radii.iter().take(3).enumerate() {
+                    checks.push(relative(case, quantity(&i.to_string()), *radius, &listed[i], RADII));
+                }
+            }
         }
     }
     Ok(checks)

@@ -27,6 +27,66 @@ fn psnr_and_ssim_equal_the_published_tools() {
     assert!(failures.is_empty(), "{failures:#?}");
 }
 
+/// The cases of a committed group whose id begins with `prefix`, after a change to its manifest.
+fn check_group(group: &str, prefix: &str, change: impl FnOnce(&mut Value)) -> Vec<var_eval::golden::Check> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/eval").join(group);
+    let text = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&text).unwrap();
+    let chosen = |case: &Value| case["id"].as_str().unwrap().starts_with(prefix);
+    manifest["cases"].as_array_mut().unwrap().retain(chosen);
+    change(&mut manifest);
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let file = file.unwrap().path();
+        std::fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
+    }
+    std::fs::write(copy.path().join("manifest.json"), manifest.to_string()).unwrap();
+    check(copy.path())
+}
+
+/// Groups, their small cases (`cargo xtask golden` checks all), and a figure of each.
+const GROUPS: [(&str, &str, &str); 5] = [
+    ("frechet", "d8", "/expected/best"),
+    ("fdinf", "d16", "/expected/fd_infinity"),
+    ("is", "n200", "/expected/adm_f64_mean"),
+    ("kid", "d64_s", "/expected/torch_fidelity_f64/mean"),
+    ("stats", "", "/expected/sigma/sum"),
+];
+
+#[test]
+fn measures_of_sets_equal_the_published_tools() {
+    for (group, prefix, _) in GROUPS {
+        let checks = check_group(group, prefix, |_| {});
+        assert!(checks.len() > 10, "{group}: {} checks", checks.len());
+        let failures: Vec<_> = checks.iter().filter(|check| !check.pass).collect();
+        assert!(failures.is_empty(), "{group}: {failures:#?}");
+    }
+}
+
+#[test]
+fn one_changed_figure_of_a_tool_is_one_failed_check_or_one_a_way_of_computing_it() {
+    for (group, prefix, figure) in GROUPS {
+        let checks = check_group(group, prefix, |manifest| {
+            let figure = manifest["cases"][0].pointer_mut(figure).unwrap();
+            *figure = (figure.as_f64().unwrap() * 1.001 + 0.001).into();
+        });
+        let failed = checks.iter().filter(|check| !check.pass).count();
+        // Three ways lead to a Fréchet distance.
+        assert_eq!(failed, if group == "frechet" { 3 } else { 1 }, "{group}");
+    }
+}
+
+#[test]
+fn features_of_another_seed_show_as_such_before_any_measure() {
+    for (group, prefix, _) in &GROUPS[..4] {
+        let checks = check_group(group, prefix, |manifest| manifest["seed"] = 2.into());
+        let says = |check: &var_eval::golden::Check| {
+            check.note.as_ref().is_some_and(|note| note.contains("SHA-256"))
+        };
+        assert!(checks.iter().all(|check| !check.pass && says(check)), "{group}: {checks:#?}");
+    }
+}
+
 #[test]
 fn a_wrong_expected_figure_fails_and_only_that() {
     let checks = check_changed(|manifest| {
@@ -72,7 +132,7 @@ fn damaged_manifests_are_failures_and_no_crash() {
 
 #[test]
 fn other_groups_give_nothing_and_a_missing_manifest_a_failure() {
-    assert!(check_changed(|manifest| manifest["group"] = "frechet".into()).is_empty());
+    assert!(check_changed(|manifest| manifest["group"] = "another".into()).is_empty());
     let checks = check(Path::new("no/such/folder"));
     assert_eq!(checks.len(), 1);
     assert!(!checks[0].pass);

@@ -5,6 +5,8 @@ mod cli;
 mod extract;
 mod golden;
 mod lpips;
+mod metrics;
+mod neighbours;
 mod networks;
 mod properties;
 mod score;
