@@ -199,7 +199,7 @@ impl Tools<'_> {
                 command.args(value.iter().flat_map(|value| [flag, value]));
             }
             // A grid is made in one go; an archive grows, and goes on where it was.
-            if place == &samples {
+            if place == &samples && (samples.exists() || folder.join("samples.npz.partial").exists()) {
                 command.arg("--resume");
             }
             if let Err(failed) = start(command.arg("--out").arg(place))? {
@@ -229,7 +229,10 @@ impl Tools<'_> {
         if let Some(device) = &options.device {
             command.args(["--device", device]);
         }
-        start(command.arg("--out").arg(folder).args(&options.score))
+        // All values of a sweep share the reference.
+        let cache = if run.is_some() { folder.parent().unwrap_or(folder) } else { folder };
+        command.arg("--out").arg(folder).arg("--reference-cache").arg(cache);
+        start(command.args(&options.score))
     }
 }
 

@@ -14,6 +14,7 @@ use var_eval::metrics::bootstrap::Bootstrap;
 use var_eval::score::{Metric, Reference, Request, score};
 use var_eval::statistics::file::{StatisticsFile, is_statistics};
 use var_eval::{Error, Result};
+use var_tokenizer::files::sha256;
 use var_tokenizer::images::Split;
 use var_tokenizer::progress::{Progress, tell};
 use var_tokenizer::signals;
@@ -68,6 +69,9 @@ pub struct Score {
     /// Folder for metrics.json, metrics.md and the features
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Folder for the features of the reference, which several calls may share [default: --out]
+    #[arg(long, value_name = "DIR")]
+    reference_cache: Option<PathBuf>,
     /// Pictures that are computed at once
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
     batch: u64,
@@ -106,17 +110,20 @@ impl Score {
         let mut network: Option<Box<dyn FeatureNetwork>> = None;
         let (samples, sampler) = {
             let selection = Selection { classes: self.classes.clone(), split: None, limit: self.limit };
-            let place = folder.join("samples.h5");
-            self.features(&self.samples, &selection, place, &mut network, &stop, &mut progress)?
+            let place = |_: &str| folder.join("samples.h5");
+            self.features(&self.samples, &selection, &place, &mut network, &stop, &mut progress)?
         };
         let reference = if is_statistics(&self.reference) {
             Reference::Statistics(StatisticsFile::read(&self.reference)?)
         } else {
             let split = split(&self.reference_split);
             let selection = Selection { classes: Vec::new(), split, limit: self.reference_limit };
-            let place = folder.join("reference.h5");
+            // Named after what is in it: references of other pictures or networks lie beside each other.
+            let cache = self.reference_cache.as_ref().unwrap_or(&folder);
+            std::fs::create_dir_all(cache).map_err(|e| Error::io(cache, e))?;
+            let place = |key: &str| cache.join(format!("reference-{key}.h5"));
             let found =
-                self.features(&self.reference, &selection, place, &mut network, &stop, &mut progress)?;
+                self.features(&self.reference, &selection, &place, &mut network, &stop, &mut progress)?;
             Reference::Features(found.0)
         };
         let bootstrap =
@@ -137,12 +144,13 @@ impl Score {
         print(report.markdown().trim_end())
     }
 
-    /// The features of `path`: as they are in an .h5, or those of its pictures, extracted into `place`.
+    /// The features of `path`: as they are in an .h5, or those of its pictures, extracted into the file that
+    /// `place` gives for a key of pictures and network.
     fn features(
         &self,
         path: &Path,
         selection: &Selection,
-        place: PathBuf,
+        place: &dyn Fn(&str) -> PathBuf,
         network: &mut Option<Box<dyn FeatureNetwork>>,
         stop: &Arc<AtomicBool>,
         progress: &mut Progress,
@@ -162,9 +170,11 @@ impl Score {
             Some(network) => network,
             none => none.insert(self.network.open()?),
         };
+        let identity = to_json(network.identity())?;
+        let key = sha256(format!("{identity}{}", pictures.fingerprint()).as_bytes());
         let extraction = Extraction {
             pictures: Arc::new(pictures),
-            out: place,
+            out: place(key.get(..12).unwrap_or(&key)),
             batch: self.batch as usize,
             restart: self.restart,
             stop: Arc::clone(stop),

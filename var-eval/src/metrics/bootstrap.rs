@@ -32,6 +32,13 @@ pub struct Interval {
     pub draws: usize,
 }
 
+impl Interval {
+    /// The same interval `by` further up.
+    pub(crate) fn moved(self, by: f64) -> Self {
+        Self { low: self.low + by, high: self.high + by, ..self }
+    }
+}
+
 /// How often, and how wide.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bootstrap {

@@ -5,7 +5,7 @@ use ndarray::{Array2, Axis};
 use super::{Metric, Reference};
 use crate::error::{Error, Result};
 use crate::features::store::FeatureFile;
-use crate::metrics::bootstrap::Bootstrap;
+use crate::metrics::bootstrap::{Bootstrap, Interval};
 use crate::metrics::{fd_infinity, frechet, inception_score, kid, precision_recall};
 use crate::report::{Figure, distance_name, named};
 use crate::statistics::Gaussian;
@@ -25,8 +25,9 @@ pub(super) fn measure(
         Metric::Fd => {
             let theirs = pooled(reference)?;
             let found = distance("fd", distance_name(network), &theirs, &samples.statistics()?)?;
-            let interval = bootstrap.map(|bootstrap| resampled(&samples.features()?, &theirs, bootstrap));
-            Ok(vec![Figure { interval: interval.transpose()?, ..found }])
+            let Some(bootstrap) = bootstrap else { return Ok(vec![found]) };
+            let interval = resampled(&samples.features()?, &theirs, found.value, bootstrap)?;
+            Ok(vec![Figure { interval: Some(interval), ..found }])
         }
         Metric::Sfid => {
             let theirs = match reference {
@@ -78,17 +79,23 @@ fn distance(metric: &'static str, name: String, theirs: &Gaussian, ours: &Gaussi
     })
 }
 
-/// The interval of the distance when samples are drawn again. It lies above the distance itself: repeated pictures
-/// make covariances more singular.
+/// The interval of the distance when samples are drawn again. Repeated pictures make covariances more singular and
+/// every draw's distance larger, so the draws are moved until their mean is the distance itself: the interval says
+/// how far the choice of pictures scatters it, and nothing about its bias, which FD∞ takes away.
 fn resampled(
     samples: &Array2<f32>,
     theirs: &Gaussian,
+    distance: f64,
     bootstrap: &Bootstrap,
-) -> Result<crate::metrics::bootstrap::Interval> {
-    bootstrap.of(samples.nrows(), |rows| {
+) -> Result<Interval> {
+    let mut sum = 0.0;
+    let found = bootstrap.of(samples.nrows(), |rows| {
         let ours = Gaussian::of(samples.select(Axis(0), rows).view())?;
-        Ok(frechet::distance(theirs, &ours)?.distance)
-    })
+        let drawn = frechet::distance(theirs, &ours)?.distance;
+        sum += drawn;
+        Ok(drawn)
+    })?;
+    Ok(found.moved(distance - sum / found.draws as f64))
 }
 
 /// The Inception Score in both conventions.
@@ -239,9 +246,11 @@ fn accuracy(samples: &FeatureFile, bootstrap: Option<&Bootstrap>) -> Result<Vec<
         return Err(Error::config(format!("metric accuracy needs logits: network {network} gives none")));
     };
     let labels = samples.labels()?;
-    if let Some(label) = labels.iter().find(|&&label| label as usize >= logits.ncols()) {
+    let classes = samples.info().class_names.len();
+    if classes != logits.ncols() || labels.iter().any(|&label| label as usize >= classes) {
         return Err(Error::config(format!(
-            "metric accuracy: label {label}, but the network has {} classes; its classes must be those of the samples",
+            "metric accuracy: the samples have {classes} classes, the network {}; give a network that tells the samples' \
+             classes apart, or leave the metric away",
             logits.ncols()
         )));
     }

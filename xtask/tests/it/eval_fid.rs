@@ -43,6 +43,8 @@ fn calls(sandbox: &Sandbox) -> Vec<String> {
 fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
     let sandbox = with_a_run();
     sandbox.xtask().args(["eval-fid", "-n", "99"]).assert().success();
+    assert!(!calls(&sandbox)[0].contains("--resume"), "there is nothing to go on with yet");
+    sandbox.xtask().args(["eval-fid", "-n", "99"]).assert().success();
     let folder = "runs/small/evaluation/cfg1.5-k900-p0.96-n100-s0";
     let settings = "--cfg 1.5 --top-k 900 --top-p 0.96 --temperature 1 --seed 0";
     assert_eq!(
@@ -55,7 +57,8 @@ fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
                 "var-model sample --run runs/small --classes 0,1 --per-class 8 {settings} --out {folder}/grid.png"
             ),
             format!(
-                "var-eval score --samples {folder}/samples.npz --reference tokens.h5 --reference-split val --out {folder}"
+                "var-eval score --samples {folder}/samples.npz --reference tokens.h5 --reference-split val --out {folder} \
+                 --reference-cache runs/small/evaluation"
             ),
         ]
     );
@@ -82,7 +85,10 @@ fn a_sweep_scores_every_value_and_ends_with_a_curve() {
     let calls = calls(&sandbox);
     assert_eq!(calls.len(), 7, "{calls:?}");
     assert!(calls[0].contains("--cfg 1 ") && calls[3].contains("--cfg 2 "), "{calls:?}");
-    assert!(calls[5].ends_with("--reference val --out o/cfg2-k900-p0.96-n4-s0 --quiet"), "{calls:?}");
+    assert!(
+        calls[5].ends_with("--reference val --out o/cfg2-k900-p0.96-n4-s0 --reference-cache o --quiet"),
+        "{calls:?}"
+    );
     assert_eq!(calls[6], "var-scaling curve o/sweep-cfg.json");
     let curve = std::fs::read_to_string(sandbox.path("clone/o/sweep-cfg.json")).unwrap();
     let curve: serde_json::Value = serde_json::from_str(&curve).unwrap();
