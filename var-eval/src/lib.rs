@@ -1,13 +1,14 @@
-//! Scores pictures against pictures: PSNR and SSIM of a set of reconstructions.
+//! Scores pictures: samples against a reference (FID and its kin), reconstructions against their originals.
 //!
-//! The invariant: **a number never leaves without its protocol.** A PSNR says little without its peak
-//! value, and two SSIM figures compare only if window, constants and downsampling agree. So a
-//! [`reconstruction::Report`] can be made only by measuring, carries the [`reconstruction::Protocol`] it
-//! was measured under and the number of pictures, and prints all of it, as text and as JSON.
+//! The invariant: **a number never leaves without its protocol.** An FID says little without its network,
+//! preprocessing, reference and number of pictures. So a [`report::Report`] and a [`reconstruction::Report`] can be
+//! made only by measuring, carry what they were measured under, and print all of it, as text and as JSON.
 //!
 //! - [`metrics`]: the measures on pairs of pictures, and on sets of features and logits
 //! - [`statistics`]: means and covariances of features, and their files
-//! - [`inputs`]: pictures, and folders of them matched by file name
+//! - [`features`]: networks, and the file of what they said about a set of pictures
+//! - [`score`], [`warnings`], [`protocol`], [`report`]: two sets of features to figures
+//! - [`inputs`]: sets of pictures; pictures, and folders of them matched by file name
 //! - [`reconstruction`]: a whole set, and its report
 //! - [`golden`]: the same measures against figures of published tools
 //!

@@ -117,7 +117,8 @@ impl Bootstrap {
         if count == 0 {
             return Err(Error::measure("a bootstrap of no pictures; give at least one"));
         }
-        if !(1..=MOST_DRAWS).contains(&self.draws) || !(self.level > 0.0 && self.level < 1.0) {
+        let possible = (1..=MOST_DRAWS).contains(&self.draws) && self.level > 0.0 && self.level < 1.0;
+        if !possible {
             return Err(Error::measure(format!(
                 "a bootstrap of {} draws at level {}: expected 1 to {MOST_DRAWS} draws, and a level between 0 and 1",
                 self.draws, self.level

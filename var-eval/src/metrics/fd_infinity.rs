@@ -81,7 +81,8 @@ pub fn extrapolate(
         above += (inverse - x) * (distance - y);
         below += (inverse - x).powi(2);
     }
-    if !(below > 0.0) {
+    // Neither 0 nor no number.
+    if below.partial_cmp(&0.0) != Some(std::cmp::Ordering::Greater) {
         return Err(Error::measure("FD∞: subsets of one size give no line; take different sizes"));
     }
     let slope = above / below;

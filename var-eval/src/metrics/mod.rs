@@ -13,7 +13,7 @@ pub mod inception_score;
 pub mod kid;
 pub mod lpips;
 pub(crate) mod matrix;
-mod neighbours;
+pub mod neighbours;
 pub mod numpy_random;
 pub mod precision_recall;
 pub mod psnr;

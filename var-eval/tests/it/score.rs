@@ -87,6 +87,9 @@ fn a_set_is_at_distance_zero_from_itself_and_farther_from_another() {
     assert_eq!(value(&other), value(&report(&a, &b, &["--batch", "7"])));
 }
 
+/// Makes a set of pictures doubtful.
+type Spoil<'a> = &'a dyn Fn(&Path);
+
 #[test]
 fn each_warning_is_caused_and_absent_without_its_cause() {
     let root = folder();
@@ -101,7 +104,7 @@ fn each_warning_is_caused_and_absent_without_its_cause() {
         std::fs::remove_dir_all(&set).unwrap();
         found
     };
-    let cases: [(&str, &dyn Fn(&Path)); 6] = [
+    let cases: [(&str, Spoil<'_>); 6] = [
         ("samples jpeg-inputs", &|set| picture(7, 12).save(set.join("c0/x.jpg")).unwrap()),
         ("samples mixed-sizes", &|set| picture(7, 13).save(set.join("c0/000.png")).unwrap()),
         ("samples unbalanced-classes", &|set| {
