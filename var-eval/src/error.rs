@@ -8,6 +8,9 @@ pub enum Error {
     /// Reading pictures or weights, a file, or libtorch failed.
     #[error(transparent)]
     Tokenizer(#[from] var_tokenizer::Error),
+    /// Classes that the model crate does not know.
+    #[error(transparent)]
+    Model(#[from] var_model::Error),
     /// The operating system refused a read or write.
     #[error("{}: {source}", path.display())]
     Io {
@@ -117,6 +120,7 @@ impl Error {
             },
             Self::Pair { source, .. } => source.exit_code(),
             Self::Tokenizer(e) => u8::try_from(e.exit_code()).unwrap_or(1),
+            Self::Model(e) => u8::try_from(e.exit_code()).unwrap_or(1),
             _ => 2,
         }
     }

@@ -66,12 +66,7 @@ impl SetStamp {
             pairs.filter_map(|row| Some((*row.first()?, *row.get(1)?))).collect::<Vec<(u32, u32)>>()
         };
         let area = |&(width, height): &(u32, u32)| u64::from(width) * u64::from(height);
-        let mut counts = vec![0_u64; file.info().class_names.len()];
-        for label in file.labels()? {
-            if let Some(count) = counts.get_mut(label as usize) {
-                *count += 1;
-            }
-        }
+        let counts = file.class_counts()?;
         Ok(Self {
             source: file.info().source.clone().into(),
             kind: "pictures",

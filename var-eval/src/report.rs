@@ -111,16 +111,17 @@ impl Report {
         let count = |n: Option<u64>| n.map_or_else(|| "not stated".to_owned(), |n| n.to_string());
         for figure in &self.metrics {
             let class = figure.class.as_ref().map(|class| format!(", {}", cell(class))).unwrap_or_default();
-            let spread = figure.deviation.map(|deviation| format!(" ± {deviation:.4}")).unwrap_or_default();
+            let spread =
+                figure.deviation.map(|deviation| format!(" ± {}", digits(deviation))).unwrap_or_default();
             let interval = figure.interval.map(|interval| {
                 let Interval { low, high, level, draws, .. } = interval;
-                format!(" ({:.0}%: {low:.4} to {high:.4}, {draws} draws)", 100.0 * level)
+                format!(" ({:.0}%: {} to {}, {draws} draws)", 100.0 * level, digits(low), digits(high))
             });
             let _ = writeln!(
                 text,
-                "| {}{class} | {:.4}{spread}{} | {} / {} | {} |",
+                "| {}{class} | {}{spread}{} | {} / {} | {} |",
                 cell(&figure.name),
-                figure.value,
+                digits(figure.value),
                 interval.unwrap_or_default(),
                 count(figure.n.0),
                 count(figure.n.1),
@@ -201,6 +202,12 @@ fn stamp(set: &SetStamp) -> String {
         text.push_str(&format!(", {} bad ones left out", set.bad));
     }
     format!("{text}), SHA-256 {}", set.sha256)
+}
+
+/// Four decimals, and for small numbers as many as show three digits.
+fn digits(value: f64) -> String {
+    let small = value != 0.0 && value.abs() < 0.05;
+    if small { format!("{value:.2e}") } else { format!("{value:.4}") }
 }
 
 /// Text that does not end a cell of a table.

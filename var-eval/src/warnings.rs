@@ -45,6 +45,8 @@ pub enum Code {
     BadPictures,
     /// Pictures that were smoothed for the eye.
     MoreSmooth,
+    /// A covariance that is singular although there are pictures enough: repeated or constant features.
+    SingularCovariance,
     /// Statistics that do not say which network made them.
     UnstatedNetwork,
     /// A tokenizer's reconstructions against the reference batch of generated pictures.
@@ -82,6 +84,7 @@ impl fmt::Display for Code {
             Self::SharedPictures => "shared-pictures",
             Self::BadPictures => "bad-pictures",
             Self::MoreSmooth => "more-smooth",
+            Self::SingularCovariance => "singular-covariance",
             Self::UnstatedNetwork => "unstated-network",
             Self::ReconstructionsAgainstAdm => "reconstructions-against-adm",
         })
@@ -132,12 +135,7 @@ pub fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
             ),
         );
     }
-    let mut counts = vec![0_usize; file.info().class_names.len()];
-    for label in file.labels()? {
-        if let Some(count) = counts.get_mut(label as usize) {
-            *count += 1;
-        }
-    }
+    let counts = file.class_counts()?;
     let (least, most) =
         (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0));
     if most > least + 1 {
@@ -179,6 +177,20 @@ pub fn of_count(n: usize, width: usize, side: Side) -> Vec<Warning> {
         found.push(Warning { code: Code::FewerPicturesThanFeatures, side, message });
     }
     found
+}
+
+/// What is doubtful about a covariance of that rank, of `n` pictures with `width` features. Too few pictures are
+/// another warning's business.
+pub fn of_rank(n: Option<u64>, width: usize, rank: usize, side: Side) -> Option<Warning> {
+    let few = n.is_some_and(|n| n <= width as u64);
+    (rank < width && !few).then(|| Warning {
+        code: Code::SingularCovariance,
+        side,
+        message: format!(
+            "the covariance of {width} features has rank {rank}: features repeat or never change; look at the pictures \
+             (is one drawn again and again?) and at the network's weights"
+        ),
+    })
 }
 
 /// What is doubtful about the two sets together: pictures that are in both.

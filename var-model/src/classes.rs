@@ -150,7 +150,7 @@ impl ClassNames {
     }
 
     fn range(&self) -> String {
-        format!("the model has classes 0 to {}", self.classes.saturating_sub(1))
+        format!("there are classes 0 to {}", self.classes.saturating_sub(1))
     }
 
     fn unknown(&self, text: &str) -> Error {
@@ -207,7 +207,7 @@ mod tests {
     fn what_is_no_class_is_refused_with_what_there_is() {
         for (text, part) in [
             ("3", "classes 0 to 2"),
-            ("1-3", "'1-3': the model has classes 0 to 2"),
+            ("1-3", "'1-3': there are classes 0 to 2"),
             ("2-1", "'1-2'"),
             ("99999999999999999999", "classes 0 to 2"),
             ("bea", "ant, Bee, sea-cow"),

@@ -5,15 +5,12 @@
 use std::path::{Path, PathBuf};
 
 use tch::{CModule, Device, Kind, Tensor};
+use var_tokenizer::torch::module::{load_module, module_error};
 
 use crate::error::{Error, Result};
 
-/// Side and normalisation of ImageNet's usual classifiers.
+/// Side of ImageNet's usual classifiers.
 pub const SIZE: usize = 224;
-/// See [`SIZE`].
-pub const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-/// See [`SIZE`].
-pub const DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];
 /// Largest side that pictures may be resized to.
 pub const MOST_SIZE: usize = 4096;
 
@@ -78,14 +75,7 @@ impl Classifier {
     /// When the file is missing or no TorchScript, or the module does not give `classes` logits a picture.
     pub fn load(request: &RejectionRequest, classes: usize, device: Device) -> Result<Self> {
         let path = &request.classifier;
-        let bytes = std::fs::read(path).map_err(|e| var_tokenizer::Error::io(path, e))?;
-        let mut module = CModule::load_data_on_device(&mut bytes.as_slice(), device).map_err(|e| {
-            wrong(
-                path,
-                &format!("is no TorchScript module ({}); save one with torch.jit.save", first_line(&e)),
-            )
-        })?;
-        module.f_set_eval().map_err(|e| wrong(path, &first_line(&e)))?;
+        let (module, _) = load_module(path, device)?;
         let row = |values: [f64; 3]| {
             Tensor::from_slice(&values).to_kind(Kind::Float).view([1, 3, 1, 1]).to_device(device)
         };
@@ -118,7 +108,7 @@ impl Classifier {
             let normal = (resized - &self.mean) / &self.deviation;
             self.module.forward_ts(&[normal])
         })
-        .map_err(|e| wrong(&self.path, &format!("the classifier fails: {}", first_line(&e))))?;
+        .map_err(|e| wrong(&self.path, &format!("the classifier fails: {}", module_error(&e))))?;
         let expected = [images.size().first().copied().unwrap_or(0), self.classes as i64];
         if logits.size() != expected {
             return Err(wrong(
@@ -138,14 +128,6 @@ impl Classifier {
 
 fn wrong(path: &Path, why: &str) -> Error {
     var_tokenizer::Error::file(path, why).into()
-}
-
-/// A C++ exception's own words: one sentence, without its trace through the module's source.
-fn first_line(e: &tch::TchError) -> String {
-    let text = e.to_string();
-    let cause = text.lines().rev().find(|line| line.starts_with("RuntimeError"));
-    let line = cause.or_else(|| text.lines().find(|line| !line.trim().is_empty())).unwrap_or("unknown error");
-    line.split(". ").next().unwrap_or(line).trim().to_owned()
 }
 
 /// The best candidates of one class so far: no more are held than will stay.
@@ -179,10 +161,18 @@ impl<T> Best<T> {
 
 #[cfg(test)]
 mod tests {
+    use var_tokenizer::torch::module::{IMAGENET_DEVIATION, IMAGENET_MEAN};
+
     use super::*;
 
     fn request(keep: f64) -> RejectionRequest {
-        RejectionRequest { keep, classifier: "x".into(), size: SIZE, mean: MEAN, deviation: DEVIATION }
+        RejectionRequest {
+            keep,
+            classifier: "x".into(),
+            size: SIZE,
+            mean: IMAGENET_MEAN,
+            deviation: IMAGENET_DEVIATION,
+        }
     }
 
     #[test]

@@ -62,6 +62,18 @@ pub fn write_with(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> R
     Ok(())
 }
 
+/// Flushes the finished file `beside` and renames it to `path`; the new name is on the disk afterwards.
+///
+/// # Errors
+/// When the disk refuses; `path` is then as it was.
+pub fn put_in_place(beside: &Path, path: &Path) -> Result<()> {
+    let io = |e: std::io::Error| Error::io(path, e);
+    File::open(beside).and_then(|file| file.sync_all()).map_err(io)?;
+    std::fs::rename(beside, path).map_err(io)?;
+    sync_folder_of(path);
+    Ok(())
+}
+
 /// Flushes the folder that holds `path`: a rename is on the disk only then. Best effort, since some file
 /// systems refuse.
 pub fn sync_folder_of(path: &Path) {

@@ -23,7 +23,22 @@ pub fn bad_use(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(BadUse(message.into()))
 }
 
-/// 2 when a [`BadUse`] is anywhere in the chain, else 1.
+/// A program that was started ended without success, and has said why itself.
+#[derive(Debug)]
+pub struct ChildFailed(pub u8);
+
+impl fmt::Display for ChildFailed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "a program ended with exit status {}", self.0)
+    }
+}
+
+impl std::error::Error for ChildFailed {}
+
+/// That of a [`ChildFailed`], 2 when a [`BadUse`] is anywhere in the chain, else 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if let Some(ChildFailed(code)) = error.downcast_ref() {
+        return ExitCode::from(*code);
+    }
     if error.chain().any(|cause| cause.is::<BadUse>()) { ExitCode::from(2) } else { ExitCode::from(1) }
 }

@@ -7,12 +7,12 @@ mod sweep;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::error::bad_use;
+use crate::error::{ChildFailed, bad_use};
 use crate::project::{Extent, Project};
 use crate::{say, setup};
 use sweep::Sweep;
@@ -37,7 +37,7 @@ const PER_CLASS: u64 = 50;
 /// Pictures at least, where the classes are few.
 const LEAST: u64 = 5000;
 /// Pictures of the grid: so many classes, and so many of each.
-const GRID: (usize, usize) = (10, 8);
+const GRID: (usize, u64) = (10, 8);
 
 /// What `eval-fid` is told.
 #[derive(clap::Args)]
@@ -98,11 +98,8 @@ struct Settings {
     temperature: f64,
 }
 
-/// A child that ended without success, with its exit status.
-struct Failed(u8);
-
 /// Samples, scores, and draws.
-pub fn run(project: &Project, options: &Options) -> Result<ExitCode> {
+pub fn run(project: &Project, options: &Options) -> Result<()> {
     let run = match (&options.run, &options.samples) {
         (_, Some(_)) => None,
         (Some(run), None) => Some(checked(run)?),
@@ -121,15 +118,14 @@ pub fn run(project: &Project, options: &Options) -> Result<ExitCode> {
         score: &programs["var-eval"],
         curve: &programs["var-scaling"],
     };
-    let done = match (run, &options.samples) {
-        (Some(run), _) => tools.evaluate(options, &run)?,
+    match (run, &options.samples) {
+        (Some(run), _) => tools.evaluate(options, &run),
         (None, Some(samples)) => {
             let out = options.out.clone().unwrap_or_else(|| "evaluation".into());
-            tools.score(options, samples, None, &out)?
+            tools.score(options, samples, None, &out)
         }
         (None, None) => Ok(()),
-    };
-    Ok(done.map_or_else(|Failed(code)| ExitCode::from(code), |()| ExitCode::SUCCESS))
+    }
 }
 
 /// The programs that are started.
@@ -141,7 +137,7 @@ struct Tools<'a> {
 
 impl Tools<'_> {
     /// All values of a sweep, or the one that was asked for.
-    fn evaluate(&self, options: &Options, run: &Path) -> Result<std::result::Result<(), Failed>> {
+    fn evaluate(&self, options: &Options, run: &Path) -> Result<()> {
         let out = options.out.clone().unwrap_or_else(|| run.join("evaluation"));
         let plain = Settings {
             cfg: options.cfg,
@@ -150,28 +146,20 @@ impl Tools<'_> {
             temperature: options.temperature,
         };
         let Some(sweep) = &options.sweep else {
-            return self.one(options, run, plain, &out).map(|done| done.map(|_| ()));
+            return self.one(options, run, plain, &out).map(|_| ());
         };
         let mut points = Vec::new();
         for value in sweep.values() {
             say(&format!("eval-fid: {} = {value}\n", sweep.key()));
-            match self.one(options, run, sweep.applied(plain, value), &out)? {
-                Ok(folder) => points.push((value, sweep::distance(&folder.join("metrics.json"))?)),
-                Err(failed) => return Ok(Err(failed)),
-            }
+            let folder = self.one(options, run, sweep.applied(plain, value), &out)?;
+            points.push((value, sweep::distance(&folder.join("metrics.json"))?));
         }
         let file = sweep.write(&points, run, &out)?;
         start(Command::new(self.curve).arg("curve").arg(file))
     }
 
     /// Samples with `settings` and scores; the folder of both.
-    fn one(
-        &self,
-        options: &Options,
-        run: &Path,
-        settings: Settings,
-        out: &Path,
-    ) -> Result<std::result::Result<PathBuf, Failed>> {
+    fn one(&self, options: &Options, run: &Path, settings: Settings, out: &Path) -> Result<PathBuf> {
         let classes = classes(run)?;
         let number = options.number.unwrap_or_else(|| LEAST.max(PER_CLASS * classes as u64));
         let per_class = number.div_ceil(classes as u64);
@@ -179,44 +167,45 @@ impl Tools<'_> {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         let samples = folder.join("samples.npz");
-        let shown: Vec<String> = (0..classes.min(GRID.0)).map(|class| class.to_string()).collect();
-        for (classes, per_class, place) in [
-            ("all".to_owned(), per_class.to_string(), &samples),
-            (shown.join(","), GRID.1.to_string(), &folder.join("grid.png")),
-        ] {
-            let mut command = Command::new(self.sample);
-            command.arg("sample").arg("--run").arg(run).args([
-                "--classes",
-                &classes,
-                "--per-class",
-                &per_class,
-            ]);
-            command.args(settings.arguments()).args(["--seed", &options.seed.to_string()]);
-            if let Some(batch) = options.batch {
-                command.args(["--batch", &batch.to_string()]);
-            }
-            for (flag, value) in [("--device", &options.device), ("--precision", &options.precision)] {
-                command.args(value.iter().flat_map(|value| [flag, value]));
-            }
-            // A grid is made in one go; an archive grows, and goes on where it was.
-            if place == &samples && (samples.exists() || folder.join("samples.npz.partial").exists()) {
-                command.arg("--resume");
-            }
-            if let Err(failed) = start(command.arg("--out").arg(place))? {
-                return Ok(Err(failed));
-            }
+        let mut sample = self.sampling(options, run, settings, "all", per_class);
+        if samples.exists() || folder.join("samples.npz.partial").exists() {
+            sample.arg("--resume");
         }
-        Ok(self.score(options, &samples, Some(run), &folder)?.map(|()| folder))
+        start(sample.arg("--out").arg(&samples))?;
+        let grid = folder.join("grid.png");
+        if !grid.exists() {
+            let shown: Vec<String> = (0..classes.min(GRID.0)).map(|class| class.to_string()).collect();
+            let mut sample = self.sampling(options, run, settings, &shown.join(","), GRID.1);
+            start(sample.arg("--out").arg(&grid))?;
+        }
+        self.score(options, &samples, Some(run), &folder)?;
+        Ok(folder)
+    }
+
+    /// `var-model sample` with all its settings; where to is still to be said.
+    fn sampling(
+        &self,
+        options: &Options,
+        run: &Path,
+        settings: Settings,
+        classes: &str,
+        per_class: u64,
+    ) -> Command {
+        let mut command = Command::new(self.sample);
+        command.arg("sample").arg("--run").arg(run);
+        command.args(["--classes", classes, "--per-class", &per_class.to_string()]);
+        command.args(settings.arguments()).args(["--seed", &options.seed.to_string()]);
+        if let Some(batch) = options.batch {
+            command.args(["--batch", &batch.to_string()]);
+        }
+        for (flag, value) in [("--device", &options.device), ("--precision", &options.precision)] {
+            command.args(value.iter().flat_map(|value| [flag, value]));
+        }
+        command
     }
 
     /// Scores `samples` into `folder`, against what was asked for or the held-out pictures of `run`.
-    fn score(
-        &self,
-        options: &Options,
-        samples: &Path,
-        run: Option<&Path>,
-        folder: &Path,
-    ) -> Result<std::result::Result<(), Failed>> {
+    fn score(&self, options: &Options, samples: &Path, run: Option<&Path>, folder: &Path) -> Result<()> {
         let mut command = Command::new(self.score);
         command.arg("score").arg("--samples").arg(samples);
         match (&options.reference, run) {
@@ -259,11 +248,14 @@ impl Settings {
 }
 
 /// Starts a program and waits for it. It speaks to the person itself, and Ctrl-C reaches it as well.
-fn start(command: &mut Command) -> Result<std::result::Result<(), Failed>> {
+fn start(command: &mut Command) -> Result<()> {
     let shown = Path::new(command.get_program()).display().to_string();
     let status = command.status().with_context(|| format!("{shown} cannot be started"))?;
+    if status.success() {
+        return Ok(());
+    }
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok(if status.success() { Ok(()) } else { Err(Failed(code)) })
+    Err(anyhow::Error::new(ChildFailed(code)))
 }
 
 /// Whether `var-eval score` with these options needs the weights that the set-up fetches.

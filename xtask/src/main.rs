@@ -100,7 +100,9 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            if !error.is::<error::ChildFailed>() {
+                eprintln!("error: {error:#}");
+            }
             error::exit_code(&error)
         }
     }
@@ -117,7 +119,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup { check: true, features } => setup::check(&project, features),
         Command::Setup { check: false, features } => setup::run(&project, features),
         Command::Sweep(rest) => scaling::run(&project, "sweep", &rest.untouched()),
-        Command::EvalFid(options) => eval_fid::run(&project, &options),
+        Command::EvalFid(options) => eval_fid::run(&project, &options).map(|()| ExitCode::SUCCESS),
         Command::Fit(rest) => scaling::run(&project, "fit", &rest.untouched()),
         Command::Plot(rest) => scaling::run(&project, "plot", &rest.untouched()),
         Command::Report(rest) => scaling::run(&project, "report", &rest.untouched()),

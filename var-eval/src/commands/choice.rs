@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use clap::Args;
 use var_eval::features::colour::{self, ColourGrid};
 use var_eval::features::network::FeatureNetwork;
-use var_eval::features::registry::NetworkChoice;
+use var_eval::features::registry::{NetworkChoice, NetworkName};
 use var_eval::features::torchscript::ModuleSettings;
 use var_eval::{Error, Result};
 use var_tokenizer::torch::DeviceChoice;
+use var_tokenizer::torch::module::Channels;
 
 /// Which network, and where to compute.
 #[derive(Args)]
@@ -25,6 +26,12 @@ pub struct NetworkArgs {
     /// Side that pictures are resized to for torchscript
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
+    /// Mean of the channels of pictures in [0, 1], for torchscript (default: ImageNet's)
+    #[arg(long, value_name = "R,G,B")]
+    mean: Option<Channels>,
+    /// Standard deviation of the channels, for torchscript (default: ImageNet's)
+    #[arg(long, value_name = "R,G,B")]
+    std: Option<Channels>,
     /// What the module gives: features or logits
     #[arg(long, value_name = "KIND")]
     output: Option<String>,
@@ -43,8 +50,10 @@ impl NetworkArgs {
             return Ok(Box::new(ColourGrid::default()));
         }
         let mut choice = NetworkChoice::named(&self.network)?;
-        if self.network != "torchscript" && (self.side.is_some() || self.output.is_some()) {
-            return Err(Error::config("--side and --output are for --network torchscript"));
+        let module =
+            self.side.is_some() || self.mean.is_some() || self.std.is_some() || self.output.is_some();
+        if module && choice.name != NetworkName::TorchScript {
+            return Err(Error::config("--side, --mean, --std and --output are for --network torchscript"));
         }
         choice.weights.clone_from(&self.weights);
         choice.preprocessing = self.preprocessing.as_deref().map(str::parse).transpose()?;
@@ -52,6 +61,8 @@ impl NetworkArgs {
         let usual = ModuleSettings::default();
         choice.module = ModuleSettings {
             side: self.side.unwrap_or(usual.side),
+            mean: self.mean.map_or(usual.mean, |mean| mean.0),
+            deviation: self.std.map_or(usual.deviation, |std| std.0),
             output: self.output.as_deref().map(str::parse).transpose()?.unwrap_or(usual.output),
             ..usual
         };

@@ -1,16 +1,16 @@
 //! Command line of the scorer: flags, and what they do.
 
 mod choice;
+mod extraction;
 mod score;
 mod stats;
 
-use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use var_eval::metrics::ssim::Downsampling;
 use var_eval::{Error, Result, golden, reconstruction};
-use var_tokenizer::progress::{Progress, Show};
+use var_tokenizer::progress::{Progress, Show, say};
 
 #[derive(Parser)]
 #[command(name = "var-eval", version, about = "Scores pictures; prints every figure with its protocol")]
@@ -72,11 +72,11 @@ impl Cli {
             Command::Reconstruction { reference, samples, downsample, json } => {
                 let downsampling = if downsample { Downsampling::Blocks } else { Downsampling::None };
                 let report = reconstruction::score(&reference, &samples, downsampling)?;
-                if json { print(&to_json(&report)?) } else { print(&report.to_string()) }
+                Ok(if json { say(to_json(&report)?) } else { say(&report) }?)
             }
             Command::Golden { folders, .. } => {
                 let checks = folders.iter().flat_map(|folder| golden::check(folder));
-                checks.into_iter().try_for_each(|check| print(&to_json(&check)?))
+                checks.into_iter().try_for_each(|check| Ok(say(to_json(&check)?)?))
             }
         }
     }
@@ -101,12 +101,4 @@ impl ShowArgs {
 
 fn to_json(value: &impl serde::Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|e| Error::file("standard output", e.to_string()))
-}
-
-/// Prints a line. A reader that has seen enough is no error.
-fn print(line: &str) -> Result<()> {
-    match writeln!(std::io::stdout(), "{line}") {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("standard output", e)),
-        _ => Ok(()),
-    }
 }

@@ -5,23 +5,22 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
-use var_eval::features::extract::Extraction;
 use var_eval::features::network::FeatureNetwork;
 use var_eval::features::store::FeatureFile;
 use var_eval::inputs::sampler::Sampler;
-use var_eval::inputs::set::{PictureSet, Selection};
+use var_eval::inputs::set::{PictureSet, Selection, is_h5};
 use var_eval::metrics::bootstrap::Bootstrap;
 use var_eval::score::{Metric, Reference, Request, score};
 use var_eval::statistics::file::{StatisticsFile, is_statistics};
 use var_eval::{Error, Result};
 use var_tokenizer::files::sha256;
-use var_tokenizer::images::Split;
-use var_tokenizer::progress::{Progress, tell};
+use var_tokenizer::progress::{Progress, say, tell};
 use var_tokenizer::signals;
 use var_tokenizer::tokens::TokenFile;
 
 use super::choice::NetworkArgs;
-use super::{ShowArgs, print, to_json};
+use super::extraction::{ExtractionArgs, Part};
+use super::{ShowArgs, to_json};
 
 #[derive(Args)]
 #[command(
@@ -60,9 +59,9 @@ pub struct Score {
     /// At most so many pictures of the reference; 0: all
     #[arg(long, default_value_t = 0, value_name = "N")]
     reference_limit: usize,
-    /// Part of the reference: all, train or val
-    #[arg(long, default_value = "all", value_parser = ["all", "train", "val"])]
-    reference_split: String,
+    /// Part of the reference
+    #[arg(long, default_value = "all", value_name = "PART")]
+    reference_split: Part,
     /// The samples are a tokenizer's reconstructions
     #[arg(long)]
     reconstructions: bool,
@@ -72,23 +71,10 @@ pub struct Score {
     /// Folder for the features of the reference, which several calls may share [default: --out]
     #[arg(long, value_name = "DIR")]
     reference_cache: Option<PathBuf>,
-    /// Pictures that are computed at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
-    batch: u64,
-    /// Throw unfinished and finished features away and start again
-    #[arg(long)]
-    restart: bool,
+    #[command(flatten)]
+    extraction: ExtractionArgs,
     #[command(flatten)]
     show: ShowArgs,
-}
-
-/// The part of a data set that a flag names.
-pub fn split(text: &str) -> Option<Split> {
-    match text {
-        "train" => Some(Split::Train),
-        "val" => Some(Split::Val),
-        _ => None,
-    }
 }
 
 impl Score {
@@ -116,7 +102,7 @@ impl Score {
         let reference = if is_statistics(&self.reference) {
             Reference::Statistics(StatisticsFile::read(&self.reference)?)
         } else {
-            let split = split(&self.reference_split);
+            let split = self.reference_split.split();
             let selection = Selection { classes: Vec::new(), split, limit: self.reference_limit };
             // Named after what is in it: references of other pictures or networks lie beside each other.
             let cache = self.reference_cache.as_ref().unwrap_or(&folder);
@@ -134,14 +120,14 @@ impl Score {
             report.write(out)?;
         }
         if self.show.json {
-            return print(&to_json(&report)?);
+            return Ok(say(to_json(&report)?)?);
         }
         for warning in &report.warnings {
             if !self.show.quiet {
                 tell(format_args!("warning: {warning}"));
             }
         }
-        print(report.markdown().trim_end())
+        Ok(say(report.markdown().trim_end())?)
     }
 
     /// The features of `path`: as they are in an .h5, or those of its pictures, extracted into the file that
@@ -156,15 +142,18 @@ impl Score {
         progress: &mut Progress,
     ) -> Result<(FeatureFile, Option<Sampler>)> {
         // A token file (.h5 too) stands for its pictures.
-        let is_h5 = path.extension().is_some_and(|ending| ending == "h5");
-        if is_h5 && TokenFile::open(path).is_err() {
-            if *selection != Selection::default() {
+        let tokens = is_h5(path).then(|| TokenFile::open(path).ok()).flatten();
+        let pictures = match tokens {
+            Some(tokens) => PictureSet::of_tokens(&tokens, selection)?,
+            None if is_h5(path) && *selection == Selection::default() => {
+                return Ok((FeatureFile::open(path)?, None));
+            }
+            None if is_h5(path) => {
                 let message = "--classes, limits and splits choose pictures; features are taken whole";
                 return Err(Error::file(path, message));
             }
-            return Ok((FeatureFile::open(path)?, None));
-        }
-        let pictures = PictureSet::open(path, selection)?;
+            None => PictureSet::open(path, selection)?,
+        };
         let sampler = pictures.sampler().cloned();
         let network = match network {
             Some(network) => network,
@@ -172,13 +161,8 @@ impl Score {
         };
         let identity = to_json(network.identity())?;
         let key = sha256(format!("{identity}{}", pictures.fingerprint()).as_bytes());
-        let extraction = Extraction {
-            pictures: Arc::new(pictures),
-            out: place(key.get(..12).unwrap_or(&key)),
-            batch: self.batch as usize,
-            restart: self.restart,
-            stop: Arc::clone(stop),
-        };
-        Ok((extraction.run(network.as_ref(), progress)?, sampler))
+        let out = place(key.get(..12).unwrap_or(&key));
+        let features = self.extraction.run(pictures, out, network.as_ref(), stop, progress)?;
+        Ok((features, sampler))
     }
 }

@@ -1,11 +1,9 @@
 //! `var-eval stats`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use var_eval::features::extract::Extraction;
 use var_eval::inputs::set::{PictureSet, Selection};
 use var_eval::statistics::file;
 use var_eval::{Error, Result};
@@ -14,7 +12,7 @@ use var_tokenizer::signals;
 
 use super::ShowArgs;
 use super::choice::NetworkArgs;
-use super::score::split;
+use super::extraction::{ExtractionArgs, Part};
 
 #[derive(Args)]
 #[command(
@@ -42,18 +40,14 @@ pub struct Stats {
     /// Classes by name, number or range, separated by commas (default: all)
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     classes: Vec<String>,
-    /// Part of the data set: all, train or val
-    #[arg(long, default_value = "all", value_parser = ["all", "train", "val"])]
-    split: String,
+    /// Part of the data set
+    #[arg(long, default_value = "all", value_name = "PART")]
+    split: Part,
     /// At most so many pictures, drawn by chance, the same every time; 0: all
     #[arg(long, default_value_t = 0, value_name = "N")]
     limit: usize,
-    /// Pictures that are computed at once
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
-    batch: u64,
-    /// Throw an unfinished file away and start again
-    #[arg(long)]
-    restart: bool,
+    #[command(flatten)]
+    extraction: ExtractionArgs,
     #[command(flatten)]
     show: ShowArgs,
 }
@@ -75,7 +69,7 @@ impl Stats {
         }
         let stop = signals::stop()?;
         let selection =
-            Selection { classes: self.classes.clone(), split: split(&self.split), limit: self.limit };
+            Selection { classes: self.classes.clone(), split: self.split.split(), limit: self.limit };
         let pictures = PictureSet::open(&self.source, &selection)?;
         let mut progress = self.show.progress();
         let network = self.network.open()?;
@@ -83,14 +77,8 @@ impl Stats {
         if as_npz {
             features.push(".features.h5");
         }
-        let extraction = Extraction {
-            pictures: Arc::new(pictures),
-            out: features.into(),
-            batch: self.batch as usize,
-            restart: self.restart,
-            stop,
-        };
-        let found = extraction.run(network.as_ref(), &mut progress)?;
+        let out = PathBuf::from(features);
+        let found = self.extraction.run(pictures, out, network.as_ref(), &stop, &mut progress)?;
         if as_npz {
             let spatial = if self.adm { found.spatial_statistics()? } else { None };
             if self.adm && spatial.is_none() {

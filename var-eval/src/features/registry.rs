@@ -46,15 +46,6 @@ impl NetworkName {
             Self::TorchScript => torchscript::NAME,
         }
     }
-
-    /// What a Fréchet distance on its features may be called. Only that on FID's own network is an FID.
-    pub fn distance_name(self) -> &'static str {
-        match self {
-            Self::EfficientNetLite0 => "FD-efficientnet-lite0",
-            Self::InceptionFid => "FID",
-            Self::TorchScript => "FD-torchscript",
-        }
-    }
 }
 
 impl fmt::Display for NetworkName {

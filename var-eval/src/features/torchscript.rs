@@ -6,9 +6,9 @@ use std::str::FromStr;
 use image::RgbImage;
 use rayon::prelude::*;
 use tch::{CModule, Device, Kind, Tensor};
-use var_tokenizer::files::sha256;
 use var_tokenizer::images::resize::{Filter, resize};
 use var_tokenizer::torch::guarded;
+use var_tokenizer::torch::module::{IMAGENET_DEVIATION, IMAGENET_MEAN, load_module, module_error};
 
 use super::batches::in_batches;
 use super::layers::pooled;
@@ -66,8 +66,8 @@ impl Default for ModuleSettings {
     fn default() -> Self {
         Self {
             side: 224,
-            mean: [0.485, 0.456, 0.406],
-            deviation: [0.229, 0.224, 0.225],
+            mean: IMAGENET_MEAN,
+            deviation: IMAGENET_DEVIATION,
             resize: Filter::Bicubic,
             output: ModuleOutput::Features,
         }
@@ -139,17 +139,11 @@ impl TorchScript {
     /// something else than its settings say.
     pub fn load(path: &Path, settings: ModuleSettings, device: Device) -> Result<Self> {
         settings.validate()?;
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         guarded(|| {
-            let mut module = CModule::load_data_on_device(&mut bytes.as_slice(), device).map_err(|e| {
-                let why =
-                    format!("is no TorchScript module ({}); save one with torch.jit.save", sentence(&e));
-                Error::file(path, why)
-            })?;
-            module.f_set_eval().map_err(|e| Error::file(path, sentence(&e)))?;
+            let (module, weights_sha256) = load_module(path, device)?;
             let identity = Identity {
                 network: NAME.to_owned(),
-                weights_sha256: sha256(&bytes),
+                weights_sha256,
                 preprocessing: settings.describe(),
                 width: 0,
                 classes: 0,
@@ -173,7 +167,7 @@ impl TorchScript {
         let output = self.module.forward_ts(&[input]).map_err(|e| {
             Error::file(
                 &self.path,
-                format!("the module fails on {} pictures: {}", pictures.len(), sentence(&e)),
+                format!("the module fails on {} pictures: {}", pictures.len(), module_error(&e)),
             )
         })?;
         let shape = output.size();
@@ -209,12 +203,4 @@ impl FeatureNetwork for TorchScript {
             })
         })
     }
-}
-
-/// A C++ exception's own words: one sentence, without its trace through the module's source.
-fn sentence(e: &tch::TchError) -> String {
-    let text = e.to_string();
-    let cause = text.lines().rev().find(|line| line.starts_with("RuntimeError"));
-    let line = cause.or_else(|| text.lines().find(|line| !line.trim().is_empty())).unwrap_or("unknown error");
-    line.split(". ").next().unwrap_or(line).trim().to_owned()
 }

@@ -2,30 +2,18 @@
 
 use serde_json::Value;
 
-use super::{Check, compare, failed, number, recipes, relative};
+use super::{Check, compare, number, recipes, relative};
 use crate::metrics::fd_infinity::{extrapolate, sizes};
 use crate::metrics::frechet;
 use crate::statistics::Gaussian;
 
 /// Checks one case.
-pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
-    let id = entry["id"].as_str().unwrap_or("?");
-    match checked(case, id, entry, seed) {
-        Ok(checks) => checks,
-        Err(note) => vec![failed(case, id, note)],
-    }
-}
-
-fn checked(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
+pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
     let text = |e: crate::Error| e.to_string();
     let input = &entry["input"];
-    let mut sets = Vec::new();
-    for name in ["ref", "gen"] {
-        let features = recipes::features(&input[name], seed)?;
-        recipes::same_bytes(&features, &entry["sha256_f32"][name])?;
-        sets.push(features);
-    }
-    let [reference, samples] = sets.as_slice() else { return Err("two sets are needed".into()) };
+    let names = ["ref", "gen"];
+    let [reference, samples] =
+        recipes::pair(input, names, names.map(|name| &entry["sha256_f32"][name]), seed)?;
     let reference = Gaussian::of(reference.view()).map_err(text)?;
     let whole = |key: &str| input[key].as_u64().ok_or_else(|| format!("no whole number '{key}'"));
     let found =

@@ -14,21 +14,11 @@ const ROUNDED: f64 = 1e-4;
 const MOMENTS: f64 = 1e-12;
 
 /// Checks one case.
-pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
-    let id = entry["id"].as_str().unwrap_or("?");
-    let side = |name: &str| {
-        let input = &entry["input"][name];
-        let input = if *input == "same as a" { &entry["input"]["a"] } else { input };
-        let features = recipes::features(input, seed)?;
-        recipes::same_bytes(&features, &entry["stats"][name]["sha256_f32"])?;
-        let gaussian = Gaussian::of(features.view()).map_err(|e| e.to_string())?;
-        Ok::<_, String>((features, gaussian))
-    };
-    let sets = side("a").and_then(|a| Ok((a, side("b")?)));
-    let ((x, a), (y, b)) = match sets {
-        Ok(sets) => sets,
-        Err(note) => return vec![failed(case, id, note)],
-    };
+pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
+    let sums = ["a", "b"].map(|side| &entry["stats"][side]["sha256_f32"]);
+    let [x, y] = recipes::pair(&entry["input"], ["a", "b"], sums, seed)?;
+    let text = |e: crate::Error| e.to_string();
+    let (a, b) = (Gaussian::of(x.view()).map_err(text)?, Gaussian::of(y.view()).map_err(text)?);
     let distances = [
         ("", frechet::distance(&a, &b)),
         (" exchanged", frechet::distance(&b, &a)),
@@ -37,7 +27,7 @@ pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
     let (Some(best), Some(trace_sum), Some(allowed)) =
         (number(&entry["expected"]["best"]), number(&entry["trace_sum"]), number(&entry["tolerance"]["abs"]))
     else {
-        return vec![failed(case, id, "no best value, trace_sum or tolerance in the manifest".into())];
+        return Err("no best value, trace_sum or tolerance in the manifest".into());
     };
     let mut checks = Vec::new();
     for (way, distance) in distances {
@@ -47,7 +37,7 @@ pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
             Err(e) => checks.push(failed(case, &quantity, e.to_string())),
         }
     }
-    let Ok(found) = frechet::distance(&a, &b) else { return checks };
+    let found = frechet::distance(&a, &b).map_err(text)?;
     let columns = [
         ("pytorch_fid", TOOLS),
         ("torch_fidelity_f64", TOOLS),
@@ -76,5 +66,5 @@ pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
             });
         }
     }
-    checks
+    Ok(checks)
 }

@@ -2,19 +2,11 @@
 
 use serde_json::Value;
 
-use super::{Check, failed, number, recipes, relative};
+use super::{Check, number, recipes, relative};
 use crate::metrics::inception_score::{InceptionScore, Order, SPLITS, adm, inception_score};
 
 /// Checks one case.
-pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
-    let id = entry["id"].as_str().unwrap_or("?");
-    match checked(case, id, entry, seed) {
-        Ok(checks) => checks,
-        Err(note) => vec![failed(case, id, note)],
-    }
-}
-
-fn checked(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
+pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
     let logits = recipes::logits(&entry["input"], seed)?;
     recipes::same_bytes(&logits, &entry["sha256_f32"])?;
     let text = |e: crate::Error| e.to_string();

@@ -6,24 +6,11 @@ use super::{Check, compare, failed, number, recipes};
 use crate::metrics::kid::{Subset, distance, subsets};
 
 /// Checks one case.
-pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
-    let id = entry["id"].as_str().unwrap_or("?");
-    match checked(case, id, entry, seed) {
-        Ok(checks) => checks,
-        Err(note) => vec![failed(case, id, note)],
-    }
-}
-
-fn checked(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
+pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
     let text = |e: crate::Error| e.to_string();
     let input = &entry["input"];
-    let mut sets = Vec::new();
-    for name in ["a", "b"] {
-        let features = recipes::features(&input[name], seed)?;
-        recipes::same_bytes(&features, &entry["sha256_f32"][name])?;
-        sets.push(features);
-    }
-    let [a, b] = sets.as_slice() else { return Err("two sets are needed".into()) };
+    let names = ["a", "b"];
+    let [a, b] = recipes::pair(input, names, names.map(|name| &entry["sha256_f32"][name]), seed)?;
     let whole = |key: &str| input[key].as_u64().ok_or_else(|| format!("no whole number '{key}'"));
     let (count, size) = (whole("subsets")? as usize, whole("subset_size")? as usize);
     let tolerance = |key: &str| number(&entry["tolerance"][key]).ok_or(format!("no tolerance {key}"));

@@ -46,8 +46,9 @@ pub struct Check {
     pub note: Option<String>,
 }
 
-/// Checks one case of a group under the manifest's seed.
-type CheckEntry = fn(case: &str, entry: &Value, seed: u64) -> Vec<Check>;
+/// Checks the case `id` of a group under the manifest's seed, or says what kept it from being checked.
+type CheckEntry =
+    fn(case: &str, id: &str, entry: &Value, seed: u64) -> std::result::Result<Vec<Check>, String>;
 
 /// Groups whose cases stand each for itself.
 const GROUPS: [(&str, CheckEntry); 6] = [
@@ -69,7 +70,9 @@ pub fn check(folder: &Path) -> Vec<Check> {
     match manifest["group"].as_str() {
         Some("inception") => inception::check_group(folder, &manifest),
         Some("lpips") => lpips::check_group(folder, &manifest),
-        Some("stats") => check_group(&case, &manifest, |_, entry, _| statistics::check_entry(folder, entry)),
+        Some("stats") => check_group(&case, &manifest, |case, id, entry, _| {
+            statistics::check_entry(case, id, folder, entry)
+        }),
         group => GROUPS
             .iter()
             .find(|(name, _)| group == Some(name))
@@ -86,7 +89,7 @@ fn manifest(folder: &Path) -> Result<Value> {
 fn check_group(
     case: &str,
     manifest: &Value,
-    check: impl Fn(&str, &Value, u64) -> Vec<Check> + Sync,
+    check: impl Fn(&str, &str, &Value, u64) -> std::result::Result<Vec<Check>, String> + Sync,
 ) -> Vec<Check> {
     let (Some(seed), Some(entries)) = (manifest["seed"].as_u64(), manifest["cases"].as_array()) else {
         return vec![failed(case, "manifest", "has no whole number 'seed' or no list 'cases'".into())];
@@ -94,7 +97,11 @@ fn check_group(
     if entries.is_empty() {
         return vec![failed(case, "manifest", "has no case".into())];
     }
-    entries.par_iter().flat_map_iter(|entry| check(case, entry, seed)).collect()
+    let checked = |entry: &Value| {
+        let id = entry["id"].as_str().unwrap_or("?");
+        check(case, id, entry, seed).unwrap_or_else(|note| vec![failed(case, id, note)])
+    };
+    entries.par_iter().flat_map_iter(checked).collect()
 }
 
 /// A number, or the text that stands for an infinite one.

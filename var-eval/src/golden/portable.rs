@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tch::Tensor;
-use var_tokenizer::files::hexadecimal;
+use var_tokenizer::files::{hexadecimal, sha256};
 use var_tokenizer::random::Stream;
 
 use crate::error::{Error, Result};
@@ -62,7 +62,7 @@ pub fn convolution_factor(shape: &[i64]) -> f64 {
 /// SHA-256 of `values` as little-endian bytes.
 pub fn digest(values: &[f32]) -> String {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    hexadecimal(&Sha256::digest(&bytes))
+    sha256(&bytes)
 }
 
 /// SHA-256 of the bytes of pictures, one after another.

@@ -12,24 +12,11 @@ const SHARES: f64 = 1e-6;
 const RADII: f64 = 1e-12;
 
 /// Checks one case.
-pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
-    let id = entry["id"].as_str().unwrap_or("?");
-    match checked(case, id, entry, seed) {
-        Ok(checks) => checks,
-        Err(note) => vec![failed(case, id, note)],
-    }
-}
-
-fn checked(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
+pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
     let input = &entry["input"];
-    let real = recipes::features(&input["real"], seed)?;
-    let generated = match &input["gen"] {
-        same if *same == "same as real" => real.clone(),
-        copies if copies["recipe"] == "copies" => recipes::copies(copies, seed, real.view())?,
-        other => recipes::features(other, seed)?,
-    };
-    recipes::same_bytes(&real, &entry["sha256_f32"]["real"])?;
-    recipes::same_bytes(&generated, &entry["sha256_f32"]["gen"])?;
+    let names = ["real", "gen"];
+    let sums = names.map(|name| &entry["sha256_f32"][name]);
+    let [real, generated] = recipes::pair(input, names, sums, seed)?;
     let expected = &entry["expected"];
     let mut checks = Vec::new();
     for k in [3, 5] {

@@ -4,10 +4,9 @@
 //! `skimage_ssim_default_uniform7`, another measure than the one reported by this crate.
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
+use var_tokenizer::files::sha256;
 
 use super::{Check, LONGEST_SIDE, compare, failed, generator, number};
-use crate::error::Result;
 use crate::inputs::Picture;
 use crate::metrics::ssim::{Downsampling, ssim};
 use crate::metrics::{DATA_RANGE, psnr};
@@ -16,24 +15,17 @@ use crate::metrics::{DATA_RANGE, psnr};
 const PIQ_FLOOR: f64 = 1e-8;
 
 /// Checks one case.
-pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
-    let id = entry["id"].as_str().unwrap_or("?");
-    let pictures = pictures(&entry["input"], seed);
-    let measured = pictures.and_then(|(a, b)| {
-        for (name, picture) in [("a", &a), ("b", &b)] {
-            let expected = entry["sha256_u8"][name].as_str().unwrap_or("missing");
-            let found: String = Sha256::digest(picture.bytes()).iter().map(|b| format!("{b:02x}")).collect();
-            if found != expected {
-                return Err(format!("picture {name}: SHA-256 {found}, expected {expected}"));
-            }
+pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Result<Vec<Check>, String> {
+    let (a, b) = pictures(&entry["input"], seed)?;
+    for (name, picture) in [("a", &a), ("b", &b)] {
+        let expected = entry["sha256_u8"][name].as_str().unwrap_or("missing");
+        let found = sha256(picture.bytes());
+        if found != expected {
+            return Err(format!("picture {name}: SHA-256 {found}, expected {expected}"));
         }
-        quantities(&a, &b).map_err(|e| e.to_string())
-    });
-    let measured = match measured {
-        Ok(measured) => measured,
-        Err(note) => return vec![failed(case, id, note)],
-    };
-    measured
+    }
+    let measured = quantities(&a, &b).map_err(|e| e.to_string())?;
+    let checks = measured
         .into_iter()
         .map(|(key, found, tolerance)| {
             let quantity = format!("{id} {key}");
@@ -43,12 +35,13 @@ pub(super) fn check_entry(case: &str, entry: &Value, seed: u64) -> Vec<Check> {
             };
             compare(case, quantity, found, expected, tolerance)
         })
-        .collect()
+        .collect();
+    Ok(checks)
 }
 
 /// What is compared: the key in `expected`, our figure, and the key in `tolerance`. Where a tool computed
 /// in `f32` it is its rounding that the wider tolerance allows for.
-fn quantities(a: &Picture, b: &Picture) -> Result<Vec<(&'static str, f64, &'static str)>> {
+fn quantities(a: &Picture, b: &Picture) -> crate::Result<Vec<(&'static str, f64, &'static str)>> {
     let mean_square = psnr::mean_square(a, b)?;
     let exact = psnr::psnr(a, b)?;
     let floored = psnr::decibels(mean_square + PIQ_FLOOR * DATA_RANGE * DATA_RANGE);
@@ -69,7 +62,7 @@ fn quantities(a: &Picture, b: &Picture) -> Result<Vec<(&'static str, f64, &'stat
 }
 
 /// The two pictures of a recipe.
-fn pictures(input: &Value, seed: u64) -> std::result::Result<(Picture, Picture), String> {
+fn pictures(input: &Value, seed: u64) -> Result<(Picture, Picture), String> {
     let whole = |value: &Value, limit: u64| value.as_u64().filter(|&n| n <= limit);
     let side = |key: &str, limit: u64| {
         let found = whole(&input[key], limit).and_then(|n| usize::try_from(n).ok());

@@ -4,8 +4,7 @@
 
 use ndarray::{Array2, ArrayView2, Axis, s};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
-use var_tokenizer::files::hexadecimal;
+use var_tokenizer::files::sha256;
 use var_tokenizer::random::Stream;
 
 /// Most rows and columns that a recipe may ask for; a damaged manifest must not exhaust the memory.
@@ -14,8 +13,27 @@ const MOST_COLUMNS: u64 = 1 << 12;
 
 type Result<T> = std::result::Result<T, String>;
 
+/// Both sets of a case, whose recipes stand in `input` under `names`; the second may be the first again, or copies
+/// of its rows. `sums` are the SHA-256 of their bytes.
+pub(super) fn pair(
+    input: &Value,
+    names: [&str; 2],
+    sums: [&Value; 2],
+    seed: u64,
+) -> Result<[Array2<f32>; 2]> {
+    let first = features(&input[names[0]], seed)?;
+    let second = match &input[names[1]] {
+        Value::String(text) if *text == format!("same as {}", names[0]) => first.clone(),
+        recipe if recipe["recipe"] == "copies" => copies(recipe, seed, first.view())?,
+        recipe => features(recipe, seed)?,
+    };
+    same_bytes(&first, sums[0])?;
+    same_bytes(&second, sums[1])?;
+    Ok([first, second])
+}
+
 /// Features `[N, D]` of the recipe `input`.
-pub(super) fn features(input: &Value, seed: u64) -> Result<Array2<f32>> {
+fn features(input: &Value, seed: u64) -> Result<Array2<f32>> {
     match input["recipe"].as_str() {
         Some("features") => mixed(input, seed),
         Some("modes") => modes(input, seed),
@@ -24,7 +42,7 @@ pub(super) fn features(input: &Value, seed: u64) -> Result<Array2<f32>> {
 }
 
 /// Features that are rows of `real` again: recipe `copies`.
-pub(super) fn copies(input: &Value, seed: u64, real: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
+fn copies(input: &Value, seed: u64, real: ArrayView2<'_, f32>) -> Result<Array2<f32>> {
     let (name, n) = (text(input, "name")?, whole(input, "n", MOST_ROWS)?);
     let pool = whole(input, "pool", real.nrows() as u64)?;
     let stream = Stream::new(&format!("{name}/pick"), seed);
@@ -57,7 +75,7 @@ pub(super) fn permutation(name: &str, seed: u64, count: usize) -> Vec<usize> {
 /// Fails unless the little-endian bytes of `values` have the SHA-256 `expected`.
 pub(super) fn same_bytes(values: &Array2<f32>, expected: &Value) -> Result<()> {
     let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let found = hexadecimal(&Sha256::digest(&bytes));
+    let found = sha256(&bytes);
     if *expected == found.as_str() {
         Ok(())
     } else {

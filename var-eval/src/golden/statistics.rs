@@ -14,17 +14,9 @@ const EXACT: f64 = 1e-15;
 const SUMS: f64 = 1e-12;
 
 /// Checks one file.
-pub(super) fn check_entry(folder: &Path, entry: &Value) -> Vec<Check> {
-    let case = folder.display().to_string();
-    let id = entry["id"].as_str().unwrap_or("?");
-    match checked(&case, id, &folder.join(entry["input"]["file"].as_str().unwrap_or(id)), &entry["expected"])
-    {
-        Ok(checks) => checks,
-        Err(note) => vec![failed(&case, id, note)],
-    }
-}
-
-fn checked(case: &str, id: &str, path: &Path, expected: &Value) -> Result<Vec<Check>, String> {
+pub(super) fn check_entry(case: &str, id: &str, folder: &Path, entry: &Value) -> Result<Vec<Check>, String> {
+    let path = &folder.join(entry["input"]["file"].as_str().unwrap_or(id));
+    let expected = &entry["expected"];
     let text = |e: crate::Error| e.to_string();
     let mut checks = Vec::new();
     let mut hold = |key: &str, numbers: &[f64], expected: &Value| {

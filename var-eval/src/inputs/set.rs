@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use var_model::classes::ClassNames;
 use var_tokenizer::encode::{HELD_OUT, SPLIT_SEED};
 use var_tokenizer::files::hexadecimal;
 use var_tokenizer::images::{Bad, EMOJI, Framing, Source, Split, View};
-use var_tokenizer::nearest::nearest;
 use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::TokenFile;
 
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 /// Which pictures of a source are meant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Classes by name, number or range of numbers (`0-9`); empty: all.
+    /// Classes as [`ClassNames`] takes them: name, number or range of numbers (`0-9`); empty: all.
     pub classes: Vec<String>,
     /// The part of the data set; `None`: all of it.
     pub split: Option<Split>,
@@ -54,16 +54,39 @@ impl PictureSet {
     /// # Errors
     /// When there is no such source, it holds no pictures, or nothing is left of it by `selection`.
     pub fn open(spec: &Path, selection: &Selection) -> Result<Self> {
-        let (place, framing) = pictures_of_tokens(&samples_of_run(spec)?)?;
-        let source = Source::open(&place)?;
-        let sampler = Sampler::beside(&place)?;
+        let place = samples_of_run(spec)?;
+        if is_h5(&place) {
+            return Self::of_tokens(&TokenFile::open(&place)?, selection);
+        }
+        Self::of_source(spec, &place, None, selection)
+    }
+
+    /// The pictures that a token file was made of, resized and cropped to its side as they were encoded.
+    ///
+    /// # Errors
+    /// When the source is not there any more, or nothing is left of it by `selection`.
+    pub fn of_tokens(tokens: &TokenFile, selection: &Selection) -> Result<Self> {
+        let source = Path::new(&tokens.info().source);
+        if !source.exists() && source != Path::new(EMOJI) {
+            let message =
+                format!("was made of {}, which is not there; name the pictures themselves", source.display());
+            return Err(Error::file(tokens.path(), message));
+        }
+        let framing = Framing::new(tokens.info().image_side)?;
+        Self::of_source(tokens.path(), source, Some(framing), selection)
+    }
+
+    /// The pictures of `source`, which was asked for as `spec`.
+    fn of_source(spec: &Path, place: &Path, framing: Option<Framing>, selection: &Selection) -> Result<Self> {
+        let source = Source::open(place)?;
+        let sampler = Sampler::beside(place)?;
         let mut labels: Vec<u32> = source.entries().iter().map(|entry| entry.class).collect();
         let mut class_names = source.classes().to_vec();
-        if let Some(table) = if place.is_dir() { labels::read(&place)? } else { None } {
+        if let Some(table) = if place.is_dir() { labels::read(place)? } else { None } {
             for (label, entry) in labels.iter_mut().zip(source.entries()) {
                 *label = *table.get(&entry.name).ok_or_else(|| {
                     Error::file(
-                        &place,
+                        place,
                         format!("labels.csv has no line for {}; take one of them away", entry.name),
                     )
                 })?;
@@ -96,11 +119,11 @@ impl PictureSet {
             Some(split) => self.source.partition(HELD_OUT, SPLIT_SEED)?.part(split).to_vec(),
         };
         if !selection.classes.is_empty() {
-            let mut wanted = BTreeSet::new();
-            for text in &selection.classes {
-                wanted.extend(self.classes_of(text)?);
-            }
-            chosen.retain(|&index| self.labels.get(index).is_some_and(|label| wanted.contains(label)));
+            let names = ClassNames::new(self.class_names.clone(), self.class_names.len())?;
+            let wanted: BTreeSet<i64> = names.labels(&selection.classes)?.into_iter().collect();
+            chosen.retain(|&index| {
+                self.labels.get(index).is_some_and(|&label| wanted.contains(&i64::from(label)))
+            });
         }
         if selection.limit > 0 && chosen.len() > selection.limit {
             let order = Stream::new("limit.eval", 0).permutation(chosen.len());
@@ -109,28 +132,6 @@ impl PictureSet {
                 chosen.into_iter().enumerate().filter(|(i, _)| kept.contains(i)).map(|(_, c)| c).collect();
         }
         Ok(chosen)
-    }
-
-    /// The classes that `text` means: a name, a number, or a range of numbers.
-    fn classes_of(&self, text: &str) -> Result<Vec<u32>> {
-        let text = text.trim();
-        if let Some(class) = (0..).zip(&self.class_names).find(|(_, name)| *name == text) {
-            return Ok(vec![class.0]);
-        }
-        let (first, last) = text.split_once('-').unwrap_or((text, text));
-        let count = self.class_names.len();
-        match (first.trim().parse::<u32>(), last.trim().parse::<u32>()) {
-            (Ok(first), Ok(last)) if first <= last && (last as usize) < count => Ok((first..=last).collect()),
-            _ => {
-                let meant = nearest(text, self.class_names.iter().map(String::as_str));
-                let hint = meant.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
-                Err(Error::config(format!(
-                    "--classes {text}: {} has classes 0 to {}, by number, range or name{hint}",
-                    self.label,
-                    count.saturating_sub(1)
-                )))
-            }
-        }
     }
 
     /// What was opened, as it was asked for.
@@ -212,20 +213,9 @@ impl PictureSet {
     }
 }
 
-/// The pictures that a token file (`.h5`) was made of, and how they were framed; any other path is returned as it
-/// is.
-fn pictures_of_tokens(path: &Path) -> Result<(PathBuf, Option<Framing>)> {
-    if path.extension().is_none_or(|ending| ending != "h5") {
-        return Ok((path.to_owned(), None));
-    }
-    let tokens = TokenFile::open(path)?;
-    let source = PathBuf::from(&tokens.info().source);
-    if !source.exists() && source != Path::new(EMOJI) {
-        let message =
-            format!("was made of {}, which is not there; name the pictures themselves", source.display());
-        return Err(Error::file(path, message));
-    }
-    Ok((source, Some(Framing::new(tokens.info().image_side)?)))
+/// Whether a path is named like a file of tokens or features.
+pub fn is_h5(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "h5")
 }
 
 /// Where the samples of a run folder lie; any other path is returned as it is.

@@ -14,8 +14,6 @@
 //! below 1e-10 of tr Σ₁ + tr Σ₂; else the second one is. On singular covariances (N ≤ D, repeated or constant
 //! features) the published tools are off by up to 1e-8 of that sum, mostly below the true value; ours is not.
 
-use std::fmt;
-
 use ndarray::{ArrayView2, Axis};
 use serde::Serialize;
 use tch::{Kind, Tensor};
@@ -42,8 +40,9 @@ pub struct FrechetDistance {
     pub trace_sum: f64,
     /// How the trace of the root was found.
     pub route: Route,
-    /// What to know before the distance is believed.
-    pub warnings: Vec<Warning>,
+    /// Rank of either covariance, reference first, where the trace was found by [`Route::Roots`]: below the number
+    /// of features it is singular to rounding.
+    pub ranks: Option<[usize; 2]>,
 }
 
 /// How the trace of the root was found; see the [module](self).
@@ -56,63 +55,6 @@ pub enum Route {
     Roots,
     /// Singular values of the product of the centred features.
     Samples,
-}
-
-/// One of the two sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Side {
-    /// The first.
-    Reference,
-    /// The second.
-    Samples,
-}
-
-/// What makes a distance doubtful.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Warning {
-    /// No more pictures than features: the covariance is singular, and the distance mostly bias.
-    FewPictures {
-        /// Of which set.
-        side: Side,
-        /// Pictures.
-        count: u64,
-        /// Features.
-        width: usize,
-    },
-    /// The covariance is singular to rounding.
-    Singular {
-        /// Of which set.
-        side: Side,
-        /// Eigenvalues that are not 0 to rounding.
-        rank: usize,
-        /// Features.
-        width: usize,
-    },
-}
-
-impl fmt::Display for Side {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reference => "reference",
-            Self::Samples => "samples",
-        })
-    }
-}
-
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::FewPictures { side, count, width } => write!(
-                f,
-                "{side}: {count} pictures for {width} features; compare only with distances of as many pictures"
-            ),
-            Self::Singular { side, rank, width } => {
-                write!(f, "{side}: the covariance of {width} features has rank {rank}")
-            }
-        }
-    }
 }
 
 /// The distance between two Gaussians of the same width. It is symmetric, and 0 for equal ones, to rounding
@@ -137,22 +79,14 @@ pub fn distance(reference: &Gaussian, samples: &Gaussian) -> Result<FrechetDista
     let apart = &reference.mean - &samples.mean;
     let mean_term = apart.dot(&apart);
     let trace_sum = reference.covariance.diag().sum() + samples.covariance.diag().sum();
-    let sides = [(Side::Reference, reference), (Side::Samples, samples)];
-    let few = |(side, gaussian): &(Side, &Gaussian)| few_pictures(*side, gaussian.count, gaussian.width());
-    let mut warnings: Vec<Warning> = sides.iter().filter_map(few).collect();
     let (a, b) = (matrix::tensor(reference.covariance.view())?, matrix::tensor(samples.covariance.view())?);
     if let Some(root) = by_cholesky(&a, &b, trace_sum)? {
-        return finish(mean_term, trace_sum, root, Route::Cholesky, warnings);
+        return finish(mean_term, trace_sum, root, Route::Cholesky, None);
     }
     let (a, b) = (root(&a)?, root(&b)?);
-    for (side, root) in [(Side::Reference, &a), (Side::Samples, &b)] {
-        let (width, rank) = root.size2()?;
-        if rank < width {
-            warnings.push(Warning::Singular { side, rank: rank as usize, width: width as usize });
-        }
-    }
+    let ranks = [a.size2()?.1 as usize, b.size2()?.1 as usize];
     let trace = singular_values(&a.f_tr()?.f_mm(&b)?)?;
-    finish(mean_term, trace_sum, trace, Route::Roots, warnings)
+    finish(mean_term, trace_sum, trace, Route::Roots, Some(ranks))
 }
 
 /// The distance between the Gaussians of two sets of features `[N, D]` and `[M, D]`, without their
@@ -168,16 +102,14 @@ pub fn distance_of_samples(
     let mut centred = Vec::new();
     let mut means = Vec::new();
     let mut trace_sum = 0.0;
-    let mut warnings = Vec::new();
-    for (side, features) in [(Side::Reference, reference), (Side::Samples, samples)] {
-        matrix::check(&side.to_string(), features)?;
+    for (side, features) in [("reference", reference), ("samples", samples)] {
+        matrix::check(side, features)?;
         let rows = features.nrows();
         if rows < 2 {
             return Err(Error::measure(format!(
                 "{side}: a covariance needs at least two pictures, got {rows}"
             )));
         }
-        warnings.extend(few_pictures(side, Some(rows as u64), features.ncols()));
         let mut x = features.mapv(f64::from);
         let Some(mean) = x.mean_axis(Axis(0)) else { continue };
         x -= &mean;
@@ -191,12 +123,7 @@ pub fn distance_of_samples(
     };
     let apart = mean_a - mean_b;
     let trace = singular_values(&a.f_mm(&b.f_tr()?)?)?;
-    finish(apart.dot(&apart), trace_sum, trace, Route::Samples, warnings)
-}
-
-fn few_pictures(side: Side, count: Option<u64>, width: usize) -> Option<Warning> {
-    let count = count.filter(|&count| count <= width as u64)?;
-    Some(Warning::FewPictures { side, count, width })
+    finish(apart.dot(&apart), trace_sum, trace, Route::Samples, None)
 }
 
 fn finish(
@@ -204,13 +131,13 @@ fn finish(
     trace_sum: f64,
     root: f64,
     route: Route,
-    warnings: Vec<Warning>,
+    ranks: Option<[usize; 2]>,
 ) -> Result<FrechetDistance> {
     let distance = mean_term + trace_sum - 2.0 * root;
     if !distance.is_finite() {
         return Err(Error::measure("the Fréchet distance overflows; the features are too large"));
     }
-    Ok(FrechetDistance { distance: distance.max(0.0), mean_term, trace_sum, route, warnings })
+    Ok(FrechetDistance { distance: distance.max(0.0), mean_term, trace_sum, route, ranks })
 }
 
 /// The trace of the root; `None` when rounding could move it by more than is allowed.
@@ -221,7 +148,7 @@ fn by_cholesky(a: &Tensor, b: &Tensor, trace_sum: f64) -> Result<Option<f64>> {
     }
     let product = factor.f_tr()?.f_mm(&b.f_mm(&factor)?)?;
     // The solver reads the lower half; rounding makes the halves differ.
-    let values = matrix::cells(&product.f_linalg_eigvalsh("L")?)?;
+    let values = matrix::cells::<f64>(&product.f_linalg_eigvalsh("L")?)?;
     let noise = ROUNDING * norm(a)? * norm(b)?;
     // Errors of well-separated eigenvalues have random signs, those of eigenvalues that drown in the noise
     // have one sign.
@@ -246,7 +173,7 @@ fn norm(matrix: &Tensor) -> Result<f64> {
 /// R `[D, rank]` with R Rᵀ = `covariance`, but for eigenvalues that are 0 to rounding.
 fn root(covariance: &Tensor) -> Result<Tensor> {
     let (values, vectors) = covariance.f_linalg_eigh("L")?;
-    let listed = matrix::cells(&values)?;
+    let listed = matrix::cells::<f64>(&values)?;
     let width = listed.len();
     let largest = listed.last().copied().unwrap_or(0.0).max(0.0);
     // Ascending: what counts as 0 comes first.

@@ -18,10 +18,10 @@ pub(crate) fn double(matrix: ArrayView2<'_, f32>) -> Result<Tensor> {
     Ok(tensor(matrix)?.f_to_kind(Kind::Double)?)
 }
 
-/// The cells of an `f64` tensor of any shape, in C order.
-pub(crate) fn cells(tensor: &Tensor) -> Result<Vec<f64>> {
+/// The cells of a tensor of this number type and any shape, in C order.
+pub(crate) fn cells<T: tch::kind::Element + Clone + Default>(tensor: &Tensor) -> Result<Vec<T>> {
     let tensor = tensor.f_contiguous()?;
-    let mut cells = vec![0.0; tensor.numel()];
+    let mut cells = vec![T::default(); tensor.numel()];
     tensor.f_copy_data(&mut cells, tensor.numel())?;
     Ok(cells)
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ndarray::{Array1, Array2, ArrayView2, CowArray, Ix2, Zip};
 use rayon::prelude::*;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::matrix;
 use crate::error::{Error, Result};
@@ -122,7 +122,7 @@ impl Points<'_> {
             squares.iter().map(|_| Nearest { limit: f64::INFINITY, ..Nearest::default() }).collect();
         let mut scan = |top: usize, left: usize, products: &Tensor| -> Result<()> {
             let (count, columns) = products.size2()?;
-            let (products, columns) = (floats(products)?, columns as usize);
+            let (products, columns) = (matrix::cells::<f32>(products)?, columns as usize);
             let others = &squares[left..left + columns];
             let scanned = &mut nearest[top..top + count as usize];
             scanned.par_iter_mut().zip(products.par_chunks(columns)).enumerate().for_each(
@@ -187,7 +187,7 @@ impl Balls {
             for left in generated.starts() {
                 let products = a.f_mm(&generated.rounded(left)?.f_tr()?)?;
                 let (rows, columns) = products.size2()?;
-                let (products, columns) = (floats(&products)?, columns as usize);
+                let (products, columns) = (matrix::cells::<f32>(&products)?, columns as usize);
                 let scanned = &mut of_real[top..top + rows as usize];
                 scanned.par_iter_mut().zip(products.par_chunks(columns)).enumerate().for_each(
                     |(i, (found, products))| {
@@ -246,14 +246,6 @@ impl Slack {
         let slack = self.relative * (a + b) + self.absolute;
         (square - slack, square + slack)
     }
-}
-
-/// The cells of an `f32` tensor of any shape, in C order.
-fn floats(tensor: &Tensor) -> Result<Vec<f32>> {
-    let tensor = tensor.f_contiguous()?.f_to_kind(Kind::Float)?;
-    let mut cells = vec![0.0; tensor.numel()];
-    tensor.f_copy_data(&mut cells, tensor.numel())?;
-    Ok(cells)
 }
 
 /// Rows that may be among the nearest ones.

@@ -1,82 +1,364 @@
 //! Each metric on two sets of features: which numbers it gives, under which names, by which convention.
 
+use std::cell::OnceCell;
+
 use ndarray::{Array2, Axis};
 
 use super::{Metric, Reference};
 use crate::error::{Error, Result};
+use crate::features::network::Identity;
 use crate::features::store::FeatureFile;
 use crate::metrics::bootstrap::{Bootstrap, Interval};
+use crate::metrics::precision_recall::Hits;
 use crate::metrics::{fd_infinity, frechet, inception_score, kid, precision_recall};
 use crate::report::{Figure, distance_name, named};
 use crate::statistics::Gaussian;
+use crate::warnings::{self, Side, Warning};
 
 /// Seed of the subsets of FD∞.
 const SUBSET_SEED: u64 = 0;
 
-/// The numbers of `metric`.
-pub(super) fn measure(
-    metric: Metric,
-    samples: &FeatureFile,
-    reference: &Reference,
-    bootstrap: Option<&Bootstrap>,
-) -> Result<Vec<Figure>> {
-    let network = &samples.info().network;
-    match metric {
-        Metric::Fd => {
-            let theirs = pooled(reference)?;
-            let found = distance("fd", distance_name(network), &theirs, &samples.statistics()?)?;
-            let Some(bootstrap) = bootstrap else { return Ok(vec![found]) };
-            let interval = resampled(&samples.features()?, &theirs, found.value, bootstrap)?;
-            Ok(vec![Figure { interval: Some(interval), ..found }])
+/// Both sets, with what several metrics need and what takes long: read or computed once, when first asked for.
+pub(super) struct Sets<'a> {
+    samples: &'a FeatureFile,
+    reference: &'a Reference,
+    bootstrap: Option<&'a Bootstrap>,
+    ours: OnceCell<Array2<f32>>,
+    theirs: OnceCell<Array2<f32>>,
+    hits: OnceCell<Hits>,
+}
+
+impl<'a> Sets<'a> {
+    /// Nothing is read yet.
+    pub(super) fn new(
+        samples: &'a FeatureFile,
+        reference: &'a Reference,
+        bootstrap: Option<&'a Bootstrap>,
+    ) -> Self {
+        let (ours, theirs, hits) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        Self { samples, reference, bootstrap, ours, theirs, hits }
+    }
+
+    /// The numbers of `metric`, and what is doubtful about them.
+    pub(super) fn measure(&self, metric: Metric) -> Result<(Vec<Figure>, Vec<Warning>)> {
+        let plain = |figures: Vec<Figure>| (figures, Vec::new());
+        match metric {
+            Metric::Fd => self.pooled(),
+            Metric::Sfid => self.spatial(),
+            Metric::InceptionScore => self.scores().map(plain),
+            Metric::PrecisionRecall => self.precision_recall().map(plain),
+            Metric::DensityCoverage => self.density_coverage().map(plain),
+            Metric::Kid => self.kernel().map(plain),
+            Metric::FdInfinity => self.extrapolated().map(plain),
+            Metric::PerClass => self.per_class().map(plain),
+            Metric::Accuracy => self.accuracy().map(plain),
         }
-        Metric::Sfid => {
-            let theirs = match reference {
-                Reference::Features(file) => file.spatial_statistics()?,
-                Reference::Statistics(file) => file.spatial.clone(),
-            };
-            let (Some(theirs), Some(ours)) = (theirs, samples.spatial_statistics()?) else {
-                return Err(Error::config(format!(
-                    "metric sfid needs spatial features: network {} or the reference has none; leave it away",
-                    network.network
-                )));
-            };
-            Ok(vec![distance("sfid", format!("s{}", distance_name(network)), &theirs, &ours)?])
+    }
+
+    fn network(&self) -> &Identity {
+        &self.samples.info().network
+    }
+
+    /// The samples' features `[N, D]`.
+    fn ours(&self) -> Result<&Array2<f32>> {
+        once(&self.ours, || self.samples.features())
+    }
+
+    /// The reference's features `[M, D]`, which not every reference has.
+    fn theirs(&self, metric: Metric) -> Result<&Array2<f32>> {
+        let reference = self.pictures(metric)?;
+        once(&self.theirs, || reference.features())
+    }
+
+    /// The reference's file of features, which some metrics cannot do without.
+    fn pictures(&self, metric: Metric) -> Result<&'a FeatureFile> {
+        match self.reference {
+            Reference::Features(file) => Ok(file),
+            Reference::Statistics(file) => Err(Error::file(
+                &file.path,
+                format!(
+                    "metric {metric} needs the reference's pictures or features, not their statistics alone"
+                ),
+            )),
         }
-        Metric::InceptionScore => scores(samples),
-        Metric::PrecisionRecall => neighbours(samples, pictures(metric, reference)?, bootstrap, true),
-        Metric::DensityCoverage => neighbours(samples, pictures(metric, reference)?, bootstrap, false),
-        Metric::Kid => kernel(samples, pictures(metric, reference)?),
-        Metric::FdInfinity => extrapolated(samples, &pooled(reference)?),
-        Metric::PerClass => per_class(samples, pictures(metric, reference)?),
-        Metric::Accuracy => accuracy(samples, bootstrap),
+    }
+
+    /// Mean and covariance of the reference's pooled features.
+    fn their_gaussian(&self) -> Result<Gaussian> {
+        match self.reference {
+            Reference::Features(file) => file.statistics(),
+            Reference::Statistics(file) => Ok(file.pooled.clone()),
+        }
+    }
+
+    /// Who is in whose ball: the same for precision, recall, density and coverage.
+    fn hits(&self, metric: Metric) -> Result<&Hits> {
+        let (ours, theirs) = (self.ours()?, self.theirs(metric)?);
+        once(&self.hits, || precision_recall::hits(theirs.view(), ours.view(), precision_recall::NEIGHBOURS))
+    }
+
+    /// Pictures of both sets.
+    fn counts(&self) -> (Option<u64>, Option<u64>) {
+        let theirs = match self.reference {
+            Reference::Features(file) => Some(file.len() as u64),
+            Reference::Statistics(file) => file.pooled.count,
+        };
+        (Some(self.samples.len() as u64), theirs)
+    }
+
+    fn pooled(&self) -> Result<(Vec<Figure>, Vec<Warning>)> {
+        let theirs = self.their_gaussian()?;
+        let (figure, warnings) =
+            distance("fd", distance_name(self.network()), &theirs, &self.samples.statistics()?)?;
+        let Some(bootstrap) = self.bootstrap else { return Ok((vec![figure], warnings)) };
+        let interval = resampled(self.ours()?, &theirs, figure.value, bootstrap)?;
+        Ok((vec![Figure { interval: Some(interval), ..figure }], warnings))
+    }
+
+    fn spatial(&self) -> Result<(Vec<Figure>, Vec<Warning>)> {
+        let theirs = match self.reference {
+            Reference::Features(file) => file.spatial_statistics()?,
+            Reference::Statistics(file) => file.spatial.clone(),
+        };
+        let (Some(theirs), Some(ours)) = (theirs, self.samples.spatial_statistics()?) else {
+            return Err(Error::config(format!(
+                "metric sfid needs spatial features: network {} or the reference has none; leave it away",
+                self.network().network
+            )));
+        };
+        let name = format!("s{}", distance_name(self.network()));
+        let (figure, warnings) = distance("sfid", name, &theirs, &ours)?;
+        Ok((vec![figure], warnings))
+    }
+
+    /// The Inception Score in both conventions.
+    fn scores(&self) -> Result<Vec<Figure>> {
+        let network = self.network();
+        let Some(logits) = self.samples.logits()? else {
+            return Err(Error::config(format!(
+                "metric is needs logits: network {} gives none",
+                network.network
+            )));
+        };
+        let n = (self.counts().0, None);
+        let splits = inception_score::SPLITS;
+        let shuffled =
+            inception_score::inception_score(logits.view(), splits, &inception_score::Order::Shuffled)?;
+        let blocks = inception_score::adm(logits.view())?;
+        let name = named("Inception Score", "IS", network);
+        Ok(vec![
+            Figure {
+                n,
+                deviation: Some(shuffled.deviation),
+                ..Figure::new(
+                    "is",
+                    name.clone(),
+                    shuffled.mean,
+                    "torch-fidelity: rows shuffled by RandomState(2020), 10 splits, mean and deviation",
+                )
+            },
+            Figure {
+                n,
+                ..Figure::new("is-adm", name, blocks.mean, "ADM: blocks of 5000 in file order, mean")
+            },
+        ])
+    }
+
+    fn precision_recall(&self) -> Result<Vec<Figure>> {
+        let hits = self.hits(Metric::PrecisionRecall)?;
+        let found = hits.comparison();
+        let share =
+            |hits: &[[bool; 2]]| hits.iter().map(|hit| f64::from(u8::from(hit[0]))).collect::<Vec<_>>();
+        let convention = "k = 3 nearest neighbours, distance at most the radius (torch-fidelity, ADM), exact";
+        Ok(vec![
+            self.mean("precision", found.precision(found.inclusive), convention, &share(&hits.precise))?,
+            self.mean("recall", found.recall(found.inclusive), convention, &share(&hits.recalled))?,
+        ])
+    }
+
+    fn density_coverage(&self) -> Result<Vec<Figure>> {
+        let hits = self.hits(Metric::DensityCoverage)?;
+        let found = hits.comparison();
+        let covered: Vec<f64> = hits.inside.iter().map(|count| f64::from(u8::from(count[1] > 0))).collect();
+        // So that their mean over the balls is the density.
+        let balls = found.real as f64 / (found.neighbours as f64 * found.generated as f64);
+        let dense: Vec<f64> = hits.inside.iter().map(|count| count[1] as f64 * balls).collect();
+        let convention = "k = 3 nearest neighbours, distance below the radius (prdc), exact";
+        Ok(vec![
+            self.mean("density", found.density(found.strict), convention, &dense)?,
+            self.mean("coverage", found.coverage(found.strict), convention, &covered)?,
+        ])
+    }
+
+    /// A figure that is the mean of `values`, with its interval.
+    fn mean(
+        &self,
+        name: &'static str,
+        value: f64,
+        convention: &'static str,
+        values: &[f64],
+    ) -> Result<Figure> {
+        let interval = self.bootstrap.map(|bootstrap| bootstrap.mean(values)).transpose()?;
+        let title = format!("{name} ({})", self.network().network);
+        Ok(Figure { n: self.counts(), interval, ..Figure::new(name, title, value, convention) })
+    }
+
+    /// The kernel distance with torch-fidelity's subsets; smaller ones where there are too few pictures.
+    fn kernel(&self) -> Result<Vec<Figure>> {
+        let (ours, theirs) = (self.ours()?, self.theirs(Metric::Kid)?);
+        let size = kid::SUBSET_SIZE.min(ours.nrows()).min(theirs.nrows());
+        let subsets = kid::subsets(ours.nrows(), theirs.nrows(), kid::SUBSETS, size)?;
+        let found = kid::distance(ours.view(), theirs.view(), &subsets)?;
+        Ok(vec![Figure {
+            n: self.counts(),
+            deviation: Some(found.deviation),
+            ..Figure::new(
+                "kid",
+                named("KID", "KD", self.network()),
+                found.mean,
+                format!(
+                    "torch-fidelity: {} subsets of {size} by RandomState(2020), cubic kernel, unbiased, f64",
+                    kid::SUBSETS
+                ),
+            )
+        }])
+    }
+
+    /// FD∞ from the published 15 sizes; below 10,000 samples from half of them on.
+    fn extrapolated(&self) -> Result<Vec<Figure>> {
+        let count = self.samples.len();
+        let least = fd_infinity::LEAST.min(count / 2);
+        let sizes = fd_infinity::sizes(least, count, fd_infinity::POINTS)?;
+        let order = |number: usize| fd_infinity::order(SUBSET_SEED, number, count);
+        let found = fd_infinity::extrapolate(&self.their_gaussian()?, self.ours()?.view(), &sizes, order)?;
+        Ok(vec![Figure {
+            n: self.counts(),
+            ..Figure::new(
+                "fd-inf",
+                format!("{} at N = ∞", distance_name(self.network())),
+                found.distance,
+                format!("line over 1/N through {} sizes from {least} to {count}", sizes.len()),
+            )
+        }])
+    }
+
+    /// The distance of each class that both sets have, by its name.
+    fn per_class(&self) -> Result<Vec<Figure>> {
+        let (samples, reference) = (self.samples, self.pictures(Metric::PerClass)?);
+        let (ours, theirs) = (self.ours()?, self.theirs(Metric::PerClass)?);
+        let (our_labels, their_labels) = (samples.labels()?, reference.labels()?);
+        let rows = |labels: &[u32], class: usize| -> Vec<usize> {
+            labels
+                .iter()
+                .enumerate()
+                .filter(|&(_, &label)| label as usize == class)
+                .map(|(row, _)| row)
+                .collect()
+        };
+        let (names, known) = (&samples.info().class_names, &reference.info().class_names);
+        // Samples know numbers where the reference knows names, in the same order.
+        let numbered = names.iter().enumerate().all(|(number, name)| *name == number.to_string());
+        let mut figures = Vec::new();
+        for (class, name) in names.iter().enumerate() {
+            let other = known
+                .iter()
+                .position(|other| other == name)
+                .or((numbered && class < known.len()).then_some(class));
+            let Some(other) = other else { continue };
+            let (our_rows, their_rows) = (rows(&our_labels, class), rows(&their_labels, other));
+            if our_rows.len() < 2 || their_rows.len() < 2 {
+                continue;
+            }
+            let (x, y) = (ours.select(Axis(0), &our_rows), theirs.select(Axis(0), &their_rows));
+            // Classes are small: their covariances are singular, and larger than the features they come from.
+            let found = if our_rows.len().min(their_rows.len()) <= ours.ncols() {
+                frechet::distance_of_samples(y.view(), x.view())?
+            } else {
+                frechet::distance(&Gaussian::of(y.view())?, &Gaussian::of(x.view())?)?
+            };
+            figures.push(Figure {
+                class: known.get(other).cloned(),
+                n: (Some(our_rows.len() as u64), Some(their_rows.len() as u64)),
+                ..Figure::new("per-class", distance_name(self.network()), found.distance, FRECHET)
+            });
+        }
+        if figures.is_empty() {
+            return Err(Error::config(
+                "metric per-class: no class has two pictures on both sides; leave it away",
+            ));
+        }
+        Ok(figures)
+    }
+
+    /// Top-1 and top-5 accuracy of the network's classes against the samples' labels.
+    fn accuracy(&self) -> Result<Vec<Figure>> {
+        let (samples, network) = (self.samples, &self.network().network);
+        let Some(logits) = samples.logits()? else {
+            return Err(Error::config(format!("metric accuracy needs logits: network {network} gives none")));
+        };
+        let labels = samples.labels()?;
+        let classes = samples.info().class_names.len();
+        if classes != logits.ncols() || labels.iter().any(|&label| label as usize >= classes) {
+            return Err(Error::config(format!(
+                "metric accuracy: the samples have {classes} classes, the network {}; give a network that tells the samples' \
+             classes apart, or leave the metric away",
+                logits.ncols()
+            )));
+        }
+        let hits = |most: usize| -> Vec<f64> {
+            let rows = logits.rows().into_iter().zip(&labels);
+            rows.map(|(row, label)| {
+                let own = row.get(*label as usize).copied().unwrap_or(f32::NEG_INFINITY);
+                f64::from(u8::from(row.iter().filter(|&&x| x > own).count() < most))
+            })
+            .collect()
+        };
+        [(1, "top-1"), (5, "top-5")]
+        .into_iter()
+        .map(|(most, name)| {
+            let hits = hits(most);
+            Ok(Figure {
+                interval: self.bootstrap.map(|bootstrap| bootstrap.mean(&hits)).transpose()?,
+                n: (self.counts().0, None),
+                ..Figure::new(
+                    "accuracy",
+                    format!("{name} accuracy ({network})"),
+                    hits.iter().sum::<f64>() / hits.len().max(1) as f64,
+                    "share of samples whose label is among the largest logits, no bias where the network leaves it out",
+                )
+            })
+        })
+        .collect()
     }
 }
 
-/// Mean and covariance of the reference's pooled features.
-fn pooled(reference: &Reference) -> Result<Gaussian> {
-    match reference {
-        Reference::Features(file) => file.statistics(),
-        Reference::Statistics(file) => Ok(file.pooled.clone()),
+/// How every Fréchet distance is computed.
+const FRECHET: &str = "Fréchet distance of Gaussians, covariance with N − 1";
+
+/// What `cell` holds, which `read` gives when it is first asked for.
+fn once<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T>) -> Result<&T> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
     }
+    let value = read()?;
+    Ok(cell.get_or_init(|| value))
 }
 
-/// The reference's features, which some metrics cannot do without.
-fn pictures(metric: Metric, reference: &Reference) -> Result<&FeatureFile> {
-    match reference {
-        Reference::Features(file) => Ok(file),
-        Reference::Statistics(file) => Err(Error::file(
-            &file.path,
-            format!("metric {metric} needs the reference's pictures or features, not their statistics alone"),
-        )),
-    }
-}
-
-fn distance(metric: &'static str, name: String, theirs: &Gaussian, ours: &Gaussian) -> Result<Figure> {
+fn distance(
+    metric: &'static str,
+    name: String,
+    theirs: &Gaussian,
+    ours: &Gaussian,
+) -> Result<(Figure, Vec<Warning>)> {
     let found = frechet::distance(theirs, ours)?;
-    Ok(Figure {
-        n: (ours.count, theirs.count),
-        ..Figure::new(metric, name, found.distance, "Fréchet distance of Gaussians, covariance with N − 1")
-    })
+    let sides = [(Side::Reference, theirs), (Side::Samples, ours)];
+    let ranks = found.ranks.into_iter().flat_map(|ranks| sides.into_iter().zip(ranks));
+    let warnings = ranks
+        .filter_map(|((side, set), rank)| warnings::of_rank(set.count, set.width(), rank, side))
+        .collect();
+    let figure =
+        Figure { n: (ours.count, theirs.count), ..Figure::new(metric, name, found.distance, FRECHET) };
+    Ok((figure, warnings))
 }
 
 /// The interval of the distance when samples are drawn again. Repeated pictures make covariances more singular and
@@ -96,187 +378,4 @@ fn resampled(
         Ok(drawn)
     })?;
     Ok(found.moved(distance - sum / found.draws as f64))
-}
-
-/// The Inception Score in both conventions.
-fn scores(samples: &FeatureFile) -> Result<Vec<Figure>> {
-    let network = &samples.info().network;
-    let Some(logits) = samples.logits()? else {
-        return Err(Error::config(format!("metric is needs logits: network {} gives none", network.network)));
-    };
-    let n = (Some(samples.len() as u64), None);
-    let splits = inception_score::SPLITS;
-    let shuffled =
-        inception_score::inception_score(logits.view(), splits, &inception_score::Order::Shuffled)?;
-    let blocks = inception_score::adm(logits.view())?;
-    let name = named("Inception Score", "IS", network);
-    Ok(vec![
-        Figure {
-            n,
-            deviation: Some(shuffled.deviation),
-            ..Figure::new(
-                "is",
-                name.clone(),
-                shuffled.mean,
-                "torch-fidelity: rows shuffled by RandomState(2020), 10 splits, mean and deviation",
-            )
-        },
-        Figure { n, ..Figure::new("is-adm", name, blocks.mean, "ADM: blocks of 5000 in file order, mean") },
-    ])
-}
-
-/// Precision and recall, or density and coverage.
-fn neighbours(
-    samples: &FeatureFile,
-    reference: &FeatureFile,
-    bootstrap: Option<&Bootstrap>,
-    improved: bool,
-) -> Result<Vec<Figure>> {
-    let (ours, theirs) = (samples.features()?, reference.features()?);
-    let hits = precision_recall::hits(theirs.view(), ours.view(), precision_recall::NEIGHBOURS)?;
-    let found = hits.comparison();
-    let network = &samples.info().network.network;
-    let n = (Some(samples.len() as u64), Some(reference.len() as u64));
-    let figure = |metric, name: &str, value, convention, values: Vec<f64>| -> Result<Figure> {
-        Ok(Figure {
-            n,
-            interval: bootstrap.map(|bootstrap| bootstrap.mean(&values)).transpose()?,
-            ..Figure::new(metric, format!("{name} ({network})"), value, convention)
-        })
-    };
-    let share = |hits: &[[bool; 2]]| hits.iter().map(|hit| f64::from(u8::from(hit[0]))).collect::<Vec<_>>();
-    if improved {
-        let convention = "k = 3 nearest neighbours, distance at most the radius (torch-fidelity, ADM), exact";
-        let counts = found.inclusive;
-        return Ok(vec![
-            figure("precision", "precision", found.precision(counts), convention, share(&hits.precise))?,
-            figure("recall", "recall", found.recall(counts), convention, share(&hits.recalled))?,
-        ]);
-    }
-    let convention = "k = 3 nearest neighbours, distance below the radius (prdc), exact";
-    let (counts, k) = (found.strict, found.neighbours as f64);
-    let covered = hits.inside.iter().map(|count| f64::from(u8::from(count[1] > 0))).collect();
-    let balls = theirs.nrows() as f64 / ours.nrows().max(1) as f64;
-    let dense = hits.inside.iter().map(|count| count[1] as f64 * balls / k).collect();
-    Ok(vec![
-        figure("density", "density", found.density(counts), convention, dense)?,
-        figure("coverage", "coverage", found.coverage(counts), convention, covered)?,
-    ])
-}
-
-/// The kernel distance with torch-fidelity's subsets; smaller ones where there are too few pictures.
-fn kernel(samples: &FeatureFile, reference: &FeatureFile) -> Result<Vec<Figure>> {
-    let (ours, theirs) = (samples.features()?, reference.features()?);
-    let size = kid::SUBSET_SIZE.min(ours.nrows()).min(theirs.nrows());
-    let subsets = kid::subsets(ours.nrows(), theirs.nrows(), kid::SUBSETS, size)?;
-    let found = kid::distance(ours.view(), theirs.view(), &subsets)?;
-    let network = &samples.info().network;
-    Ok(vec![Figure {
-        n: (Some(samples.len() as u64), Some(reference.len() as u64)),
-        deviation: Some(found.deviation),
-        ..Figure::new(
-            "kid",
-            named("KID", "KD", network),
-            found.mean,
-            format!(
-                "torch-fidelity: {} subsets of {size} by RandomState(2020), cubic kernel, unbiased, f64",
-                kid::SUBSETS
-            ),
-        )
-    }])
-}
-
-/// FD∞ from the published 15 sizes; below 10,000 samples from half of them on.
-fn extrapolated(samples: &FeatureFile, theirs: &Gaussian) -> Result<Vec<Figure>> {
-    let count = samples.len();
-    let least = fd_infinity::LEAST.min(count / 2);
-    let sizes = fd_infinity::sizes(least, count, fd_infinity::POINTS)?;
-    let order = |number: usize| fd_infinity::order(SUBSET_SEED, number, count);
-    let found = fd_infinity::extrapolate(theirs, samples.features()?.view(), &sizes, order)?;
-    Ok(vec![Figure {
-        n: (Some(count as u64), theirs.count),
-        ..Figure::new(
-            "fd-inf",
-            format!("{} at N = ∞", distance_name(&samples.info().network)),
-            found.distance,
-            format!("line over 1/N through {} sizes from {least} to {count}", sizes.len()),
-        )
-    }])
-}
-
-/// The distance of each class that both sets have, by its name.
-fn per_class(samples: &FeatureFile, reference: &FeatureFile) -> Result<Vec<Figure>> {
-    let (ours, theirs) = (samples.features()?, reference.features()?);
-    let (our_labels, their_labels) = (samples.labels()?, reference.labels()?);
-    let rows = |labels: &[u32], class: usize| -> Vec<usize> {
-        labels.iter().enumerate().filter(|&(_, &label)| label as usize == class).map(|(row, _)| row).collect()
-    };
-    let (names, known) = (&samples.info().class_names, &reference.info().class_names);
-    // Samples know numbers where the reference knows names, in the same order.
-    let numbered = names.iter().enumerate().all(|(number, name)| *name == number.to_string());
-    let mut figures = Vec::new();
-    for (class, name) in names.iter().enumerate() {
-        let other = known
-            .iter()
-            .position(|other| other == name)
-            .or((numbered && class < known.len()).then_some(class));
-        let Some(other) = other else { continue };
-        let (our_rows, their_rows) = (rows(&our_labels, class), rows(&their_labels, other));
-        if our_rows.len() < 2 || their_rows.len() < 2 {
-            continue;
-        }
-        let ours = Gaussian::of(ours.select(Axis(0), &our_rows).view())?;
-        let theirs = Gaussian::of(theirs.select(Axis(0), &their_rows).view())?;
-        let class = known.get(other).cloned();
-        let name = distance_name(&samples.info().network);
-        figures.push(Figure { class, ..distance("per-class", name, &theirs, &ours)? });
-    }
-    if figures.is_empty() {
-        return Err(Error::config(
-            "metric per-class: no class has two pictures on both sides; leave it away",
-        ));
-    }
-    Ok(figures)
-}
-
-/// Top-1 and top-5 accuracy of the network's classes against the samples' labels.
-fn accuracy(samples: &FeatureFile, bootstrap: Option<&Bootstrap>) -> Result<Vec<Figure>> {
-    let Some(logits) = samples.logits()? else {
-        let network = &samples.info().network.network;
-        return Err(Error::config(format!("metric accuracy needs logits: network {network} gives none")));
-    };
-    let labels = samples.labels()?;
-    let classes = samples.info().class_names.len();
-    if classes != logits.ncols() || labels.iter().any(|&label| label as usize >= classes) {
-        return Err(Error::config(format!(
-            "metric accuracy: the samples have {classes} classes, the network {}; give a network that tells the samples' \
-             classes apart, or leave the metric away",
-            logits.ncols()
-        )));
-    }
-    let hits = |most: usize| -> Vec<f64> {
-        let rows = logits.rows().into_iter().zip(&labels);
-        rows.map(|(row, label)| {
-            let own = row.get(*label as usize).copied().unwrap_or(f32::NEG_INFINITY);
-            f64::from(u8::from(row.iter().filter(|&&x| x > own).count() < most))
-        })
-        .collect()
-    };
-    let network = &samples.info().network.network;
-    [(1, "top-1"), (5, "top-5")]
-        .into_iter()
-        .map(|(most, name)| {
-            let hits = hits(most);
-            Ok(Figure {
-                interval: bootstrap.map(|bootstrap| bootstrap.mean(&hits)).transpose()?,
-                n: (Some(samples.len() as u64), None),
-                ..Figure::new(
-                    "accuracy",
-                    format!("{name} accuracy ({network})"),
-                    hits.iter().sum::<f64>() / hits.len().max(1) as f64,
-                    "share of samples whose label is among the largest logits, no bias where the network leaves it out",
-                )
-            })
-        })
-        .collect()
 }

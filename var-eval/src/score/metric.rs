@@ -3,9 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use var_tokenizer::nearest::nearest;
-
 use crate::error::{Error, Result};
+use crate::features::preprocess::unknown;
 
 /// What can be measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +69,10 @@ impl FromStr for Metric {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|metric| metric.name() == text).ok_or_else(|| {
-            let names = Self::ALL.map(Self::name);
-            let meant =
-                nearest(text, names).map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-            Error::config(format!("unknown metric '{text}': there are {}{meant}", names.join(", ")))
-        })
+        let names = Self::ALL.map(Self::name);
+        Self::ALL
+            .into_iter()
+            .find(|metric| metric.name() == text)
+            .ok_or_else(|| unknown("metric", text, &names))
     }
 }

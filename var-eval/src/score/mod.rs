@@ -69,9 +69,12 @@ pub fn score(samples: &FeatureFile, reference: &Reference, request: &Request) ->
             wanted.push(Metric::Sfid);
         }
     }
+    let sets = measures::Sets::new(samples, reference, request.bootstrap.as_ref());
     let mut figures = Vec::new();
     for metric in wanted {
-        figures.extend(measures::measure(metric, samples, reference, request.bootstrap.as_ref())?);
+        let (more, doubts) = sets.measure(metric)?;
+        figures.extend(more);
+        found.extend(doubts);
     }
     Ok(Report {
         event: "done",

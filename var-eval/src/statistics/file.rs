@@ -72,7 +72,7 @@ impl StatisticsFile {
         let count = beside.as_ref().and_then(|beside| beside.pictures);
         let mut gaussian = |mu: &str, sigma: &str| -> Result<Gaussian> {
             let (shape, mean, _) = array(&mut archive, mu).map_err(wrong)?;
-            let covariance = matrix(path, sigma)?;
+            let covariance = matrix_in(&mut archive, sigma).map_err(wrong)?;
             if shape != [covariance.nrows() as u64] || !covariance.is_square() {
                 let square = covariance.shape();
                 return Err(wrong(format!(
@@ -185,13 +185,19 @@ fn numbers(mut reader: impl Read, name: &str) -> std::result::Result<Numbers, St
 /// # Errors
 /// When it cannot be read, or is no matrix of f32 or f64.
 pub fn matrix(path: &Path, name: &str) -> Result<Array2<f64>> {
-    let wrong = |reason: String| Error::file(path, reason);
-    let (shape, numbers, order) = array(&mut npz::archive(path)?, name).map_err(wrong)?;
+    matrix_in(&mut npz::archive(path)?, name).map_err(|reason| Error::file(path, reason))
+}
+
+fn matrix_in(
+    archive: &mut NpzArchive<BufReader<File>>,
+    name: &str,
+) -> std::result::Result<Array2<f64>, String> {
+    let (shape, numbers, order) = array(archive, name)?;
     let &[rows, columns] = shape.as_slice() else {
-        return Err(wrong(format!("{name} has shape {shape:?}, expected a matrix")));
+        return Err(format!("{name} has shape {shape:?}, expected a matrix"));
     };
     let sides = (rows as usize, columns as usize).set_f(order == Order::Fortran);
-    Array2::from_shape_vec(sides, numbers).map_err(|e| wrong(e.to_string()))
+    Array2::from_shape_vec(sides, numbers).map_err(|e| e.to_string())
 }
 
 /// The numbers of a bare array (`.npy`) of f32 or f64, in the file's order.

@@ -149,19 +149,6 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Adds all rows of another one.
-    ///
-    /// # Errors
-    /// When it has another width, or libtorch fails.
-    pub fn merge(&mut self, mut other: Self) -> Result<()> {
-        matrix::same_width(self.width, other.width)?;
-        self.square()?;
-        other.square()?;
-        self.join(other.squared, &other.mean)?;
-        let _ = self.scatter.f_add_(&other.scatter)?;
-        Ok(())
-    }
-
     /// The mean and covariance of all rows.
     ///
     /// # Errors
@@ -208,9 +195,6 @@ impl Accumulator {
     /// two means brings.
     fn join(&mut self, count: u64, mean: &Tensor) -> Result<()> {
         let total = self.squared + count;
-        if count == 0 {
-            return Ok(());
-        }
         if self.squared == 0 {
             self.mean = mean.copy();
             self.squared = count;

@@ -31,14 +31,6 @@ fn a_gaussian_does_not_depend_on_the_batches_to_the_bit() {
         }
         assert_eq!(accumulator.finish().unwrap(), whole, "{size}");
     }
-    let mut halves = [Accumulator::new(7).unwrap(), Accumulator::new(7).unwrap()];
-    halves[0].push(x.slice(s![..900, ..])).unwrap();
-    halves[1].push(x.slice(s![900.., ..])).unwrap();
-    let [mut first, second] = halves;
-    first.merge(second).unwrap();
-    let merged = first.finish().unwrap();
-    assert_eq!(merged.count, Some(2500));
-    assert!((&merged.covariance - &whole.covariance).iter().all(|x| x.abs() < 1e-14));
 }
 
 #[test]

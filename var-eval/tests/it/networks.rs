@@ -9,12 +9,13 @@ use tch::{CModule, Device, Kind, Tensor};
 use tempfile::TempDir;
 use var_eval::features::efficientnet::{self, EfficientNetLite0};
 use var_eval::features::inception::{self, Inception};
-use var_eval::features::network::{Activations, FeatureNetwork};
+use var_eval::features::network::{Activations, FeatureNetwork, Identity};
 use var_eval::features::preprocess::InceptionInput;
 use var_eval::features::registry::{NetworkChoice, NetworkName};
 use var_eval::features::torchscript::{ModuleOutput, ModuleSettings, TorchScript};
 use var_eval::features::weights::TensorSource;
 use var_eval::golden::{self, check};
+use var_eval::report::distance_name;
 use var_tokenizer::files::sha256_of;
 use var_tokenizer::weights::{Checkpoint, portable, safetensors};
 
@@ -288,9 +289,16 @@ fn networks_are_known_by_name_and_a_typo_finds_its_word() {
     for name in ["efficientnet-lite0", "inception-fid", "torchscript"] {
         assert_eq!(name.parse::<NetworkName>().unwrap().to_string(), name);
         // Only FID's own network gives an FID.
-        let distance = name.parse::<NetworkName>().unwrap().distance_name();
-        assert_eq!(distance == "FID", name == "inception-fid");
-        assert_eq!(distance.contains("FID"), name == "inception-fid");
+        let identity = Identity {
+            network: name.into(),
+            weights_sha256: String::new(),
+            preprocessing: "x".into(),
+            width: 1,
+            classes: 0,
+            spatial: 0,
+        };
+        assert_eq!(distance_name(&identity).starts_with("FID"), name == "inception-fid");
+        assert_eq!(distance_name(&identity).contains("FID"), name == "inception-fid");
     }
     let message = NetworkChoice::named("inception-fdi").unwrap_err().to_string();
     assert!(message.contains("efficientnet-lite0") && message.contains("did you mean 'inception-fid'?"));

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use var_model::Error;
 use var_model::commands::sample::{self, MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
-use var_model::rejection::{DEVIATION, MEAN, MOST_SIZE, RejectionRequest, SIZE};
+use var_model::rejection::{MOST_SIZE, RejectionRequest, SIZE};
 use var_model::sampling::{Guidance, SamplingOptions};
+
+use var_tokenizer::torch::module::{Channels, IMAGENET_DEVIATION, IMAGENET_MEAN};
 
 use super::{ModelArgs, ShowArgs, up_to};
 
@@ -72,28 +74,16 @@ pub struct Sample {
     #[arg(long, value_name = "PIXELS", requires = "keep", default_value_t = SIZE, value_parser = up_to(MOST_SIZE))]
     classifier_size: usize,
     /// Mean of the channels, for the classifier (default: ImageNet's)
-    #[arg(long, value_name = "R,G,B", requires = "keep", value_parser = triple)]
-    classifier_mean: Option<Triple>,
+    #[arg(long, value_name = "R,G,B", requires = "keep")]
+    classifier_mean: Option<Channels>,
     /// Standard deviation of the channels, for the classifier (default: ImageNet's)
-    #[arg(long, value_name = "R,G,B", requires = "keep", value_parser = triple)]
-    classifier_std: Option<Triple>,
+    #[arg(long, value_name = "R,G,B", requires = "keep")]
+    classifier_std: Option<Channels>,
     /// Say what would be done, and what memory and disk it takes, without loading weights
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     show: ShowArgs,
-}
-
-/// A number a channel.
-#[derive(Clone, Copy)]
-struct Triple([f64; 3]);
-
-fn triple(text: &str) -> Result<Triple, String> {
-    let numbers: Option<Vec<f64>> = text.split(',').map(|part| part.trim().parse().ok()).collect();
-    numbers
-        .and_then(|numbers| <[f64; 3]>::try_from(numbers).ok())
-        .map(Triple)
-        .ok_or_else(|| "three numbers with commas between them, e.g. 0.5,0.5,0.5".to_owned())
 }
 
 impl Sample {
@@ -122,8 +112,8 @@ impl Sample {
             keep,
             classifier,
             size: self.classifier_size,
-            mean: self.classifier_mean.map_or(MEAN, |t| t.0),
-            deviation: self.classifier_std.map_or(DEVIATION, |t| t.0),
+            mean: self.classifier_mean.map_or(IMAGENET_MEAN, |t| t.0),
+            deviation: self.classifier_std.map_or(IMAGENET_DEVIATION, |t| t.0),
         });
         SampleRequest {
             source: self.model.into(),

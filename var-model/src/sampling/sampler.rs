@@ -176,7 +176,7 @@ impl<'a> Sampler<'a> {
         let classes = self.model.config().classes as i64;
         if let Some(label) = labels.iter().find(|&&l| l < 0 || l > classes) {
             return Err(Error::Config(format!(
-                "class {label}: the model has classes 0 to {}, and {classes} for no class",
+                "class {label}: there are classes 0 to {}, and {classes} for no class",
                 classes - 1
             )));
         }

@@ -1,37 +1,25 @@
-//! Blocks of rows with checksums, only ever appended: what a kill cannot spoil.
+//! The journal of a token file: rows of one part in each block.
 //!
-//! Layout, little-endian: the magic, the length of the head (u32), the head (JSON of the token info), its
-//! checksum; then blocks: payload length (u32), part (u8), rows (u32), position (u64), payload, checksum.
-//! The payload is ids (u16 or u32), labels (u32), sources (u32), crops (u16). A checksum is the first 8
-//! bytes of SHA-256 over all of the block before it. A block that is not whole ends the journal.
+//! A block: payload length (u32), part (u8), rows (u32), position (u64); the payload is ids (u16 or u32), labels
+//! (u32), sources (u32), crops (u16). The head is the JSON of the token info.
 
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
+use std::path::Path;
 
 use super::{Rows, TokenInfo, slot};
 use crate::error::{Error, Result};
-use crate::files::open_locked;
 use crate::images::Split;
+use crate::journal::{self, Fields, Kind};
 
-const MAGIC: &[u8; 8] = b"VARTOK1\n";
-const CHECKSUM: usize = 8;
+const KIND: Kind = Kind { magic: b"VARTOK1\n", what: "tokens" };
 /// Payload length, part, rows, position.
 const BLOCK_HEAD: usize = 4 + 1 + 4 + 8;
-/// Largest head or payload; longer lengths are damage.
-const MAX_PART: u32 = 1 << 30;
+/// Bytes of a row beside its ids.
+const BESIDE_IDS: usize = 4 + 4 + 2;
 
-/// A journal that this process alone writes.
+/// A journal that this process alone writes, and what is in it.
 #[derive(Debug)]
 pub(super) struct Journal {
-    path: PathBuf,
-    file: File,
-    /// Where the next block goes.
-    end: u64,
-    /// Where the first block lies.
-    begin: u64,
+    blocks: journal::Journal,
     /// Rows of each part.
     pub(super) rows: [usize; 2],
     /// The writer's own position after the last block.
@@ -47,8 +35,8 @@ pub(super) struct Block {
 impl Journal {
     /// Starts the journal at `path` anew.
     pub(super) fn create(path: &Path, info: &TokenInfo) -> Result<Self> {
-        let file = open_locked(path)?;
-        Self::start(path, file, info)
+        let blocks = journal::Journal::create(path, KIND, &head(path, info)?)?;
+        Ok(Self { blocks, rows: [0; 2], position: 0 })
     }
 
     /// Goes on with the journal at `path`, or starts it when there is none.
@@ -56,51 +44,28 @@ impl Journal {
     /// # Errors
     /// When it was begun with another `info`, or is damaged at its head, or another process writes it.
     pub(super) fn resume(path: &Path, info: &TokenInfo) -> Result<Self> {
-        let mut file = open_locked(path)?;
-        let io = |e: std::io::Error| Error::io(path, e);
-        let length = file.metadata().map_err(io)?.len();
-        file.seek(SeekFrom::Start(0)).map_err(io)?;
-        let mut reader = BufReader::new(&file);
-        let Some((found, begin)) = read_head(path, &mut reader)? else {
-            // Killed before the head was whole: nothing can be behind it.
-            return Self::start(path, file, info);
-        };
-        if let Some(difference) = difference(&found, info) {
-            return Err(Error::file(
-                path,
-                format!(
+        let blocks = journal::Journal::resume(path, KIND, &head(path, info)?, |found| {
+            let found = serde_json::from_slice::<TokenInfo>(found).ok().filter(|found| found.check().is_ok());
+            let found =
+                found.ok_or_else(|| Error::file(path, "damaged at its head; delete it to start anew"))?;
+            difference(&found, info).map_or(Ok(()), |difference| {
+                let message = format!(
                     "was begun with other settings ({difference}); use the same, or delete it to start anew"
-                ),
-            ));
-        }
-        let mut journal = Self { path: path.to_owned(), file, begin, end: begin, rows: [0; 2], position: 0 };
-        let mut blocks = journal.blocks(info)?;
-        let (mut rows, mut position, mut end) = ([0; 2], 0, begin);
-        while let Some((block, after)) = blocks.next_block()? {
+                );
+                Err(Error::file(path, message))
+            })
+        })?;
+        let mut journal = Self { blocks, rows: [0; 2], position: 0 };
+        let mut whole = journal.blocks(info)?;
+        let (mut rows, mut position) = ([0; 2], 0);
+        while let Some((block, after)) = whole.next_block()? {
             rows[slot(block.split)] += block.rows.len();
-            (position, end) = (after, blocks.at);
+            position = after;
         }
-        (journal.rows, journal.position, journal.end) = (rows, position, end);
-        if end < length {
-            journal.file.set_len(end).map_err(io)?;
-        }
+        let end = whole.blocks.at();
+        journal.blocks.keep(end)?;
+        (journal.rows, journal.position) = (rows, position);
         Ok(journal)
-    }
-
-    fn start(path: &Path, mut file: File, info: &TokenInfo) -> Result<Self> {
-        let json = serde_json::to_vec(info).map_err(|e| Error::file(path, e.to_string()))?;
-        let mut head = MAGIC.to_vec();
-        head.extend_from_slice(&(json.len() as u32).to_le_bytes());
-        head.extend_from_slice(&json);
-        let sum = checksum(&head);
-        head.extend_from_slice(&sum);
-        file.set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| file.write_all(&head))
-            .and_then(|()| file.sync_all())
-            .map_err(|e| Error::io(path, e))?;
-        let begin = head.len() as u64;
-        Ok(Self { path: path.to_owned(), file, begin, end: begin, rows: [0; 2], position: 0 })
     }
 
     /// Appends rows that were checked before. When the disk is full the journal is as it was.
@@ -111,10 +76,9 @@ impl Journal {
         rows: &Rows,
         position: u64,
     ) -> Result<()> {
-        let payload = rows.len() * (info.row_bytes() + 4 + 4 + 2);
-        let length = u32::try_from(payload).ok().filter(|&length| length <= MAX_PART);
-        let length = length.ok_or_else(|| Error::Config("too many rows in one go".into()))?;
-        let mut block = Vec::with_capacity(BLOCK_HEAD + payload + CHECKSUM);
+        let payload = rows.len() * (info.row_bytes() + BESIDE_IDS);
+        let length = u32::try_from(payload).map_err(|_| Error::Config("too many rows in one go".into()))?;
+        let mut block = Vec::with_capacity(BLOCK_HEAD + payload + 8);
         block.extend_from_slice(&length.to_le_bytes());
         block.push(slot(split) as u8);
         block.extend_from_slice(&(rows.len() as u32).to_le_bytes());
@@ -127,15 +91,7 @@ impl Journal {
         block.extend(rows.labels.iter().flat_map(|x| x.to_le_bytes()));
         block.extend(rows.sources.iter().flat_map(|x| x.to_le_bytes()));
         block.extend(rows.crops.iter().flat_map(|x| x.to_le_bytes()));
-        let sum = checksum(&block);
-        block.extend_from_slice(&sum);
-        let written = self.file.seek(SeekFrom::Start(self.end)).and_then(|_| self.file.write_all(&block));
-        if let Err(e) = written {
-            // Best effort: a torn block would be dropped on resuming anyway.
-            let _ = self.file.set_len(self.end);
-            return Err(Error::io(&self.path, e));
-        }
-        self.end += block.len() as u64;
+        self.blocks.append(block)?;
         self.rows[slot(split)] += rows.len();
         self.position = position;
         Ok(())
@@ -143,144 +99,56 @@ impl Journal {
 
     /// Forces what was appended onto the disk.
     pub(super) fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|e| Error::io(&self.path, e))
+        self.blocks.sync()
     }
 
     /// All whole blocks from the first on.
     pub(super) fn blocks<'a>(&'a self, info: &'a TokenInfo) -> Result<Blocks<'a>> {
-        let mut reader = BufReader::with_capacity(1 << 20, &self.file);
-        reader.seek(SeekFrom::Start(self.begin)).map_err(|e| Error::io(&self.path, e))?;
-        let length = self.file.metadata().map_err(|e| Error::io(&self.path, e))?.len();
-        Ok(Blocks { path: &self.path, reader, info, at: self.begin, length })
+        Ok(Blocks { blocks: self.blocks.blocks()?, info })
     }
 
     /// Deletes the journal; its rows are safe elsewhere.
     pub(super) fn remove(self) -> Result<()> {
-        std::fs::remove_file(&self.path).map_err(|e| Error::io(&self.path, e))
+        self.blocks.remove()
     }
 }
 
 /// Reads a journal block by block.
 pub(super) struct Blocks<'a> {
-    path: &'a Path,
-    reader: BufReader<&'a File>,
+    blocks: journal::Blocks<'a>,
     info: &'a TokenInfo,
-    /// Where the next block begins.
-    at: u64,
-    /// Size of the file.
-    length: u64,
 }
 
 impl Blocks<'_> {
     /// The next whole block and the position after it; `None` at the end or before a torn block.
     pub(super) fn next_block(&mut self) -> Result<Option<(Block, u64)>> {
-        let mut block = vec![0; BLOCK_HEAD];
-        if !fill(self.path, &mut self.reader, &mut block)? {
-            return Ok(None);
-        }
-        let mut head = Fields(&block);
-        let (length, part, count, position) = (head.u32(), head.u8(), head.u32() as usize, head.u64());
-        let per_row = self.info.row_bytes() + 4 + 4 + 2;
-        if length > MAX_PART || part > 1 || count.checked_mul(per_row) != Some(length as usize) {
-            return Ok(None);
-        }
-        // Before memory is taken for it.
-        let end = self.at + (BLOCK_HEAD + length as usize + CHECKSUM) as u64;
-        if end > self.length {
-            return Ok(None);
-        }
-        block.resize(BLOCK_HEAD + length as usize, 0);
-        let mut sum = [0; CHECKSUM];
-        let whole = fill(self.path, &mut self.reader, block.get_mut(BLOCK_HEAD..).unwrap_or_default())?
-            && fill(self.path, &mut self.reader, &mut sum)?;
-        if !whole || sum != checksum(&block) {
-            return Ok(None);
-        }
-        let mut fields = Fields(block.get(BLOCK_HEAD..).unwrap_or_default());
+        let per_row = self.info.row_bytes() + BESIDE_IDS;
+        let block = self.blocks.next_block(BLOCK_HEAD, |mut head| {
+            let (length, part, count) = (head.u32() as usize, head.u8(), head.u32() as usize);
+            (part <= 1 && count.checked_mul(per_row) == Some(length)).then_some(length)
+        })?;
+        let Some(block) = block else { return Ok(None) };
+        let mut fields = Fields(&block);
+        let (_, part, count, position) = (fields.u32(), fields.u8(), fields.u32() as usize, fields.u64());
         let ids = count * self.info.length();
         let tokens = if self.info.narrow() {
-            (0..ids).map(|_| u32::from(fields.u16())).collect()
+            fields.numbers(ids, |bytes| u32::from(u16::from_le_bytes(bytes)))
         } else {
-            (0..ids).map(|_| fields.u32()).collect()
+            fields.numbers(ids, u32::from_le_bytes)
         };
-        let labels = (0..count).map(|_| fields.u32()).collect();
-        let sources = (0..count).map(|_| fields.u32()).collect();
-        let crops = (0..count).map(|_| fields.u16()).collect();
-        self.at = end;
+        let rows = Rows {
+            tokens,
+            labels: fields.numbers(count, u32::from_le_bytes),
+            sources: fields.numbers(count, u32::from_le_bytes),
+            crops: fields.numbers(count, u16::from_le_bytes),
+        };
         let split = if part == 0 { Split::Train } else { Split::Val };
-        Ok(Some((Block { split, rows: Rows { tokens, labels, sources, crops } }, position)))
+        Ok(Some((Block { split, rows }, position)))
     }
 }
 
-/// Little-endian numbers from the front of a slice; zeros past its end.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> [u8; N] {
-        match self.0.split_first_chunk::<N>() {
-            Some((first, rest)) => {
-                self.0 = rest;
-                *first
-            }
-            None => [0; N],
-        }
-    }
-
-    fn u8(&mut self) -> u8 {
-        self.take::<1>()[0]
-    }
-
-    fn u16(&mut self) -> u16 {
-        u16::from_le_bytes(self.take())
-    }
-
-    fn u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.take())
-    }
-
-    fn u64(&mut self) -> u64 {
-        u64::from_le_bytes(self.take())
-    }
-}
-
-/// The token info of a journal and where its blocks begin; `None` when the head is not whole.
-fn read_head(path: &Path, reader: &mut impl Read) -> Result<Option<(TokenInfo, u64)>> {
-    let mut head = vec![0; MAGIC.len() + 4];
-    if !fill(path, reader, &mut head)? {
-        return Ok(None);
-    }
-    if !head.starts_with(MAGIC) {
-        return Err(Error::file(path, "not a journal of tokens; delete it or choose another output"));
-    }
-    let length = Fields(head.get(MAGIC.len()..).unwrap_or_default()).u32();
-    let damaged = || Error::file(path, "damaged at its head; delete it to start anew");
-    if length > MAX_PART {
-        return Err(damaged());
-    }
-    let mut json = Vec::new();
-    reader.take(u64::from(length)).read_to_end(&mut json).map_err(|e| Error::io(path, e))?;
-    let mut sum = [0; CHECKSUM];
-    if json.len() < length as usize || !fill(path, reader, &mut sum)? {
-        return Ok(None);
-    }
-    head.extend_from_slice(&json);
-    let info = serde_json::from_slice::<TokenInfo>(&json).ok().filter(|_| sum == checksum(&head));
-    let info = info.filter(|info| info.check().is_ok()).ok_or_else(damaged)?;
-    Ok(Some((info, (head.len() + CHECKSUM) as u64)))
-}
-
-/// Fills `buffer`; false when the file ends before.
-fn fill(path: &Path, reader: &mut impl Read, buffer: &mut [u8]) -> Result<bool> {
-    match reader.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(e) => Err(Error::io(path, e)),
-    }
-}
-
-fn checksum(bytes: &[u8]) -> [u8; CHECKSUM] {
-    let digest = Sha256::digest(bytes);
-    digest.first_chunk::<CHECKSUM>().copied().unwrap_or_default()
+fn head(path: &Path, info: &TokenInfo) -> Result<Vec<u8>> {
+    serde_json::to_vec(info).map_err(|e| Error::file(path, e.to_string()))
 }
 
 /// The first field in which two infos differ, in words.

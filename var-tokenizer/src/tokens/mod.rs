@@ -19,14 +19,13 @@ mod apart;
 mod journal;
 mod reader;
 mod stored;
-pub mod text;
 mod writer;
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
+use crate::h5::text;
 use crate::images::Split;
 use crate::schedule::ScaleSchedule;
 
@@ -182,16 +181,6 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
-}
-
-/// An error of the HDF5 library about `path`: the system's own words where it was the system.
-pub fn hdf5_error(path: &Path, what: &str, e: &hdf5::Error) -> Error {
-    let text = e.to_string();
-    let number = text.split_once("errno = ").map(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()));
-    match number.and_then(|mut parts| parts.next()?.parse::<i32>().ok()).filter(|&number| number > 0) {
-        Some(number) => Error::io(path, std::io::Error::from_raw_os_error(number)),
-        None => Error::file(path, format!("{what}: {}", text.lines().next().unwrap_or("unknown HDF5 error"))),
-    }
 }
 
 /// Place of a split in arrays of two.

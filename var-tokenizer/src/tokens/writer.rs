@@ -6,12 +6,10 @@ use hdf5::{Dataset, File, Group, H5Type};
 use ndarray::{ArrayView1, ArrayView2, s};
 
 use super::journal::Journal;
-use super::{
-    CHUNK_ROWS, FORMAT_VERSION, InputStatistics, Rows, TokenInfo, hdf5_error, partial_path, slot, text,
-    with_suffix,
-};
+use super::{CHUNK_ROWS, FORMAT_VERSION, InputStatistics, Rows, TokenInfo, partial_path, slot, with_suffix};
 use crate::error::{Error, Result};
-use crate::files::sync_folder_of;
+use crate::files::put_in_place;
+use crate::h5::{self, text};
 use crate::images::Split;
 
 /// How far a token file has come.
@@ -104,11 +102,7 @@ impl TokenWriter {
             let _ = std::fs::remove_file(&beside);
             return Err(e);
         }
-        let io = |e: std::io::Error| Error::io(&self.path, e);
-        std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(io)?;
-        std::fs::rename(&beside, &self.path).map_err(io)?;
-        // The new name must be on the disk before the journal goes.
-        sync_folder_of(&self.path);
+        put_in_place(&beside, &self.path)?;
         self.journal.remove()
     }
 
@@ -146,7 +140,7 @@ fn check_rows(rows: &Rows, info: &TokenInfo) -> std::result::Result<(), String> 
 
 /// Writes the whole HDF5 file at `path`.
 fn write_file(path: &Path, info: &TokenInfo, journal: &Journal) -> Result<()> {
-    let failed = |e: hdf5::Error| hdf5_error(path, "cannot be written", &e);
+    let failed = |e: hdf5::Error| h5::error(path, "cannot be written", &e);
     // The newer layout holds attributes above 64 KB: thousands of class names. The library's own lock
     // would only get in the way: the journal is locked, and network file systems often know none.
     let file = File::with_options()
@@ -177,18 +171,14 @@ fn write_file(path: &Path, info: &TokenInfo, journal: &Journal) -> Result<()> {
         }
     }
     // Last of all: a reader takes this for the sign that nothing is missing.
-    scalar(&file, "complete", 1_u32).map_err(failed)?;
+    h5::write_number(&file, "complete", 1_u32).map_err(failed)?;
     file.flush().map_err(failed)?;
     drop(parts);
     file.close().map_err(failed)
 }
 
-fn scalar<T: H5Type>(file: &File, name: &str, value: T) -> hdf5::Result<()> {
-    file.new_attr::<T>().create(name)?.write_scalar(&value)
-}
-
 fn write_attributes(file: &File, info: &TokenInfo) -> hdf5::Result<()> {
-    scalar(file, "format_version", FORMAT_VERSION)?;
+    h5::write_number(file, "format_version", FORMAT_VERSION)?;
     let sides: Vec<u32> = info.schedule.sides().iter().map(|&side| side as u32).collect();
     file.new_attr_builder().with_data(&sides).create("schedule")?;
     for (name, number) in [
@@ -196,7 +186,7 @@ fn write_attributes(file: &File, info: &TokenInfo) -> hdf5::Result<()> {
         ("latent_channels", info.latent_channels),
         ("image_side", info.image_side),
     ] {
-        scalar(file, name, number as u32)?;
+        h5::write_number(file, name, number as u32)?;
     }
     for (name, value) in [
         ("tokenizer_sha256", &info.tokenizer_sha256),

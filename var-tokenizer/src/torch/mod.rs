@@ -11,6 +11,7 @@ mod ffi;
 mod guard;
 pub mod kernels;
 pub(crate) mod memory;
+pub mod module;
 pub mod optimizer;
 mod peak;
 mod precision;

@@ -43,7 +43,9 @@ fn calls(sandbox: &Sandbox) -> Vec<String> {
 fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
     let sandbox = with_a_run();
     sandbox.xtask().args(["eval-fid", "-n", "99"]).assert().success();
-    assert!(!calls(&sandbox)[0].contains("--resume"), "there is nothing to go on with yet");
+    let first = calls(&sandbox);
+    assert!(!first[0].contains("--resume"), "there is nothing to go on with yet: {first:?}");
+    assert!(first[1].contains("--classes 0,1 --per-class 8") && first[1].ends_with("/grid.png"), "{first:?}");
     sandbox.xtask().args(["eval-fid", "-n", "99"]).assert().success();
     let folder = "runs/small/evaluation/cfg1.5-k900-p0.96-n100-s0";
     let settings = "--cfg 1.5 --top-k 900 --top-p 0.96 --temperature 1 --seed 0";
@@ -52,9 +54,6 @@ fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
         [
             format!(
                 "var-model sample --run runs/small --classes all --per-class 50 {settings} --resume --out {folder}/samples.npz"
-            ),
-            format!(
-                "var-model sample --run runs/small --classes 0,1 --per-class 8 {settings} --out {folder}/grid.png"
             ),
             format!(
                 "var-eval score --samples {folder}/samples.npz --reference tokens.h5 --reference-split val --out {folder} \

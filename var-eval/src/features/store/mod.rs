@@ -123,7 +123,7 @@ impl StoreInfo {
                 network.width, network.classes, network.spatial
             ));
         }
-        let limit = var_tokenizer::tokens::text::MAX_TEXT;
+        let limit = var_tokenizer::h5::text::MAX_TEXT;
         let texts = [&network.network, &network.weights_sha256, &network.preprocessing, &self.source];
         if texts.into_iter().chain(&self.class_names).any(|text| text.len() > limit || text.contains('\0')) {
             return Err(format!("a text is longer than {limit} bytes or has a zero in it"));

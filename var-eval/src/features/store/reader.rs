@@ -1,21 +1,15 @@
 //! Reading `features.h5`, believing nothing that was not checked.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use hdf5::{Dataset, File, H5Type};
-use ndarray::{Array1, Array2, s};
-use var_tokenizer::tokens::{hdf5_error, text};
+use ndarray::{Array1, Array2};
+use var_tokenizer::h5;
 
 use super::{DIGEST, FORMAT_VERSION, MAX_CLASSES, StoreInfo, partial_path};
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
 use crate::statistics::Gaussian;
-
-/// Largest chunk of a data set, in bytes: the library takes that much memory to read one row of it.
-const MAX_CHUNK: u64 = 64 << 20;
-/// Compression (by other tools) shrinks data at most this much; more is a damaged size.
-const MAX_COMPRESSION: u64 = 1100;
 
 /// An opened file of features; attributes, shapes and types were checked.
 #[derive(Debug)]
@@ -45,23 +39,16 @@ impl FeatureFile {
             }
             Err(e) => return Err(Error::io(path, e)),
         }
-        // A finished file never changes, so there is nothing to lock.
-        let file = File::with_options().with_fapl(|p| p.file_locking(false)).open(path).map_err(|e| {
-            Error::from(hdf5_error(
-                path,
-                "truncated, damaged or no HDF5 file; extract the features again",
-                &e,
-            ))
-        })?;
+        let file = h5::open(path, "extract the features again")?;
         let wrong = |message: String| Error::file(path, message);
-        let version = number(&file, "format_version")
+        let version = h5::number(&file, "format_version")
             .map_err(|_| wrong("has no readable format_version: damaged, or not made by var-eval".into()))?;
         if version != u64::from(FORMAT_VERSION) {
             return Err(wrong(format!(
                 "has format version {version}, but this program reads {FORMAT_VERSION}; extract the features again"
             )));
         }
-        if number(&file, "complete").ok() != Some(1) || file.dataset("features").is_err() {
+        if h5::number(&file, "complete").ok() != Some(1) || file.dataset("features").is_err() {
             return Err(wrong("is no complete file of features; extract them again".into()));
         }
         Self::checked(path, file)
@@ -69,28 +56,26 @@ impl FeatureFile {
     }
 
     fn checked(path: &Path, file: File) -> std::result::Result<Self, String> {
-        let whole = |name: &str| {
-            let found = number(&file, name)?;
-            usize::try_from(found).map_err(|_| format!("attribute {name} is {found}"))
-        };
+        let text = |name: &str| h5::string(&file, name);
+        let whole = |name: &str| h5::size(&file, name);
         let network = Identity {
-            network: string(&file, "network")?,
-            weights_sha256: string(&file, "weights_sha256")?,
-            preprocessing: string(&file, "preprocessing")?,
+            network: text("network")?,
+            weights_sha256: text("weights_sha256")?,
+            preprocessing: text("preprocessing")?,
             width: whole("width")?,
             classes: whole("classes")?,
             spatial: whole("spatial_width")?,
         };
         let info = StoreInfo {
-            source: string(&file, "source")?,
-            source_sha256: string(&file, "source_sha256")?,
+            source: text("source")?,
+            source_sha256: text("source_sha256")?,
             jpegs: whole("jpegs")?,
-            class_names: texts(&file, "class_names", MAX_CLASSES)?,
+            class_names: h5::texts(&file, "class_names", MAX_CLASSES)?,
             network,
         };
         info.check()?;
         let (rows, bad) = (whole("pictures")?, whole("bad")?);
-        let pictures_sha256 = string(&file, "pictures_sha256")?;
+        let pictures_sha256 = text("pictures_sha256")?;
         let Identity { width, classes, spatial, .. } = info.network;
         check::<f32>(&file, "features", &[rows, width])?;
         if classes > 0 {
@@ -149,15 +134,7 @@ impl FeatureFile {
     /// # Errors
     /// When a chunk is damaged or there is not enough memory.
     pub fn features(&self) -> Result<Array2<f32>> {
-        self.matrix("features", 0..self.rows)
-    }
-
-    /// Pooled features of some rows, `[rows, D]`.
-    ///
-    /// # Errors
-    /// As for [`Self::features`], or when there are no such rows.
-    pub fn feature_rows(&self, rows: Range<usize>) -> Result<Array2<f32>> {
-        self.matrix("features", rows)
+        self.matrix("features")
     }
 
     /// Logits `[N, C]`; `None` where the network gives none.
@@ -165,7 +142,21 @@ impl FeatureFile {
     /// # Errors
     /// As for [`Self::features`].
     pub fn logits(&self) -> Result<Option<Array2<f32>>> {
-        if self.info.network.classes == 0 { Ok(None) } else { self.matrix("logits", 0..self.rows).map(Some) }
+        if self.info.network.classes == 0 { Ok(None) } else { self.matrix("logits").map(Some) }
+    }
+
+    /// Pictures of each class, in the order of the classes.
+    ///
+    /// # Errors
+    /// As for [`Self::labels`].
+    pub fn class_counts(&self) -> Result<Vec<u64>> {
+        let mut counts = vec![0; self.info.class_names.len()];
+        for label in self.labels()? {
+            if let Some(count) = counts.get_mut(label as usize) {
+                *count += 1;
+            }
+        }
+        Ok(counts)
     }
 
     /// Classes `[N]`.
@@ -200,7 +191,7 @@ impl FeatureFile {
     /// # Errors
     /// As for [`Self::features`].
     pub fn sizes(&self) -> Result<Array2<u32>> {
-        self.matrix("size", 0..self.rows)
+        self.matrix("size")
     }
 
     /// Digests of the pictures' sizes and pixels, `[N, 16]`.
@@ -208,7 +199,7 @@ impl FeatureFile {
     /// # Errors
     /// As for [`Self::features`].
     pub fn digests(&self) -> Result<Array2<u8>> {
-        self.matrix("picture", 0..self.rows)
+        self.matrix("picture")
     }
 
     /// Mean and covariance of the features.
@@ -237,12 +228,8 @@ impl FeatureFile {
         Gaussian::new(mean, covariance, Some(self.rows as u64))
     }
 
-    fn matrix<T: H5Type>(&self, name: &str, rows: Range<usize>) -> Result<Array2<T>> {
-        if rows.start > rows.end || rows.end > self.rows {
-            let message = format!("rows {}..{} of /{name}, which has {}", rows.start, rows.end, self.rows);
-            return Err(Error::file(&self.path, message));
-        }
-        self.dataset(name)?.read_slice_2d(s![rows, ..]).map_err(|e| self.unreadable(name, &e))
+    fn matrix<T: H5Type>(&self, name: &str) -> Result<Array2<T>> {
+        self.dataset(name)?.read_2d().map_err(|e| self.unreadable(name, &e))
     }
 
     fn dataset(&self, name: &str) -> Result<Dataset> {
@@ -251,51 +238,12 @@ impl FeatureFile {
 
     fn unreadable(&self, name: &str, e: &hdf5::Error) -> Error {
         let what = format!("/{name} is damaged or truncated; extract the features again");
-        hdf5_error(&self.path, &what, e).into()
+        h5::error(&self.path, &what, e).into()
     }
 }
 
 /// Checks shape, type, chunks and that no row is missing.
 fn check<T: H5Type>(file: &File, name: &str, shape: &[usize]) -> std::result::Result<(), String> {
     let set = file.dataset(name).map_err(|_| format!("no data set /{name}"))?;
-    if set.shape() != shape {
-        return Err(format!("/{name} has shape {:?}, expected {shape:?}", set.shape()));
-    }
-    let dtype = set.dtype().map_err(|_| format!("/{name} has no readable type"))?;
-    if !dtype.is::<T>() {
-        return Err(format!("/{name} has another number type than format version {FORMAT_VERSION} says"));
-    }
-    let product = |sides: &[usize]| sides.iter().try_fold(1_u64, |all, &side| all.checked_mul(side as u64));
-    let bytes = |sides: &[usize]| product(sides).and_then(|count| count.checked_mul(dtype.size() as u64));
-    if bytes(&set.chunk().unwrap_or_default()).is_none_or(|bytes| bytes > MAX_CHUNK) {
-        return Err(format!("/{name} has chunks above {} MB", MAX_CHUNK >> 20));
-    }
-    // Rows that were never written read as zeros, and would pass for features.
-    let stored = set.storage_size();
-    let compressed = set
-        .filters()
-        .iter()
-        .any(|filter| !matches!(filter, hdf5::filters::Filter::Fletcher32 | hdf5::filters::Filter::Shuffle));
-    let limit = if compressed { stored.saturating_mul(MAX_COMPRESSION) } else { stored };
-    if bytes(shape).is_none_or(|needed| needed > limit) {
-        return Err(format!("/{name}: {stored} bytes on disk for shape {shape:?}: some are missing"));
-    }
-    Ok(())
-}
-
-/// A scalar attribute of any whole-number type.
-fn number(file: &File, name: &str) -> std::result::Result<u64, String> {
-    let attribute = file.attr(name).map_err(|_| format!("attribute {name} is missing"))?;
-    attribute.read_scalar::<u64>().map_err(|_| format!("attribute {name} is no whole number"))
-}
-
-/// A text attribute with at most `limit` texts.
-fn texts(file: &File, name: &str, limit: usize) -> std::result::Result<Vec<String>, String> {
-    let attribute = file.attr(name).map_err(|_| format!("attribute {name} is missing"))?;
-    text::read(&attribute, limit).map_err(|reason| format!("attribute {name} {reason}"))
-}
-
-/// A scalar text attribute.
-fn string(file: &File, name: &str) -> std::result::Result<String, String> {
-    texts(file, name, 1)?.pop().ok_or_else(|| format!("attribute {name} is empty"))
+    h5::whole::<T>(&set, &format!("/{name}"), shape)
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use hdf5::{Dataset, File, H5Type};
 use ndarray::{ArrayView1, ArrayView2, s};
 use sha2::{Digest, Sha256};
-use var_tokenizer::files::{hexadecimal, sync_folder_of, write_atomically};
+use var_tokenizer::files::{hexadecimal, put_in_place, write_atomically};
+use var_tokenizer::h5::{self, text};
 use var_tokenizer::images::Bad;
-use var_tokenizer::tokens::{hdf5_error, text};
 
 use super::journal::Journal;
 use super::{
@@ -96,18 +96,14 @@ impl FeatureWriter {
             let _ = std::fs::remove_file(&beside);
             return Err(e);
         }
-        let io = |e: std::io::Error| Error::io(&self.path, e);
-        std::fs::File::open(&beside).and_then(|file| file.sync_all()).map_err(io)?;
-        std::fs::rename(&beside, &self.path).map_err(io)?;
-        // The new name must be on the disk before the journal goes.
-        sync_folder_of(&self.path);
+        put_in_place(&beside, &self.path)?;
         self.journal.remove()
     }
 }
 
 /// Writes the whole HDF5 file at `path`, in memory that does not grow with the number of pictures.
 fn write_file(path: &Path, info: &StoreInfo, journal: &Journal) -> Result<()> {
-    let failed = |e: hdf5::Error| Error::from(hdf5_error(path, "cannot be written", &e));
+    let failed = |e: hdf5::Error| Error::from(h5::error(path, "cannot be written", &e));
     // The newer layout holds attributes above 64 KB: thousands of class names. The journal is locked already.
     let file = File::with_options()
         .with_fapl(|p| p.libver_v110().file_locking(false))
@@ -160,12 +156,8 @@ fn write_file(path: &Path, info: &StoreInfo, journal: &Journal) -> Result<()> {
     file.close().map_err(failed)
 }
 
-fn scalar<T: H5Type>(file: &File, name: &str, value: T) -> hdf5::Result<()> {
-    file.new_attr::<T>().create(name)?.write_scalar(&value)
-}
-
 fn write_attributes(file: &File, info: &StoreInfo, journal: &Journal, pictures: &str) -> hdf5::Result<()> {
-    scalar(file, "format_version", FORMAT_VERSION)?;
+    h5::write_number(file, "format_version", FORMAT_VERSION)?;
     for (name, number) in [
         ("pictures", journal.progress.rows),
         ("bad", journal.progress.bad.len()),
@@ -174,7 +166,7 @@ fn write_attributes(file: &File, info: &StoreInfo, journal: &Journal, pictures: 
         ("classes", info.network.classes),
         ("spatial_width", info.network.spatial),
     ] {
-        scalar(file, name, number as u64)?;
+        h5::write_number(file, name, number as u64)?;
     }
     for (name, value) in [
         ("network", info.network.network.as_str()),
@@ -189,7 +181,7 @@ fn write_attributes(file: &File, info: &StoreInfo, journal: &Journal, pictures: 
     let names: Vec<&str> = info.class_names.iter().map(String::as_str).collect();
     text::write(file, "class_names", &names, false)?;
     // Last of all: a reader takes this for the sign that nothing is missing.
-    scalar(file, "complete", 1_u32)
+    h5::write_number(file, "complete", 1_u32)
 }
 
 /// The data sets of rows.
