@@ -7,7 +7,7 @@ pub mod set;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageFormat, ImageReader};
+use image::{DynamicImage, ImageFormat, ImageReader, RgbImage};
 
 use crate::error::{Error, Result};
 
@@ -64,6 +64,16 @@ impl Picture {
     /// Width, height and channels.
     pub fn shape(&self) -> (usize, usize, usize) {
         (self.width, self.height, self.channels)
+    }
+
+    /// The picture as RGB; `None` when it has another number of channels.
+    pub fn into_image(self) -> Option<RgbImage> {
+        let side = |side: usize| u32::try_from(side).ok();
+        if self.channels == 3 {
+            RgbImage::from_raw(side(self.width)?, side(self.height)?, self.bytes)
+        } else {
+            None
+        }
     }
 
     /// Samples in the order row, column, channel.

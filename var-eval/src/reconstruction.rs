@@ -3,13 +3,19 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Serialize, Serializer};
+use var_tokenizer::progress::Progress;
 
 use crate::error::{Error, Result};
 use crate::inputs::{Pair, Picture, pairs};
+use crate::metrics::lpips::{Lpips, LpipsStamp};
 use crate::metrics::ssim::{self, Downsampling};
 use crate::metrics::{DATA_RANGE, psnr};
+
+/// Pairs that are in memory at once.
+const CHUNK: usize = 64;
 
 /// What was measured and how: everything that somebody needs to measure the same again.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -46,6 +52,9 @@ pub struct Protocol {
     pub ssim_positions: &'static str,
     /// What was done to the pictures before SSIM.
     pub ssim_downsampling: &'static str,
+    /// Network and heads of LPIPS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lpips: Option<LpipsStamp>,
 }
 
 /// The figures of a set. Only [`score`] makes one.
@@ -59,27 +68,51 @@ pub struct Report {
     pub psnr_db: f64,
     /// Mean SSIM.
     pub ssim: f64,
+    /// Mean LPIPS, where its files were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lpips: Option<f64>,
     /// Pairs that are identical byte for byte.
     pub identical: usize,
     /// How it was measured.
     pub protocol: Protocol,
 }
 
-/// Scores the pictures of folder `samples` against those of the same name in `reference`. The pictures are
-/// shared among all cores; the answer does not depend on how many there are.
+/// Scores the pictures of folder `samples` against those of the same name in `reference`, by `lpips` too where it
+/// is given. PSNR and SSIM are shared among all cores; the answer does not depend on how many there are.
 ///
 /// # Errors
 /// When the folders do not hold the same names, or a picture cannot be read, differs in size from its
-/// partner or is too small for SSIM's window; the error names it.
-pub fn score(reference: &Path, samples: &Path, downsampling: Downsampling) -> Result<Report> {
+/// partner or is too small for SSIM's window or LPIPS's network; the error names it.
+pub fn score(
+    reference: &Path,
+    samples: &Path,
+    downsampling: Downsampling,
+    lpips: Option<&Lpips>,
+    progress: &mut Progress,
+) -> Result<Report> {
     let pairs = pairs(reference, samples)?;
-    let scores: Vec<Score> = pairs
-        .par_iter()
-        .map(|pair| {
-            measure(pair, downsampling)
-                .map_err(|e| Error::Pair { name: pair.name.clone(), source: Box::new(e) })
-        })
-        .collect::<Result<_>>()?;
+    let mut scores = Vec::with_capacity(pairs.len());
+    let mut distances = Vec::new();
+    progress.start(0, pairs.len() as u64);
+    for chunk in pairs.chunks(CHUNK) {
+        let measured: Vec<(Score, [Picture; 2])> = chunk
+            .par_iter()
+            .map(|pair| measure(pair, downsampling).map_err(|e| about(pair, e)))
+            .collect::<Result<_>>()?;
+        let (found, pictures): (Vec<Score>, Vec<[Picture; 2]>) = measured.into_iter().unzip();
+        scores.extend(found);
+        if let Some(lpips) = lpips {
+            for (pair, [reference, _]) in chunk.iter().zip(&pictures) {
+                let (width, height, _) = reference.shape();
+                lpips.check_side(width, height).map_err(|e| about(pair, e))?;
+            }
+            let (references, samples): (Vec<RgbImage>, Vec<RgbImage>) =
+                pictures.into_iter().filter_map(|[a, b]| Some((a.into_image()?, b.into_image()?))).unzip();
+            distances.extend(lpips.distances(&references, &samples)?);
+        }
+        progress.advance(scores.len() as u64, "pairs");
+    }
+    progress.finish();
     let mean = |value: fn(&Score) -> f64| scores.iter().map(value).sum::<f64>() / scores.len() as f64;
     let area = |(width, height): &(usize, usize)| width * height;
     let sizes = || scores.iter().map(|score| score.size);
@@ -87,6 +120,7 @@ pub fn score(reference: &Path, samples: &Path, downsampling: Downsampling) -> Re
         n: scores.len(),
         psnr_db: mean(|score| score.psnr),
         ssim: mean(|score| score.ssim),
+        lpips: lpips.map(|_| distances.iter().sum::<f64>() / distances.len() as f64),
         identical: scores.iter().filter(|score| score.psnr.is_infinite()).count(),
         protocol: Protocol {
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -108,6 +142,7 @@ pub fn score(reference: &Path, samples: &Path, downsampling: Downsampling) -> Re
                 Downsampling::None => "none",
                 Downsampling::Blocks => "block means, factor max(1, round(shorter side / 256))",
             },
+            lpips: lpips.map(|lpips| lpips.stamp().clone()),
         },
     })
 }
@@ -119,15 +154,21 @@ struct Score {
     size: (usize, usize),
 }
 
-fn measure(pair: &Pair, downsampling: Downsampling) -> Result<Score> {
+/// The figures of a pair, and its pictures: the original first.
+fn measure(pair: &Pair, downsampling: Downsampling) -> Result<(Score, [Picture; 2])> {
     let reference = Picture::read(&pair.reference)?;
     let sample = Picture::read(&pair.sample)?;
     let (width, height, _) = reference.shape();
-    Ok(Score {
+    let score = Score {
         psnr: psnr::psnr(&reference, &sample)?,
         ssim: ssim::ssim(&reference, &sample, downsampling)?,
         size: (width, height),
-    })
+    };
+    Ok((score, [reference, sample]))
+}
+
+fn about(pair: &Pair, e: Error) -> Error {
+    Error::Pair { name: pair.name.clone(), source: Box::new(e) }
 }
 
 /// JSON has no infinity.
@@ -140,6 +181,9 @@ impl fmt::Display for Report {
         let p = &self.protocol;
         writeln!(f, "PSNR        {:.4} dB", self.psnr_db)?;
         writeln!(f, "SSIM        {:.6}", self.ssim)?;
+        if let Some(distance) = self.lpips {
+            writeln!(f, "LPIPS       {distance:.6}")?;
+        }
         writeln!(f, "N           {} (identical: {})", self.n, self.identical)?;
         writeln!(f, "reference   {}", p.reference.display())?;
         writeln!(f, "samples     {}", p.samples.display())?;
@@ -158,6 +202,9 @@ impl fmt::Display for Report {
             p.ssim_window, p.ssim_sigma, p.ssim_taps, p.ssim_k1, p.ssim_k2, p.ssim_positions
         )?;
         writeln!(f, "downsampled {}", p.ssim_downsampling)?;
+        if let Some(lpips) = &p.lpips {
+            writeln!(f, "LPIPS       {lpips}")?;
+        }
         write!(f, "program     {}", p.program)
     }
 }

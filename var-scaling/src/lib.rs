@@ -23,6 +23,7 @@ pub mod preparation;
 pub mod preset;
 pub mod report;
 pub mod results;
+pub mod scores;
 pub mod settings;
 pub mod sweep;
 pub mod words;

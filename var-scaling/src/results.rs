@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
+use crate::scores::{self, Scores};
 
 /// What is measured on held-out pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,10 +173,12 @@ pub struct Results {
     pub lines: Vec<ResultLine>,
     /// Curves by name of run.
     pub curves: BTreeMap<String, Vec<CurvePoint>>,
+    /// Scores of pictures, where there are any.
+    pub scores: Option<Scores>,
 }
 
 impl Results {
-    /// Reads `results.jsonl` of a sweep folder and `metrics.jsonl` of each run. A run folder that is gone
+    /// Reads `results.jsonl` of a sweep folder, and `metrics.jsonl` and scores of each run. A run folder that is gone
     /// leaves its curve empty.
     ///
     /// # Errors
@@ -198,7 +201,8 @@ impl Results {
             }
             curves.insert(line.name.clone(), curve);
         }
-        Ok(Self { lines, curves })
+        let scores = scores::read(folder, &lines);
+        Ok(Self { lines, curves, scores })
     }
 
     /// The curve of a run; empty when there is none.

@@ -28,7 +28,7 @@ pub enum Error {
     #[error("schedule {0}")]
     Schedule(String),
     /// Tensors of a file do not fit the model.
-    #[error("{file}: {} tensors do not fit the model: {}", problems.len(), problems.join("; "))]
+    #[error("{file}: {} tensors do not fit the model: {}", problems.len(), first_of(problems))]
     Weights {
         /// The file.
         file: String,
@@ -81,5 +81,15 @@ impl From<tch::TchError> for Error {
     fn from(e: tch::TchError) -> Self {
         // A C++ exception carries a backtrace below its first line.
         Self::Torch(e.to_string().lines().next().unwrap_or("unknown").to_owned())
+    }
+}
+
+/// The first few problems, and how many more there are.
+fn first_of(problems: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let shown = problems.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
+    match problems.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown}; and {more} more"),
     }
 }

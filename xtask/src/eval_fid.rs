@@ -27,6 +27,7 @@ Examples:
   cargo xtask eval-fid --run runs/d16 --reference VIRTUAL_imagenet256_labeled.npz -n 50000 \\
       -- --network inception-fid --weights pt_inception-2015-12-05-6726825d.pth
   cargo xtask eval-fid --samples others.npz --reference statistics.npz
+  cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000              (every size; the report then shows them)
   cargo xtask eval-fid --run runs/small --sweep cfg=1.0:4.0:0.5
   cargo xtask eval-fid -- --metrics fd,kid,pr --bootstrap 200
 
@@ -42,7 +43,7 @@ const GRID: (usize, u64) = (10, 8);
 /// What `eval-fid` is told.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Run folder to sample from [default: the newest below runs/]
+    /// Run folder to sample from, or a sweep folder: all of its runs [default: the newest run below runs/]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
     /// Pictures of anyone, instead of sampling: folder, tar or npz
@@ -100,12 +101,15 @@ struct Settings {
 
 /// Samples, scores, and draws.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
-    let run = match (&options.run, &options.samples) {
-        (_, Some(_)) => None,
-        (Some(run), None) => Some(checked(run)?),
-        (None, None) => Some(newest(Path::new("runs"))?),
+    let runs = match (&options.run, &options.samples) {
+        (_, Some(_)) => Vec::new(),
+        (Some(run), None) => checked(run)?,
+        (None, None) => vec![newest(Path::new("runs"))?],
     };
-    if run.is_none() && options.reference.is_none() {
+    if runs.len() > 1 && options.out.is_some() {
+        return Err(bad_use("--out is for one run; of a sweep folder every run has its scores beside it"));
+    }
+    if runs.is_empty() && options.reference.is_none() {
         return Err(bad_use("--samples needs --reference: pictures, statistics (.npz) or features (.h5)"));
     }
     setup::ensure(project)?;
@@ -116,15 +120,22 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     let tools = Tools {
         sample: &programs["var-model"],
         score: &programs["var-eval"],
-        curve: &programs["var-scaling"],
+        scaling: &programs["var-scaling"],
     };
-    match (run, &options.samples) {
-        (Some(run), _) => tools.evaluate(options, &run),
-        (None, Some(samples)) => {
-            let out = options.out.clone().unwrap_or_else(|| "evaluation".into());
-            tools.score(options, samples, None, &out)
+    if let Some(samples) = &options.samples {
+        let out = options.out.clone().unwrap_or_else(|| "evaluation".into());
+        return tools.score(options, samples, None, &out);
+    }
+    for run in &runs {
+        if runs.len() > 1 {
+            say(&format!("eval-fid: {}\n", run.display()));
         }
-        (None, None) => Ok(()),
+        tools.evaluate(options, run)?;
+    }
+    // The report of a sweep shows the scores of its runs.
+    match runs.first().and_then(|run| sweep_of(run)) {
+        Some(sweep) if options.out.is_none() => tools.report(&sweep),
+        _ => Ok(()),
     }
 }
 
@@ -132,7 +143,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
 struct Tools<'a> {
     sample: &'a Path,
     score: &'a Path,
-    curve: &'a Path,
+    scaling: &'a Path,
 }
 
 impl Tools<'_> {
@@ -155,7 +166,7 @@ impl Tools<'_> {
             points.push((value, sweep::distance(&folder.join("metrics.json"))?));
         }
         let file = sweep.write(&points, run, &out)?;
-        start(Command::new(self.curve).arg("curve").arg(file))
+        start(Command::new(self.scaling).arg("curve").arg(file))
     }
 
     /// Samples with `settings` and scores; the folder of both.
@@ -204,6 +215,14 @@ impl Tools<'_> {
         command
     }
 
+    /// Draws and writes the report of a sweep again.
+    fn report(&self, sweep: &Path) -> Result<()> {
+        for command in ["plot", "report"] {
+            start(Command::new(self.scaling).arg(command).arg(sweep))?;
+        }
+        Ok(())
+    }
+
     /// Scores `samples` into `folder`, against what was asked for or the held-out pictures of `run`.
     fn score(&self, options: &Options, samples: &Path, run: Option<&Path>, folder: &Path) -> Result<()> {
         let mut command = Command::new(self.score);
@@ -218,8 +237,12 @@ impl Tools<'_> {
         if let Some(device) = &options.device {
             command.args(["--device", device]);
         }
-        // All values of a sweep share the reference.
-        let cache = if run.is_some() { folder.parent().unwrap_or(folder) } else { folder };
+        // All values of a setting, and all runs of a sweep, share the reference.
+        let cache = match run.filter(|_| options.out.is_none()) {
+            Some(run) => sweep_of(run).unwrap_or_else(|| run.to_owned()).join("evaluation"),
+            None if run.is_some() => folder.parent().unwrap_or(folder).to_owned(),
+            None => folder.to_owned(),
+        };
         command.arg("--out").arg(folder).arg("--reference-cache").arg(cache);
         start(command.args(&options.score))
     }
@@ -268,15 +291,34 @@ fn uses_default_network(score: &[OsString]) -> bool {
     })
 }
 
-/// `run`, when it is a run folder of a transformer.
-fn checked(run: &Path) -> Result<PathBuf> {
-    if is_run(run) {
-        return Ok(run.to_owned());
+/// The run in `folder`, or the finished runs of the sweep in it.
+fn checked(folder: &Path) -> Result<Vec<PathBuf>> {
+    if is_run(folder) {
+        return Ok(vec![folder.to_owned()]);
     }
-    Err(bad_use(format!(
-        "{} is no run folder of a finished `var-train model`: it needs model.safetensors and classes.json",
-        run.display()
-    )))
+    let mut runs: Vec<PathBuf> =
+        folders_in(&folder.join("runs")).into_iter().filter(|run| is_run(run)).collect();
+    runs.sort();
+    if runs.is_empty() {
+        return Err(bad_use(format!(
+            "{} is neither a run folder of a finished `var-train model` (model.safetensors, classes.json) nor a sweep \
+             folder with such runs",
+            folder.display()
+        )));
+    }
+    Ok(runs)
+}
+
+/// The sweep folder that `run` belongs to.
+fn sweep_of(run: &Path) -> Option<PathBuf> {
+    let run = run.canonicalize().ok()?;
+    let sweep = run.parent().filter(|runs| runs.ends_with("runs"))?.parent()?;
+    sweep.join("results.jsonl").is_file().then(|| sweep.to_owned())
+}
+
+fn folders_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
 fn is_run(folder: &Path) -> bool {
@@ -285,12 +327,8 @@ fn is_run(folder: &Path) -> bool {
 
 /// The run that was finished last, in `folder` or in a sweep's `runs/` below it.
 fn newest(folder: &Path) -> Result<PathBuf> {
-    let below = |folder: &Path| -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-    };
-    let mut found = below(folder);
-    found.extend(found.clone().iter().flat_map(|sweep| below(&sweep.join("runs"))));
+    let mut found = folders_in(folder);
+    found.extend(found.clone().iter().flat_map(|sweep| folders_in(&sweep.join("runs"))));
     let finished = found.into_iter().filter(|path| is_run(path)).filter_map(|path| {
         let time = path.join("model.safetensors").metadata().and_then(|data| data.modified()).ok()?;
         Some((time, path))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use tch::Device;
 use var_eval::features::colour::{self, ColourGrid};
 use var_eval::features::network::FeatureNetwork;
 use var_eval::features::registry::{NetworkChoice, NetworkName};
@@ -44,6 +45,11 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// Where to compute.
+    pub fn device(&self) -> Result<Device> {
+        Ok(self.device.resolve()?)
+    }
+
     /// Loads the network.
     pub fn open(&self) -> Result<Box<dyn FeatureNetwork>> {
         if self.network == colour::NAME {
@@ -66,6 +72,6 @@ impl NetworkArgs {
             output: self.output.as_deref().map(str::parse).transpose()?.unwrap_or(usual.output),
             ..usual
         };
-        choice.open(self.device.resolve()?)
+        choice.open(self.device()?)
     }
 }

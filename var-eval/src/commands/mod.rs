@@ -2,14 +2,14 @@
 
 mod choice;
 mod extraction;
+mod reconstruction;
 mod score;
 mod stats;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use var_eval::metrics::ssim::Downsampling;
-use var_eval::{Error, Result, golden, reconstruction};
+use var_eval::{Error, Result, golden};
 use var_tokenizer::progress::{Progress, Show, say};
 
 #[derive(Parser)]
@@ -31,29 +31,8 @@ enum Command {
     Score(Box<score::Score>),
     /// Features and statistics of a set of pictures, to score against later
     Stats(Box<stats::Stats>),
-    /// PSNR and SSIM of a folder of reconstructions against the originals
-    #[command(
-        after_help = "Pictures are PNG or JPEG, 8 bits, and are matched by file name without extension. \
-Exit status: 2 when a picture has no partner or another size, or cannot be read.
-
-Examples:
-  var-eval reconstruction --reference originals/ --samples reconstructions/
-  var-eval reconstruction --reference originals/ --samples reconstructions/ --json > metrics.json"
-    )]
-    Reconstruction {
-        /// Folder of the originals
-        #[arg(long, value_name = "DIR")]
-        reference: PathBuf,
-        /// Folder of the pictures to score
-        #[arg(long, value_name = "DIR")]
-        samples: PathBuf,
-        /// Before SSIM average blocks, so that the shorter side is about 256 pixels (piq's default)
-        #[arg(long)]
-        downsample: bool,
-        /// One JSON object instead of text
-        #[arg(long)]
-        json: bool,
-    },
+    /// PSNR, SSIM, LPIPS and Fréchet distance of a folder of reconstructions against the originals
+    Reconstruction(Box<reconstruction::Reconstruction>),
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
@@ -69,11 +48,7 @@ impl Cli {
         match self.command {
             Command::Score(score) => score.run(),
             Command::Stats(stats) => stats.run(),
-            Command::Reconstruction { reference, samples, downsample, json } => {
-                let downsampling = if downsample { Downsampling::Blocks } else { Downsampling::None };
-                let report = reconstruction::score(&reference, &samples, downsampling)?;
-                Ok(if json { say(to_json(&report)?) } else { say(&report) }?)
-            }
+            Command::Reconstruction(reconstruction) => reconstruction.run(),
             Command::Golden { folders, .. } => {
                 let checks = folders.iter().flat_map(|folder| golden::check(folder));
                 checks.into_iter().try_for_each(|check| Ok(say(to_json(&check)?)?))

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use image::RgbImage;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use var_tokenizer::images::Bad;
 use var_tokenizer::progress::Progress;
@@ -110,15 +111,23 @@ impl Extraction {
     ) -> Result<()> {
         let batches = decode_ahead(Arc::clone(&self.pictures), begin, self.batch);
         let mut position = begin;
+        let (started, mut waited) = (Instant::now(), Duration::ZERO);
         while position < self.pictures.len() {
+            let asked = Instant::now();
             let Some(read) = self.next(&batches)? else {
                 return Err(Error::config("decoding ended early: its thread failed"));
             };
+            waited += asked.elapsed();
             let (rows, bad) = self.rows(network, position, read)?;
             position = (position + self.batch).min(self.pictures.len());
             writer.append(&rows, position as u64, &bad)?;
             progress.advance(position as u64, "images");
         }
+        let share = waited.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-9);
+        progress.note(&format!("the network waited for pictures {:.1}% of the time", 100.0 * share));
+        progress.event(
+            &json!({"event": "extracted", "out": self.out.display().to_string(), "waiting_share": share}),
+        );
         Ok(())
     }
 

@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 pub const SUBSETS: usize = 100;
 /// Rows of a subset.
 pub const SUBSET_SIZE: usize = 1000;
+/// Rows of a block of the kernel of a set with itself.
+const BLOCK: usize = 250;
 /// Seed of the draws.
 pub const SEED: u32 = 2020;
 
@@ -84,21 +86,32 @@ pub fn distance(
 
 fn discrepancy(samples: ArrayView2<'_, f32>, reference: ArrayView2<'_, f32>, subset: &Subset) -> Result<f64> {
     let (x, y) = (rows(samples, &subset.samples)?, rows(reference, &subset.reference)?);
-    let own = |x: &Tensor| -> Result<f64> {
-        let (count, width) = x.size2()?;
-        let kernel = kernel(x, x, width)?;
-        let trace = kernel.f_trace()?.f_double_value(&[])?;
-        Ok((matrix::sum(&kernel)? - trace) / (count as f64 * (count - 1) as f64))
-    };
     let (n, width) = x.size2()?;
     let between = matrix::sum(&kernel(&x, &y, width)?)? / (n as f64 * y.size2()?.0 as f64);
-    Ok(own(&x)? + own(&y)? - 2.0 * between)
+    Ok(within(&x)? + within(&y)? - 2.0 * between)
+}
+
+/// Mean of the kernel over pairs of different rows. It is symmetric: blocks below the diagonal are not computed.
+fn within(x: &Tensor) -> Result<f64> {
+    let (count, width) = x.size2()?;
+    let (mut diagonal, mut above) = (0.0, 0.0);
+    for start in (0..count).step_by(BLOCK) {
+        let end = (start + BLOCK as i64).min(count);
+        let rows = x.f_narrow(0, start, end - start)?;
+        let own = kernel(&rows, &rows, width)?;
+        diagonal += matrix::sum(&own)? - own.f_trace()?.f_double_value(&[])?;
+        if end < count {
+            above += matrix::sum(&kernel(&rows, &x.f_narrow(0, end, count - end)?, width)?)?;
+        }
+    }
+    Ok((diagonal + 2.0 * above) / (count as f64 * (count - 1) as f64))
 }
 
 /// (x·y / D + 1)³ for all pairs.
 fn kernel(x: &Tensor, y: &Tensor, width: i64) -> Result<Tensor> {
-    let product = x.f_mm(&y.f_tr()?)?.f_div_scalar(width as f64)?.f_add_scalar(1.0)?;
-    Ok(product.f_square()?.f_mul(&product)?)
+    let mut base = x.f_mm(&y.f_tr()?)?;
+    let base = base.f_mul_scalar_(1.0 / width as f64)?.f_add_scalar_(1.0)?;
+    Ok(base.f_square()?.f_mul_(&base)?)
 }
 
 fn rows(features: ArrayView2<'_, f32>, rows: &[usize]) -> Result<Tensor> {

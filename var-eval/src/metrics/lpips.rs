@@ -6,11 +6,14 @@
 //! (`features.N.weight`) and the package's heads (`linK.model.1.weight`). With other trunks the numbers are not
 //! LPIPS.
 
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
 use image::RgbImage;
+use serde::Serialize;
 use tch::{Device, Kind, Tensor};
+use var_tokenizer::files::sha256_of;
 use var_tokenizer::torch::guarded;
 
 use crate::error::{Error, Result};
@@ -170,9 +173,30 @@ impl Builder<'_> {
     }
 }
 
+/// What the numbers of a trunk and its heads are to be reported with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LpipsStamp {
+    /// `squeeze`, `alex` or `vgg`.
+    pub trunk: &'static str,
+    /// Version of the measure, as the `lpips` package counts.
+    pub version: &'static str,
+    /// SHA-256 of the trunk's file; empty when it was no file.
+    pub weights_sha256: String,
+    /// SHA-256 of the heads' file; empty when it was no file.
+    pub heads_sha256: String,
+}
+
+impl fmt::Display for LpipsStamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { trunk, version, weights_sha256, heads_sha256 } = self;
+        write!(f, "version {version}, {trunk}; weights {weights_sha256}, heads {heads_sha256}")
+    }
+}
+
 /// A trunk with its heads.
 #[derive(Debug)]
 pub struct Lpips {
+    stamp: LpipsStamp,
     trunk: Trunk,
     layers: Vec<Layer>,
     /// `[1, C, 1, 1]` for each layer that is compared.
@@ -202,7 +226,13 @@ impl Lpips {
         let row = |values: [f32; 3]| -> Result<Tensor> {
             Ok(Tensor::f_from_slice(&values)?.f_view([1, 3, 1, 1])?.f_to_device(device)?)
         };
-        Ok(Self { trunk, layers, heads, shift: row(SHIFT)?, scale: row(SCALE)?, device })
+        let stamp = LpipsStamp {
+            trunk: trunk.name(),
+            version: "0.1",
+            weights_sha256: String::new(),
+            heads_sha256: String::new(),
+        };
+        Ok(Self { stamp, trunk, layers, heads, shift: row(SHIFT)?, scale: row(SCALE)?, device })
     }
 
     /// Loads trunk and heads from their files. Tensors of the trunk's classifier are passed over.
@@ -212,13 +242,32 @@ impl Lpips {
     /// another shape.
     pub fn load(trunk: Trunk, weights: &Path, heads: &Path, device: Device) -> Result<Self> {
         guarded(|| {
+            let (weights_sha256, heads_sha256) = (sha256_of(weights)?, sha256_of(heads)?);
             let (mut weights, mut heads) = (WeightsFile::open(weights)?, WeightsFile::open(heads)?);
-            let lpips = Self::new(trunk, &mut weights, &mut heads, device)?;
+            let mut lpips = Self::new(trunk, &mut weights, &mut heads, device)?;
+            lpips.stamp = LpipsStamp { weights_sha256, heads_sha256, ..lpips.stamp };
             weights.finish(|name| name.starts_with("classifier."))?;
             // Training leaves a copy of the heads under `lins.K`.
             heads.finish(|name| name.starts_with("lins."))?;
             Ok(lpips)
         })
+    }
+
+    /// What the numbers are to be reported with.
+    pub fn stamp(&self) -> &LpipsStamp {
+        &self.stamp
+    }
+
+    /// Fails for pictures that are smaller than [`Trunk::least_side`].
+    pub(crate) fn check_side(&self, width: usize, height: usize) -> Result<()> {
+        let least = self.trunk.least_side() as usize;
+        if width.min(height) >= least {
+            return Ok(());
+        }
+        let name = self.trunk.name();
+        Err(Error::config(format!(
+            "LPIPS ({name}) needs pictures of at least {least}×{least} pixels, this one has {width}×{height}"
+        )))
     }
 
     /// The distance of each picture of `samples` from its partner in `references`; pairs may differ in size
@@ -230,21 +279,14 @@ impl Lpips {
     pub fn distances(&self, references: &[RgbImage], samples: &[RgbImage]) -> Result<Vec<f64>> {
         if references.len() != samples.len() {
             let message = format!("LPIPS: {} references, {} samples", references.len(), samples.len());
-            return Err(var_tokenizer::Error::Config(message).into());
+            return Err(Error::config(message));
         }
         for (reference, sample) in references.iter().zip(samples) {
             let shape = |p: &RgbImage| (p.width() as usize, p.height() as usize, 3);
             if reference.dimensions() != sample.dimensions() {
                 return Err(Error::Shapes { reference: shape(reference), sample: shape(sample) });
             }
-            let ((width, height), least) = (reference.dimensions(), self.trunk.least_side());
-            if width.min(height) < least {
-                let name = self.trunk.name();
-                let message = format!(
-                    "LPIPS ({name}) needs pictures of at least {least}×{least} pixels, this one has {width}×{height}"
-                );
-                return Err(var_tokenizer::Error::Config(message).into());
-            }
+            self.check_side(reference.width() as usize, reference.height() as usize)?;
         }
         let mut found = Vec::with_capacity(samples.len());
         while let Some(first) = references.get(found.len()) {

@@ -76,6 +76,11 @@ pub fn score(samples: &FeatureFile, reference: &Reference, request: &Request) ->
         figures.extend(more);
         found.extend(doubts);
     }
+    if request.reconstructions {
+        // As the field calls them: rFID, and by the same rule rFD of another network.
+        let distances = figures.iter_mut().filter(|figure| ["fd", "fd-inf"].contains(&figure.metric));
+        distances.for_each(|figure| figure.name.insert(0, 'r'));
+    }
     Ok(Report {
         event: "done",
         metrics: figures,

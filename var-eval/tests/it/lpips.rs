@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use var_eval::Error;
+use var_eval::features::weights::TensorSource;
 use var_eval::golden::lpips::{heads, trunk};
 use var_eval::metrics::lpips::{Lpips, Trunk};
+use var_tokenizer::files::sha256_of;
 use var_tokenizer::weights::safetensors;
 
 use crate::networks::{check_changed, check_everywhere};
+use crate::score::program;
 
 const TRUNKS: [Trunk; 3] = [Trunk::Squeeze, Trunk::Alex, Trunk::Vgg];
 
@@ -121,7 +127,71 @@ fn files_of_the_package_and_of_torchvision_are_told_from_others() {
     let load = |kind, trunk: &Path, heads: &Path| Lpips::load(kind, trunk, heads, Device::Cpu);
     load(Trunk::Alex, &trunk, &heads).unwrap();
     let message = load(Trunk::Vgg, &trunk, &heads).unwrap_err().to_string();
-    assert!(message.contains("trunk") && message.contains("missing features.28.bias"), "{message}");
+    assert!(
+        message.contains("trunk")
+            && message.contains("missing features.2.weight")
+            && message.contains(" more"),
+        "{message}"
+    );
     let message = load(Trunk::Alex, &heads, &trunk).unwrap_err().to_string();
-    assert!(message.contains("unexpected lin0.model.1.weight"), "{message}");
+    assert!(message.contains("missing features.0.weight"), "{message}");
+    let error = load(Trunk::Alex, &heads, &trunk).unwrap_err();
+    let Error::Tokenizer(var_tokenizer::Error::Weights { problems, .. }) = error else { panic!("{error}") };
+    assert!(problems.iter().any(|problem| problem == "unexpected lin0.model.1.weight"), "{problems:?}");
+}
+
+/// Passes tensors on and keeps them.
+struct Kept<T>(T, BTreeMap<String, Tensor>);
+
+impl<T: TensorSource> TensorSource for Kept<T> {
+    fn take(&mut self, name: &str, shape: &[i64]) -> var_eval::Result<Tensor> {
+        let tensor = self.0.take(name, shape)?;
+        self.1.insert(name.to_owned(), tensor.shallow_clone());
+        Ok(tensor)
+    }
+}
+
+#[test]
+fn the_command_reports_lpips_and_the_distance_of_the_sets_with_their_protocol() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let (mut weights, mut heads) =
+        (Kept(trunk("squeeze", 1), BTreeMap::new()), Kept(heads("squeeze", 1), BTreeMap::new()));
+    let lpips = Lpips::new(Trunk::Squeeze, &mut weights, &mut heads, Device::Cpu).unwrap();
+    safetensors::write(&place("trunk"), &weights.1, &BTreeMap::new()).unwrap();
+    safetensors::write(&place("heads"), &heads.1, &BTreeMap::new()).unwrap();
+    let mut expected = 0.0;
+    for set in ["a", "b"] {
+        std::fs::create_dir(place(set)).unwrap();
+    }
+    for i in 0..3 {
+        let pair = [picture(40, 30, i), picture(40, 30, i + 5)];
+        for (set, picture) in ["a", "b"].iter().zip(&pair) {
+            picture.save(place(set).join(format!("{i}.png"))).unwrap();
+        }
+        let [a, b] = pair;
+        expected += lpips.distances(&[a], &[b]).unwrap()[0] / 3.0;
+    }
+    let command = |more: &[&str]| {
+        let mut command = program();
+        command.arg("reconstruction").arg("--reference").arg(place("a")).arg("--samples").arg(place("b"));
+        command.args(["--lpips", "squeeze", "--lpips-weights"]).arg(place("trunk"));
+        command.arg("--lpips-heads").arg(place("heads")).args(more);
+        command
+    };
+    let output = command(&["--fd", "--network", "colour-grid", "--json"]).assert().success();
+    let report: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
+    let found = report["lpips"].as_f64().unwrap();
+    assert!((found - expected).abs() < 1e-6 * expected, "{found} {expected}");
+    let stamp = &report["protocol"]["lpips"];
+    assert_eq!((&stamp["trunk"], &stamp["version"]), (&"squeeze".into(), &"0.1".into()));
+    assert_eq!(stamp["weights_sha256"], sha256_of(&place("trunk")).unwrap());
+    let distance = &report["sets"]["metrics"][0];
+    assert_eq!((&distance["metric"], &distance["name"]), (&"fd".into(), &"rFD-colour-grid".into()));
+    assert!(distance["value"].as_f64().unwrap() > 0.0);
+    assert!(report["sets"]["protocol"]["network"].is_object());
+    command(&[]).assert().success().stdout(contains("LPIPS       version 0.1, squeeze"));
+    picture(16, 30, 0).save(place("a/0.png")).unwrap();
+    picture(16, 30, 1).save(place("b/0.png")).unwrap();
+    command(&["--quiet"]).assert().code(2).stderr(contains("'0'").and(contains("at least 17×17")));
 }

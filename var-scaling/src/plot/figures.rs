@@ -14,6 +14,7 @@ use crate::fit::frontier::{Scored, pareto};
 use crate::fit::law::{FittedLaw, Irreducible, Status, number};
 use crate::fit::laws::{COMPUTE_UNIT, FitsFile, PARAMETER_UNIT, validations};
 use crate::results::{Metric, ResultLine, Results};
+use crate::scores::Scores;
 use crate::words::count;
 
 /// Points of a fitted curve.
@@ -36,6 +37,7 @@ pub fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
     all.push(reducible(results, fits));
     all.extend(Metric::ALL.map(|metric| by_compute(results, fits, metric)));
     all.push(training(results));
+    all.extend(results.scores.as_ref().and_then(|scores| by_score(results, scores)));
     all
 }
 
@@ -140,6 +142,33 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     };
     let caption = format!("{what} of every size against its parameters, {}.", scales(metric));
     Figure { stem: format!("{word}-parameters-{last}"), caption, drawing: chart.drawing() }
+}
+
+/// Scores of pictures against size.
+fn by_score(results: &Results, scores: &Scores) -> Option<Figure> {
+    let points: Vec<(f64, f64)> = results
+        .lines
+        .iter()
+        .filter_map(|line| Some((line.params as f64, *scores.by_run.get(&line.name)?)))
+        .collect();
+    let first = points.first()?;
+    let (x, y) = (points.iter().map(|p| p.0), points.iter().map(|p| p.1));
+    let chart = Chart {
+        title: format!("{} against size", scores.name),
+        subtitle: format!("Lower is better; samples with {}", scores.settings),
+        // One size alone still shows where it lies.
+        x: Axis::around("Parameters", Scale::Log, x.chain((points.len() == 1).then_some(first.0 * 2.0))),
+        y: Axis::around(&scores.name, Scale::Linear, y),
+        names: size_names(results),
+        series: vec![Series {
+            name: Some("trained models".into()),
+            color: palette::PAIR[0],
+            mark: Mark::Dots,
+            points: points.clone(),
+        }],
+    };
+    let caption = format!("{} of every scored size against its parameters.", scores.name);
+    Some(Figure { stem: "score-parameters".into(), caption, drawing: chart.drawing() })
 }
 
 fn reducible(results: &Results, fits: &FitsFile) -> Figure {

@@ -20,6 +20,7 @@ pub fn page(material: &Material) -> Result<String> {
         sections::plots(material, &["loss-parameters-all", "loss-compute-all"]),
         sections::laws(material),
         sections::more_plots(material),
+        sections::scores(material),
         sections::pictures(material)?,
         making::making(material),
         sections::limits(material),

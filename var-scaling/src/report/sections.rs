@@ -296,6 +296,39 @@ fn law(law: &FittedLaw) -> Vec<String> {
     ]
 }
 
+/// Scores of pictures by size; nothing where none was measured.
+pub fn scores(material: &Material) -> String {
+    let Some(scores) = &material.results.scores else { return String::new() };
+    let lines = || material.results.lines.iter().filter_map(|l| Some((l, *scores.by_run.get(&l.name)?)));
+    let best = lines().map(|(_, value)| value).fold(f64::INFINITY, f64::min);
+    let rows: Vec<(bool, Vec<String>)> = lines()
+        .map(|(l, value)| {
+            let cells = vec![
+                escape(&l.name),
+                count(l.params as f64),
+                format!("{:.4}", l.val_loss_all),
+                format!("{value:.2}"),
+            ];
+            (value == best, cells)
+        })
+        .collect();
+    let number = |n: Option<u64>| n.map_or_else(|| "an unstated number of".into(), |n| n.to_string());
+    let plot: String = material.figures.iter().filter(|f| f.stem == "score-parameters").map(figure).collect();
+    let distance = format!("#{}", scores.name);
+    format!(
+        "<h2>Scores of pictures</h2>\n<div class=\"plots\">\n{plot}</div>\n{}<p class=\"note\">{} of {} samples of each \
+         model (<code>{}</code>) and {} pictures of {}; lower is better. It depends on the number of pictures: only \
+         scores of one table compare. Each has its protocol in <code>evaluation/{}/metrics.md</code> of its run.</p>\n",
+        table(&["Size", "#Parameters", "#Loss, all scales", &distance], &rows),
+        escape(&scores.name),
+        number(scores.counts.0),
+        escape(&scores.settings),
+        number(scores.counts.1),
+        escape(&scores.reference),
+        escape(&scores.settings),
+    )
+}
+
 /// Reconstructions and sample grids.
 pub fn pictures(material: &Material) -> Result<String> {
     let mut text = String::new();
@@ -340,7 +373,14 @@ pub fn limits(material: &Material) -> String {
         "All sizes saw the same number of tokens under one recipe. A size that would like another learning rate or a \
          longer run is placed too high."
             .into(),
-        "A lower validation loss is not a better picture by itself; no picture score is part of this page.".into(),
+        match &material.results.scores {
+            None => "A lower validation loss is not a better picture by itself; no picture score is part of this page \
+                     (cargo xtask eval-fid --run SWEEP-FOLDER adds them)."
+                .into(),
+            Some(_) => "A lower validation loss is not a better picture by itself, and a score of few pictures has bias and \
+                        scatter of its own."
+                .into(),
+        },
         "Nothing here was extrapolated: outside of the sizes that were trained, the curves are guesses.".into(),
     ];
     if !several {

@@ -361,3 +361,29 @@ fn fit_plot_and_report_work_again_from_what_a_sweep_left() {
     assert_eq!(fake.fits()["laws"][0]["irreducible"], "given", "plot and report keep the fits");
     assert!(out.join("plots/loss-parameters-all.png").is_file() && out.join("report.html").is_file());
 }
+
+#[test]
+fn scores_of_pictures_beside_the_runs_come_into_the_report_and_the_plots() {
+    let fake = Fake::new();
+    fake.sweep(&[]).assert().success();
+    let out = fake.out();
+    let page = || std::fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page().contains("no picture score is part") && !page().contains("Scores of pictures"));
+    let results = std::fs::read_to_string(out.join("results.jsonl")).unwrap();
+    for (i, line) in results.lines().enumerate() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let place = out.join(line["run"].as_str().unwrap()).join("evaluation/cfg1.5-n100");
+        std::fs::create_dir_all(&place).unwrap();
+        let text = serde_json::json!({
+            "metrics": [{"metric": "fd", "name": "FD-x", "value": 50.25 - i as f64, "n": [100, 20]}],
+            "protocol": {"network": {"network": "x"}, "reference": {"source": "val", "sha256": "r"}},
+        });
+        std::fs::write(place.join("metrics.json"), text.to_string()).unwrap();
+    }
+    fake.program().arg("plot").arg(&out).assert().success().stdout(contains("score-parameters.svg"));
+    fake.program().arg("report").arg(&out).assert().success();
+    for part in ["Scores of pictures", "FD-x", "50.25", "48.25", "cfg1.5-n100"] {
+        assert!(page().contains(part), "{part}");
+    }
+    assert!(!page().contains("no picture score is part"));
+}

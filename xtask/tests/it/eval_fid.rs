@@ -96,6 +96,43 @@ fn a_sweep_scores_every_value_and_ends_with_a_curve() {
 }
 
 #[test]
+fn every_run_of_a_sweep_folder_is_scored_and_its_report_written_again() {
+    let sandbox = with_a_run();
+    let sweep = sandbox.path("clone/runs/sweep");
+    for name in ["1x32", "2x64", "unfinished"] {
+        let run = sweep.join("runs").join(name);
+        std::fs::create_dir_all(&run).unwrap();
+        for file in ["config.toml", "classes.json", "model.safetensors"] {
+            if name != "unfinished" {
+                std::fs::copy(sandbox.path("clone/runs/small").join(file), run.join(file)).unwrap();
+            }
+        }
+    }
+    std::fs::write(sweep.join("results.jsonl"), "").unwrap();
+    sandbox.xtask().args(["eval-fid", "--run", "runs/sweep", "-n", "4"]).assert().success();
+    let calls = calls(&sandbox);
+    let scored: Vec<&str> = calls
+        .iter()
+        .filter_map(|call| call.strip_prefix("var-eval score --samples runs/sweep/runs/"))
+        .collect();
+    assert!(
+        scored.len() == 2 && scored[0].starts_with("1x32/") && scored[1].starts_with("2x64/"),
+        "{calls:?}"
+    );
+    let sweep = sweep.canonicalize().unwrap();
+    let shared = format!(" --reference-cache {}/evaluation", sweep.display());
+    assert!(scored.iter().all(|call| call.ends_with(&shared)), "{calls:?}");
+    let expected = ["plot", "report"].map(|command| format!("var-scaling {command} {}", sweep.display()));
+    assert_eq!(calls[calls.len() - 2..], expected);
+    sandbox
+        .xtask()
+        .args(["eval-fid", "--run", "runs/sweep", "--out", "o"])
+        .assert()
+        .code(2)
+        .stderr(contains("--out is for one run"));
+}
+
+#[test]
 fn exit_status_of_a_program_passes_through_and_bad_use_ends_in_2() {
     let sandbox = with_a_run();
     sandbox.program("var-model", "exit 3");
@@ -103,7 +140,7 @@ fn exit_status_of_a_program_passes_through_and_bad_use_ends_in_2() {
     for (arguments, message) in [
         (&["--sweep", "cfg=1"][..], "KEY=FROM:TO:STEP"),
         (&["--samples", "x"], "needs --reference"),
-        (&["--run", "nowhere"], "no run folder"),
+        (&["--run", "nowhere"], "neither a run folder"),
     ] {
         sandbox.xtask().arg("eval-fid").args(arguments).assert().code(2).stderr(contains(message));
     }

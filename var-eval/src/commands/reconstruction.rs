@@ -1,0 +1,129 @@
+//! `var-eval reconstruction`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use var_eval::features::extract::Extraction;
+use var_eval::inputs::set::{PictureSet, Selection};
+use var_eval::metrics::lpips::{Lpips, Trunk};
+use var_eval::metrics::ssim::Downsampling;
+use var_eval::score::{Metric, Reference, Request, score};
+use var_eval::{Error, Result, reconstruction, report};
+use var_tokenizer::progress::{Progress, Show, say, tell};
+use var_tokenizer::signals;
+
+use super::choice::NetworkArgs;
+use super::to_json;
+
+/// Pictures that go through the network of the Fréchet distance at once.
+const BATCH: usize = 64;
+
+#[derive(Args)]
+#[command(
+    after_help = "Pictures are PNG or JPEG, 8 bits, and are matched by file name without extension. LPIPS needs its \
+trunk (torchvision's ImageNet weights) and its heads (of the lpips package, weights/v0.1). \
+Exit status: 2 when a picture has no partner or another size, or cannot be read.
+
+Examples:
+  var-eval reconstruction --reference originals/ --samples reconstructions/
+  var-eval reconstruction --reference originals/ --samples reconstructions/ --json > metrics.json
+  var-eval reconstruction --reference originals/ --samples reconstructions/ --fd         rFD-efficientnet-lite0
+  var-eval reconstruction --reference originals/ --samples reconstructions/ --fd --network inception-fid \\
+      --weights pt_inception.pth --lpips alex --lpips-weights alexnet.pth --lpips-heads alex.pth       rFID, LPIPS"
+)]
+pub struct Reconstruction {
+    /// Folder of the originals
+    #[arg(long, value_name = "DIR")]
+    reference: PathBuf,
+    /// Folder of the pictures to score
+    #[arg(long, value_name = "DIR")]
+    samples: PathBuf,
+    /// Before SSIM average blocks, so that the shorter side is about 256 pixels (piq's default)
+    #[arg(long)]
+    downsample: bool,
+    /// LPIPS too, in the features of squeeze, alex or vgg
+    #[arg(long, value_name = "TRUNK", requires_all = ["lpips_weights", "lpips_heads"])]
+    lpips: Option<String>,
+    /// File of the trunk's weights
+    #[arg(long, value_name = "FILE", requires = "lpips")]
+    lpips_weights: Option<PathBuf>,
+    /// File of the heads
+    #[arg(long, value_name = "FILE", requires = "lpips")]
+    lpips_heads: Option<PathBuf>,
+    /// The Fréchet distance of both sets too (rFID on inception-fid)
+    #[arg(long)]
+    fd: bool,
+    #[command(flatten)]
+    network: NetworkArgs,
+    /// One JSON object instead of text
+    #[arg(long)]
+    json: bool,
+    /// No progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// Pairs and, where it was asked for, both sets as wholes.
+#[derive(Serialize)]
+struct Reports {
+    #[serde(flatten)]
+    pairs: reconstruction::Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sets: Option<report::Report>,
+}
+
+impl Reconstruction {
+    pub fn run(self) -> Result<()> {
+        let mut progress = Progress::new(Show::from_flags(false, self.quiet || self.json));
+        let lpips = match (&self.lpips, &self.lpips_weights, &self.lpips_heads) {
+            (Some(trunk), Some(weights), Some(heads)) => {
+                let trunk: Trunk = trunk.parse()?;
+                Some(Lpips::load(trunk, weights, heads, self.network.device()?)?)
+            }
+            _ => None,
+        };
+        let downsampling = if self.downsample { Downsampling::Blocks } else { Downsampling::None };
+        let pairs = reconstruction::score(
+            &self.reference,
+            &self.samples,
+            downsampling,
+            lpips.as_ref(),
+            &mut progress,
+        )?;
+        let sets = if self.fd { Some(self.distance(&mut progress)?) } else { None };
+        let reports = Reports { pairs, sets };
+        if self.json {
+            return Ok(say(to_json(&reports)?)?);
+        }
+        say(&reports.pairs)?;
+        if let Some(sets) = reports.sets {
+            if !self.quiet {
+                sets.warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+            }
+            say(format_args!("\n{}", sets.markdown().trim_end()))?;
+        }
+        Ok(())
+    }
+
+    /// The Fréchet distance of both folders. Features live as long as the call.
+    fn distance(&self, progress: &mut Progress) -> Result<report::Report> {
+        let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
+        let (network, stop) = (self.network.open()?, signals::stop()?);
+        let mut features = |path: &Path, name: &str| {
+            let extraction = Extraction {
+                pictures: Arc::new(PictureSet::open(path, &Selection::default())?),
+                out: folder.path().join(name),
+                batch: BATCH,
+                restart: false,
+                stop: Arc::clone(&stop),
+            };
+            extraction.run(network.as_ref(), progress)
+        };
+        let samples = features(&self.samples, "samples.h5")?;
+        let reference = Reference::Features(features(&self.reference, "reference.h5")?);
+        let request = Request { metrics: vec![Metric::Fd], reconstructions: true, ..Request::default() };
+        score(&samples, &reference, &request)
+    }
+}
