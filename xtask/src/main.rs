@@ -41,10 +41,8 @@ enum Command {
         /// Change nothing: report what is there and what is missing (exit 1 when something is)
         #[arg(long)]
         check: bool,
-        /// The weights of the feature network that distances between sets of pictures are computed with by
-        /// default, too (17 MB)
-        #[arg(long)]
-        features: bool,
+        #[command(flatten)]
+        extras: setup::Extras,
     },
     /// Train a ladder of model sizes and plot the scaling curves (`var-scaling sweep`)
     #[command(disable_help_flag = true)]
@@ -116,8 +114,8 @@ pub fn say(text: &str) {
 fn run(command: Command) -> Result<ExitCode> {
     let project = Project::find()?;
     match command {
-        Command::Setup { check: true, features } => setup::check(&project, features),
-        Command::Setup { check: false, features } => setup::run(&project, features),
+        Command::Setup { check: true, extras } => setup::check(&project, extras),
+        Command::Setup { check: false, extras } => setup::run(&project, extras),
         Command::Sweep(rest) => scaling::run(&project, "sweep", &rest.untouched()),
         Command::EvalFid(options) => eval_fid::run(&project, &options).map(|()| ExitCode::SUCCESS),
         Command::Fit(rest) => scaling::run(&project, "fit", &rest.untouched()),

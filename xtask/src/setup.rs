@@ -5,14 +5,16 @@
 //! in a per-user cache, so that the second clone only makes the links. LIBTORCH, LIBTORCH_USE_PYTORCH
 //! and CMAKE of the person win. Every step can be interrupted and is made good by the next call.
 //!
-//! A third part is optional: the weights of the feature network that `var-eval` takes by default, linked below
-//! `.features`; VAR_FEATURES of the person wins.
+//! Two more are optional: the weights of the feature network that `var-eval` takes by default, linked below
+//! `.features`; and the library through which `var-train` speaks NCCL, built below `.nccl`. VAR_FEATURES and VAR_NCCL
+//! of the person win.
 
 mod cache;
 mod cmake;
 mod features;
 mod kit;
 mod libtorch;
+mod nccl;
 mod pip;
 mod progress;
 mod tools;
@@ -30,15 +32,17 @@ use kit::Kit;
 /// Shown below `cargo xtask setup --help`.
 pub const EXAMPLES: &str =
     "The cache is $XDG_CACHE_HOME/var-rs, or ~/.cache/var-rs; it takes about 1.2 GB while it is filled
-and 0.5 GB afterwards (--features: 19 MB more). These win over it, and nothing is fetched for them:
+and 0.5 GB afterwards (--features: 19 MB more; --cuda: 6 MB more, after 200 MB were fetched). These win over it, and nothing is fetched for them:
   LIBTORCH=DIR             a libtorch 2.11.0 of your own
   LIBTORCH_USE_PYTORCH=1   the libtorch of python3's torch 2.11.0
   CMAKE=PROGRAM            a cmake of your own, 3.26 or newer
   VAR_FEATURES=DIR         a folder of yours that holds efficientnet_lite0.pth
+  VAR_NCCL=FILE            a libvar_nccl.so of your own
 
 Examples:
   cargo xtask setup
   cargo xtask setup --features
+  cargo xtask setup --cuda
   cargo xtask setup --check
   XDG_CACHE_HOME=/big/disk cargo xtask setup";
 
@@ -54,6 +58,10 @@ enum State {
 trait Part {
     /// Name for messages.
     fn name(&self) -> &'static str;
+    /// The flag that asks for it; empty for what is always needed.
+    fn flag(&self) -> &'static str {
+        ""
+    }
     /// How it stands in this clone.
     ///
     /// # Errors
@@ -71,16 +79,33 @@ trait Part {
 const NEEDED: [&dyn Part; 2] = [&libtorch::Libtorch, &cmake::Cmake];
 
 /// What is brought on demand.
-const OPTIONAL: [&dyn Part; 1] = [&features::Features];
+const OPTIONAL: [&dyn Part; 2] = [&features::Features, &nccl::Nccl];
 
-/// `cargo xtask setup`: brings what is missing, with `features` the feature network's weights too, and says
-/// what is used.
-pub fn run(project: &Project, features: bool) -> Result<ExitCode> {
-    ensure(project)?;
-    if features {
-        ensure_features(project)?;
+/// What is wanted beside the parts that every build needs.
+#[derive(clap::Args, Clone, Copy)]
+pub struct Extras {
+    /// The weights of the feature network that distances between sets of pictures are computed with by
+    /// default, too (17 MB)
+    #[arg(long)]
+    features: bool,
+    /// The library that training on several GPUs needs, too: fetches headers (200 MB) and compiles it; needs no
+    /// nvcc and no GPU
+    #[arg(long)]
+    cuda: bool,
+}
+
+impl Extras {
+    fn parts(self) -> Vec<&'static dyn Part> {
+        let asked = [self.features, self.cuda];
+        OPTIONAL.into_iter().zip(asked).filter(|(_, asked)| *asked).map(|(part, _)| part).collect()
     }
-    for part in NEEDED.into_iter().chain(OPTIONAL.into_iter().filter(|_| features)) {
+}
+
+/// `cargo xtask setup`: brings what is missing, and what else is wanted, and says what is used.
+pub fn run(project: &Project, extras: Extras) -> Result<ExitCode> {
+    ensure(project)?;
+    bring(project, &extras.parts())?;
+    for part in NEEDED.into_iter().chain(extras.parts()) {
         if let State::Ready(which) = part.state(project)? {
             say(&format!("{}: {which}\n", part.name()));
         }
@@ -90,8 +115,8 @@ pub fn run(project: &Project, features: bool) -> Result<ExitCode> {
 }
 
 /// `cargo xtask setup --check`: a line for each part and tool; exit status 1 when one is missing that is needed.
-/// `features` makes the feature network's weights needed.
-pub fn check(project: &Project, features: bool) -> Result<ExitCode> {
+/// `extras` are then needed too.
+pub fn check(project: &Project, extras: Extras) -> Result<ExitCode> {
     let mut complete = true;
     let mut line = |fine: bool, name: &str, text: &str| {
         say(&format!("{:<8} {name:<14} {text}\n", if fine { "ok" } else { "missing" }));
@@ -119,16 +144,18 @@ pub fn check(project: &Project, features: bool) -> Result<ExitCode> {
         }
     }
     for part in OPTIONAL {
+        let wanted = extras.parts().iter().any(|extra| extra.name() == part.name());
+        let command = format!("cargo xtask setup {}", part.flag());
         let text = match part.state(project) {
             Ok(State::Ready(which)) => {
                 line(true, part.name(), &which);
                 continue;
             }
-            Ok(State::Missing(why)) => missing(part, &why, "cargo xtask setup --features", features),
-            Err(error) if features => return Err(error),
+            Ok(State::Missing(why)) => missing(part, &why, &command, wanted),
+            Err(error) if wanted => return Err(error),
             Err(error) => format!("{error:#}"),
         };
-        if features {
+        if wanted {
             line(false, part.name(), &text);
         } else {
             say(&format!("{:<8} {:<14} {text}\n", "optional", part.name()));
@@ -157,7 +184,7 @@ pub fn ensure(project: &Project) -> Result<()> {
 /// # Errors
 /// A VAR_FEATURES without them: bad use. Else what keeps them from being fetched.
 pub fn ensure_features(project: &Project) -> Result<()> {
-    bring(project, &OPTIONAL)
+    bring(project, &[&features::Features])
 }
 
 /// Links or fetches those of `parts` that are missing.

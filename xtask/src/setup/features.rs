@@ -45,6 +45,10 @@ impl Part for Features {
         "features"
     }
 
+    fn flag(&self) -> &'static str {
+        "--features"
+    }
+
     fn state(&self, project: &Project) -> Result<State> {
         if let Some(folder) = own_folder() {
             let file = Path::new(&folder).join(FILE);

@@ -112,6 +112,20 @@ impl Part for Libtorch {
     }
 }
 
+/// Where the headers lie, of the libtorch that builds take.
+pub fn include(project: &Project) -> Result<PathBuf> {
+    if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
+        let question =
+            "import importlib.util as u; print(u.find_spec('torch').submodule_search_locations[0])";
+        let answer =
+            ask_python(question).map_err(|why| bad_use(format!("LIBTORCH_USE_PYTORCH is set, but {why}")))?;
+        return Ok(Path::new(&answer).join("include"));
+    }
+    let folder = project.own_setting("LIBTORCH", LINK).map_or_else(|| project.path(LINK), PathBuf::from);
+    let parent = std::env::var_os("LIBTORCH_INCLUDE").map_or(folder, PathBuf::from);
+    Ok(parent.join("include"))
+}
+
 /// How the link in the clone stands. A kit of ours must be whole; a link or folder that the person put
 /// there must look like libtorch.
 fn linked(link: &Path) -> Result<State> {
@@ -151,22 +165,31 @@ fn inspect(folder: &Path) -> Result<String, String> {
 
 /// Which torch the build of torch-sys would find through Python.
 fn of_python() -> Result<String> {
-    let python = if std::env::var_os("VIRTUAL_ENV").is_some() { "python" } else { "python3" };
-    let question = "import importlib.metadata as m; print(m.version('torch'))";
-    let output = Command::new(python).args(["-c", question]).stdin(Stdio::null()).output();
-    let answer = match &output {
-        Ok(output) if output.status.success() => {
-            right_version(String::from_utf8_lossy(&output.stdout).trim())
-        }
-        Ok(_) => Err(format!("{python} has no torch")),
-        Err(error) => Err(format!("{python} cannot be started: {error}")),
-    };
+    let answer = ask_python("import importlib.metadata as m; print(m.version('torch'))")
+        .and_then(|version| right_version(&version));
     match answer {
-        Ok(version) => Ok(format!("{version} of {python} (LIBTORCH_USE_PYTORCH)")),
+        Ok(version) => Ok(format!("{version} of {} (LIBTORCH_USE_PYTORCH)", python())),
         Err(why) => Err(bad_use(format!(
             "LIBTORCH_USE_PYTORCH is set, but {why}: install torch {VERSION} there, or unset it to use the one that \
              the set-up fetches"
         ))),
+    }
+}
+
+/// The Python that torch-sys would take.
+fn python() -> &'static str {
+    if std::env::var_os("VIRTUAL_ENV").is_some() { "python" } else { "python3" }
+}
+
+/// What that Python prints for a question about its torch.
+fn ask_python(question: &str) -> Result<String, String> {
+    let python = python();
+    match Command::new(python).args(["-c", question]).stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        }
+        Ok(_) => Err(format!("{python} has no torch")),
+        Err(error) => Err(format!("{python} cannot be started: {error}")),
     }
 }
 

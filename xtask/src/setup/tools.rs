@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::process::Command;
 
 /// A program that has to be on the machine.
 pub struct Tool {
@@ -39,6 +40,16 @@ impl Tool {
         let program = command.split_whitespace().next()?;
         on_path(program).map(|path| path.display().to_string())
     }
+}
+
+/// The C++ compiler, as build scripts call it, to be given arguments.
+pub fn cxx() -> Command {
+    let chosen = std::env::var("CXX").ok().filter(|text| !text.trim().is_empty());
+    let command = chosen.unwrap_or_else(|| "c++".to_owned());
+    let mut words = command.split_whitespace();
+    let mut command = Command::new(words.next().unwrap_or("c++"));
+    command.args(words);
+    command
 }
 
 /// The file that starting `program` would run: itself when it names a folder, else looked up on PATH.

@@ -98,6 +98,27 @@ impl Sandbox {
         folder.join("efficientnet_lite0.pth")
     }
 
+    /// Puts the headers that the NCCL library is compiled with into the cache, as far as their size goes, and a
+    /// source into the clone.
+    pub fn fill_nccl(&self) {
+        let folder = self.path("home/.cache/var-rs/nccl-2.28.9-headers");
+        let files = [
+            ("include/cuda_runtime_api.h", 607_504),
+            ("include/crt/host_config.h", 11_344),
+            ("include/nv/target", 7_724),
+            ("include/nccl.h", 25_657),
+            ("LICENSE-nccl", 1_895),
+        ];
+        for (name, bytes) in files {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::File::create(path).unwrap().set_len(bytes).unwrap();
+        }
+        let source = self.path("clone/var-train/src/distributed/nccl");
+        std::fs::create_dir_all(&source).unwrap();
+        std::fs::write(source.join("nccl.cpp"), "").unwrap();
+    }
+
     /// A cargo that writes its arguments to `cargo.log`, names the scripts on the PATH as what it built,
     /// and fails at the subcommand `failing`.
     pub fn cargo(&self, failing: &str) {

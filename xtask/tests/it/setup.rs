@@ -283,3 +283,32 @@ fn features_of_the_person_win() {
     sandbox.xtask().args(["setup", "--features"]).assert().success();
     assert_eq!(std::fs::read(sandbox.path("clone/.features/efficientnet_lite0.pth")).unwrap(), b"own");
 }
+
+#[test]
+fn the_nccl_library_is_compiled_when_it_is_asked_for_and_again_when_its_source_changed() {
+    let sandbox = Sandbox::ready();
+    sandbox.fill_nccl();
+    // A compiler that writes down that it was called and makes its last argument.
+    let log = sandbox.path("compiled");
+    let script = format!("echo \"$@\" >> '{}'; for last; do :; done; : > \"$last\"", log.display());
+    sandbox.program("c++", &script);
+    let compiled = || std::fs::read_to_string(&log).unwrap_or_default().lines().count();
+    let optional = contains("optional nccl").and(contains("cargo xtask setup --cuda` links it"));
+    sandbox.xtask().args(["setup", "--check"]).assert().success().stdout(optional);
+    sandbox.xtask().args(["setup", "--check", "--cuda"]).assert().code(1).stdout(contains("missing  nccl"));
+    sandbox.xtask().args(["setup", "--cuda"]).assert().success().stdout(contains(".nccl/libvar_nccl.so"));
+    sandbox.xtask().args(["setup", "--cuda"]).assert().success();
+    assert_eq!(compiled(), 1);
+    assert!(sandbox.path("clone/.nccl/libvar_nccl.so").is_file());
+    let library = sandbox.path("clone/.nccl/libvar_nccl.so");
+    let earlier = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    File::options().write(true).open(&library).unwrap().set_modified(earlier).unwrap();
+    let check = ["setup", "--check", "--cuda"];
+    sandbox.xtask().args(check).assert().code(1).stdout(contains("older than its source"));
+    sandbox.xtask().args(["setup", "--cuda"]).assert().success();
+    assert_eq!(compiled(), 2);
+    std::fs::remove_file(&library).unwrap();
+    sandbox.program("c++", "exit 1");
+    sandbox.xtask().args(["setup", "--cuda"]).assert().code(1).stderr(contains("could not compile"));
+    sandbox.xtask().args(check).env("VAR_NCCL", "nowhere").assert().code(2).stderr(contains("is no file"));
+}

@@ -1,0 +1,42 @@
+// The one file that knows NCCL: a library of its own (libvar_nccl.so), built by `cargo xtask setup --cuda` and opened
+// at run time after libtorch_cuda, so that everything else builds and runs without CUDA.
+#define USE_C10D_NCCL 1
+#include "../cpp/shim.h"
+
+#include <c10/cuda/CUDAFunctions.h>
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+
+namespace var {
+// This library has a message of its own: the program's is not visible from here.
+std::string& c10d_error() {
+  static thread_local std::string message;
+  return message;
+}
+}  // namespace var
+
+using var::attempt;
+using var::Group;
+using var::Milliseconds;
+using var::Store;
+
+extern "C" {
+const char* var_nccl_error() { return var::c10d_error().c_str(); }
+
+// Lets `group` work on tensors of GPU `device` through NCCL. Ranks find each other through `store`, under keys that
+// nothing else uses. A collective that takes longer than `timeout` ends the process.
+int var_nccl_join(Group* group, Store* store, int rank, int size, int device, int64_t timeout) {
+  return attempt([&] {
+    c10::cuda::set_device(static_cast<c10::DeviceIndex>(device));
+    auto options = c10d::ProcessGroupNCCL::Options::create();
+    options->timeout = Milliseconds(timeout);
+    auto nccl = c10::make_intrusive<c10d::ProcessGroupNCCL>(*store, rank, size, options);
+    nccl->setBoundDeviceId(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device)));
+    (*group)->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::NCCL, nccl);
+  });
+}
+
+// Ends what NCCL still does, without waiting for the other ranks.
+int var_nccl_abort(Group* group) {
+  return attempt([&] { (*group)->getBackend(c10::DeviceType::CUDA)->abort(); });
+}
+}
