@@ -4,6 +4,7 @@
 mod bad_input;
 mod fixture;
 mod golden;
+mod ranks;
 mod reference;
 mod resume;
 mod tokenizer;
