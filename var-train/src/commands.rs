@@ -18,6 +18,7 @@ use var_tokenizer::progress::{Progress, Show, say};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded, product_peak};
 
+use crate::distributed::check::check;
 use crate::distributed::{Place, Ranks, require_divisible};
 use crate::engine::{self, MODEL_FILE, Task};
 use crate::error::{Error, Result};
@@ -434,15 +435,8 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         "{parameters} parameters, {steps} steps of {} pictures, {pictures} training and {held_out} held-out pictures, {}",
         settings.training.batch, Precision::name_of(compute)
     ));
-    let outcome = engine::train(
-        &mut task,
-        &mut run,
-        &settings.training,
-        steps,
-        common.resume,
-        progress,
-        Ranks::ALONE,
-    )?;
+    let outcome =
+        engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress, Ranks::ALONE)?;
     if let Some(alarm) = outcome.validation.get("alarm").and_then(Value::as_str) {
         progress.note(&format!("warning: {alarm}"));
     }
@@ -463,6 +457,30 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     )?;
     progress.note(&format!("wrote {}", file.display()));
     Ok(())
+}
+
+/// `var-train check-ranks`: joins, checks, and says what was found.
+///
+/// # Errors
+/// When the ranks do not fit together or a check fails.
+pub fn check_ranks(place: Option<&Place>, timeout: Duration, json: bool) -> Result<()> {
+    let ranks = Ranks::join(place, "check-ranks", timeout)?;
+    let outcome = guarded(|| {
+        let found = check(ranks)?;
+        if json {
+            say(&found)?;
+        } else if ranks.leads() {
+            let seconds = found.get("all_reduce_seconds").and_then(Value::as_f64).unwrap_or(f64::NAN);
+            say(format_args!(
+                "{} ranks: collectives and averaged gradients are right; 16 MB summed in {:.1} ms",
+                ranks.size(),
+                seconds * 1e3
+            ))?;
+        }
+        Ok(())
+    });
+    ranks.leave(&outcome);
+    outcome
 }
 
 /// `cpu` or `cuda:N`: a resolved device in messages.

@@ -181,8 +181,7 @@ pub fn train(
         let minutes = saved_at.elapsed().as_secs_f64() / 60.0;
         // Rank 0's clock counts, and everybody's signals.
         let timely = settings.checkpoint_minutes > 0.0 && minutes >= settings.checkpoint_minutes;
-        let [interrupted, timely] =
-            ranks.any([stop.load(Ordering::Relaxed), timely && ranks.leads()])?;
+        let [interrupted, timely] = ranks.any([stop.load(Ordering::Relaxed), timely && ranks.leads()])?;
         let last = state.step == steps;
         if last || (settings.validate_every > 0 && state.step.is_multiple_of(settings.validate_every)) {
             let mut scores = task.validate(state.step)?;

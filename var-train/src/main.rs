@@ -67,6 +67,17 @@ enum Command {
         #[command(flatten)]
         common: CommonArgs,
     },
+    /// Check that ranks find each other, and that sums over them are right
+    #[command(after_help = "Examples:
+  var-train check-ranks --nproc 4
+  srun var-train check-ranks")]
+    CheckRanks {
+        #[command(flatten)]
+        ranks: RankArgs,
+        /// What every rank found, as JSON lines on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
@@ -102,12 +113,8 @@ struct CommonArgs {
     /// auto (measures), f32 or bf16
     #[arg(long, default_value = "auto")]
     precision: Precision,
-    /// Train as this many processes on this machine; 1 ignores what torchrun or SLURM say
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
-    nproc: Option<u32>,
-    /// How long ranks wait for each other before they give up
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    timeout: u64,
+    #[command(flatten)]
+    ranks: RankArgs,
     /// Progress and result as JSON lines on standard output
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -116,7 +123,17 @@ struct CommonArgs {
     quiet: bool,
 }
 
-impl CommonArgs {
+#[derive(Args)]
+struct RankArgs {
+    /// Work as this many processes on this machine; 1 ignores what torchrun or SLURM say
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    nproc: Option<u32>,
+    /// How long ranks wait for each other before they give up
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+}
+
+impl RankArgs {
     /// Where this process stands among others, and how many the run will have.
     fn place(&self) -> Result<(Option<Place>, usize), Error> {
         let wanted = self.nproc.map(|n| n as usize);
@@ -138,7 +155,9 @@ impl CommonArgs {
             }
         }
     }
+}
 
+impl CommonArgs {
     /// Whether this process is to start the ranks and do nothing else.
     fn launches(&self, place: Option<&Place>, ranks: usize) -> bool {
         ranks > 1 && place.is_none() && !self.dry_run && !self.check
@@ -159,7 +178,7 @@ impl CommonArgs {
             precision: self.precision,
             place,
             ranks,
-            timeout: Duration::from_secs(self.timeout),
+            timeout: Duration::from_secs(self.ranks.timeout),
         };
         (common, Progress::new(show))
     }
@@ -169,7 +188,7 @@ impl CommonArgs {
 fn run(command: Command) -> Result<u8, Error> {
     match command {
         Command::Model { tokens, tokenizer, depth, width, heads, preset, common } => {
-            let (place, ranks) = common.place()?;
+            let (place, ranks) = common.ranks.place()?;
             let launches = common.launches(place.as_ref(), ranks);
             let (mut common, mut progress) = common.split(preset, place, ranks);
             // The size flags are short for settings; what --set says comes after them. A depth alone means
@@ -181,16 +200,29 @@ fn run(command: Command) -> Result<u8, Error> {
             common.set = size.chain(common.set).collect();
             if launches {
                 // What is wrong with the settings is said once, and not by every rank.
-                commands::model(&Common { check: true, ..common }, &PathBuf::new(), &tokenizer, &mut progress)?;
+                commands::model(
+                    &Common { check: true, ..common },
+                    &PathBuf::new(),
+                    &tokenizer,
+                    &mut progress,
+                )?;
                 return launch::launch(ranks);
             }
             commands::model(&common, &tokens.unwrap_or_default(), &tokenizer, &mut progress)?;
             Ok(0)
         }
         Command::Tokenizer { data, preset, common } => {
-            let (place, ranks) = common.place()?;
+            let (place, ranks) = common.ranks.place()?;
             let (common, mut progress) = common.split(preset, place, ranks);
             commands::tokenizer(&common, &data.unwrap_or_default(), &mut progress)?;
+            Ok(0)
+        }
+        Command::CheckRanks { ranks, json } => {
+            let (place, count) = ranks.place()?;
+            if place.is_none() && count > 1 {
+                return launch::launch(count);
+            }
+            commands::check_ranks(place.as_ref(), Duration::from_secs(ranks.timeout), json)?;
             Ok(0)
         }
         Command::Golden { folders, .. } => {

@@ -22,6 +22,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const FAILED: &str = "failed";
 /// Counts ranks that failed by themselves.
 const FAILURES: &str = "failures";
+/// Holds what the first rank found that looked for the one to blame.
+const FOUND: &str = "found";
 /// Counts ranks that came to the end.
 const TOGETHER: &str = "together";
 /// Counts ranks that need the store no more.
@@ -101,6 +103,9 @@ impl Watch {
             if let Some(message) = self.get(FAILED)? {
                 return Ok(Some(Error::Rank(message)));
             }
+            if let Some(message) = self.get(FOUND)? {
+                return Ok(Some(Error::Rank(message)));
+            }
             sleep(PAUSE);
         }
         let mut left = Vec::new();
@@ -116,12 +121,15 @@ impl Watch {
             }
         }
         if !silent.is_empty() {
-            return Ok(Some(Error::Rank(format!(
+            let message = format!(
                 "{} {} not answer any more (killed, stopped or cut off); go on with --resume, with fewer ranks \
                  if need be",
                 names(&silent),
                 if silent.len() == 1 { "does" } else { "do" }
-            ))));
+            );
+            // Ranks that only learn of it when this one leaves need not look again.
+            self.set(FOUND, &message)?;
+            return Ok(Some(Error::Rank(message)));
         }
         if left.len() + 1 == self.place.world {
             return Ok(Some(Error::Rank(format!(

@@ -21,7 +21,7 @@ const LAUNCHER: &str = "VAR_LAUNCHER";
 const FOLLOWED: i32 = 4;
 /// Time that ranks get to end by themselves after one has failed: to look whose fault it is, to finish a
 /// checkpoint.
-const GRACE: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_secs(10);
 /// Time for the last lines of their logs.
 const LAST_LINES: Duration = Duration::from_secs(2);
 /// Only this machine can reach the ranks.
@@ -37,7 +37,7 @@ struct Rank {
 
 /// Starts this program, with the arguments it was given, as `count` ranks, and waits for them. Their lines on
 /// standard error come out with `[rank] ` before them; standard output is theirs. SIGINT, SIGTERM, SIGHUP and
-/// SIGUSR1 go to every rank. When a rank fails, the others get 20 s to end.
+/// SIGUSR1 go to every rank. When a rank fails, the others get 10 s to end.
 ///
 /// Gives the exit status: 0, or that of the first rank that did not end because of another one.
 ///
@@ -68,7 +68,9 @@ pub fn launch(count: usize) -> Result<u8> {
         }
         for (number, rank) in ranks.iter_mut().enumerate().filter(|(_, rank)| rank.ended.is_none()) {
             rank.ended = rank.child.try_wait().map_err(system("a rank"))?;
-            let Some(status) = rank.ended.filter(|status| !status.success() && !rank.killed) else { continue };
+            let Some(status) = rank.ended.filter(|status| !status.success() && !rank.killed) else {
+                continue;
+            };
             deadline.get_or_insert_with(|| Instant::now() + GRACE);
             if let Some(signal) = status.signal() {
                 tell(format_args!("error: rank {number} was ended by signal {signal}"));
@@ -117,7 +119,9 @@ fn start(rank: usize, count: usize, port: u16) -> std::io::Result<Rank> {
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0).spawn()?;
     let lines = child.stderr.take();
     let log = std::thread::spawn(move || {
-        for line in lines.into_iter().flat_map(|lines| BufReader::new(lines).split(b'\n')).map_while(|l| l.ok()) {
+        for line in
+            lines.into_iter().flat_map(|lines| BufReader::new(lines).split(b'\n')).map_while(|l| l.ok())
+        {
             tell(format_args!("[{rank}] {}", String::from_utf8_lossy(&line)));
         }
     });

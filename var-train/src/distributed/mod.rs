@@ -8,6 +8,7 @@
 //! The C++ half (`cpp/`) is called through C functions; exceptions cross as messages, no C++ type shows in
 //! the interface. This is the only folder of the crate with `unsafe` code.
 
+pub mod check;
 mod ending;
 pub mod environment;
 mod failure;

@@ -161,7 +161,8 @@ impl Ranks {
         let sums: Vec<i64> = Vec::try_from(&all)?;
         let rows: Vec<&[i64]> = sums.chunks(count.max(1) as usize).collect();
         for (rank, row) in rows.iter().enumerate() {
-            let entries = parameters.entries().iter().zip(row.iter().zip(rows.first().copied().unwrap_or(&[])));
+            let entries =
+                parameters.entries().iter().zip(row.iter().zip(rows.first().copied().unwrap_or(&[])));
             if let Some((entry, _)) = { entries }.find(|(_, (one, other))| one != other) {
                 return Err(Error::Distributed(format!(
                     "rank {rank} has other values in {} than rank 0; its machine computes differently: go on \
@@ -211,7 +212,7 @@ impl Ranks {
     }
 
     /// Runs `work` on the group; nothing when alone.
-    fn collective(self, work: impl FnOnce(&Group) -> Result<()>) -> Result<()> {
+    pub(super) fn collective(self, work: impl FnOnce(&Group) -> Result<()>) -> Result<()> {
         let Some(session) = self.0 else { return Ok(()) };
         let outcome = match session.group.borrow().as_ref() {
             Some(group) => work(group),
@@ -289,9 +290,8 @@ pub fn require_divisible(batch: usize, accumulation: usize, ranks: usize) -> Res
         .collect();
     Err(Error::Config(format!(
         "training.batch {batch} cannot be shared by {ranks} ranks × training.accumulation {accumulation}; use \
-         a batch of {}, or {} {} ranks",
+         a batch of {}, or this many ranks: {}",
         batches.join(" or "),
-        if counts.len() == 1 { "only" } else { "one of" },
         counts.join(", ")
     )))
 }
@@ -316,14 +316,18 @@ mod tests {
     fn a_batch_that_cannot_be_shared_names_what_can() {
         require_divisible(16, 2, 4).unwrap();
         let message = require_divisible(16, 1, 3).unwrap_err().to_string();
-        assert!(message.contains("batch of 15 or 18") && message.contains("1, 2, 4, 8, 16 ranks"), "{message}");
+        assert!(
+            message.contains("batch of 15 or 18") && message.contains("ranks: 1, 2, 4, 8, 16"),
+            "{message}"
+        );
         let message = require_divisible(4, 2, 4).unwrap_err().to_string();
-        assert!(message.contains("batch of 8,") && message.contains("1, 2 ranks"), "{message}");
+        assert!(message.contains("batch of 8,") && message.contains("ranks: 1, 2"), "{message}");
     }
 
     #[test]
     fn fingerprints_tell_apart_a_single_bit() {
-        let mut parameters = Parameters::new(tch::Device::Cpu, Some(1), var_tokenizer::weights::Storage::PLAIN);
+        let mut parameters =
+            Parameters::new(tch::Device::Cpu, Some(1), var_tokenizer::weights::Storage::PLAIN);
         let tensor = parameters.builder().parameter("a", &[3, 4], var_tokenizer::weights::Init::Uniform(1.0));
         let before: Vec<i64> = Vec::try_from(fingerprints(&parameters).unwrap()).unwrap();
         let mut bits = tensor.detach().view_dtype(Kind::Int);

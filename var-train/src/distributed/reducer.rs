@@ -46,9 +46,7 @@ impl Reducer {
         let list = handles(parameters);
         made(|out| {
             // SAFETY: a live group and live handles, of which C++ keeps references; a place for one pointer.
-            unsafe {
-                var_reducer_new(group.handle(), list.as_ptr(), list.len(), FIRST_BUCKET, BUCKET, out)
-            }
+            unsafe { var_reducer_new(group.handle(), list.as_ptr(), list.len(), FIRST_BUCKET, BUCKET, out) }
         })
         .map(Self)
     }

@@ -151,7 +151,9 @@ mod tests {
 
     #[test]
     fn lists_that_are_none_are_refused() {
-        for list in ["", "a[1-", "a]1[", "a[[1]]", "a[3-1]", "a[x]", "a[]", "a,,b", "a[1-99999999999]", "a[+1]"] {
+        for list in
+            ["", "a[1-", "a]1[", "a[[1]]", "a[3-1]", "a[x]", "a[]", "a,,b", "a[1-99999999999]", "a[+1]"]
+        {
             let message = hosts(list).unwrap_err().to_string();
             assert!(message.contains("host list") && message.contains("node[01-03,7]"), "{message}");
         }

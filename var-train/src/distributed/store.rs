@@ -11,13 +11,8 @@ use super::ffi::{CStore, done, made, text};
 use crate::error::{Error, Result};
 
 unsafe extern "C" {
-    fn var_store_open(
-        host: *const c_char,
-        port: u16,
-        serve: i32,
-        timeout: i64,
-        out: *mut *mut CStore,
-    ) -> i32;
+    fn var_store_open(host: *const c_char, port: u16, serve: i32, timeout: i64, out: *mut *mut CStore)
+    -> i32;
     fn var_store_port(store: *mut CStore) -> i32;
     fn var_store_prefix(store: *mut CStore, prefix: *const c_char, out: *mut *mut CStore) -> i32;
     fn var_store_clone(store: *mut CStore, out: *mut *mut CStore) -> i32;

@@ -87,7 +87,15 @@ impl ModelTask {
         let mut model = Transformer::new(config, &settings.initialisation, device, Some(seed))?;
         model.set_compute_kind(compute);
         let order = Order::new(seed, train.len());
-        Ok(Self { model, tokenizer, train, validation, settings: settings.clone(), order, ranks: Ranks::ALONE })
+        Ok(Self {
+            model,
+            tokenizer,
+            train,
+            validation,
+            settings: settings.clone(),
+            order,
+            ranks: Ranks::ALONE,
+        })
     }
 
     /// Takes only the part of this rank out of every batch and of the held-out rows.

@@ -5,6 +5,8 @@ mod bad_input;
 mod fixture;
 mod golden;
 mod ranks;
+mod ranks_lost;
+mod ranks_together;
 mod reference;
 mod resume;
 mod tokenizer;

@@ -71,3 +71,40 @@ fn ranks_accumulate_micro_batches_as_one_process_does() {
     run(fixture.model("two-four").args(SETTINGS).args(accumulating).args(["--nproc", "2"]));
     assert_equal_training(&fixture.path("one"), &fixture.path("two-four"));
 }
+
+#[test]
+fn a_resume_with_other_numbers_of_ranks_goes_on_as_if_nothing_had_happened() {
+    let fixture = Fixture::new();
+    run(fixture.model("one").args(SETTINGS));
+    // The same run, cut into pieces by checkpoints that are taken away.
+    let pieces = [("2", "step-00000008"), ("4", "step-00000014"), ("1", "step-00000020")];
+    for (round, (ranks, keep)) in pieces.into_iter().enumerate() {
+        let mut command = fixture.model("changing");
+        command.args(SETTINGS).args(["--nproc", ranks]);
+        command.args(["--set", "checkpoint_every=2", "--set", "keep_checkpoints=100"]);
+        if round > 0 {
+            command.arg("--resume");
+        }
+        run(&mut command);
+        let folder = fixture.path("changing/checkpoints");
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().as_ref() > keep {
+                std::fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+    }
+    assert_equal_training(&fixture.path("one"), &fixture.path("changing"));
+}
+
+#[test]
+fn a_checkpoint_of_another_model_is_refused_by_all_ranks() {
+    let fixture = Fixture::new();
+    run(fixture.model("run").args(SETTINGS).args(["--nproc", "2"]));
+    let mut other = fixture.model("run");
+    other.args(SETTINGS).args(["--set", "width=64", "--nproc", "2", "--resume"]);
+    let output = other.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("[0] error: ") && message.contains("model.width: 32 → 64"), "{message}");
+    assert!(message.contains("[1] error: rank 0 failed"), "{message}");
+}
