@@ -1,6 +1,7 @@
 //! What the subcommands do, apart from reading flags.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,10 +14,12 @@ use var_tokenizer::builtin;
 use var_tokenizer::cost as tokenizer_cost;
 use var_tokenizer::files::{sha256_of, write_atomically};
 use var_tokenizer::images::{Source, Split};
-use var_tokenizer::progress::{Progress, say};
+use var_tokenizer::progress::{Progress, Show, say};
 use var_tokenizer::tokens::TokenFile;
-use var_tokenizer::torch::{DeviceChoice, Precision, product_peak};
+use var_tokenizer::torch::{DeviceChoice, Precision, guarded, product_peak};
 
+use crate::distributed::check::check;
+use crate::distributed::{Place, Ranks, require_divisible};
 use crate::engine::{self, MODEL_FILE, Task};
 use crate::error::{Error, Result};
 use crate::layers::{from_table, overlay, set, to_table};
@@ -47,6 +50,12 @@ pub struct Common {
     pub device: DeviceChoice,
     /// In what precision.
     pub precision: Precision,
+    /// Where this process stands among others; `None` on its own.
+    pub place: Option<Place>,
+    /// Number of ranks that the run will have.
+    pub ranks: usize,
+    /// How long ranks wait for each other.
+    pub timeout: Duration,
 }
 
 /// `config.toml` of a run folder: all that a resume needs to be the same run.
@@ -212,10 +221,39 @@ fn publish(checkpoint: &Path, out: &Path, name: &str) -> Result<PathBuf> {
 /// Bad input, a failing machine, divergence, or an interruption after saving.
 pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Progress) -> Result<()> {
     let settings = resolve_model(common)?;
+    let training = &settings.training;
+    require_divisible(training.batch, training.accumulation, common.ranks)?;
     let device = common.device.resolve()?;
+    if common.ranks > 1 && device != Device::Cpu {
+        return Err(Error::Config(format!(
+            "several ranks train on processors only, and --device is {}; give --device cpu, or start one process",
+            device_name(device)
+        )));
+    }
     if common.check {
         return Ok(());
     }
+    // A dry run trains nothing, hence needs nobody.
+    let place = common.place.as_ref().filter(|_| !common.dry_run);
+    let same = serde_json::to_string(&settings).map_err(|e| Error::Config(e.to_string()))?;
+    let ranks = Ranks::join(place, &same, common.timeout)?;
+    let mut silent = Progress::new(Show::Quiet);
+    let progress = if ranks.leads() { progress } else { &mut silent };
+    let outcome = guarded(|| train_model(common, tokens, tokenizer, &settings, device, ranks, progress));
+    ranks.leave(&outcome);
+    outcome
+}
+
+/// What a rank of `var-train model` does among the others.
+fn train_model(
+    common: &Common,
+    tokens: &Path,
+    tokenizer: &str,
+    settings: &ModelRun,
+    device: Device,
+    ranks: Ranks,
+    progress: &mut Progress,
+) -> Result<()> {
     let file = TokenFile::open(tokens)?;
     let opened = builtin::open(tokenizer, Some(&file.info().schedule), device)?;
     file.require_tokenizer(&opened.sha256)?;
@@ -250,7 +288,7 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
     let (parameters, batch) = (cost::parameters(&config), settings.training.batch);
     let pictures = steps * batch as u64;
     let flops = cost::training_flops(&config) * pictures as f64;
-    let micro = batch / settings.training.accumulation;
+    let micro = batch / settings.training.accumulation / common.ranks;
     let tokens_seen = pictures.saturating_mul(config.schedule.tokens() as u64);
     let product = [(micro * config.schedule.tokens()) as i64, config.width as i64, 4 * config.width as i64];
     if common.dry_run {
@@ -265,13 +303,27 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
         return Ok(());
     }
     let data_sha256 = sha256_of(tokens)?;
-    let found = stored(common, &settings, &data_sha256, &opened.sha256)?;
-    let mut run = RunFolder::open(&common.out, common.resume)?;
-    let compute = match found {
-        Some(kind) => kind,
-        None => common.precision.resolve(device, product)?,
-    };
-    if found.is_none() {
+    let (mut found, mut run) = (None, RunFolder::elsewhere(&common.out));
+    if ranks.leads() {
+        found = stored(common, settings, &data_sha256, &opened.sha256)?;
+        run = RunFolder::open(&common.out, common.resume)?;
+    }
+    // Rank 0 measures; a different choice on another rank would give different sums.
+    let word = ranks.from_leader(|| {
+        let kind = match found {
+            Some(kind) => kind,
+            None => common.precision.resolve(device, product)?,
+        };
+        Ok(format!("{} {data_sha256} {}", Precision::name_of(kind), opened.sha256))
+    })?;
+    let compute = if word.starts_with("bf16") { Kind::BFloat16 } else { Kind::Float };
+    if !word.ends_with(&format!(" {data_sha256} {}", opened.sha256)) {
+        return Err(Error::file(
+            tokens,
+            "is not the file that rank 0 has, or the tokenizer is not; give all ranks the same files",
+        ));
+    }
+    if ranks.leads() && found.is_none() {
         write_atomically(&common.out.join("tokenizer.safetensors"), &builtin::bytes(tokenizer)?)?;
         let classes = serde_json::to_string(&file.info().class_names).unwrap_or_default();
         write_atomically(&common.out.join("classes.json"), classes.as_bytes())?;
@@ -289,14 +341,20 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
         )?;
     }
     progress.note(&format!(
-        "{} parameters, {steps} steps of {batch} pictures, {} training and {} held-out rows, {}",
+        "{} parameters, {steps} steps of {batch} pictures, {} training and {} held-out rows, {}{}",
         parameters,
         train.len(),
         validation.len(),
-        Precision::name_of(compute)
+        Precision::name_of(compute),
+        if ranks.size() > 1 { format!(", {} ranks", ranks.size()) } else { String::new() }
     ));
-    let mut task = ModelTask::new(&config, opened.tokenizer, train, validation, &settings, compute)?;
-    let outcome = engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress)?;
+    let task = ModelTask::new(&config, opened.tokenizer, train, validation, settings, compute)?;
+    let mut task = task.among(ranks);
+    let outcome =
+        engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress, ranks)?;
+    if !ranks.leads() {
+        return Ok(());
+    }
     publish(&outcome.checkpoint, &common.out, MODEL_FILE)?;
     let score = |key: &str| outcome.validation.get(key).cloned().unwrap_or(Value::Null);
     finish(
@@ -320,6 +378,12 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
 pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result<()> {
     let settings: TokenizerRun = resolve(common, &presets::TOKENIZER, &Table::new())?;
     settings.validate()?;
+    if common.ranks > 1 {
+        return Err(Error::Config(format!(
+            "a tokenizer is trained by one process, not by {} ranks; give --nproc 1",
+            common.ranks
+        )));
+    }
     let device = common.device.resolve()?;
     if common.check {
         return Ok(());
@@ -371,7 +435,8 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         "{parameters} parameters, {steps} steps of {} pictures, {pictures} training and {held_out} held-out pictures, {}",
         settings.training.batch, Precision::name_of(compute)
     ));
-    let outcome = engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress)?;
+    let outcome =
+        engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress, Ranks::ALONE)?;
     if let Some(alarm) = outcome.validation.get("alarm").and_then(Value::as_str) {
         progress.note(&format!("warning: {alarm}"));
     }
@@ -392,6 +457,30 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     )?;
     progress.note(&format!("wrote {}", file.display()));
     Ok(())
+}
+
+/// `var-train check-ranks`: joins, checks, and says what was found.
+///
+/// # Errors
+/// When the ranks do not fit together or a check fails.
+pub fn check_ranks(place: Option<&Place>, timeout: Duration, json: bool) -> Result<()> {
+    let ranks = Ranks::join(place, "check-ranks", timeout)?;
+    let outcome = guarded(|| {
+        let found = check(ranks)?;
+        if json {
+            say(&found)?;
+        } else if ranks.leads() {
+            let seconds = found.get("all_reduce_seconds").and_then(Value::as_f64).unwrap_or(f64::NAN);
+            say(format_args!(
+                "{} ranks: collectives and averaged gradients are right; 16 MB summed in {:.1} ms",
+                ranks.size(),
+                seconds * 1e3
+            ))?;
+        }
+        Ok(())
+    });
+    ranks.leave(&outcome);
+    outcome
 }
 
 /// `cpu` or `cuda:N`: a resolved device in messages.

@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use serde_json::{Map, Value, json};
+use signal_hook::consts::SIGUSR1;
 use tch::Tensor;
 use var_tokenizer::progress::Progress;
 use var_tokenizer::signals;
 use var_tokenizer::weights::{Parameters, StateDict, safetensors};
 
 use crate::checkpoint::{self, State};
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::optimizer::Optimizer;
 use crate::run::RunFolder;
@@ -97,10 +100,12 @@ pub const MODEL_FILE: &str = "model.safetensors";
 /// The name of the optimizer's file in a checkpoint.
 pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
-/// Trains `task` for `steps` steps in `run`, from the newest checkpoint when `resume` is set.
+/// Trains `task` for `steps` steps in `run`, from the newest checkpoint when `resume` is set. All `ranks` call
+/// this with the same task; rank 0 alone reads and writes checkpoints.
 ///
 /// # Errors
-/// When a number is no longer finite, the disk is full, a signal came (after saving), or libtorch fails.
+/// When a number is no longer finite, the disk is full, a signal came (after saving), another rank is lost,
+/// or libtorch fails.
 pub fn train(
     task: &mut dyn Task,
     run: &mut RunFolder,
@@ -108,21 +113,25 @@ pub fn train(
     steps: u64,
     resume: bool,
     progress: &mut Progress,
+    ranks: Ranks,
 ) -> Result<Outcome> {
     let stop = signals::stop()?;
+    // SLURM's warning before it takes the machines away.
+    signal_hook::flag::register(SIGUSR1, Arc::clone(&stop)).map_err(|e| Error::io("signals", e))?;
     task.parameters().set_requires_grad(true);
     let mut optimizer =
         Optimizer::new(task.parameters(), settings.beta1, settings.beta2, settings.epsilon, settings.clip);
     let schedule = settings.schedule(steps);
     let mut state = State { step: 0, seconds: 0.0, files: BTreeMap::new(), task: BTreeMap::new() };
     let mut last_checkpoint = None;
-    if resume {
+    if resume && ranks.leads() {
         if let Some(found) = restore(task, &mut optimizer, run, progress)? {
             last_checkpoint = Some(found.path);
             state = found.state;
         }
         run.forget_after(state.step)?;
     }
+    align(task, &optimizer, &mut state, ranks)?;
     let (started, before) = (Instant::now(), state.seconds);
     let mut saved_at = Instant::now();
     let mut validation = None;
@@ -169,7 +178,10 @@ pub fn train(
             &format!("loss {loss:.4}  {rate:.0} images/s  {:.0} tokens/s", rate * tokens as f64),
             &json!({"loss": loss, "images_per_second": rate}),
         );
-        let interrupted = stop.load(Ordering::Relaxed);
+        let minutes = saved_at.elapsed().as_secs_f64() / 60.0;
+        // Rank 0's clock counts, and everybody's signals.
+        let timely = settings.checkpoint_minutes > 0.0 && minutes >= settings.checkpoint_minutes;
+        let [interrupted, timely] = ranks.any([stop.load(Ordering::Relaxed), timely && ranks.leads()])?;
         let last = state.step == steps;
         if last || (settings.validate_every > 0 && state.step.is_multiple_of(settings.validate_every)) {
             let mut scores = task.validate(state.step)?;
@@ -181,12 +193,13 @@ pub fn train(
             progress.event(&json!({"event": "validation", "step": state.step, "scores": scores}));
             validation = Some(scores);
         }
-        let minutes = saved_at.elapsed().as_secs_f64() / 60.0;
-        let due = (settings.checkpoint_every > 0 && state.step.is_multiple_of(settings.checkpoint_every))
-            || (settings.checkpoint_minutes > 0.0 && minutes >= settings.checkpoint_minutes);
-        if last || due || interrupted {
-            run.sync()?;
-            let path = save(task, &optimizer, run, &state, settings.keep_checkpoints)?;
+        let due = settings.checkpoint_every > 0 && state.step.is_multiple_of(settings.checkpoint_every);
+        if last || due || timely || interrupted {
+            ranks.require_equal(task.parameters())?;
+            let path = ranks.on_leader(run.path().to_owned(), || {
+                run.sync()?;
+                save(task, &optimizer, run, &state, settings.keep_checkpoints)
+            })?;
             saved_at = Instant::now();
             last_checkpoint = Some(path.clone());
             if interrupted && !last {
@@ -202,9 +215,35 @@ pub fn train(
     };
     let checkpoint = match last_checkpoint {
         Some(path) => path,
-        None => save(task, &optimizer, run, &state, settings.keep_checkpoints)?,
+        None => ranks.on_leader(run.path().to_owned(), || {
+            save(task, &optimizer, run, &state, settings.keep_checkpoints)
+        })?,
     };
     Ok(Outcome { checkpoint, validation, seconds: state.seconds })
+}
+
+/// Brings all ranks to the state of rank 0: parameters and buffers, moments, what the task keeps, and the step
+/// to go on from. After this, backward passes average their gradients.
+fn align(task: &mut dyn Task, optimizer: &Optimizer, state: &mut State, ranks: Ranks) -> Result<()> {
+    if ranks.size() == 1 {
+        return Ok(());
+    }
+    let extra = task.extra();
+    let mut tensors: Vec<Tensor> =
+        task.parameters().entries().iter().map(|entry| entry.tensor.shallow_clone()).collect();
+    tensors.extend(optimizer.to_map().into_values());
+    tensors.extend(extra.values().map(Tensor::shallow_clone));
+    ranks.broadcast(&tensors)?;
+    let broken = |e: serde_json::Error| Error::Distributed(format!("rank 0's state cannot be read: {e}"));
+    let word = ranks.from_leader(|| {
+        let own = State { task: task.numbers(), ..state.clone() };
+        serde_json::to_string(&own).map_err(broken)
+    })?;
+    if !ranks.leads() {
+        *state = serde_json::from_str(&word).map_err(broken)?;
+        task.restore(&extra, &state.task)?;
+    }
+    ranks.average_gradients_of(task.parameters())
 }
 
 /// The first few scores in one line.

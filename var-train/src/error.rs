@@ -33,6 +33,12 @@ pub enum Error {
     /// Loss or gradient is no longer a number.
     #[error("{0}")]
     Diverged(String),
+    /// Ranks did not find each other, or this one cannot go on with them.
+    #[error("{0}")]
+    Distributed(String),
+    /// Another rank failed, was killed or does not answer.
+    #[error("{0}")]
+    Rank(String),
     /// Interrupted by a signal after saving.
     #[error("interrupted at step {step}; saved {}; go on with --resume", checkpoint.display())]
     Interrupted {
@@ -58,11 +64,12 @@ impl Error {
     }
 
     /// Exit status of a binary that ends with this error: 3 interrupted and saved, 1 the machine failed,
-    /// 2 the input was bad.
+    /// 2 the input was bad, 4 another rank failed.
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Interrupted { .. } => 3,
-            Self::Diverged(_) => 1,
+            Self::Diverged(_) | Self::Distributed(_) => 1,
+            Self::Rank(_) => 4,
             Self::Tokenizer(e) => e.exit_code(),
             Self::Model(e) => e.exit_code(),
             Self::Io { path, source } => {

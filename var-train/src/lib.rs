@@ -20,6 +20,7 @@
 pub mod checkpoint;
 pub mod commands;
 pub mod data;
+pub mod distributed;
 pub mod engine;
 pub mod error;
 pub mod events;

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use var_tokenizer::progress::{Progress, Show, tell};
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
 use var_train::commands::{self, Common};
+use var_train::distributed::{self, Place, launch};
 use var_train::{Error, golden};
 
 #[derive(Parser)]
@@ -14,7 +16,8 @@ use var_train::{Error, golden};
 #[command(after_help = "Examples:
   var-train tokenizer --data photos/ --out runs/tokenizer
   var-train model --tokens tokens.h5 --preset nano --depth 3 --width 96 --heads 3 --out runs/small
-  var-train model … --out runs/small --resume")]
+  var-train model … --out runs/small --resume
+  var-train model … --out runs/large --nproc 4          (four processes, one run)")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -64,6 +67,17 @@ enum Command {
         #[command(flatten)]
         common: CommonArgs,
     },
+    /// Check that ranks find each other, and that sums over them are right
+    #[command(after_help = "Examples:
+  var-train check-ranks --nproc 4
+  srun var-train check-ranks")]
+    CheckRanks {
+        #[command(flatten)]
+        ranks: RankArgs,
+        /// What every rank found, as JSON lines on standard output
+        #[arg(long)]
+        json: bool,
+    },
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
@@ -99,6 +113,8 @@ struct CommonArgs {
     /// auto (measures), f32 or bf16
     #[arg(long, default_value = "auto")]
     precision: Precision,
+    #[command(flatten)]
+    ranks: RankArgs,
     /// Progress and result as JSON lines on standard output
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -107,8 +123,47 @@ struct CommonArgs {
     quiet: bool,
 }
 
+#[derive(Args)]
+struct RankArgs {
+    /// Work as this many processes on this machine; 1 ignores what torchrun or SLURM say
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    nproc: Option<u32>,
+    /// How long ranks wait for each other before they give up
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    timeout: u64,
+}
+
+impl RankArgs {
+    /// Where this process stands among others, and how many the run will have.
+    fn place(&self) -> Result<(Option<Place>, usize), Error> {
+        let wanted = self.nproc.map(|n| n as usize);
+        if launch::is_launched()? {
+            let place = Place::from_environment()?;
+            let ranks = place.as_ref().map_or(1, |place| place.world);
+            return Ok((place, ranks));
+        }
+        match wanted {
+            Some(1) => Ok((None, 1)),
+            Some(n) if std::env::var_os("RANK").is_some() => Err(Error::Config(format!(
+                "--nproc {n} starts ranks, and this process is one already (RANK is set); leave --nproc away"
+            ))),
+            Some(n) => Ok((None, n)),
+            None => {
+                let place = Place::from_environment()?;
+                let ranks = place.as_ref().map_or(1, |place| place.world);
+                Ok((place, ranks))
+            }
+        }
+    }
+}
+
 impl CommonArgs {
-    fn split(self, preset: String) -> (Common, Progress) {
+    /// Whether this process is to start the ranks and do nothing else.
+    fn launches(&self, place: Option<&Place>, ranks: usize) -> bool {
+        ranks > 1 && place.is_none() && !self.dry_run && !self.check
+    }
+
+    fn split(self, preset: String, place: Option<Place>, ranks: usize) -> (Common, Progress) {
         let show = Show::from_flags(self.json, self.quiet);
         let common = Common {
             // Absent only with --check, which touches no folder.
@@ -121,15 +176,21 @@ impl CommonArgs {
             check: self.check,
             device: self.device,
             precision: self.precision,
+            place,
+            ranks,
+            timeout: Duration::from_secs(self.ranks.timeout),
         };
         (common, Progress::new(show))
     }
 }
 
-fn run(command: Command) -> Result<(), Error> {
+/// Does what was asked for; gives the exit status.
+fn run(command: Command) -> Result<u8, Error> {
     match command {
         Command::Model { tokens, tokenizer, depth, width, heads, preset, common } => {
-            let (mut common, mut progress) = common.split(preset);
+            let (place, ranks) = common.ranks.place()?;
+            let launches = common.launches(place.as_ref(), ranks);
+            let (mut common, mut progress) = common.split(preset, place, ranks);
             // The size flags are short for settings; what --set says comes after them. A depth alone means
             // the published width and heads.
             let width = width.or(depth.map(|_| 0));
@@ -137,15 +198,36 @@ fn run(command: Command) -> Result<(), Error> {
             let size = [("depth", depth), ("width", width), ("heads", heads)];
             let size = size.iter().filter_map(|(key, value)| Some(format!("model.{key}={}", (*value)?)));
             common.set = size.chain(common.set).collect();
-            commands::model(&common, &tokens.unwrap_or_default(), &tokenizer, &mut progress)
+            if launches {
+                // What is wrong with the settings is said once, and not by every rank.
+                commands::model(
+                    &Common { check: true, ..common },
+                    &PathBuf::new(),
+                    &tokenizer,
+                    &mut progress,
+                )?;
+                return launch::launch(ranks);
+            }
+            commands::model(&common, &tokens.unwrap_or_default(), &tokenizer, &mut progress)?;
+            Ok(0)
         }
         Command::Tokenizer { data, preset, common } => {
-            let (common, mut progress) = common.split(preset);
-            commands::tokenizer(&common, &data.unwrap_or_default(), &mut progress)
+            let (place, ranks) = common.ranks.place()?;
+            let (common, mut progress) = common.split(preset, place, ranks);
+            commands::tokenizer(&common, &data.unwrap_or_default(), &mut progress)?;
+            Ok(0)
+        }
+        Command::CheckRanks { ranks, json } => {
+            let (place, count) = ranks.place()?;
+            if place.is_none() && count > 1 {
+                return launch::launch(count);
+            }
+            commands::check_ranks(place.as_ref(), Duration::from_secs(ranks.timeout), json)?;
+            Ok(0)
         }
         Command::Golden { folders, .. } => {
             var_tokenizer::golden::print_json(&folders, golden::check);
-            Ok(())
+            Ok(0)
         }
     }
 }
@@ -153,11 +235,17 @@ fn run(command: Command) -> Result<(), Error> {
 fn main() -> ExitCode {
     torch::start();
     let cli = Cli::parse();
-    match torch::guarded(|| run(cli.command)) {
-        Ok(()) => ExitCode::SUCCESS,
+    let status = match torch::guarded(|| run(cli.command)) {
+        Ok(status) => status,
         Err(e) => {
-            tell(format_args!("error: {e}"));
-            ExitCode::from(e.exit_code() as u8)
+            // What all ranks come to know is said once, by rank 0.
+            let common = matches!(e, Error::Interrupted { .. } | Error::Diverged(_));
+            if !common || distributed::speaks() {
+                tell(format_args!("error: {e}"));
+            }
+            e.exit_code() as u8
         }
-    }
+    };
+    distributed::end(status);
+    ExitCode::from(status)
 }

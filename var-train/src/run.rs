@@ -11,10 +11,17 @@ use crate::checkpoint;
 use crate::error::{Error, Result};
 use crate::events::EventWriter;
 
-/// A folder that this process alone may write to.
+/// A folder that this process alone may write to; or, on other ranks than 0, a name that nothing is written
+/// to.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
+    files: Option<Files>,
+}
+
+/// What is open in a run folder.
+#[derive(Debug)]
+struct Files {
     metrics: File,
     events: EventWriter,
     /// Held open: the lock ends with the process, however that ends.
@@ -61,7 +68,12 @@ impl RunFolder {
             .open(&metrics_path)
             .map_err(|e| Error::io(&metrics_path, e))?;
         let events = EventWriter::create(&path.join("events"))?;
-        Ok(Self { path: path.to_owned(), metrics, events, _lock: lock })
+        Ok(Self { path: path.to_owned(), files: Some(Files { metrics, events, _lock: lock }) })
+    }
+
+    /// The folder at `path` as other ranks than 0 see it: writing does nothing, and it need not be there.
+    pub fn elsewhere(path: &Path) -> Self {
+        Self { path: path.to_owned(), files: None }
     }
 
     /// The folder.
@@ -74,6 +86,9 @@ impl RunFolder {
     /// # Errors
     /// When the disk is full or the folder cannot be written.
     pub fn write_config(&self, toml: &str) -> Result<()> {
+        if self.files.is_none() {
+            return Ok(());
+        }
         Ok(write_atomically(&self.path.join("config.toml"), toml.as_bytes())?)
     }
 
@@ -83,18 +98,19 @@ impl RunFolder {
     /// # Errors
     /// When the disk is full.
     pub fn log(&mut self, kind: &str, step: u64, values: &Map<String, Value>) -> Result<()> {
+        let Some(files) = &mut self.files else { return Ok(()) };
         let mut object = Map::new();
         object.insert("kind".into(), kind.into());
         object.insert("step".into(), step.into());
         object.extend(values.clone());
         let line = format!("{}\n", Value::Object(object));
         let path = self.path.join("metrics.jsonl");
-        self.metrics.write_all(line.as_bytes()).map_err(|e| Error::io(&path, e))?;
+        files.metrics.write_all(line.as_bytes()).map_err(|e| Error::io(&path, e))?;
         let scalars: Vec<(String, f32)> = values
             .iter()
             .filter_map(|(key, value)| Some((format!("{kind}/{key}"), value.as_f64()? as f32)))
             .collect();
-        self.events.scalars(step, &scalars)
+        files.events.scalars(step, &scalars)
     }
 
     /// Drops the lines after `step` (written after the checkpoint that a resume starts from) and a torn
@@ -103,6 +119,7 @@ impl RunFolder {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn forget_after(&mut self, step: u64) -> Result<()> {
+        let Some(files) = &mut self.files else { return Ok(()) };
         let path = self.path.join("metrics.jsonl");
         // A tail that a power cut left may be anything.
         let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
@@ -116,7 +133,7 @@ impl RunFolder {
             }
         }
         write_atomically(&path, kept.as_bytes())?;
-        self.metrics = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
+        files.metrics = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
         Ok(())
     }
 
@@ -125,8 +142,9 @@ impl RunFolder {
     /// # Errors
     /// When the disk is full.
     pub fn sync(&mut self) -> Result<()> {
+        let Some(files) = &mut self.files else { return Ok(()) };
         let path = self.path.join("metrics.jsonl");
-        self.metrics.sync_data().map_err(|e| Error::io(&path, e))?;
-        self.events.flush()
+        files.metrics.sync_data().map_err(|e| Error::io(&path, e))?;
+        files.events.flush()
     }
 }

@@ -4,6 +4,9 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 use var_tokenizer::ScaleSchedule;
 
+use crate::distributed::Ranks;
+use crate::error::Result;
+
 /// Sums over token positions.
 #[derive(Debug)]
 pub struct Scores {
@@ -32,6 +35,21 @@ impl Scores {
             }
         }
         self.pictures += entropy.size().first().copied().unwrap_or(0) as f64;
+    }
+
+    /// Adds up the sums of all ranks, which then hold the same.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub fn join(&mut self, ranks: Ranks) -> Result<()> {
+        let mut all = [&self.loss[..], &self.errors[..], &[self.pictures]].concat();
+        ranks.sum(&mut all)?;
+        let tokens = self.loss.len();
+        let (loss, rest) = all.split_at(tokens.min(all.len()));
+        let (errors, pictures) = rest.split_at(tokens.min(rest.len()));
+        (self.loss, self.errors) = (loss.to_vec(), errors.to_vec());
+        self.pictures = pictures.first().copied().unwrap_or(0.0);
+        Ok(())
     }
 
     fn mean(&self, sums: &[f64], range: std::ops::Range<usize>) -> f64 {

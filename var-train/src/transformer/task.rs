@@ -14,6 +14,7 @@ use var_tokenizer::weights::{Parameters, StateDict};
 use super::regularisation::{drop_condition, drop_path};
 use super::scores::Scores;
 use crate::data::Order;
+use crate::distributed::Ranks;
 use crate::engine::Task;
 use crate::error::{Error, Result};
 use crate::settings::ModelRun;
@@ -61,6 +62,7 @@ pub struct ModelTask {
     validation: TokenRows,
     settings: ModelRun,
     order: Order,
+    ranks: Ranks,
 }
 
 impl ModelTask {
@@ -85,7 +87,21 @@ impl ModelTask {
         let mut model = Transformer::new(config, &settings.initialisation, device, Some(seed))?;
         model.set_compute_kind(compute);
         let order = Order::new(seed, train.len());
-        Ok(Self { model, tokenizer, train, validation, settings: settings.clone(), order })
+        Ok(Self {
+            model,
+            tokenizer,
+            train,
+            validation,
+            settings: settings.clone(),
+            order,
+            ranks: Ranks::ALONE,
+        })
+    }
+
+    /// Takes only the part of this rank out of every batch and of the held-out rows.
+    pub fn among(mut self, ranks: Ranks) -> Self {
+        self.ranks = ranks;
+        self
     }
 
     /// The transformer.
@@ -128,19 +144,24 @@ impl Task for ModelTask {
         let paths = Stream::new("drop-path", training.seed).at(step);
         let indices: Vec<usize> =
             self.order.batch(step, training.batch).into_iter().map(|(example, _)| example).collect();
-        let micro = training.batch / training.accumulation;
+        // Randomness knows the place of a sample in the whole batch, never the rank that it is computed on.
+        let own = self.ranks.share(training.batch);
+        let micro = (own.len() / training.accumulation).max(1);
+        let parts = indices.get(own.clone()).unwrap_or_default().chunks(micro);
         let mut scores = Scores::new(&config.schedule);
-        for (part, rows) in indices.chunks(micro).enumerate() {
-            let first = (part * micro) as u64;
+        let last_part = parts.len().saturating_sub(1);
+        for (part, rows) in parts.enumerate() {
+            let first = (own.start + part * micro) as u64;
             let (ids, labels) = self.train.rows(rows, self.model.device());
             let labels =
                 drop_condition(&labels, config.classes as i64, network.condition_drop, &conditions, first);
             let masks = drop_path(config.depth, rows.len(), last, &paths, first, self.model.device());
             let (entropy, errors) = self.losses(&ids, &labels, masks.as_ref(), network.label_smoothing)?;
-            let share = rows.len() as f64 / training.batch as f64;
-            (entropy.mean(Kind::Float) * share).f_backward()?;
+            let share = rows.len() as f64 / own.len() as f64;
+            self.ranks.backward(&(entropy.mean(Kind::Float) * share), part == last_part)?;
             scores.add(&entropy, &errors);
         }
+        scores.join(self.ranks)?;
         let mut map = scores.to_map(detailed);
         map.insert("loss".into(), scores.loss_all().into());
         Ok(map)
@@ -153,14 +174,16 @@ impl Task for ModelTask {
             0 => self.validation.len(),
             n => n.min(self.validation.len()),
         };
-        let micro = (self.settings.training.batch / self.settings.training.accumulation).max(1);
+        let own = self.ranks.share(rows);
+        let batch = self.ranks.share(self.settings.training.batch).len();
+        let micro = (batch / self.settings.training.accumulation).max(1);
         let drops = Stream::new("validation-dropout", self.settings.training.seed);
         let mut scores = Scores::new(&config.schedule);
         tch::no_grad(|| -> Result<()> {
-            let all: Vec<usize> = (0..rows).collect();
+            let all: Vec<usize> = own.clone().collect();
             for (part, rows) in all.chunks(micro).enumerate() {
                 let (ids, labels) = self.validation.rows(rows, self.model.device());
-                let first = (part * micro) as u64;
+                let first = (own.start + part * micro) as u64;
                 let labels =
                     drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
                 let (entropy, errors) = self.losses(&ids, &labels, None, 0.0)?;
@@ -168,6 +191,7 @@ impl Task for ModelTask {
             }
             Ok(())
         })?;
+        scores.join(self.ranks)?;
         Ok(scores.to_map(true))
     }
 

@@ -107,11 +107,20 @@ impl Fixture {
 
 /// Losses of the training lines of a run, by step.
 pub fn losses(run: &Path) -> Vec<(u64, f64)> {
+    values(run, "train", "loss")
+}
+
+/// Losses of the validations of a run, by step.
+pub fn validation(run: &Path) -> Vec<(u64, f64)> {
+    values(run, "val", "loss_all")
+}
+
+fn values(run: &Path, kind: &str, key: &str) -> Vec<(u64, f64)> {
     std::fs::read_to_string(run.join("metrics.jsonl"))
         .unwrap_or_default()
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|v| v["kind"] == "train")
-        .map(|v| (v["step"].as_u64().unwrap(), v["loss"].as_f64().unwrap()))
+        .filter(|v| v["kind"] == kind)
+        .map(|v| (v["step"].as_u64().unwrap(), v[key].as_f64().unwrap()))
         .collect()
 }

@@ -4,6 +4,9 @@
 mod bad_input;
 mod fixture;
 mod golden;
+mod ranks;
+mod ranks_lost;
+mod ranks_together;
 mod reference;
 mod resume;
 mod tokenizer;

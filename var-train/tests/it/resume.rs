@@ -8,7 +8,7 @@ use super::fixture::{Fixture, losses};
 
 const STEPS: u64 = 60;
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     let began = Instant::now();
     while !done() {
         assert!(began.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
@@ -16,7 +16,7 @@ fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-fn signal(child: &Child, signal: i32) {
+pub fn signal(child: &Child, signal: i32) {
     // SAFETY is not needed: the shell sends it.
     let status =
         std::process::Command::new("kill").arg(format!("-{signal}")).arg(child.id().to_string()).status();

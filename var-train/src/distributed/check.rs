@@ -1,0 +1,113 @@
+//! `check-ranks`: every collective and an averaged backward pass, on numbers whose outcome is known. It tells
+//! whether ranks, network and environment are in order before a long run depends on them.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::weights::{Init, Parameters, Storage};
+
+use super::ranks::{Ranks, fingerprints};
+use crate::error::{Error, Result};
+
+/// Values of the tensor whose sum is timed: 16 MB.
+const TIMED: i64 = 4 << 20;
+/// Rounds of it; the fastest counts.
+const ROUNDS: usize = 5;
+/// Steps of the averaged descent.
+const STEPS: usize = 4;
+/// Micro-batches of each.
+const MICRO: usize = 3;
+
+/// Runs all checks. Gives `rank`, `size`, `all_reduce_seconds` (16 MB, the best of five), and `parameters` and
+/// `gradients`, fingerprints that are the same on all ranks.
+///
+/// # Errors
+/// Names the first check whose outcome is wrong; or another rank is lost.
+pub fn check(ranks: Ranks) -> Result<Value> {
+    let (rank, size) = (ranks.rank() as i64, ranks.size() as i64);
+    collectives(ranks, rank, size)?;
+    let mut best = f64::INFINITY;
+    let large = Tensor::f_ones([TIMED], (Kind::Float, Device::Cpu))?;
+    for _ in 0..ROUNDS {
+        ranks.collective(|group| group.barrier())?;
+        let began = Instant::now();
+        ranks.collective(|group| group.all_reduce(&large))?;
+        best = best.min(began.elapsed().as_secs_f64());
+    }
+    let (parameters, gradients) = descend(ranks, rank)?;
+    Ok(json!({
+        "rank": rank, "size": size, "all_reduce_seconds": best, "parameters": parameters, "gradients": gradients,
+    }))
+}
+
+fn require(what: &str, found: &Tensor, expected: &[f64]) -> Result<()> {
+    let found: Vec<f64> = Vec::try_from(found.to_kind(Kind::Double))?;
+    if found == expected {
+        return Ok(());
+    }
+    Err(Error::Distributed(format!("{what} gives {found:?} where {expected:?} is right")))
+}
+
+/// Rank r holds r + 1; all outcomes are small whole numbers.
+fn collectives(ranks: Ranks, rank: i64, size: i64) -> Result<()> {
+    let sum = (size * (size + 1) / 2) as f64;
+    let own = |n: i64| Tensor::f_full([n], rank + 1, (Kind::Float, Device::Cpu));
+    let tensor = own(3)?;
+    ranks.collective(|group| group.all_reduce(&tensor))?;
+    require("all_reduce", &tensor, &[if size > 1 { sum } else { 1.0 }; 3])?;
+    let tensors = [own(2)?, own(1)?.to_kind(Kind::Int64)];
+    ranks.broadcast(&tensors)?;
+    require("broadcast", &tensors[0], &[1.0; 2])?;
+    require("broadcast of whole numbers", &tensors[1], &[1.0])?;
+    if size == 1 {
+        return Ok(());
+    }
+    let all = Tensor::f_zeros([size], (Kind::Float, Device::Cpu))?;
+    let one = own(1)?;
+    ranks.collective(|group| group.all_gather(&all, &one))?;
+    let expected: Vec<f64> = (1..=size).map(|n| n as f64).collect();
+    require("all_gather", &all, &expected)?;
+    // Place p holds (p + 1) · (r + 1); rank r gets the sum over place r.
+    let products = Tensor::f_arange_start(1, size + 1, (Kind::Float, Device::Cpu))? * (rank + 1);
+    ranks.collective(|group| group.reduce_scatter(&one, &products))?;
+    require("reduce_scatter", &one, &[sum * (rank + 1) as f64])?;
+    ranks.collective(|group| group.barrier())
+}
+
+/// A small network on other data on every rank: averaged gradients keep the parameters the same.
+fn descend(ranks: Ranks, rank: i64) -> Result<(Vec<i64>, Vec<i64>)> {
+    let mut parameters = Parameters::new(Device::Cpu, Some(rank as u64), Storage::PLAIN);
+    let first = parameters.builder().parameter("first", &[16, 8], Init::Uniform(0.5));
+    let second = parameters.builder().parameter("second", &[1, 16], Init::Uniform(0.5));
+    parameters.set_requires_grad(true);
+    let tensors: Vec<Tensor> = parameters.entries().iter().map(|p| p.tensor.shallow_clone()).collect();
+    ranks.broadcast(&tensors)?;
+    ranks.average_gradients_of(&parameters)?;
+    let mut gradients = Vec::new();
+    for step in 0..STEPS {
+        for micro in 0..MICRO {
+            let count = (rank * 7 + (step * MICRO + micro) as i64 + 1) as f64;
+            let input = (Tensor::f_arange(32, (Kind::Float, Device::Cpu))? * count).sin().view([4, 8]);
+            let output = input.f_matmul(&first.tr())?.tanh().f_matmul(&second.tr())?;
+            let loss = (output - count.cos()).square().mean(Kind::Float);
+            ranks.backward(&(loss / MICRO as f64), micro + 1 == MICRO)?;
+        }
+        let mut found = Parameters::new(Device::Cpu, None, Storage::PLAIN);
+        tch::no_grad(|| -> Result<()> {
+            for (place, tensor) in tensors.iter().enumerate() {
+                let gradient = tensor.grad();
+                let copy =
+                    found.builder().parameter(&place.to_string(), &gradient.size(), Init::Constant(0.0));
+                copy.detach().f_copy_(&gradient)?;
+                let _ = tensor.detach().f_sub_(&(gradient * 0.1))?;
+            }
+            Ok(())
+        })?;
+        ranks.require_equal(&found)?;
+        gradients.extend(Vec::<i64>::try_from(fingerprints(&found)?)?);
+        parameters.zero_grad();
+    }
+    ranks.require_equal(&parameters)?;
+    Ok((Vec::try_from(fingerprints(&parameters)?)?, gradients))
+}

@@ -1,0 +1,36 @@
+// What the C++ files of this folder share: handles, and exceptions that cross the C interface as a message.
+#pragma once
+#include <ATen/ATen.h>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include <chrono>
+#include <string>
+
+namespace var {
+
+// What Rust holds of a store and of a group; made with `new`, deleted by their `free`.
+using Store = c10::intrusive_ptr<c10d::Store>;
+using Group = c10::intrusive_ptr<c10d::ProcessGroup>;
+using Milliseconds = std::chrono::milliseconds;
+
+// Message of the last failure in this thread.
+std::string& c10d_error();
+
+// Runs `f`: 0, or -1 and a message on an exception.
+template <class F>
+int attempt(F&& f) noexcept {
+  try {
+    f();
+    return 0;
+  } catch (const c10::Error& e) {
+    c10d_error() = e.what_without_backtrace();
+  } catch (const std::exception& e) {
+    c10d_error() = e.what();
+  } catch (...) {
+    c10d_error() = "unknown C++ exception";
+  }
+  return -1;
+}
+
+}  // namespace var

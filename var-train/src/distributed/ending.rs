@@ -1,0 +1,33 @@
+//! How a process that joined others ends.
+#![allow(unsafe_code)]
+
+use std::io::Write;
+use std::sync::OnceLock;
+
+/// The rank, once this process has begun to join others.
+static RANK: OnceLock<usize> = OnceLock::new();
+
+/// Notes that this process is `rank` among others.
+pub(super) fn mark(rank: usize) {
+    let _ = RANK.set(rank);
+}
+
+/// Whether this process tells people what all ranks know: rank 0, and a process on its own.
+pub fn speaks() -> bool {
+    RANK.get().is_none_or(|rank| *rank == 0)
+}
+
+/// Ends the process with `status` at once if it joined others; else returns.
+///
+/// An ordinary exit destroys what c10d's threads still use, and waits for those that are stuck in a call to a
+/// rank that no longer answers.
+pub fn end(status: u8) {
+    if RANK.get().is_none() {
+        return;
+    }
+    let _ = std::io::stdout().flush();
+    let _ = std::io::stderr().flush();
+    // SAFETY: ends the process; nothing of it is used afterwards. Files are written whole or line by line,
+    // and nothing else waits in a buffer.
+    unsafe { libc::_exit(i32::from(status)) }
+}

@@ -1,0 +1,251 @@
+//! After a failure: which rank is to blame, and how ranks take leave so that the others learn of it.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::environment::Place;
+use super::heartbeat::{WINDOW, key as beat};
+use super::join::names;
+use super::store::Messages;
+use crate::error::{Error, Result};
+
+/// How long a rank looks for the one to blame before it gives up.
+const SEARCH: Duration = Duration::from_secs(15);
+/// How long the others' goodbyes are waited for.
+const GOODBYE: Duration = Duration::from_secs(15);
+/// A leader without a beat for so long is lost.
+const LEADER_SILENT: Duration = Duration::from_secs(10);
+/// Pause between two looks at a key.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Holds what the first rank that failed by itself said.
+const FAILED: &str = "failed";
+/// Counts ranks that failed by themselves.
+const FAILURES: &str = "failures";
+/// Holds what the first rank found that looked for the one to blame.
+const FOUND: &str = "found";
+/// Counts ranks that came to the end.
+const TOGETHER: &str = "together";
+/// Counts ranks that need the store no more.
+const GONE: &str = "gone";
+
+/// Why a rank leaves.
+#[derive(Debug, PartialEq)]
+pub(super) enum Leaving {
+    /// All of them end here, in order.
+    Together,
+    /// Another rank is lost.
+    After,
+    /// Something failed on this rank.
+    Failed(String),
+}
+
+/// This rank's eyes on the others.
+#[derive(Debug)]
+pub(super) struct Watch {
+    messages: Messages,
+    place: Place,
+}
+
+impl Watch {
+    pub fn new(messages: Messages, place: &Place) -> Self {
+        Self { messages, place: place.clone() }
+    }
+
+    /// The value under `key`, or `None`.
+    pub fn get(&self, key: &str) -> Result<Option<String>> {
+        self.messages.get(key).map_err(|e| self.store_gone(&e))
+    }
+
+    /// Stores `value` under `key`.
+    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+        self.messages.set(key, value).map_err(|e| self.store_gone(&e))
+    }
+
+    /// What it means that the store is gone.
+    fn store_gone(&self, error: &Error) -> Error {
+        let Place { rank, address, port, hosted, .. } = &self.place;
+        Error::Rank(match (hosted, rank) {
+            (false, 1..) => format!(
+                "rank 0 does not answer any more (killed, stopped, or rank {rank} is cut off from it); go on \
+                 with --resume"
+            ),
+            _ => format!(
+                "the store at {address}:{port} does not answer any more ({error}), so the program that started \
+                 the ranks is gone, or this rank is cut off; go on with --resume"
+            ),
+        })
+    }
+
+    /// What `error`, a broken connection, comes from: another rank's failure where it told, else the ranks
+    /// whose hearts have stopped. Takes some seconds: two looks at the beats, with a pause between.
+    pub fn explain(&self, error: Error) -> Error {
+        let until = Instant::now() + SEARCH;
+        loop {
+            match self.look() {
+                Err(e) => return e,
+                Ok(Some(found)) => return found,
+                Ok(None) if Instant::now() < until => {}
+                Ok(None) => {
+                    return Error::Distributed(format!(
+                        "the connection between the ranks broke ({error}), though all of them live: one of them \
+                         did not come in time (see --timeout), or the network failed; go on with --resume"
+                    ));
+                }
+            }
+        }
+    }
+
+    fn look(&self) -> Result<Option<Error>> {
+        let before = self.beats()?;
+        let until = Instant::now() + WINDOW;
+        while Instant::now() < until {
+            if let Some(message) = self.get(FAILED)? {
+                return Ok(Some(Error::Rank(message)));
+            }
+            if let Some(message) = self.get(FOUND)? {
+                return Ok(Some(Error::Rank(message)));
+            }
+            sleep(PAUSE);
+        }
+        let mut left = Vec::new();
+        let mut silent = Vec::new();
+        for (rank, (before, after)) in before.into_iter().zip(self.beats()?).enumerate() {
+            if rank == self.place.rank {
+                continue;
+            }
+            if self.get(&format!("left/{rank}"))?.is_some() {
+                left.push(rank);
+            } else if before == after {
+                silent.push(rank);
+            }
+        }
+        if !silent.is_empty() {
+            let message = format!(
+                "{} {} not answer any more (killed, stopped or cut off); go on with --resume, with fewer ranks \
+                 if need be",
+                names(&silent),
+                if silent.len() == 1 { "does" } else { "do" }
+            );
+            // Ranks that only learn of it when this one leaves need not look again.
+            self.set(FOUND, &message)?;
+            return Ok(Some(Error::Rank(message)));
+        }
+        if left.len() + 1 == self.place.world {
+            return Ok(Some(Error::Rank(format!(
+                "{} gave rank {} up, which did not answer in time; go on with --resume",
+                names(&left),
+                self.place.rank
+            ))));
+        }
+        Ok(None)
+    }
+
+    /// Beats so far, by rank.
+    fn beats(&self) -> Result<Vec<i64>> {
+        (0..self.place.world).map(|rank| self.count(&beat(rank), 0)).collect()
+    }
+
+    fn count(&self, key: &str, amount: i64) -> Result<i64> {
+        self.messages.add(key, amount).map_err(|e| self.store_gone(&e))
+    }
+
+    /// Watches rank 0 during a wait for its word.
+    pub fn leader(&self) -> Leader<'_> {
+        let now = Instant::now();
+        Leader { watch: self, beats: -1, changed: now, looked: now }
+    }
+
+    /// Tells the others that this rank leaves, and why. Where the store is gone there is nobody to tell.
+    pub fn say_goodbye(&self, leaving: &Leaving) {
+        let own = self.place.rank;
+        let said = (|| -> Result<()> {
+            match leaving {
+                Leaving::Together => {
+                    self.count(TOGETHER, 1)?;
+                }
+                Leaving::Failed(message) => {
+                    // The first one is the cause.
+                    if self.count(FAILURES, 1)? == 1 {
+                        self.set(FAILED, &format!("rank {own} failed: {message}"))?;
+                    }
+                }
+                Leaving::After => {}
+            }
+            self.set(&format!("left/{own}"), "")
+        })();
+        let _ = said;
+    }
+
+    /// Stays as long as another rank may need this one: to the end of the last collective, and on the rank
+    /// that serves the store until nobody has questions any more.
+    pub fn linger(&self, leaving: &Leaving) {
+        let until = Instant::now() + GOODBYE;
+        let world = self.place.world as i64;
+        if *leaving == Leaving::Together {
+            self.wait(until, || Ok(self.count(TOGETHER, 0)? >= world));
+        }
+        let serves = self.place.rank == 0 && !self.place.hosted;
+        if !serves {
+            let _ = self.count(GONE, 1);
+            return;
+        }
+        let Ok(mut before) = self.beats() else { return };
+        let mut looked = Instant::now();
+        self.wait(until, || {
+            if self.count(GONE, 0)? + 1 >= world {
+                return Ok(true);
+            }
+            if looked.elapsed() < WINDOW {
+                return Ok(false);
+            }
+            // Whoever has no beat will not ask any more, either.
+            let (after, mut waiting) = (self.beats()?, 0);
+            for (rank, (before, after)) in before.iter().zip(&after).enumerate().skip(1) {
+                let left = self.get(&format!("left/{rank}"))?.is_some();
+                waiting += i32::from(before != after && !left);
+            }
+            (before, looked) = (after, Instant::now());
+            Ok(waiting == 0)
+        });
+    }
+
+    fn wait(&self, until: Instant, mut done: impl FnMut() -> Result<bool>) {
+        while Instant::now() < until && matches!(done(), Ok(false)) {
+            sleep(PAUSE / 5);
+        }
+    }
+}
+
+/// A wait for rank 0, which ends when it does.
+pub(super) struct Leader<'a> {
+    watch: &'a Watch,
+    beats: i64,
+    changed: Instant,
+    looked: Instant,
+}
+
+impl Leader<'_> {
+    /// Looks once a second whether rank 0 lives.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] when it failed or shows no life.
+    pub fn check(&mut self) -> Result<()> {
+        if self.looked.elapsed() < Duration::from_secs(1) {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        if let Some(message) = self.watch.get(FAILED)? {
+            return Err(Error::Rank(message));
+        }
+        let beats = self.watch.count(&beat(0), 0)?;
+        if beats != self.beats {
+            (self.beats, self.changed) = (beats, Instant::now());
+        } else if self.changed.elapsed() > LEADER_SILENT {
+            return Err(Error::Rank(
+                "rank 0 does not answer any more (killed, stopped or cut off); go on with --resume".into(),
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! How ranks come together: all at one store, every number once, all with the same settings, then connected.
+
+use std::net::{IpAddr, UdpSocket};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::environment::Place;
+use super::ffi;
+use super::group::Group;
+use super::heartbeat::Heartbeat;
+use super::store::{Messages, Store};
+use crate::error::{Error, Result};
+
+/// A store that takes longer to answer is gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long rank 0 keeps its store up after it refused to begin, so that the others learn why.
+const FAREWELL: Duration = Duration::from_millis(1500);
+/// Under this key stands why the ranks must not begin.
+const REFUSED: &str = "refused";
+
+/// What a rank says of itself.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Hello {
+    world: usize,
+    /// What must be the same on all ranks.
+    settings: String,
+    /// The address that others reach it by; `None` leaves it to `GLOO_SOCKET_IFNAME`.
+    address: Option<IpAddr>,
+}
+
+/// What a rank holds once all are together.
+pub(super) struct Joined {
+    pub messages: Messages,
+    pub heartbeat: Heartbeat,
+    pub group: Group,
+}
+
+/// Brings `place` together with the other ranks within `timeout`, after checking that all of them have the
+/// same `settings`. `timeout` is also the longest that a collective may take afterwards.
+///
+/// # Errors
+/// [`Error::Config`] when the ranks do not fit together (a number twice, other sizes of the world, other
+/// settings, the port taken); [`Error::Distributed`] when some do not come.
+pub(super) fn join(place: &Place, settings: &str, timeout: Duration) -> Result<Joined> {
+    ffi::quiet();
+    let (store, until) = (open(place, timeout)?, Instant::now() + timeout);
+    let prefix = format!("var/{}", place.attempt);
+    let messages = Messages::new(store.under(&prefix)?, PATIENCE);
+    let hello =
+        Hello { world: place.world, settings: settings.to_owned(), address: own_address(place, &store) };
+    if let Err(e) = meet(place, &hello, &messages, until) {
+        if let Error::Config(message) = &e {
+            // Where it cannot be said, the others wait in vain and say so.
+            let _ = messages.set(REFUSED, message);
+        }
+        if place.rank == 0 && !place.hosted {
+            sleep(FAREWELL);
+        }
+        return Err(e);
+    }
+    let heartbeat = Heartbeat::start(store.another()?.under(&prefix)?, place.rank);
+    let address = hello.address.map(|address| address.to_string());
+    let meeting = store.another()?.under(&format!("{prefix}/gloo"))?;
+    let group = Group::gloo(&meeting, place.rank, place.world, address.as_deref(), timeout)
+        .map_err(|e| Error::Distributed(format!("the ranks cannot connect to each other: {e}")))?;
+    Ok(Joined { messages, heartbeat, group })
+}
+
+/// The store: served by rank 0, unless somebody else does.
+fn open(place: &Place, timeout: Duration) -> Result<Store> {
+    let (address, port) = (&place.address, place.port);
+    if place.rank == 0 && !place.hosted {
+        return Store::serve(address, port, timeout).map_err(|e| {
+            let text = e.to_string();
+            if text.contains("EADDRINUSE") || text.contains("failed to listen") {
+                Error::Config(format!(
+                    "port {port} is taken, by another run or by a second rank 0; choose another MASTER_PORT"
+                ))
+            } else {
+                Error::Distributed(format!("rank 0 cannot serve the store at {address}:{port}: {text}"))
+            }
+        });
+    }
+    Store::connect(address, port, timeout).map_err(|e| {
+        let who = if place.hosted { "the program that started the ranks" } else { "rank 0" };
+        Error::Distributed(format!(
+            "rank {} finds no store at {address}:{port} within {} s: is {who} running, and reachable by \
+             MASTER_ADDR and MASTER_PORT? ({e})",
+            place.rank,
+            timeout.as_secs()
+        ))
+    })
+}
+
+/// The address of this machine that faces the store.
+fn own_address(place: &Place, store: &Store) -> Option<IpAddr> {
+    if std::env::var_os("GLOO_SOCKET_IFNAME").is_some() {
+        return None;
+    }
+    // Connecting a datagram socket sends nothing; it only asks the routing table.
+    ["0.0.0.0:0", "[::]:0"].into_iter().find_map(|any| {
+        let socket = UdpSocket::bind(any).ok()?;
+        socket.connect((place.address.as_str(), store.port())).ok()?;
+        Some(socket.local_addr().ok()?.ip())
+    })
+}
+
+/// Says hello, waits for the others' hellos, and compares.
+fn meet(place: &Place, own: &Hello, messages: &Messages, until: Instant) -> Result<()> {
+    if messages.add(&format!("taken/{}", place.rank), 1)? > 1 {
+        return Err(Error::Config(format!(
+            "two processes have rank {}; give every process its own RANK",
+            place.rank
+        )));
+    }
+    let text = serde_json::to_string(own).map_err(|e| Error::Config(e.to_string()))?;
+    messages.set(&format!("hello/{}", place.rank), &text)?;
+    let mut hellos: Vec<Option<Hello>> = (0..place.world).map(|_| None).collect();
+    loop {
+        if let Some(message) = messages.get(REFUSED)? {
+            return Err(Error::Config(message));
+        }
+        for (rank, hello) in hellos.iter_mut().enumerate().filter(|(_, hello)| hello.is_none()) {
+            *hello =
+                messages.get(&format!("hello/{rank}"))?.and_then(|text| serde_json::from_str(&text).ok());
+            if let Some(hello) = hello {
+                compare(place.rank, own, rank, hello)?;
+            }
+        }
+        let missing: Vec<usize> =
+            hellos.iter().enumerate().filter(|(_, hello)| hello.is_none()).map(|(rank, _)| rank).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= until {
+            return Err(Error::Distributed(format!(
+                "{} of {} did not come in time; start every rank (in a SLURM batch script with srun), or give \
+                 them longer with --timeout",
+                names(&missing),
+                place.world
+            )));
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn compare(rank: usize, own: &Hello, other_rank: usize, other: &Hello) -> Result<()> {
+    if own.world != other.world {
+        return Err(Error::Config(format!(
+            "rank {rank} counts {} ranks and rank {other_rank} counts {}; give all the same WORLD_SIZE",
+            own.world, other.world
+        )));
+    }
+    if own.settings != other.settings {
+        return Err(Error::Config(format!(
+            "ranks {rank} and {other_rank} were started with other settings; give all ranks the same flags and files"
+        )));
+    }
+    let local = |hello: &Hello| hello.address.map(|address| address.is_loopback());
+    if local(own).is_some_and(|own| local(other).is_some_and(|other| own != other)) {
+        return Err(Error::Config(format!(
+            "of ranks {rank} and {other_rank} one is reachable from its own machine only; set \
+             GLOO_SOCKET_IFNAME to the network interface that connects the machines"
+        )));
+    }
+    Ok(())
+}
+
+/// `rank 2`, `ranks 0, 2`.
+pub(super) fn names(ranks: &[usize]) -> String {
+    let list: Vec<String> = ranks.iter().map(ToString::to_string).collect();
+    format!("rank{} {}", if ranks.len() == 1 { "" } else { "s" }, list.join(", "))
+}

@@ -1,0 +1,110 @@
+//! Several ranks on one machine: the same training as one process, whatever their number.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use tch::Tensor;
+use var_tokenizer::weights::safetensors;
+
+use super::fixture::{Fixture, losses, validation};
+
+/// Sums over a batch in another order: losses differ by rounding in f32, which training spreads.
+const LOSS: f64 = 2e-5;
+/// The same for parameters after the last step, where AdamW divides small moments by small ones.
+const PARAMETER: f64 = 5e-4;
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn parameters(run: &Path) -> BTreeMap<String, Tensor> {
+    safetensors::open(&run.join("model.safetensors")).unwrap().read_all().unwrap()
+}
+
+fn assert_equal_training(one: &Path, other: &Path) {
+    let (a, b) = (losses(one), losses(other));
+    assert_eq!(a.len(), b.len());
+    for ((step, a), (_, b)) in a.iter().zip(&b) {
+        assert!((a - b).abs() < LOSS, "step {step}: {a} and {b}");
+    }
+    let (a, b) = (validation(one), validation(other));
+    assert!(!a.is_empty() && a.len() == b.len());
+    for ((step, a), (_, b)) in a.iter().zip(&b) {
+        assert!((a - b).abs() < LOSS, "validation after step {step}: {a} and {b}");
+    }
+    let (a, b) = (parameters(one), parameters(other));
+    for (name, tensor) in &a {
+        let off = (tensor - &b[name]).abs().max().double_value(&[]);
+        assert!(off < PARAMETER, "{name}: {off}");
+    }
+}
+
+const SETTINGS: [&str; 8] = [
+    "--set",
+    "steps=20",
+    "--set",
+    "validate_every=10",
+    "--set",
+    "condition_drop=0.3",
+    "--set",
+    "validation_drop=0.2",
+];
+
+#[test]
+fn two_and_four_ranks_train_as_one_does() {
+    let fixture = Fixture::new();
+    run(fixture.model("one").args(SETTINGS));
+    run(fixture.model("two").args(SETTINGS).args(["--nproc", "2"]));
+    assert_equal_training(&fixture.path("one"), &fixture.path("two"));
+    run(fixture.model("four").args(SETTINGS).args(["--nproc", "4"]));
+    assert_equal_training(&fixture.path("one"), &fixture.path("four"));
+}
+
+#[test]
+fn ranks_accumulate_micro_batches_as_one_process_does() {
+    let fixture = Fixture::new();
+    run(fixture.model("one").args(SETTINGS));
+    run(fixture.model("two").args(SETTINGS).args(["--nproc", "2"]));
+    let accumulating = ["--set", "accumulation=4"];
+    run(fixture.model("two-four").args(SETTINGS).args(accumulating).args(["--nproc", "2"]));
+    assert_equal_training(&fixture.path("one"), &fixture.path("two-four"));
+}
+
+#[test]
+fn a_resume_with_other_numbers_of_ranks_goes_on_as_if_nothing_had_happened() {
+    let fixture = Fixture::new();
+    run(fixture.model("one").args(SETTINGS));
+    // The same run, cut into pieces by checkpoints that are taken away.
+    let pieces = [("2", "step-00000008"), ("4", "step-00000014"), ("1", "step-00000020")];
+    for (round, (ranks, keep)) in pieces.into_iter().enumerate() {
+        let mut command = fixture.model("changing");
+        command.args(SETTINGS).args(["--nproc", ranks]);
+        command.args(["--set", "checkpoint_every=2", "--set", "keep_checkpoints=100"]);
+        if round > 0 {
+            command.arg("--resume");
+        }
+        run(&mut command);
+        let folder = fixture.path("changing/checkpoints");
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().as_ref() > keep {
+                std::fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+    }
+    assert_equal_training(&fixture.path("one"), &fixture.path("changing"));
+}
+
+#[test]
+fn a_checkpoint_of_another_model_is_refused_by_all_ranks() {
+    let fixture = Fixture::new();
+    run(fixture.model("run").args(SETTINGS).args(["--nproc", "2"]));
+    let mut other = fixture.model("run");
+    other.args(SETTINGS).args(["--set", "width=64", "--nproc", "2", "--resume"]);
+    let output = other.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert!(message.contains("[0] error: ") && message.contains("model.width: 32 → 64"), "{message}");
+    assert!(message.contains("[1] error: rank 0 failed"), "{message}");
+}
