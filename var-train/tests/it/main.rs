@@ -4,6 +4,7 @@
 mod bad_input;
 mod fixture;
 mod golden;
+mod memory;
 mod reference;
 mod resume;
 mod tokenizer;
