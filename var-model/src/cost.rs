@@ -4,7 +4,11 @@
 //! key seen, where a token of scale `k` sees all keys of scales up to `k`; AdaLN projections are applied
 //! once a picture. Forward and backward together cost three forwards.
 
+mod training;
+
 use serde::Serialize;
+
+pub use training::{TrainingMemory, TrainingStep, training_memory};
 
 use crate::config::{MLP_RATIO, TransformerConfig};
 use var_tokenizer::TokenizerConfig;
@@ -69,48 +73,6 @@ pub fn six_n_d(config: &TransformerConfig) -> f64 {
 fn attended_pairs(config: &TransformerConfig) -> f64 {
     let schedule = &config.schedule;
     (0..schedule.scales()).map(|k| schedule.range(k).len() as f64 * schedule.seen(k) as f64).sum()
-}
-
-/// Memory of training in bytes, by purpose.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct TrainingMemory {
-    /// Parameters in `f32`.
-    pub parameters: f64,
-    /// Gradients in `f32`.
-    pub gradients: f64,
-    /// Both moments of AdamW in `f32`.
-    pub optimizer: f64,
-    /// What the backward pass keeps from the forward pass.
-    pub activations: f64,
-}
-
-impl TrainingMemory {
-    /// All of it.
-    pub fn total(&self) -> f64 {
-        self.parameters + self.gradients + self.optimizer + self.activations
-    }
-}
-
-/// Memory in bytes of one training step with `batch` pictures, when activations take `bytes` (4 for `f32`, 2 for
-/// `bf16`) an element. Activations are an estimate: what each part of a block saves for its gradient.
-pub fn training_memory(config: &TransformerConfig, batch: usize, bytes: usize) -> TrainingMemory {
-    let n = parameters(config) as f64;
-    let c = config.width as f64;
-    let tokens = config.schedule.tokens() as f64;
-    let (b, e) = (batch as f64, bytes as f64);
-    // Widths saved a token and block: two normalised inputs, packed qkv and its three split and
-    // normalised parts, attention's output and its projection, the hidden layer twice, its output; the
-    // residual stream stays in f32 twice.
-    let mlp = MLP_RATIO as f64;
-    let per_token = c * e * (2.0 + 3.0 + 3.0 + 2.0 + 2.0 * mlp + 1.0) + c * 4.0 * 2.0;
-    let probabilities = config.heads as f64 * attended_pairs(config) * e;
-    let head = tokens * (config.vocabulary as f64 * (4.0 + e) + c * (4.0 + e));
-    TrainingMemory {
-        parameters: 4.0 * n,
-        gradients: 4.0 * n,
-        optimizer: 8.0 * n,
-        activations: b * (config.depth as f64 * (tokens * per_token + probabilities) + head),
-    }
 }
 
 /// Memory of sampling in bytes, by purpose.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use var_model::cost::{MOST_PICTURES, MOST_STEPS};
+use var_model::cost::{MOST_PICTURES, MOST_STEPS, TrainingStep};
 use var_model::{TransformerConfig, cost};
 
 use crate::error::{Error, Result};
@@ -323,6 +323,12 @@ fn run(
     let images = steps * batch;
     let flops = cost::training_flops(&config) * images as f64;
     let micro = (batch / settings::whole(&set, "accumulation", MOST_PICTURES)?.unwrap_or(1)).max(1);
+    let step = TrainingStep {
+        accumulate: micro < batch,
+        recompute: flag("recompute"),
+        average: set.get("ema").and_then(|v| v.parse().ok()).is_some_and(|v: f64| v > 0.0),
+        ..TrainingStep::plain(micro as usize, 2)
+    };
     Ok(Run {
         name: if several { format!("{}-s{seed}", size.name) } else { size.name.clone() },
         preset: train.preset.clone(),
@@ -333,7 +339,7 @@ fn run(
         // Only a schedule that no machine could hold leaves 64 bits.
         tokens: images.saturating_mul(tokens.schedule.tokens() as u64),
         flops,
-        memory: cost::training_memory(&config, micro as usize, 2).total(),
+        memory: cost::training_memory(&config, &step).total(),
         seconds: flops / machine::rate(size.width, rate),
         size: size.clone(),
         set,

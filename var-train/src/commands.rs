@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::{Device, Kind};
 use toml::Table;
+use var_model::TransformerConfig;
 use var_model::config::Standardisation;
-use var_model::{TransformerConfig, cost};
+use var_model::cost::{self, TrainingStep};
 use var_tokenizer::builtin;
 use var_tokenizer::cost as tokenizer_cost;
 use var_tokenizer::files::{sha256_of, write_atomically};
@@ -293,10 +294,18 @@ fn train_model(
     let product = [(micro * config.schedule.tokens()) as i64, config.width as i64, 4 * config.width as i64];
     if common.dry_run {
         let compute = common.precision.resolve(device, product)?;
-        let memory = cost::training_memory(&config, micro, compute.elt_size_in_bytes()).total();
+        let memory = |recompute| {
+            let step = TrainingStep {
+                accumulate: micro < batch,
+                recompute,
+                ..TrainingStep::plain(micro, compute.elt_size_in_bytes())
+            };
+            cost::training_memory(&config, &step).total()
+        };
         let mut plan = json!({
-            "parameters": parameters, "steps": steps, "tokens": tokens_seen, "flops": flops, "memory_bytes": memory,
-            "train_rows": train.len(), "val_rows": validation.len(),
+            "parameters": parameters, "steps": steps, "tokens": tokens_seen, "flops": flops,
+            "memory_bytes": memory(network.recompute), "memory_bytes_without_recompute": memory(false),
+            "memory_bytes_with_recompute": memory(true), "train_rows": train.len(), "val_rows": validation.len(),
         });
         add_estimate(&mut plan, flops, device, compute)?;
         say(plan)?;

@@ -7,6 +7,9 @@ use var_model::{Error, TransformerConfig};
 
 use super::up_to;
 
+/// More processes than anybody has.
+const MOST_RANKS: usize = 1 << 17;
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   var-model cost --depth 16
@@ -40,6 +43,9 @@ pub struct Cost {
     /// Pictures a step, for the memory
     #[arg(long, default_value_t = 1, value_parser = up_to(MOST_PICTURES))]
     batch: usize,
+    /// Processes that share the optimizer's state, for the memory
+    #[arg(long, default_value_t = 1, value_parser = up_to(MOST_RANKS))]
+    ranks: usize,
     /// One JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -60,6 +66,6 @@ impl Cost {
             qk_norm: true,
             input: None,
         };
-        cost::print(&config, self.batch, self.json)
+        cost::print(&config, self.batch, self.ranks, self.json)
     }
 }

@@ -4,22 +4,25 @@ use serde_json::json;
 use var_tokenizer::progress::say;
 
 use crate::config::TransformerConfig;
-use crate::cost;
+use crate::cost::{self, TrainingStep};
 use crate::error::Result;
 
-/// Prints what `config` costs on standard output, as a table or one JSON object; `batch` pictures a step
-/// count for the memory.
+/// Prints what `config` costs on standard output, as a table or one JSON object; `batch` pictures a step and
+/// `ranks` processes that share the optimizer's state count for the memory.
 ///
 /// # Errors
 /// When the configuration does not fit together.
-pub fn print(config: &TransformerConfig, batch: usize, as_json: bool) -> Result<()> {
+pub fn print(config: &TransformerConfig, batch: usize, ranks: usize, as_json: bool) -> Result<()> {
     config.validate()?;
-    let (single, half) = (cost::training_memory(config, batch, 4), cost::training_memory(config, batch, 2));
+    let memory = |bytes, recompute| {
+        cost::training_memory(config, &TrainingStep { recompute, ranks, ..TrainingStep::plain(batch, bytes) })
+    };
     if as_json {
         say(json!({
             "parameters": cost::parameters(config), "tokens": config.schedule.tokens(),
             "forward_flops": cost::forward_flops(config), "training_flops": cost::training_flops(config),
-            "six_n_d": cost::six_n_d(config), "memory_f32": single, "memory_bf16": half,
+            "six_n_d": cost::six_n_d(config), "memory_f32": memory(4, false), "memory_bf16": memory(2, false),
+            "memory_f32_recompute": memory(4, true), "memory_bf16_recompute": memory(2, true),
         }))?;
         return Ok(());
     }
@@ -31,7 +34,12 @@ pub fn print(config: &TransformerConfig, batch: usize, as_json: bool) -> Result<
         cost::training_flops(config) / 1e9,
         cost::six_n_d(config) / 1e9
     ))?;
-    say(format_args!("training memory, f32   {:>18.3} GB at batch {batch}", single.total() / 1e9))?;
-    say(format_args!("training memory, bf16  {:>18.3} GB at batch {batch}", half.total() / 1e9))?;
+    for (kind, bytes) in [("f32,", 4), ("bf16,", 2)] {
+        say(format_args!(
+            "training memory, {kind:<5} {:>18.3} GB at batch {batch}, {:.3} GB with recompute",
+            memory(bytes, false).total() / 1e9,
+            memory(bytes, true).total() / 1e9
+        ))?;
+    }
     Ok(())
 }

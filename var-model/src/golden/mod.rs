@@ -196,7 +196,7 @@ fn check_sampling(case: &mut Case, sampler: &Sampler, labels: &Tensor) -> Result
 /// Bytes that checking a case takes, on the safe side: weights, what the training pass keeps, and as much
 /// again for what is computed with.
 fn memory(config: &TransformerConfig, batch: usize, gradients: bool) -> f64 {
-    let training = cost::training_memory(config, batch, 4);
+    let training = cost::training_memory(config, &cost::TrainingStep::plain(batch, 4));
     let kept = if gradients { training.gradients + training.activations } else { 0.0 };
     2.0 * training.parameters + kept
 }

@@ -74,6 +74,19 @@ impl SelfAttention {
         Self { heads, log_temperature, query_bias, value_bias, qkv, projection }
     }
 
+    /// The same parameters once more (handles, no copies).
+    pub(crate) fn share(&self) -> Self {
+        let (weight, bias) = &self.projection;
+        Self {
+            heads: self.heads,
+            log_temperature: self.log_temperature.as_ref().map(Tensor::shallow_clone),
+            query_bias: self.query_bias.shallow_clone(),
+            value_bias: self.value_bias.shallow_clone(),
+            qkv: self.qkv.shallow_clone(),
+            projection: (weight.shallow_clone(), bias.shallow_clone()),
+        }
+    }
+
     /// One with the published initialisation, whose parameters `b` takes up; to be looked at alone.
     pub fn standalone(b: Builder<'_>, config: &TransformerConfig) -> Self {
         Self::new(b, config, &super::Initialisation::default().for_config(config))

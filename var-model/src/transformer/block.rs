@@ -4,12 +4,13 @@
 
 use tch::{Kind, Tensor};
 use var_tokenizer::torch::kernels::{gated_add, gelu, layer_norm_modulate, linear};
+use var_tokenizer::torch::recomputed;
 use var_tokenizer::weights::{Builder, Init};
 
 use super::attention::{Context, SelfAttention};
 use super::initialisation::Deviations;
 use crate::config::{MLP_RATIO, TransformerConfig};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Added to the variance in every LayerNorm.
 pub(crate) const EPSILON: f64 = 1e-6;
@@ -73,10 +74,16 @@ enum Condition {
 /// One transformer block.
 #[derive(Debug)]
 pub struct Block {
+    branches: Branches,
+    condition: Condition,
+}
+
+/// The two branches of a block.
+#[derive(Debug)]
+struct Branches {
     attention: SelfAttention,
     fc1: (Tensor, Tensor),
     fc2: (Tensor, Tensor),
-    condition: Condition,
 }
 
 impl Block {
@@ -98,7 +105,7 @@ impl Block {
             Some(offsets) => Condition::Offsets(offsets),
             None => Condition::Own(AdaLn::new(b.sub("ada_lin.1"), config.width, init.adaln())),
         };
-        Self { attention, fc1, fc2, condition }
+        Self { branches: Branches { attention, fc1, fc2 }, condition }
     }
 
     /// Modulation for an activated condition `[B, C]`; `shared` is the shared projection's `[B, 6, C]`.
@@ -121,6 +128,51 @@ impl Block {
     /// # Errors
     /// When libtorch fails.
     pub fn forward(
+        &self,
+        x: &Tensor,
+        modulation: &Modulation,
+        index: usize,
+        context: &mut Context<'_>,
+        drop_path: Option<&Tensor>,
+        kind: Kind,
+    ) -> Result<Tensor> {
+        self.branches.forward(x, modulation, index, context, drop_path, kind)
+    }
+
+    /// [`Block::forward`] on all scales at once, which end at `ends`, of which the backward pass keeps `x` and
+    /// the modulation alone and computes the rest again. Gradients are the same.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn forward_recomputed(
+        &self,
+        x: &Tensor,
+        modulation: &Modulation,
+        ends: &[i64],
+        drop_path: Option<&Tensor>,
+        kind: Kind,
+    ) -> Result<Tensor> {
+        let branches = self.branches.share();
+        let (ends, drop_path) = (ends.to_vec(), drop_path.map(Tensor::shallow_clone));
+        let inputs: Vec<Tensor> =
+            std::iter::once(x).chain(&modulation.parts).map(Tensor::shallow_clone).collect();
+        Ok(recomputed(&inputs, move |inputs| {
+            let (x, parts) =
+                inputs.split_first().ok_or_else(|| Error::Config("a block has no input".into()))?;
+            let modulation = Modulation { parts: parts.iter().map(Tensor::shallow_clone).collect() };
+            branches.forward(x, &modulation, 0, &mut Context::TeacherForced(&ends), drop_path.as_ref(), kind)
+        })?)
+    }
+}
+
+impl Branches {
+    /// The same parameters once more (handles, no copies).
+    fn share(&self) -> Self {
+        let pair = |(weight, bias): &(Tensor, Tensor)| (weight.shallow_clone(), bias.shallow_clone());
+        Self { attention: self.attention.share(), fc1: pair(&self.fc1), fc2: pair(&self.fc2) }
+    }
+
+    fn forward(
         &self,
         x: &Tensor,
         modulation: &Modulation,

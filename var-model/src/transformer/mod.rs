@@ -57,6 +57,7 @@ pub struct Transformer {
     blocks: Vec<Block>,
     head: Head,
     compute: Kind,
+    recompute: bool,
 }
 
 /// AdaLN's output for a batch of conditions: one entry a block and the head's.
@@ -96,7 +97,16 @@ impl Transformer {
         let blocks =
             (0..config.depth).map(|i| Block::new(b.sub(format_args!("blocks.{i}")), config, &init)).collect();
         let head = Head::new(b, config, &init);
-        Ok(Self { config: config.clone(), parameters, embedding, shared_adaln, blocks, head, compute: kind })
+        Ok(Self {
+            config: config.clone(),
+            parameters,
+            embedding,
+            shared_adaln,
+            blocks,
+            head,
+            compute: kind,
+            recompute: false,
+        })
     }
 
     /// Reads a transformer from a file of weights of any layout. What the file does not say is assumed, see
@@ -204,6 +214,12 @@ impl Transformer {
         self.compute
     }
 
+    /// Whether the backward pass computes each block a second time instead of keeping what it needs of it: less
+    /// memory for a third more work. Gradients are the same to the bit.
+    pub fn set_recompute(&mut self, recompute: bool) {
+        self.recompute = recompute;
+    }
+
     /// Stores the blocks' matrices in the compute kind, for inference without casts. Not for training.
     pub fn freeze(&mut self) {
         self.parameters.set_requires_grad(false);
@@ -258,7 +274,16 @@ impl Transformer {
         let mut x = tokens.shallow_clone();
         for (i, (block, modulation)) in self.blocks.iter().zip(&modulations.blocks).enumerate() {
             let branches = drop_path.map(|masks| masks.get(i as i64));
-            x = block.forward(&x, modulation, i, context, branches.as_ref(), self.compute)?;
+            let again = match context {
+                Context::TeacherForced(ends) if self.recompute => Some(*ends),
+                _ => None,
+            };
+            x = match again {
+                Some(ends) => {
+                    block.forward_recomputed(&x, modulation, ends, branches.as_ref(), self.compute)?
+                }
+                None => block.forward(&x, modulation, i, context, branches.as_ref(), self.compute)?,
+            };
         }
         self.head.forward(&x, &modulations.head)
     }

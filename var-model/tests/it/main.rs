@@ -4,6 +4,7 @@
 mod cli;
 mod edit;
 mod golden;
+mod memory;
 mod outputs;
 mod sample_cli;
 mod sampling;

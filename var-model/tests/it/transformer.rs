@@ -255,7 +255,7 @@ fn the_cost_of_the_largest_configuration_is_counted_without_overflow() {
     (config.classes, config.vocabulary, config.latent_channels) = (1 << 20, 1 << 24, 1 << 16);
     config.validate().unwrap();
     assert!(cost::parameters(&config) > 1 << 44);
-    assert!(cost::training_memory(&config, 1_000_000, 4).total().is_finite());
+    assert!(cost::training_memory(&config, &cost::TrainingStep::plain(1_000_000, 4)).total().is_finite());
     assert!(cost::training_flops(&config).is_finite() && cost::six_n_d(&config).is_finite());
     assert!(TransformerConfig::published(usize::MAX).validate().is_err());
 }

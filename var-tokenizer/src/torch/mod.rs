@@ -4,6 +4,7 @@
 //! The C++ half (`*.cpp` beside the Rust files) is called through C functions; exceptions cross as
 //! messages, no C++ type shows in the interface. This is the only place with `unsafe` code.
 
+mod allocation;
 mod before_main;
 mod cuda;
 mod device;
@@ -15,10 +16,13 @@ pub mod module;
 pub mod optimizer;
 mod peak;
 mod precision;
+mod recompute;
 mod start;
 
+pub use allocation::Allocations;
 pub use device::DeviceChoice;
 pub use guard::guarded;
 pub use peak::product_peak;
 pub use precision::Precision;
+pub use recompute::recomputed;
 pub use start::start;

@@ -22,6 +22,13 @@ unsafe extern "C" {
         eps: f64,
     ) -> i32;
     fn var_clip_grad_norm(gradients: *const *const C_tensor, count: usize, max: f64, norm: *mut f64) -> i32;
+    fn var_approach(
+        averages: *const *const C_tensor,
+        values: *const *const C_tensor,
+        count: usize,
+        weight: f64,
+    ) -> i32;
+    fn var_multiply(tensors: *const *const C_tensor, count: usize, factor: f64) -> i32;
 }
 
 /// Settings of one AdamW step; those of a group of parameters may differ from another's.
@@ -129,6 +136,38 @@ pub fn clip_grad_norm<T: AsRef<Tensor>>(parameters: &[T], max: f64) -> Result<f6
     // SAFETY: `count` live handles, borrowed for the call, and a place for one f64.
     done(unsafe { var_clip_grad_norm(handles(&gradients).as_ptr(), gradients.len(), max, &mut norm) })?;
     Ok(norm)
+}
+
+/// Moves every tensor of `averages` by the share `weight` of the way to its counterpart in `values`, in place:
+/// one step of an exponential moving average.
+///
+/// # Errors
+/// When the lists or shapes differ.
+pub fn approach<T: AsRef<Tensor>>(averages: &[T], values: &[T], weight: f64) -> Result<()> {
+    if averages.len() != values.len() {
+        return Err(Error::Config(format!("{} averages of {} tensors", averages.len(), values.len())));
+    }
+    if averages.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: two arrays of `count` live handles, borrowed for the call.
+    done(unsafe {
+        var_approach(handles(averages).as_ptr(), handles(values).as_ptr(), averages.len(), weight)
+    })
+}
+
+/// Multiplies the gradients of `parameters` by `factor` in place.
+///
+/// # Errors
+/// When libtorch fails.
+pub fn scale_gradients<T: AsRef<Tensor>>(parameters: &[T], factor: f64) -> Result<()> {
+    let gradients: Vec<Tensor> =
+        parameters.iter().map(|p| p.as_ref().grad()).filter(Tensor::defined).collect();
+    if gradients.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: `count` live handles, borrowed for the call.
+    done(unsafe { var_multiply(handles(&gradients).as_ptr(), gradients.len(), factor) })
 }
 
 /// Forgets the gradients of `parameters`; the next backward pass makes fresh ones instead of adding.

@@ -2,6 +2,7 @@
 #include "shim.h"
 
 #include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_lerp.h>
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_fused_adamw.h>
@@ -124,6 +125,22 @@ int var_clip_grad_norm(at::Tensor* const* g, size_t n, double max, double* norm)
     auto G = list(g, n);
     *norm = at::stack(at::_foreach_norm(G, 2)).norm().item<double>();
     if (*norm > max) at::_foreach_mul_(G, max / (*norm + 1e-6));
+  });
+}
+
+// Multiplies all of them by `factor` in place.
+int var_multiply(at::Tensor* const* t, size_t n, double factor) {
+  return checked([&] {
+    c10::NoGradGuard off;
+    at::_foreach_mul_(list(t, n), factor);
+  });
+}
+
+// Moves every `a` by the share `weight` of the way to its `b`, in place.
+int var_approach(at::Tensor* const* a, at::Tensor* const* b, size_t n, double weight) {
+  return checked([&] {
+    c10::NoGradGuard off;
+    at::_foreach_lerp_(list(a, n), list(b, n), weight);
   });
 }
 

@@ -86,6 +86,7 @@ impl ModelTask {
         let seed = settings.training.seed;
         let mut model = Transformer::new(config, &settings.initialisation, device, Some(seed))?;
         model.set_compute_kind(compute);
+        model.set_recompute(settings.model.recompute);
         let order = Order::new(seed, train.len());
         Ok(Self {
             model,

@@ -4,6 +4,7 @@
 mod bad_input;
 mod fixture;
 mod golden;
+mod memory;
 mod ranks;
 mod ranks_lost;
 mod ranks_together;

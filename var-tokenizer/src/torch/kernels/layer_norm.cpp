@@ -165,10 +165,11 @@ at::Tensor gated_add(const at::Tensor& x, const at::Tensor& y, const at::Tensor&
 }  // namespace var
 
 extern "C" {
+// `kind`: 0 f32, 1 bf16, 2 fp16.
 at::Tensor* var_layer_norm_modulate(const at::Tensor* x, const at::Tensor* scale, const at::Tensor* shift, double eps,
-                                    int brief) {
-  return var::guarded(
-      [&] { return var::layer_norm_modulate(*x, *scale, *shift, eps, brief ? at::kBFloat16 : at::kFloat); });
+                                    int kind) {
+  const auto as = kind == 1 ? at::kBFloat16 : kind == 2 ? at::kHalf : at::kFloat;
+  return var::guarded([&] { return var::layer_norm_modulate(*x, *scale, *shift, eps, as); });
 }
 at::Tensor* var_gated_add(const at::Tensor* x, const at::Tensor* y, const at::Tensor* gate) {
   return var::guarded([&] { return var::gated_add(*x, *y, *gate); });

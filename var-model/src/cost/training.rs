@@ -1,0 +1,145 @@
+//! Memory of a training step from the configuration alone: tensors, as libtorch's allocator counts them.
+//!
+//! What the backward pass keeps is counted kernel by kernel as the fused kernels of a processor keep it
+//! (`var-tokenizer/src/torch/kernels`). The same composed of libtorch's own operations, as on a GPU, keeps
+//! more. The program itself (some 300 MB), libraries' workspaces and what the allocator does not give back
+//! come on top. Tests hold the total within a tenth of the count.
+
+use serde::Serialize;
+
+use super::parameters;
+use crate::config::{MLP_RATIO, TransformerConfig};
+
+/// How a step is trained, as far as memory depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainingStep {
+    /// Pictures of a micro-batch.
+    pub batch: usize,
+    /// Bytes of an activation in the branches: 4 for `f32`, 2 for `bf16`.
+    pub bytes: usize,
+    /// Several micro-batches a step: gradients are there while activations are.
+    pub accumulate: bool,
+    /// Blocks are computed again instead of kept, see [`crate::Transformer::set_recompute`].
+    pub recompute: bool,
+    /// Processes that share the optimizer's state (ZeRO-1); 1 when each keeps it whole.
+    pub ranks: usize,
+    /// A moving average of the weights is kept.
+    pub average: bool,
+}
+
+impl TrainingStep {
+    /// One micro-batch of `batch` pictures, nothing recomputed, shared or averaged.
+    pub fn plain(batch: usize, bytes: usize) -> Self {
+        Self { batch, bytes, accumulate: false, recompute: false, ranks: 1, average: false }
+    }
+}
+
+/// Memory of training in bytes, by purpose.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TrainingMemory {
+    /// Parameters in `f32`.
+    pub parameters: f64,
+    /// Gradients in `f32`.
+    pub gradients: f64,
+    /// Both moments of AdamW in `f32`, this process' share.
+    pub optimizer: f64,
+    /// The moving average of the weights in `f32`.
+    pub average: f64,
+    /// The most that forward and backward hold at once besides: what is kept for the backward pass, and what is
+    /// computed with at that moment.
+    pub activations: f64,
+    /// The most at one time. Gradients come as activations go, so that it may be less than the sum.
+    pub peak: f64,
+}
+
+impl TrainingMemory {
+    /// The most at one time, in bytes.
+    pub fn total(&self) -> f64 {
+        self.peak
+    }
+}
+
+/// Memory in bytes of one training step.
+pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> TrainingMemory {
+    let n = 4.0 * parameters(config) as f64;
+    let (c, e, depth) = (config.width as f64, step.bytes as f64, config.depth as f64);
+    let rows = step.batch as f64 * config.schedule.tokens() as f64;
+    let (mlp, vocabulary) = (MLP_RATIO as f64, config.vocabulary as f64);
+
+    // What a token leaves in a block. In the compute kind: the input of qkv, packed qkv, attention's output, its
+    // projection; the input of the feed-forward part, the hidden layer before and after GELU, the output. In f32:
+    // the stream before each branch, two statistics of each norm, a sum of each head's softmax.
+    let stream = 4.0 * c;
+    let kept =
+        e * c * (1.0 + 3.0 + 1.0 + 1.0 + 1.0 + 2.0 * mlp + 1.0) + stream + 16.0 + 4.0 * config.heads as f64;
+    // Matrices cast to the compute kind stay for the backward pass: a block's own, and its AdaLN.
+    let cast = |matrices: f64| if step.bytes < 4 { e * matrices * c * c } else { 0.0 };
+    let block_cast = cast(4.0 + 2.0 * mlp);
+    let adaln_cast = cast(6.0) * if config.shared_adaln { 1.0 } else { depth };
+    // Six parts of AdaLN a picture and block, with copies of the scales, gates, and their gradients.
+    let modulation = step.batch as f64 * depth * c * (6.0 * (4.0 + e) + 4.0 * 4.0);
+    // Vectors before and after standardisation, ids, losses.
+    let ends = rows * (2.0 * 4.0 * config.latent_channels as f64 + 3.0 * 8.0) + modulation + adaln_cast;
+    // The stream behind the last block, normalised.
+    let head = 2.0 * stream * rows;
+    let logits = 4.0 * vocabulary * rows;
+    let head_gradient = 4.0 * vocabulary * c;
+    let block_gradient = 4.0 * (4.0 + 2.0 * mlp) * c * c;
+
+    // A block at work in its backward pass: the gradients of the stream and of the hidden layer.
+    let at_work = rows * (stream + e * c * mlp) + block_gradient;
+    let blocks = depth * (rows * (stream + kept) + block_cast);
+    let inputs = depth * rows * stream;
+    // Two moments: the gradient of the logits beside them, and the last block's backward pass.
+    let (at_logits, at_block) = if step.recompute {
+        // The block's own output stands there a second time.
+        (inputs + head + 2.0 * logits, inputs + rows * (kept + stream) + block_cast + at_work + head_gradient)
+    } else {
+        (blocks + head + 2.0 * logits, blocks + at_work + head_gradient)
+    };
+    let activations = ends + at_logits.max(at_block);
+    let optimizer = 2.0 * n / step.ranks.max(1) as f64;
+    let average = if step.average { n } else { 0.0 };
+    // At the end of the backward pass all gradients are there, and a block's inputs still.
+    let early = if step.accumulate { n + activations } else { activations };
+    let late = n + ends + rows * stream + at_work - block_gradient;
+    TrainingMemory {
+        parameters: n,
+        gradients: n,
+        optimizer,
+        average,
+        activations,
+        peak: n + optimizer + average + early.max(late),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recomputing_blocks_saves_most_of_what_deep_models_keep() {
+        let config = TransformerConfig::published(16);
+        let plain = TrainingStep::plain(8, 2);
+        let (kept, again) = (
+            training_memory(&config, &plain),
+            training_memory(&config, &TrainingStep { recompute: true, ..plain }),
+        );
+        assert_eq!((kept.parameters, kept.optimizer), (again.parameters, again.optimizer));
+        assert!(again.activations < 0.35 * kept.activations, "{again:?} {kept:?}");
+    }
+
+    #[test]
+    fn ranks_share_the_optimizer_and_an_average_costs_one_more_copy() {
+        let config = TransformerConfig::published(16);
+        let plain = TrainingStep::plain(1, 2);
+        let one = training_memory(&config, &plain);
+        let eight = training_memory(&config, &TrainingStep { ranks: 8, ..plain });
+        assert_eq!(one.optimizer, 8.0 * eight.optimizer);
+        assert_eq!(one.total() - eight.total(), one.optimizer - eight.optimizer);
+        let averaged = training_memory(&config, &TrainingStep { average: true, ..plain });
+        assert_eq!(averaged.total() - one.total(), one.parameters);
+        let several = training_memory(&config, &TrainingStep { accumulate: true, ..plain });
+        assert!(several.total() > one.total());
+    }
+}

@@ -1,0 +1,40 @@
+//! Training with recomputed blocks, through the command line.
+
+use serde_json::Value;
+
+use super::fixture::{Fixture, losses};
+
+#[test]
+fn a_run_that_recomputes_blocks_ends_with_the_same_weights() {
+    let fixture = Fixture::new();
+    let settings = ["--set", "steps=12", "--set", "accumulation=2", "--set", "checkpoint_every=5"];
+    for (name, recompute) in [("kept", "recompute=false"), ("again", "recompute=true")] {
+        assert!(fixture.model(name).args(settings).args(["--set", recompute]).status().unwrap().success());
+    }
+    let losses = |name: &str| losses(&fixture.path(name));
+    assert_eq!(losses("kept").len(), 12);
+    assert_eq!(losses("kept"), losses("again"));
+    let model = |name: &str| std::fs::read(fixture.path(name).join("model.safetensors")).unwrap();
+    assert_eq!(model("kept"), model("again"));
+}
+
+#[test]
+fn a_dry_run_tells_memory_with_and_without_recompute() {
+    let fixture = Fixture::new();
+    let plan = |setting: &str| -> Value {
+        let output = fixture
+            .model("none")
+            .args(["--dry-run", "--set", "depth=6", "--set", "batch=64", "--set", setting])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let (kept, again) = (plan("recompute=false"), plan("recompute=true"));
+    let number = |plan: &Value, key: &str| plan[key].as_f64().unwrap();
+    assert_eq!(number(&kept, "memory_bytes"), number(&kept, "memory_bytes_without_recompute"));
+    assert_eq!(number(&again, "memory_bytes"), number(&again, "memory_bytes_with_recompute"));
+    assert!(number(&again, "memory_bytes") < 0.6 * number(&kept, "memory_bytes"));
+    assert!(number(&plan("accumulation=4"), "memory_bytes") < 0.6 * number(&kept, "memory_bytes"));
+    assert!(!fixture.path("none").exists());
+}
