@@ -55,6 +55,8 @@ pub struct Common {
     pub place: Option<Place>,
     /// Number of ranks that the run will have.
     pub ranks: usize,
+    /// Share the optimizer's moments out over the ranks.
+    pub zero: bool,
     /// How long ranks wait for each other.
     pub timeout: Duration,
 }
@@ -224,25 +226,33 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
     let settings = resolve_model(common)?;
     let training = &settings.training;
     require_divisible(training.batch, training.accumulation, common.ranks)?;
-    let device = common.device.resolve()?;
-    if common.ranks > 1 && device != Device::Cpu {
-        return Err(Error::Config(format!(
-            "several ranks train on processors only, and --device is {}; give --device cpu, or start one process",
-            device_name(device)
-        )));
+    let device = device(common)?;
+    if common.zero && common.ranks == 1 {
+        progress.note("--zero is ignored: one rank has nothing to share the optimizer's state with");
     }
     if common.check {
         return Ok(());
     }
     // A dry run trains nothing, hence needs nobody.
     let place = common.place.as_ref().filter(|_| !common.dry_run);
-    let same = serde_json::to_string(&settings).map_err(|e| Error::Config(e.to_string()))?;
-    let ranks = Ranks::join(place, &same, common.timeout)?;
+    let same = serde_json::to_string(&(&settings, common.zero)).map_err(|e| Error::Config(e.to_string()))?;
+    let ranks = Ranks::join(place, &same, device, common.timeout)?;
     let mut silent = Progress::new(Show::Quiet);
     let progress = if ranks.leads() { progress } else { &mut silent };
     let outcome = guarded(|| train_model(common, tokens, tokenizer, &settings, device, ranks, progress));
     ranks.leave(&outcome);
     outcome
+}
+
+/// The device of this process. Ranks of one machine take GPUs one after another, from the one that is asked for on.
+fn device(common: &Common) -> Result<Device> {
+    let local = common.place.as_ref().map_or(0, |place| place.local_rank);
+    let chosen = match common.device {
+        DeviceChoice::Auto if local > 0 && tch::Cuda::is_available() => DeviceChoice::Cuda(local),
+        DeviceChoice::Cuda(first) => DeviceChoice::Cuda(first + local),
+        other => other,
+    };
+    Ok(chosen.resolve()?)
 }
 
 /// What a rank of `var-train model` does among the others.
@@ -359,8 +369,16 @@ fn train_model(
     ));
     let task = ModelTask::new(&config, opened.tokenizer, train, validation, settings, compute)?;
     let mut task = task.among(ranks);
-    let outcome =
-        engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress, ranks)?;
+    let outcome = engine::train(
+        &mut task,
+        &mut run,
+        &settings.training,
+        steps,
+        common.resume,
+        progress,
+        ranks,
+        common.zero,
+    )?;
     if !ranks.leads() {
         return Ok(());
     }
@@ -444,8 +462,16 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         "{parameters} parameters, {steps} steps of {} pictures, {pictures} training and {held_out} held-out pictures, {}",
         settings.training.batch, Precision::name_of(compute)
     ));
-    let outcome =
-        engine::train(&mut task, &mut run, &settings.training, steps, common.resume, progress, Ranks::ALONE)?;
+    let outcome = engine::train(
+        &mut task,
+        &mut run,
+        &settings.training,
+        steps,
+        common.resume,
+        progress,
+        Ranks::ALONE,
+        false,
+    )?;
     if let Some(alarm) = outcome.validation.get("alarm").and_then(Value::as_str) {
         progress.note(&format!("warning: {alarm}"));
     }
@@ -473,7 +499,7 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
 /// # Errors
 /// When the ranks do not fit together or a check fails.
 pub fn check_ranks(place: Option<&Place>, timeout: Duration, json: bool) -> Result<()> {
-    let ranks = Ranks::join(place, "check-ranks", timeout)?;
+    let ranks = Ranks::join(place, "check-ranks", Device::Cpu, timeout)?;
     let outcome = guarded(|| {
         let found = check(ranks)?;
         if json {
@@ -490,12 +516,4 @@ pub fn check_ranks(place: Option<&Place>, timeout: Duration, json: bool) -> Resu
     });
     ranks.leave(&outcome);
     outcome
-}
-
-/// `cpu` or `cuda:N`: a resolved device in messages.
-pub fn device_name(device: Device) -> String {
-    match device {
-        Device::Cuda(n) => format!("cuda:{n}"),
-        _ => "cpu".to_owned(),
-    }
 }

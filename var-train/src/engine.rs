@@ -11,12 +11,13 @@ use signal_hook::consts::SIGUSR1;
 use tch::Tensor;
 use var_tokenizer::progress::Progress;
 use var_tokenizer::signals;
+use var_tokenizer::torch::optimizer::AdamW;
 use var_tokenizer::weights::{Parameters, StateDict, safetensors};
 
 use crate::checkpoint::{self, State};
 use crate::distributed::Ranks;
 use crate::error::{Error, Result};
-use crate::optimizer::Optimizer;
+use crate::optimizer::{Optimizer, Sharded, Update};
 use crate::run::RunFolder;
 use crate::settings::Training;
 
@@ -101,7 +102,8 @@ pub const MODEL_FILE: &str = "model.safetensors";
 pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
 /// Trains `task` for `steps` steps in `run`, from the newest checkpoint when `resume` is set. All `ranks` call
-/// this with the same task; rank 0 alone reads and writes checkpoints.
+/// this with the same task; rank 0 alone reads and writes checkpoints. With `zero` the optimizer's moments are shared
+/// out over them.
 ///
 /// # Errors
 /// When a number is no longer finite, the disk is full, a signal came (after saving), another rank is lost,
@@ -114,24 +116,24 @@ pub fn train(
     resume: bool,
     progress: &mut Progress,
     ranks: Ranks,
+    zero: bool,
 ) -> Result<Outcome> {
     let stop = signals::stop()?;
     // SLURM's warning before it takes the machines away.
     signal_hook::flag::register(SIGUSR1, Arc::clone(&stop)).map_err(|e| Error::io("signals", e))?;
     task.parameters().set_requires_grad(true);
-    let mut optimizer =
-        Optimizer::new(task.parameters(), settings.beta1, settings.beta2, settings.epsilon, settings.clip);
+    let mut optimizer = optimizer(task.parameters(), settings, ranks, zero)?;
     let schedule = settings.schedule(steps);
     let mut state = State { step: 0, seconds: 0.0, files: BTreeMap::new(), task: BTreeMap::new() };
     let mut last_checkpoint = None;
     if resume && ranks.leads() {
-        if let Some(found) = restore(task, &mut optimizer, run, progress)? {
+        if let Some(found) = restore(task, optimizer.as_mut(), run, progress)? {
             last_checkpoint = Some(found.path);
             state = found.state;
         }
         run.forget_after(state.step)?;
     }
-    align(task, &optimizer, &mut state, ranks)?;
+    align(task, optimizer.as_mut(), &mut state, ranks)?;
     let (started, before) = (Instant::now(), state.seconds);
     let mut saved_at = Instant::now();
     let mut validation = None;
@@ -196,9 +198,10 @@ pub fn train(
         let due = settings.checkpoint_every > 0 && state.step.is_multiple_of(settings.checkpoint_every);
         if last || due || timely || interrupted {
             ranks.require_equal(task.parameters())?;
+            let moments = optimizer.gather(ranks)?;
             let path = ranks.on_leader(run.path().to_owned(), || {
                 run.sync()?;
-                save(task, &optimizer, run, &state, settings.keep_checkpoints)
+                save(task, moments, run, &state, settings.keep_checkpoints)
             })?;
             saved_at = Instant::now();
             last_checkpoint = Some(path.clone());
@@ -215,25 +218,43 @@ pub fn train(
     };
     let checkpoint = match last_checkpoint {
         Some(path) => path,
-        None => ranks.on_leader(run.path().to_owned(), || {
-            save(task, &optimizer, run, &state, settings.keep_checkpoints)
-        })?,
+        None => {
+            let moments = optimizer.gather(ranks)?;
+            ranks.on_leader(run.path().to_owned(), || {
+                save(task, moments, run, &state, settings.keep_checkpoints)
+            })?
+        }
     };
     Ok(Outcome { checkpoint, validation, seconds: state.seconds })
 }
 
+/// AdamW over the parameters: whole on every rank, or shared out.
+fn optimizer(
+    parameters: &Parameters,
+    training: &Training,
+    ranks: Ranks,
+    zero: bool,
+) -> Result<Box<dyn Update>> {
+    let Training { beta1, beta2, epsilon: eps, clip, .. } = *training;
+    Ok(if zero && ranks.size() > 1 {
+        Box::new(Sharded::new(parameters, AdamW { beta1, beta2, eps, ..AdamW::default() }, clip, ranks)?)
+    } else {
+        Box::new(Optimizer::new(parameters, beta1, beta2, eps, clip))
+    })
+}
+
 /// Brings all ranks to the state of rank 0: parameters and buffers, moments, what the task keeps, and the step
-/// to go on from. After this, backward passes average their gradients.
-fn align(task: &mut dyn Task, optimizer: &Optimizer, state: &mut State, ranks: Ranks) -> Result<()> {
+/// to go on from. After this, backward passes average their gradients, unless the optimizer does.
+fn align(task: &mut dyn Task, optimizer: &mut dyn Update, state: &mut State, ranks: Ranks) -> Result<()> {
     if ranks.size() == 1 {
         return Ok(());
     }
     let extra = task.extra();
     let mut tensors: Vec<Tensor> =
         task.parameters().entries().iter().map(|entry| entry.tensor.shallow_clone()).collect();
-    tensors.extend(optimizer.to_map().into_values());
     tensors.extend(extra.values().map(Tensor::shallow_clone));
     ranks.broadcast(&tensors)?;
+    optimizer.share_out(ranks)?;
     let broken = |e: serde_json::Error| Error::Distributed(format!("rank 0's state cannot be read: {e}"));
     let word = ranks.from_leader(|| {
         let own = State { task: task.numbers(), ..state.clone() };
@@ -243,7 +264,7 @@ fn align(task: &mut dyn Task, optimizer: &Optimizer, state: &mut State, ranks: R
         *state = serde_json::from_str(&word).map_err(broken)?;
         task.restore(&extra, &state.task)?;
     }
-    ranks.average_gradients_of(task.parameters())
+    if optimizer.averages_itself() { Ok(()) } else { ranks.average_gradients_of(task.parameters()) }
 }
 
 /// The first few scores in one line.
@@ -269,12 +290,12 @@ fn diverged(step: u64, what: &str, checkpoint: Option<&PathBuf>) -> Error {
 
 fn save(
     task: &dyn Task,
-    optimizer: &Optimizer,
+    moments: BTreeMap<String, Tensor>,
     run: &RunFolder,
     state: &State,
     keep: usize,
 ) -> Result<PathBuf> {
-    let mut rest = optimizer.to_map();
+    let mut rest = moments;
     rest.extend(task.extra().into_iter().map(|(name, t)| (format!("extra.{name}"), t)));
     let files = BTreeMap::from([
         (MODEL_FILE, (task.parameters().to_map(), task.metadata()?)),
@@ -286,7 +307,7 @@ fn save(
 
 fn restore(
     task: &mut dyn Task,
-    optimizer: &mut Optimizer,
+    optimizer: &mut dyn Update,
     run: &RunFolder,
     progress: &mut Progress,
 ) -> Result<Option<checkpoint::Checkpoint>> {

@@ -107,7 +107,7 @@ struct CommonArgs {
     /// Check settings, device and precision, and end; needs neither data nor a run folder
     #[arg(long, hide = true)]
     check: bool,
-    /// auto, cpu, cuda or cuda:N
+    /// auto, cpu, cuda or cuda:N; ranks of one machine take the GPUs from N on, one each
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
     /// auto (measures), f32 or bf16
@@ -115,6 +115,10 @@ struct CommonArgs {
     precision: Precision,
     #[command(flatten)]
     ranks: RankArgs,
+    /// Share the optimizer's moments out over the ranks (ZeRO, stage 1): 8 bytes a parameter less, but for this
+    /// rank's part; one rank has nothing to share
+    #[arg(long)]
+    zero: bool,
     /// Progress and result as JSON lines on standard output
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
@@ -178,6 +182,7 @@ impl CommonArgs {
             precision: self.precision,
             place,
             ranks,
+            zero: self.zero,
             timeout: Duration::from_secs(self.ranks.timeout),
         };
         (common, Progress::new(show))

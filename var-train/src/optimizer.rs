@@ -1,4 +1,4 @@
-//! AdamW with the published parameter groups.
+//! AdamW with the published parameter groups: whole on every rank, or with its moments shared out ([`Sharded`]).
 //!
 //! Source: `filter_params` in `utils/lr_control.py` of the published code.
 
@@ -8,7 +8,67 @@ use tch::Tensor;
 use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients, clip_grad_norm};
 use var_tokenizer::weights::Parameters;
 
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
+
+mod sharded;
+
+pub use sharded::Sharded;
+
+/// An optimizer as the training loop sees it. All ranks call the same in the same order.
+pub trait Update: std::fmt::Debug {
+    /// Whether it averages gradients over the ranks itself; else the backward pass has to.
+    fn averages_itself(&self) -> bool {
+        false
+    }
+
+    /// Clips the gradients, steps, and forgets them. Returns the norm before clipping.
+    ///
+    /// # Errors
+    /// When the norm is not finite (no parameter has been changed then), or another rank is lost.
+    fn step(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64>;
+
+    /// Takes moments and step counts from a checkpoint, on rank 0; [`Update::share_out`] follows on all.
+    ///
+    /// # Errors
+    /// Lists what is missing or mis-shaped; nothing is changed then.
+    fn load(&mut self, map: &BTreeMap<String, Tensor>, file: &str) -> Result<()>;
+
+    /// Brings all ranks to what rank 0 has.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    fn share_out(&mut self, ranks: Ranks) -> Result<()>;
+
+    /// Moments and step counts for a checkpoint, by name (`first.NAME`, `second.NAME`, `step.NAME`): all of them on
+    /// rank 0.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    fn gather(&self, ranks: Ranks) -> Result<BTreeMap<String, Tensor>>;
+}
+
+/// Fails unless `map` holds moments for all of `shapes`: names with sizes.
+fn require_moments<'a>(
+    map: &BTreeMap<String, Tensor>,
+    shapes: impl Iterator<Item = (&'a str, Vec<i64>)>,
+    file: &str,
+) -> Result<()> {
+    let mut problems = Vec::new();
+    for (name, size) in shapes {
+        for (moment, size) in [("first", size.as_slice()), ("second", size.as_slice()), ("step", &[])] {
+            match map.get(&format!("{moment}.{name}")) {
+                Some(tensor) if tensor.size() == size => {}
+                Some(_) => problems.push(format!("{moment}.{name} has another shape")),
+                None => problems.push(format!("missing {moment}.{name}")),
+            }
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(var_tokenizer::Error::Weights { file: file.to_owned(), problems }.into())
+}
 
 /// Parts of names whose parameters are never decayed.
 const NOT_DECAYED: [&str; 6] = ["pos_1LC", "pos_start", "lvl_embed", "ada_gss", "scale_mul", "bias"];
@@ -56,12 +116,17 @@ impl Optimizer {
         self.slots.iter().flatten().map(|s| &s.parameter).collect()
     }
 
-    /// Clips the gradients to the largest norm (0: not at all), steps, and forgets the gradients.
-    /// Returns the norm before clipping.
+    /// Forgets all gradients.
     ///
     /// # Errors
-    /// When a norm is not finite; nothing has been changed then.
-    pub fn step(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64> {
+    /// When libtorch fails.
+    pub fn clear(&self) -> Result<()> {
+        Ok(clear_gradients(&self.parameters())?)
+    }
+}
+
+impl Update for Optimizer {
+    fn step(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64> {
         let max = if self.clip > 0.0 { self.clip } else { f64::MAX };
         let norm = clip_grad_norm(&self.parameters(), max)?;
         if !norm.is_finite() {
@@ -75,50 +140,9 @@ impl Optimizer {
         Ok(norm)
     }
 
-    /// Forgets all gradients.
-    ///
-    /// # Errors
-    /// When libtorch fails.
-    pub fn clear(&self) -> Result<()> {
-        Ok(clear_gradients(&self.parameters())?)
-    }
-
-    /// Moments and step counts, for a checkpoint: `first.NAME`, `second.NAME`, `step.NAME`. They share their
-    /// memory with the optimizer.
-    pub fn to_map(&self) -> BTreeMap<String, Tensor> {
-        let mut map = BTreeMap::new();
-        for (names, slots) in self.names.iter().zip(&self.slots) {
-            for (name, slot) in names.iter().zip(slots) {
-                map.insert(format!("first.{name}"), slot.first.shallow_clone());
-                map.insert(format!("second.{name}"), slot.second.shallow_clone());
-                map.insert(format!("step.{name}"), slot.step.shallow_clone());
-            }
-        }
-        map
-    }
-
-    /// Takes moments and step counts from a checkpoint.
-    ///
-    /// # Errors
-    /// Lists what is missing or mis-shaped; nothing is changed then.
-    pub fn load(&mut self, map: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
-        let mut problems = Vec::new();
-        for (names, slots) in self.names.iter().zip(&self.slots) {
-            for (name, slot) in names.iter().zip(slots) {
-                for (prefix, target) in
-                    [("first", &slot.first), ("second", &slot.second), ("step", &slot.step)]
-                {
-                    match map.get(&format!("{prefix}.{name}")) {
-                        Some(t) if t.size() == target.size() => {}
-                        Some(_) => problems.push(format!("{prefix}.{name} has another shape")),
-                        None => problems.push(format!("missing {prefix}.{name}")),
-                    }
-                }
-            }
-        }
-        if !problems.is_empty() {
-            return Err(var_tokenizer::Error::Weights { file: file.to_owned(), problems }.into());
-        }
+    fn load(&mut self, map: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {
+        let slots = self.names.iter().flatten().zip(self.slots.iter().flatten());
+        require_moments(map, slots.map(|(name, slot)| (name.as_str(), slot.first.size())), file)?;
         tch::no_grad(|| {
             for (names, slots) in self.names.iter().zip(&mut self.slots) {
                 for (name, slot) in names.iter().zip(slots) {
@@ -133,5 +157,23 @@ impl Optimizer {
             }
             Ok(())
         })
+    }
+
+    fn share_out(&mut self, ranks: Ranks) -> Result<()> {
+        let moments: Vec<Tensor> = self.gather(ranks)?.into_values().collect();
+        ranks.broadcast(&moments)
+    }
+
+    /// They share their memory with the optimizer.
+    fn gather(&self, _ranks: Ranks) -> Result<BTreeMap<String, Tensor>> {
+        let mut map = BTreeMap::new();
+        for (names, slots) in self.names.iter().zip(&self.slots) {
+            for (name, slot) in names.iter().zip(slots) {
+                map.insert(format!("first.{name}"), slot.first.shallow_clone());
+                map.insert(format!("second.{name}"), slot.second.shallow_clone());
+                map.insert(format!("step.{name}"), slot.step.shallow_clone());
+            }
+        }
+        Ok(map)
     }
 }

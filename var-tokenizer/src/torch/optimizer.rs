@@ -85,26 +85,35 @@ impl Slot {
 /// # Errors
 /// When libtorch fails, for example on tensors of different shapes.
 pub fn adamw_step(slots: &mut [Slot], settings: &AdamW) -> Result<()> {
-    let (mut parameters, mut gradients, mut first, mut second, mut steps) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for slot in slots.iter() {
-        let gradient = slot.parameter.grad();
-        if gradient.defined() {
-            parameters.push(slot.parameter.shallow_clone());
-            gradients.push(gradient);
-            first.push(slot.first.shallow_clone());
-            second.push(slot.second.shallow_clone());
-            steps.push(slot.step.shallow_clone());
-        }
+    let (trained, gradients): (Vec<&Slot>, Vec<Tensor>) = slots
+        .iter()
+        .map(|slot| (slot, slot.parameter.grad()))
+        .filter(|(_, gradient)| gradient.defined())
+        .unzip();
+    adamw_update(&trained, &gradients, settings)
+}
+
+/// The same with gradients that are given, one for each of `slots`.
+///
+/// # Errors
+/// As [`adamw_step`]; when there are not as many gradients as slots.
+pub fn adamw_update(slots: &[&Slot], gradients: &[Tensor], settings: &AdamW) -> Result<()> {
+    if slots.len() != gradients.len() {
+        let message = format!("AdamW: {} gradients for {} parameters", gradients.len(), slots.len());
+        return Err(Error::Config(message));
     }
-    if parameters.is_empty() {
+    if slots.is_empty() {
         return Ok(());
     }
+    let list =
+        |of: fn(&Slot) -> &Tensor| slots.iter().map(|slot| of(slot).shallow_clone()).collect::<Vec<_>>();
+    let (parameters, first, second, steps) =
+        (list(|s| &s.parameter), list(|s| &s.first), list(|s| &s.second), list(|s| &s.step));
     // SAFETY: five arrays of `count` live handles, borrowed for the call.
     done(unsafe {
         var_fused_adamw(
             handles(&parameters).as_ptr(),
-            handles(&gradients).as_ptr(),
+            handles(gradients).as_ptr(),
             handles(&first).as_ptr(),
             handles(&second).as_ptr(),
             handles(&steps).as_ptr(),

@@ -10,6 +10,7 @@ use super::environment::Place;
 use super::ffi;
 use super::group::Group;
 use super::heartbeat::Heartbeat;
+use super::nccl;
 use super::store::{Messages, Store};
 use crate::error::{Error, Result};
 
@@ -38,12 +39,12 @@ pub(super) struct Joined {
 }
 
 /// Brings `place` together with the other ranks within `timeout`, after checking that all of them have the
-/// same `settings`. `timeout` is also the longest that a collective may take afterwards.
+/// same `settings`. With `gpu` they also connect the GPU of that number. `timeout` is also the longest that a collective may take afterwards.
 ///
 /// # Errors
 /// [`Error::Config`] when the ranks do not fit together (a number twice, other sizes of the world, other
 /// settings, the port taken); [`Error::Distributed`] when some do not come.
-pub(super) fn join(place: &Place, settings: &str, timeout: Duration) -> Result<Joined> {
+pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: Duration) -> Result<Joined> {
     ffi::quiet();
     let (store, until) = (open(place, timeout)?, Instant::now() + timeout);
     let prefix = format!("var/{}", place.attempt);
@@ -65,6 +66,10 @@ pub(super) fn join(place: &Place, settings: &str, timeout: Duration) -> Result<J
     let meeting = store.another()?.under(&format!("{prefix}/gloo"))?;
     let group = Group::gloo(&meeting, place.rank, place.world, address.as_deref(), timeout)
         .map_err(|e| Error::Distributed(format!("the ranks cannot connect to each other: {e}")))?;
+    if let Some(gpu) = gpu {
+        let meeting = store.another()?.under(&format!("{prefix}/nccl"))?;
+        nccl::join(&group, &meeting, (place.rank, place.world), gpu, timeout)?;
+    }
     Ok(Joined { messages, heartbeat, group })
 }
 

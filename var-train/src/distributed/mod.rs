@@ -17,6 +17,7 @@ pub mod group;
 pub mod heartbeat;
 mod join;
 pub mod launch;
+mod nccl;
 mod ranks;
 pub mod reducer;
 pub mod slurm;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use var_tokenizer::weights::Parameters;
 
 use super::environment::Place;
@@ -41,15 +41,16 @@ impl Ranks {
     pub const ALONE: Self = Self(None);
 
     /// Joins the other ranks of `place`, all of which must give the same `settings`; `None` is a process on
-    /// its own. A rank that does not come, or later does not answer, is an error after `timeout`.
+    /// its own. `device` is what this rank computes on. A rank that does not come, or later does not answer, is an error after `timeout`.
     ///
     /// # Errors
     /// [`Error::Config`] when the ranks do not fit together, [`Error::Distributed`] when they do not find
     /// each other.
-    pub fn join(place: Option<&Place>, settings: &str, timeout: Duration) -> Result<Self> {
+    pub fn join(place: Option<&Place>, settings: &str, device: Device, timeout: Duration) -> Result<Self> {
         let Some(place) = place else { return Ok(Self::ALONE) };
         super::ending::mark(place.rank);
-        let Joined { messages, heartbeat, group } = join(place, settings, timeout)?;
+        let gpu = if let Device::Cuda(gpu) = device { Some(gpu) } else { None };
+        let Joined { messages, heartbeat, group } = join(place, settings, gpu, timeout)?;
         let session = Session {
             place: place.clone(),
             watch: Watch::new(messages, place),
@@ -114,6 +115,22 @@ impl Ranks {
             group.same_shapes(tensors)?;
             group.broadcast(tensors, 0)
         })
+    }
+
+    /// Adds up `all` `[size · own]` over all ranks; `own` becomes the part of this rank.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub fn reduce_scatter(self, own: &Tensor, all: &Tensor) -> Result<()> {
+        self.collective(|group| group.reduce_scatter(own, all))
+    }
+
+    /// Collects `own` of all ranks, in order of rank, into `all` `[size · own]`.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub fn all_gather(self, all: &Tensor, own: &Tensor) -> Result<()> {
+        self.collective(|group| group.all_gather(all, own))
     }
 
     /// From now on [`Ranks::backward`] averages the gradients of `parameters`, which must require them.
@@ -250,7 +267,7 @@ impl Ranks {
 /// Whether an error came from the connections between ranks, and not from computing.
 fn is_broken_connection(error: &Error) -> bool {
     let text = error.to_string().to_lowercase();
-    ["gloo", "pair closure", "connection", "timed out"].iter().any(|part| text.contains(part))
+    ["gloo", "nccl", "pair closure", "connection", "timed out"].iter().any(|part| text.contains(part))
 }
 
 /// One number for each entry of `parameters`, in their order: the sum of its bits read as whole numbers. Any
@@ -266,7 +283,7 @@ pub(super) fn fingerprints(parameters: &Parameters) -> Result<Tensor> {
             })
             .collect::<std::result::Result<_, _>>()?;
         if sums.is_empty() {
-            return Ok(Tensor::f_zeros([0], (Kind::Int64, tch::Device::Cpu))?);
+            return Ok(Tensor::f_zeros([0], (Kind::Int64, Device::Cpu))?);
         }
         Ok(Tensor::f_stack(&sums, 0)?)
     })

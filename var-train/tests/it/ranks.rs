@@ -108,3 +108,43 @@ fn a_checkpoint_of_another_model_is_refused_by_all_ranks() {
     assert!(message.contains("[0] error: ") && message.contains("model.width: 32 → 64"), "{message}");
     assert!(message.contains("[1] error: rank 0 failed"), "{message}");
 }
+
+#[test]
+fn a_shared_optimizer_trains_as_a_whole_one_and_each_resumes_the_others_checkpoint() {
+    let fixture = Fixture::new();
+    let accumulating = ["--set", "accumulation=2"];
+    run(fixture.model("whole").args(SETTINGS).args(accumulating).args(["--nproc", "2"]));
+    run(fixture.model("shared").args(SETTINGS).args(accumulating).args(["--nproc", "2", "--zero"]));
+    assert_equal_training(&fixture.path("whole"), &fixture.path("shared"));
+    // Moments are stored whole: three ranks' shares do not divide evenly, and one rank needs none.
+    let pieces = [
+        (&["--nproc", "4", "--zero"][..], "step-00000006"),
+        (&["--nproc", "2"], "step-00000012"),
+        (&["--nproc", "2", "--zero"], "step-00000016"),
+        (&["--nproc", "1", "--zero"], "step-00000020"),
+    ];
+    for (round, (ranks, keep)) in pieces.into_iter().enumerate() {
+        let mut command = fixture.model("changing");
+        command.args(SETTINGS).args(accumulating).args(ranks);
+        command.args(["--set", "checkpoint_every=2", "--set", "keep_checkpoints=100"]);
+        if round > 0 {
+            command.arg("--resume");
+        }
+        run(&mut command);
+        for entry in std::fs::read_dir(fixture.path("changing/checkpoints")).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().as_ref() > keep {
+                std::fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+    }
+    assert_equal_training(&fixture.path("whole"), &fixture.path("changing"));
+}
+
+#[test]
+fn sharing_with_nobody_is_said_and_ignored() {
+    let fixture = Fixture::new();
+    let mut command = fixture.model("one");
+    let output = command.args(["--set", "steps=1", "--zero"]).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(output.status.success() && message.contains("--zero is ignored"), "{message}");
+}
