@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use tch::Tensor;
 use var_tokenizer::weights::safetensors;
 
@@ -107,4 +108,26 @@ fn a_checkpoint_of_another_model_is_refused_by_all_ranks() {
     assert_eq!(output.status.code(), Some(2), "{message}");
     assert!(message.contains("[0] error: ") && message.contains("model.width: 32 → 64"), "{message}");
     assert!(message.contains("[1] error: rank 0 failed"), "{message}");
+}
+
+#[test]
+fn the_log_tells_rates_of_all_ranks_together() {
+    let fixture = Fixture::new();
+    let rates = |out: &str, ranks: &str| {
+        run(fixture.model(out).env("VAR_PEAK_FLOPS", "1e10").args(["--set", "steps=3", "--nproc", ranks]));
+        let text = std::fs::read_to_string(fixture.path(out).join("metrics.jsonl")).unwrap();
+        let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        ["images_per_second", "tokens_per_second", "flops_per_second", "mfu", "data_wait"]
+            .map(|key| line[key].as_f64().unwrap_or_else(|| panic!("no {key} in {line}")))
+    };
+    for (out, ranks) in [("one", 1.0), ("two", 2.0)] {
+        let [images, tokens, flops, mfu, wait] = rates(out, &format!("{ranks}"));
+        assert!(images > 0.0 && (tokens / images - 21.0).abs() < 1e-6);
+        // Of the peak of all ranks.
+        assert!((flops / mfu / (ranks * 1e10) - 1.0).abs() < 1e-6);
+        assert!((0.0..=1.0).contains(&wait), "{wait}");
+    }
+    let output = fixture.model("none").env("VAR_PEAK_FLOPS", "fast").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("VAR_PEAK_FLOPS is 'fast'"));
 }
