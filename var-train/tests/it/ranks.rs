@@ -131,3 +131,19 @@ fn the_log_tells_rates_of_all_ranks_together() {
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("VAR_PEAK_FLOPS is 'fast'"));
 }
+
+#[test]
+fn a_resume_with_as_many_ranks_is_bit_equal() {
+    let fixture = Fixture::new();
+    let settings = ["--set", "checkpoint_every=5", "--set", "keep_checkpoints=100", "--nproc", "4"];
+    let go = |more: &[&str]| run(fixture.model("run").args(SETTINGS).args(settings).args(more));
+    go(&[]);
+    let out = fixture.path("run");
+    let whole = (losses(&out), validation(&out), std::fs::read(out.join("model.safetensors")).unwrap());
+    for step in [10, 15, 20] {
+        std::fs::remove_dir_all(out.join(format!("checkpoints/step-{step:08}"))).unwrap();
+    }
+    go(&["--resume"]);
+    let again = (losses(&out), validation(&out), std::fs::read(out.join("model.safetensors")).unwrap());
+    assert!(whole == again, "{:?} and {:?}", whole.0, again.0);
+}
