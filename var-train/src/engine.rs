@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::optimizer::{Optimizer, Sharded, Update};
 use crate::run::RunFolder;
 use crate::settings::Training;
+use crate::throughput::{Cost, Throughput};
 
 /// What is trained. A task adds up gradients; the loop does the rest.
 pub trait Task {
@@ -83,6 +84,12 @@ pub trait Task {
 
     /// Pictures a step and tokens a picture, for the rates.
     fn sizes(&self) -> (usize, usize);
+
+    /// What a picture costs, for the rates.
+    fn cost(&self) -> Cost;
+
+    /// Seconds that steps have waited for data so far.
+    fn waited(&self) -> f64;
 }
 
 /// How the loop ended.
@@ -134,6 +141,9 @@ pub fn train(
         run.forget_after(state.step)?;
     }
     align(task, optimizer.as_mut(), &mut state, ranks)?;
+    let (pictures, tokens) = task.sizes();
+    let left = steps.saturating_sub(state.step) * pictures as u64;
+    let mut throughput = Throughput::start(task.cost(), task.parameters().device(), tokens, left, ranks)?;
     let (started, before) = (Instant::now(), state.seconds);
     let mut saved_at = Instant::now();
     let mut validation = None;
@@ -142,6 +152,7 @@ pub fn train(
     while state.step < steps {
         let step = state.step;
         let detailed = step.is_multiple_of(settings.log_every) || step + 1 == steps;
+        let began = Instant::now();
         let mut values = task.step(step, detailed)?;
         let loss = values.get("loss").and_then(Value::as_f64).unwrap_or(f64::NAN);
         if !loss.is_finite() {
@@ -158,7 +169,7 @@ pub fn train(
         task.after_step(step)?;
         state.step += 1;
         state.seconds = before + started.elapsed().as_secs_f64();
-        let (pictures, tokens) = task.sizes();
+        throughput.add(pictures, began.elapsed());
         if detailed {
             // Said when it begins and when it changes, not at every line.
             let alarm = values.get("alarm").and_then(Value::as_str).unwrap_or_default();
@@ -172,6 +183,7 @@ pub fn train(
             values.insert("images".into(), (state.step * pictures as u64).into());
             values.insert("tokens".into(), (state.step * (pictures * tokens) as u64).into());
             values.insert("seconds".into(), state.seconds.into());
+            throughput.report(task.waited(), &mut values);
             run.log("train", state.step, &values)?;
         }
         let rate = progress.rate() * pictures as f64;

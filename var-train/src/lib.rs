@@ -31,6 +31,7 @@ pub mod presets;
 pub mod run;
 pub mod schedule;
 pub mod settings;
+pub mod throughput;
 pub mod tokenizer;
 pub mod transformer;
 

@@ -9,8 +9,8 @@ use super::join::names;
 use super::store::Messages;
 use crate::error::{Error, Result};
 
-/// How long a rank looks for the one to blame before it gives up.
-const SEARCH: Duration = Duration::from_secs(15);
+/// How long a rank looks for one without a beat; after that it asks who is not looking.
+const SEARCH: Duration = Duration::from_secs(10);
 /// How long the others' goodbyes are waited for.
 const GOODBYE: Duration = Duration::from_secs(15);
 /// A leader without a beat for so long is lost.
@@ -28,6 +28,11 @@ const FOUND: &str = "found";
 const TOGETHER: &str = "together";
 /// Counts ranks that need the store no more.
 const GONE: &str = "gone";
+
+/// Is there once rank `rank` has noticed a failure.
+fn looking(rank: usize) -> String {
+    format!("looking/{rank}")
+}
 
 /// Why a rank leaves.
 #[derive(Debug, PartialEq)]
@@ -78,22 +83,38 @@ impl Watch {
     }
 
     /// What `error`, a broken connection, comes from: another rank's failure where it told, else the ranks
-    /// whose hearts have stopped. Takes some seconds: two looks at the beats, with a pause between.
+    /// whose hearts have stopped, else those that live but have not noticed anything, because they are busy
+    /// with something else. Takes some seconds: two looks at the beats, with a pause between.
     pub fn explain(&self, error: Error) -> Error {
+        self.search(&error).unwrap_or_else(|e| e)
+    }
+
+    fn search(&self, error: &Error) -> Result<Error> {
+        self.set(&looking(self.place.rank), "")?;
         let until = Instant::now() + SEARCH;
-        loop {
-            match self.look() {
-                Err(e) => return e,
-                Ok(Some(found)) => return found,
-                Ok(None) if Instant::now() < until => {}
-                Ok(None) => {
-                    return Error::Distributed(format!(
-                        "the connection between the ranks broke ({error}), though all of them live: one of them \
-                         did not come in time (see --timeout), or the network failed; go on with --resume"
-                    ));
-                }
+        while Instant::now() < until {
+            if let Some(found) = self.look()? {
+                return Ok(found);
             }
         }
+        let mut busy = Vec::new();
+        for rank in (0..self.place.world).filter(|rank| *rank != self.place.rank) {
+            if self.get(&looking(rank))?.is_none() {
+                busy.push(rank);
+            }
+        }
+        Ok(if busy.is_empty() {
+            Error::Distributed(format!(
+                "the connection between the ranks broke ({error}), though all of them live; look at the \
+                 network, and go on with --resume"
+            ))
+        } else {
+            Error::Rank(format!(
+                "{} did not come in time, though alive; raise --timeout if a step may take so long, or look \
+                 what holds it up, and go on with --resume",
+                names(&busy)
+            ))
+        })
     }
 
     fn look(&self) -> Result<Option<Error>> {
@@ -247,5 +268,64 @@ impl Leader<'_> {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::heartbeat::Heartbeat;
+    use super::super::store::Store;
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Rank 0 of three at a store of its own.
+    fn first_of_three() -> (Store, Watch) {
+        let store = Store::serve("127.0.0.1", 0, LONG).unwrap();
+        let place = Place {
+            rank: 0,
+            world: 3,
+            local_rank: 0,
+            address: "127.0.0.1".into(),
+            port: store.port(),
+            hosted: false,
+            attempt: 0,
+        };
+        let watch = Watch::new(Messages::new(store.another().unwrap(), LONG), &place);
+        (store, watch)
+    }
+
+    fn broken() -> Error {
+        Error::Distributed("broken".into())
+    }
+
+    #[test]
+    fn a_rank_without_a_beat_is_lost() {
+        let (store, watch) = first_of_three();
+        let _first = Heartbeat::start(store.another().unwrap(), 1);
+        let message = watch.explain(broken()).to_string();
+        assert!(message.starts_with("rank 2 does not answer any more"), "{message}");
+        // Whoever asks later is told the same.
+        assert_eq!(watch.explain(broken()).to_string(), message);
+    }
+
+    #[test]
+    fn a_rank_that_lives_but_does_not_come_is_named() {
+        let (store, watch) = first_of_three();
+        let _beats = [1, 2].map(|rank| Heartbeat::start(store.another().unwrap(), rank));
+        store.set(&looking(1), "").unwrap();
+        let error = watch.explain(broken());
+        assert_eq!(error.exit_code(), 4);
+        assert!(error.to_string().starts_with("rank 2 did not come in time, though alive"), "{error}");
+    }
+
+    #[test]
+    fn a_rank_that_failed_is_quoted() {
+        let (store, watch) = first_of_three();
+        let mut other = watch.place.clone();
+        other.rank = 2;
+        let other = Watch::new(Messages::new(store.another().unwrap(), LONG), &other);
+        other.say_goodbye(&Leaving::Failed("no memory".into()));
+        assert_eq!(watch.explain(broken()).to_string(), "rank 2 failed: no memory");
     }
 }

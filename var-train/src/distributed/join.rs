@@ -1,6 +1,7 @@
 //! How ranks come together: all at one store, every number once, all with the same settings, then connected.
 
 use std::net::{IpAddr, UdpSocket};
+use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -88,7 +89,15 @@ fn open(place: &Place, timeout: Duration) -> Result<Store> {
             }
         });
     }
-    Store::connect(address, port, timeout).map_err(|e| {
+    // c10d bounds the connection, but not the greeting: whatever else listens there may never answer.
+    let (sender, receiver) = channel();
+    let host = address.clone();
+    std::thread::spawn(move || {
+        // Nobody waits any more when the deadline has passed.
+        let _ = sender.send(Store::connect(&host, port, timeout));
+    });
+    let silent = || Error::Distributed("something listens there that is no store".into());
+    receiver.recv_timeout(timeout * 2).unwrap_or_else(|_| Err(silent())).map_err(|e| {
         let who = if place.hosted { "the program that started the ranks" } else { "rank 0" };
         Error::Distributed(format!(
             "rank {} finds no store at {address}:{port} within {} s: is {who} running, and reachable by \

@@ -36,8 +36,8 @@ struct Rank {
 }
 
 /// Starts this program, with the arguments it was given, as `count` ranks, and waits for them. Their lines on
-/// standard error come out with `[rank] ` before them; standard output is theirs. SIGINT, SIGTERM, SIGHUP and
-/// SIGUSR1 go to every rank. When a rank fails, the others get 10 s to end.
+/// standard error come out with `[rank] ` before them; standard output is theirs. SIGINT, SIGTERM and SIGUSR1
+/// go to every rank, SIGHUP as SIGTERM. When a rank fails, the others get 10 s to end.
 ///
 /// Gives the exit status: 0, or that of the first rank that did not end because of another one.
 ///
@@ -63,7 +63,9 @@ pub fn launch(count: usize) -> Result<u8> {
     let mut deadline: Option<Instant> = None;
     while ranks.iter().any(|rank| rank.ended.is_none()) {
         for signal in signals.pending() {
-            let named = Signal::from_named_raw(signal).unwrap_or(Signal::TERM);
+            // A terminal that was closed is no reason to lose steps.
+            let named = if signal == SIGHUP { None } else { Signal::from_named_raw(signal) };
+            let named = named.unwrap_or(Signal::TERM);
             ranks.iter().filter(|rank| rank.ended.is_none()).for_each(|rank| send(&rank.child, named));
         }
         for (number, rank) in ranks.iter_mut().enumerate().filter(|(_, rank)| rank.ended.is_none()) {

@@ -6,6 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
+use var_tokenizer::torch::optimizer::clear_gradients;
 use var_tokenizer::weights::Parameters;
 
 use super::environment::Place;
@@ -142,7 +143,19 @@ impl Ranks {
         let tensors: Vec<&Tensor> = parameters.trainable().map(|p| &p.tensor).collect();
         let mut made = None;
         self.collective(|group| {
-            made = Some(Reducer::new(group, &tensors)?);
+            let reducer = Reducer::new(group, &tensors)?;
+            // After its first pass the reducer sorts its buckets anew, by the order in which gradients came.
+            // The order of sums over three and more ranks follows the buckets, so that the first step of every
+            // process would round differently from the same step of an undisturbed run. A pass without any
+            // data comes first instead, and all steps find the same buckets.
+            let mut nothing = Tensor::f_zeros([1], (Kind::Float, parameters.device()))?;
+            for tensor in &tensors {
+                nothing = nothing.f_add(&tensor.f_sum(Kind::Float)?)?;
+            }
+            reducer.expect()?;
+            nothing.f_mul_scalar(0.0)?.f_backward()?;
+            clear_gradients(&tensors)?;
+            made = Some(reducer);
             Ok(())
         })?;
         *session.reducer.borrow_mut() = made;

@@ -1,10 +1,12 @@
 //! One training step and one validation of the tokenizer.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
 use var_tokenizer::VqVae;
+use var_tokenizer::cost;
 use var_tokenizer::images::Report;
 use var_tokenizer::quantizer::Usage;
 use var_tokenizer::quantizer::usage::perplexity;
@@ -17,6 +19,7 @@ use crate::data::Order;
 use crate::engine::Task;
 use crate::error::{Error, Result};
 use crate::settings::TokenizerRun;
+use crate::throughput::Cost;
 
 /// Updates of the usage average before it can raise an alarm.
 const SETTLED: u64 = 50;
@@ -38,6 +41,8 @@ pub struct TokenizerTask {
     quantize_from: u64,
     /// First step without replacements.
     replace_until: u64,
+    compute: Kind,
+    waited: Duration,
 }
 
 impl TokenizerTask {
@@ -69,6 +74,8 @@ impl TokenizerTask {
             rows: None,
             quantize_from: share(settings.recipe.quantize_from),
             replace_until: share(settings.recipe.replace_until),
+            compute,
+            waited: Duration::ZERO,
             settings: settings.clone(),
             vae,
             train,
@@ -141,7 +148,9 @@ impl Task for TokenizerTask {
         let (mut sums, mut rows) = ([0.0_f64; 4], Vec::new());
         let mut ids_of_scales: Vec<Vec<Tensor>> = Vec::new();
         for part in picks.chunks(micro) {
+            let began = Instant::now();
             let images = self.train.batch(part, training.seed, recipe.flip)?.to_device(self.vae.device());
+            self.waited += began.elapsed();
             let (reconstruction, vq) = if quantizing {
                 let output = self.vae.training_forward(&images)?;
                 rows.extend(output.rows);
@@ -313,5 +322,13 @@ impl Task for TokenizerTask {
 
     fn sizes(&self) -> (usize, usize) {
         (self.settings.training.batch, self.settings.tokenizer.schedule.tokens())
+    }
+
+    fn cost(&self) -> Cost {
+        Cost { flops: cost::training_flops(&self.settings.tokenizer), compute: self.compute }
+    }
+
+    fn waited(&self) -> f64 {
+        self.waited.as_secs_f64()
     }
 }

@@ -1,10 +1,11 @@
 //! One training step and one validation of the transformer.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
-use var_model::{Transformer, TransformerConfig};
+use var_model::{Transformer, TransformerConfig, cost};
 use var_tokenizer::VqVae;
 use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::SplitTokens;
@@ -18,6 +19,7 @@ use crate::distributed::Ranks;
 use crate::engine::Task;
 use crate::error::{Error, Result};
 use crate::settings::ModelRun;
+use crate::throughput::Cost;
 
 /// Tokens `[N, L]` and labels `[N]` of one split, in memory.
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub struct ModelTask {
     settings: ModelRun,
     order: Order,
     ranks: Ranks,
+    compute: Kind,
+    waited: Duration,
 }
 
 impl ModelTask {
@@ -96,6 +100,8 @@ impl ModelTask {
             settings: settings.clone(),
             order,
             ranks: Ranks::ALONE,
+            compute,
+            waited: Duration::ZERO,
         })
     }
 
@@ -153,7 +159,9 @@ impl Task for ModelTask {
         let last_part = parts.len().saturating_sub(1);
         for (part, rows) in parts.enumerate() {
             let first = (own.start + part * micro) as u64;
+            let began = Instant::now();
             let (ids, labels) = self.train.rows(rows, self.model.device());
+            self.waited += began.elapsed();
             let labels =
                 drop_condition(&labels, config.classes as i64, network.condition_drop, &conditions, first);
             let masks = drop_path(config.depth, rows.len(), last, &paths, first, self.model.device());
@@ -202,5 +210,13 @@ impl Task for ModelTask {
 
     fn sizes(&self) -> (usize, usize) {
         (self.settings.training.batch, self.model.config().schedule.tokens())
+    }
+
+    fn cost(&self) -> Cost {
+        Cost { flops: cost::training_flops(self.model.config()), compute: self.compute }
+    }
+
+    fn waited(&self) -> f64 {
+        self.waited.as_secs_f64()
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
+use serde_json::Value;
 use tch::Tensor;
 use var_tokenizer::weights::safetensors;
 
@@ -147,4 +148,42 @@ fn sharing_with_nobody_is_said_and_ignored() {
     let output = command.args(["--set", "steps=1", "--zero"]).output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).to_string();
     assert!(output.status.success() && message.contains("--zero is ignored"), "{message}");
+}
+
+#[test]
+fn the_log_tells_rates_of_all_ranks_together() {
+    let fixture = Fixture::new();
+    let rates = |out: &str, ranks: &str| {
+        run(fixture.model(out).env("VAR_PEAK_FLOPS", "1e10").args(["--set", "steps=3", "--nproc", ranks]));
+        let text = std::fs::read_to_string(fixture.path(out).join("metrics.jsonl")).unwrap();
+        let line: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        ["images_per_second", "tokens_per_second", "flops_per_second", "mfu", "data_wait"]
+            .map(|key| line[key].as_f64().unwrap_or_else(|| panic!("no {key} in {line}")))
+    };
+    for (out, ranks) in [("one", 1.0), ("two", 2.0)] {
+        let [images, tokens, flops, mfu, wait] = rates(out, &format!("{ranks}"));
+        assert!(images > 0.0 && (tokens / images - 21.0).abs() < 1e-6);
+        // Of the peak of all ranks.
+        assert!((flops / mfu / (ranks * 1e10) - 1.0).abs() < 1e-6);
+        assert!((0.0..=1.0).contains(&wait), "{wait}");
+    }
+    let output = fixture.model("none").env("VAR_PEAK_FLOPS", "fast").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("VAR_PEAK_FLOPS is 'fast'"));
+}
+
+#[test]
+fn a_resume_with_as_many_ranks_is_bit_equal() {
+    let fixture = Fixture::new();
+    let settings = ["--set", "checkpoint_every=5", "--set", "keep_checkpoints=100", "--nproc", "4"];
+    let go = |more: &[&str]| run(fixture.model("run").args(SETTINGS).args(settings).args(more));
+    go(&[]);
+    let out = fixture.path("run");
+    let whole = (losses(&out), validation(&out), std::fs::read(out.join("model.safetensors")).unwrap());
+    for step in [10, 15, 20] {
+        std::fs::remove_dir_all(out.join(format!("checkpoints/step-{step:08}"))).unwrap();
+    }
+    go(&["--resume"]);
+    let again = (losses(&out), validation(&out), std::fs::read(out.join("model.safetensors")).unwrap());
+    assert!(whole == again, "{:?} and {:?}", whole.0, again.0);
 }

@@ -3,14 +3,22 @@
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 
 use super::fixture::Fixture;
 
-/// A port that was free a moment ago.
+/// A port that is free, and that no other test gets: below those that the system hands out by itself.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 10_000 + (std::process::id() % 200) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// `command` as rank `rank` of `world` that meet at `port`.
@@ -121,6 +129,17 @@ fn a_port_that_is_taken_is_named() {
     let output = as_rank(check_ranks(), 0, 2, port).output().unwrap();
     refused(&output, &[&format!("port {port} is taken"), "MASTER_PORT"]);
     assert_eq!(String::from_utf8_lossy(&output.stderr).trim_end().lines().count(), 1);
+}
+
+#[test]
+fn a_rank_that_finds_something_else_than_a_store_says_so() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_var-train"));
+    command.args(["check-ranks", "--timeout", "2"]);
+    let output = as_rank(command, 1, 2, silent.local_addr().unwrap().port()).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("rank 1 finds no store") && message.contains("MASTER_PORT"), "{message}");
 }
 
 #[test]
