@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 use var_model::{Transformer, TransformerConfig};
-use var_tokenizer::VqVae;
 use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::SplitTokens;
 use var_tokenizer::torch::kernels::cross_entropy;
 use var_tokenizer::weights::{Parameters, StateDict};
+use var_tokenizer::{ScaleSchedule, VqVae};
 
+use super::progressive::{Stage, Stages};
 use super::regularisation::{drop_condition, drop_path};
 use super::scores::Scores;
+use crate::average::Average;
 use crate::data::Order;
 use crate::engine::Task;
 use crate::error::{Error, Result};
@@ -61,6 +63,8 @@ pub struct ModelTask {
     validation: TokenRows,
     settings: ModelRun,
     order: Order,
+    stages: Option<Stages>,
+    average: Option<Average>,
 }
 
 impl ModelTask {
@@ -86,7 +90,12 @@ impl ModelTask {
         model.set_compute_kind(compute);
         model.set_recompute(settings.model.recompute);
         let order = Order::new(seed, train.len());
-        Ok(Self { model, tokenizer, train, validation, settings: settings.clone(), order })
+        let steps = settings.training.total_steps(train.len());
+        let stages = Stages::of(settings, steps, config.schedule.scales())?;
+        let decay = settings.model.ema;
+        let average = (decay > 0.0).then(|| Average::new(model.parameters(), decay));
+        let settings = settings.clone();
+        Ok(Self { model, tokenizer, train, validation, settings, order, stages, average })
     }
 
     /// The transformer.
@@ -94,17 +103,22 @@ impl ModelTask {
         &self.model
     }
 
-    /// Cross-entropy and errors (1 where another code is likelier), `[B, L]` each.
+    /// Cross-entropy and errors (1 where another code is likelier) of the first `scales` scales with `l` tokens,
+    /// `[B, l]` each, from all tokens `ids` `[B, L]`.
     fn losses(
         &self,
         ids: &Tensor,
         labels: &[i64],
+        scales: usize,
         masks: Option<&Tensor>,
         smoothing: f64,
     ) -> Result<(Tensor, Tensor)> {
+        let schedule = &self.model.config().schedule;
+        let seen = schedule.seen(scales - 1);
         let vectors = self.tokenizer.to_model_input(ids)?;
+        let vectors = vectors.narrow(1, 0, (seen - schedule.range(0).len()) as i64);
+        let ids = ids.narrow(1, 0, seen as i64);
         let labels = Tensor::from_slice(labels).to_device(self.model.device());
-        let scales = self.model.config().schedule.scales();
         let logits = self.model.forward(&labels, &vectors, scales, masks)?;
         let (batch, tokens, vocabulary) = logits.size3()?;
         let losses = cross_entropy(&logits.view([-1, vocabulary]), &ids.reshape([-1]), smoothing)?;
@@ -130,20 +144,47 @@ impl Task for ModelTask {
         let indices: Vec<usize> =
             self.order.batch(step, training.batch).into_iter().map(|(example, _)| example).collect();
         let micro = training.batch / training.accumulation;
-        let mut scores = Scores::new(&config.schedule);
+        let every = config.schedule.scales();
+        let stage = self.stages.map_or(Stage { scales: every, newest: 1.0 }, |stages| stages.at(step));
+        let partial = stage.scales < every;
+        let schedule =
+            ScaleSchedule::new(config.schedule.sides().iter().copied().take(stage.scales).collect())?;
+        let mut scores = Scores::new(&schedule);
         for (part, rows) in indices.chunks(micro).enumerate() {
             let first = (part * micro) as u64;
             let (ids, labels) = self.train.rows(rows, self.model.device());
             let labels =
                 drop_condition(&labels, config.classes as i64, network.condition_drop, &conditions, first);
             let masks = drop_path(config.depth, rows.len(), last, &paths, first, self.model.device());
-            let (entropy, errors) = self.losses(&ids, &labels, masks.as_ref(), network.label_smoothing)?;
+            let (entropy, errors) =
+                self.losses(&ids, &labels, stage.scales, masks.as_ref(), network.label_smoothing)?;
             let share = rows.len() as f64 / training.batch as f64;
-            (entropy.mean(Kind::Float) * share).f_backward()?;
+            let loss = if partial {
+                // As published: divided by all tokens, whether they are trained yet or not.
+                let newest = schedule.range(stage.scales - 1);
+                let sum = |from: usize, to: usize| {
+                    entropy.narrow(1, from as i64, (to - from) as i64).sum(Kind::Float)
+                };
+                let sum = sum(0, newest.start) + sum(newest.start, newest.end) * stage.newest;
+                sum / (rows.len() * config.schedule.tokens()) as f64
+            } else {
+                entropy.mean(Kind::Float)
+            };
+            (loss * share).f_backward()?;
             scores.add(&entropy, &errors);
         }
         let mut map = scores.to_map(detailed);
-        map.insert("loss".into(), scores.loss_all().into());
+        let loss =
+            if partial { scores.weighted(stage.newest, config.schedule.tokens()) } else { scores.loss_all() };
+        map.insert("loss".into(), loss.into());
+        if self.stages.is_some() {
+            map.insert("scales".into(), stage.scales.into());
+            map.insert("newest_weight".into(), stage.newest.into());
+        }
+        if partial {
+            // The last scale of all is not trained yet.
+            map.retain(|key, _| key != "loss_last" && key != "err_last");
+        }
         Ok(map)
     }
 
@@ -164,12 +205,17 @@ impl Task for ModelTask {
                 let first = (part * micro) as u64;
                 let labels =
                     drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
-                let (entropy, errors) = self.losses(&ids, &labels, None, 0.0)?;
+                let every = config.schedule.scales();
+                let (entropy, errors) = self.losses(&ids, &labels, every, None, 0.0)?;
                 scores.add(&entropy, &errors);
             }
             Ok(())
         })?;
         Ok(scores.to_map(true))
+    }
+
+    fn average(&mut self) -> Option<&mut Average> {
+        self.average.as_mut()
     }
 
     fn load(&mut self, weights: &StateDict) -> Result<()> {
