@@ -19,6 +19,8 @@ use crate::transformer::Transformer;
 pub struct ModelSource {
     /// Run folder with `model.safetensors`, `tokenizer.safetensors` and `classes.json`.
     pub run: Option<PathBuf>,
+    /// Take the run folder's averaged weights, `model-ema.safetensors`.
+    pub ema: bool,
     /// Model file of any layout, instead of a run folder.
     pub model: Option<PathBuf>,
     /// Tokenizer file of any layout or `builtin`; by default the run folder's, or the tokenizer in the
@@ -117,6 +119,9 @@ impl ModelSource {
     /// Model file, tokenizer and class names.
     fn locate(&self) -> Result<(PathBuf, Option<String>, Vec<String>)> {
         let Some(run) = &self.run else {
+            if self.ema {
+                return Err(Error::Config("--ema needs a run folder: give --run".into()));
+            }
             let model = self.model.clone().ok_or_else(|| Error::Config("give --run or --model".into()))?;
             return Ok((model, self.tokenizer.clone(), Vec::new()));
         };
@@ -127,6 +132,12 @@ impl ModelSource {
             } else {
                 "no such run folder"
             };
+            return Err(var_tokenizer::Error::file(run, why).into());
+        }
+        let model = if self.ema { run.join("model-ema.safetensors") } else { model };
+        if !model.exists() {
+            let why = "no averaged weights (model-ema.safetensors) in this run folder: it was trained without \
+                       `--set ema=…`; leave --ema away";
             return Err(var_tokenizer::Error::file(run, why).into());
         }
         let own = run.join("tokenizer.safetensors").display().to_string();

@@ -8,6 +8,7 @@ use tch::Tensor;
 use var_tokenizer::files::{sha256_of, sync_folder_of, write_atomically};
 use var_tokenizer::weights::safetensors;
 
+use crate::engine::{MODEL_FILE, OPTIMIZER_FILE};
 use crate::error::{Error, Result};
 
 /// What `state.json` holds.
@@ -170,6 +171,12 @@ fn verify(path: &Path) -> Result<State> {
     let text = std::fs::read_to_string(&state_path).map_err(|e| Error::io(&state_path, e))?;
     let state: State =
         serde_json::from_str(&text).map_err(|e| Error::file(&state_path, format!("is damaged ({e})")))?;
+    // A state that names no files would pass any sum.
+    for file in [MODEL_FILE, OPTIMIZER_FILE] {
+        if !state.files.contains_key(file) {
+            return Err(Error::file(&state_path, format!("is damaged (it does not name {file})")));
+        }
+    }
     for (file, expected) in &state.files {
         let file_path = path.join(file);
         if sha256_of(&file_path)? != *expected {

@@ -19,6 +19,7 @@ use var_tokenizer::progress::{Progress, Show, say};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded, product_peak};
 
+use crate::average::{AVERAGE_FILE, PUBLISHED_FILE};
 use crate::distributed::check::check;
 use crate::distributed::{Place, Ranks, require_divisible};
 use crate::engine::{self, MODEL_FILE, Task};
@@ -26,8 +27,10 @@ use crate::error::{Error, Result};
 use crate::layers::{from_table, overlay, set, to_table};
 use crate::presets;
 use crate::run::RunFolder;
+use crate::schedule::Shape;
 use crate::settings::{ModelRun, TokenizerRun};
 use crate::tokenizer::{Pictures, TokenizerTask};
+use crate::transformer::progressive::Stages;
 use crate::transformer::{ModelTask, TokenRows};
 
 /// What every training command is told.
@@ -125,6 +128,9 @@ fn resolve_model(common: &Common) -> Result<ModelRun> {
         }
     }
     settings.validate()?;
+    if settings.model.progressive > 0.0 {
+        settings.training.shape = Shape::Knee(settings.model.progressive);
+    }
     Ok(settings)
 }
 
@@ -209,9 +215,9 @@ fn finish(out: &Path, progress: &Progress, result: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Copies the last checkpoint's model to `name` in the run folder.
-fn publish(checkpoint: &Path, out: &Path, name: &str) -> Result<PathBuf> {
-    let from = checkpoint.join(MODEL_FILE);
+/// Copies `file` of the last checkpoint to `name` in the run folder.
+fn publish(checkpoint: &Path, file: &str, out: &Path, name: &str) -> Result<PathBuf> {
+    let from = checkpoint.join(file);
     let bytes = std::fs::read(&from).map_err(|e| Error::io(&from, e))?;
     let to = out.join(name);
     write_atomically(&to, &bytes)?;
@@ -296,6 +302,8 @@ fn train_model(
     };
     config.validate()?;
     let steps = settings.training.total_steps(train.len());
+    // What does not fit is said before the run folder is made.
+    Stages::of(&settings, steps, config.schedule.scales())?;
     let (parameters, batch) = (cost::parameters(&config), settings.training.batch);
     let pictures = steps * batch as u64;
     let flops = cost::training_flops(&config) * pictures as f64;
@@ -308,6 +316,7 @@ fn train_model(
             let step = TrainingStep {
                 accumulate: micro < batch,
                 recompute,
+                average: network.ema > 0.0,
                 ..TrainingStep::plain(micro, compute.elt_size_in_bytes())
             };
             cost::training_memory(&config, &step).total()
@@ -382,7 +391,10 @@ fn train_model(
     if !ranks.leads() {
         return Ok(());
     }
-    publish(&outcome.checkpoint, &common.out, MODEL_FILE)?;
+    publish(&outcome.checkpoint, MODEL_FILE, &common.out, MODEL_FILE)?;
+    if settings.model.ema > 0.0 {
+        publish(&outcome.checkpoint, AVERAGE_FILE, &common.out, PUBLISHED_FILE)?;
+    }
     let score = |key: &str| outcome.validation.get(key).cloned().unwrap_or(Value::Null);
     finish(
         &common.out,
@@ -479,7 +491,7 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     for report in task.reports().iter().filter(|report| !report.bad.is_empty()) {
         progress.note(&report.to_string());
     }
-    let file = publish(&outcome.checkpoint, &common.out, "tokenizer.safetensors")?;
+    let file = publish(&outcome.checkpoint, MODEL_FILE, &common.out, "tokenizer.safetensors")?;
     let score = |key: &str| outcome.validation.get(key).cloned().unwrap_or(Value::Null);
     finish(
         &common.out,

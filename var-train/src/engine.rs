@@ -14,6 +14,7 @@ use var_tokenizer::signals;
 use var_tokenizer::torch::optimizer::AdamW;
 use var_tokenizer::weights::{Parameters, StateDict, safetensors};
 
+use crate::average::{AVERAGE_FILE, Average};
 use crate::checkpoint::{self, State};
 use crate::distributed::Ranks;
 use crate::error::{Error, Result};
@@ -74,6 +75,11 @@ pub trait Task {
         _numbers: &BTreeMap<String, f64>,
     ) -> Result<()> {
         Ok(())
+    }
+
+    /// The moving average of the weights, where the task keeps one; the loop updates, saves and loads it.
+    fn average(&mut self) -> Option<&mut Average> {
+        None
     }
 
     /// Fills the parameters from a checkpoint.
@@ -167,6 +173,9 @@ pub fn train(
             e => e,
         })?;
         task.after_step(step)?;
+        if let Some(average) = task.average() {
+            average.update()?;
+        }
         state.step += 1;
         state.seconds = before + started.elapsed().as_secs_f64();
         throughput.add(pictures, began.elapsed());
@@ -301,7 +310,7 @@ fn diverged(step: u64, what: &str, checkpoint: Option<&PathBuf>) -> Error {
 }
 
 fn save(
-    task: &dyn Task,
+    task: &mut dyn Task,
     moments: BTreeMap<String, Tensor>,
     run: &RunFolder,
     state: &State,
@@ -309,10 +318,14 @@ fn save(
 ) -> Result<PathBuf> {
     let mut rest = moments;
     rest.extend(task.extra().into_iter().map(|(name, t)| (format!("extra.{name}"), t)));
-    let files = BTreeMap::from([
+    let mut files = BTreeMap::from([
         (MODEL_FILE, (task.parameters().to_map(), task.metadata()?)),
         (OPTIMIZER_FILE, (rest, BTreeMap::new())),
     ]);
+    let metadata = task.metadata()?;
+    if let Some(average) = task.average() {
+        files.insert(AVERAGE_FILE, (average.to_map(), metadata));
+    }
     let state = State { files: BTreeMap::new(), task: task.numbers(), ..state.clone() };
     checkpoint::save(run.path(), &files, state, keep)
 }
@@ -345,6 +358,9 @@ fn restore(
     let file = found.path.join(OPTIMIZER_FILE);
     let tensors = safetensors::open(&file)?.read_all()?;
     optimizer.load(&tensors, &file.display().to_string())?;
+    if let Some(average) = task.average() {
+        average.load(&found.path.join(AVERAGE_FILE))?;
+    }
     let extra: BTreeMap<String, Tensor> = tensors
         .iter()
         .filter_map(|(name, t)| Some((name.strip_prefix("extra.")?.to_owned(), t.shallow_clone())))

@@ -17,6 +17,7 @@
 //! assert!(schedule.learning_rate(999) < 1.01e-5);
 //! ```
 
+pub mod average;
 pub mod checkpoint;
 pub mod commands;
 pub mod data;

@@ -198,6 +198,25 @@ pub struct Model {
     /// third more work, and the same gradients.
     #[serde(default)]
     pub recompute: bool,
+    /// Decay of the moving average of the weights that is kept beside them, for example 0.9999; 0 keeps none.
+    #[serde(default)]
+    pub ema: f64,
+    /// Share of the run after which all scales are trained (published: `pg`); before, the first ones alone. 0
+    /// trains all throughout. Above 0 the learning rate falls by `lin` of this share, as published.
+    #[serde(default)]
+    pub progressive: f64,
+    /// Index of the last scale that is trained at the start (published: `pg0`).
+    #[serde(default = "published_first")]
+    pub progressive_first: usize,
+    /// Steps over which the weight of a new scale rises to 1 (published: `pgwp`, there in epochs); a negative number
+    /// takes that share of the run, 0 the published 300th.
+    #[serde(default)]
+    pub progressive_warmup: f64,
+}
+
+/// For run folders that are older than the setting.
+fn published_first() -> usize {
+    Model::default().progressive_first
 }
 
 impl Default for Model {
@@ -215,6 +234,10 @@ impl Default for Model {
             validation_drop: 0.0,
             validation_rows: 0,
             recompute: false,
+            ema: 0.0,
+            progressive: 0.0,
+            progressive_first: 4,
+            progressive_warmup: 0.0,
         }
     }
 }
@@ -246,6 +269,9 @@ impl ModelRun {
                 ("condition_drop", model.condition_drop, 0.0..=1.0),
                 ("label_smoothing", model.label_smoothing, 0.0..=0.99),
                 ("validation_drop", model.validation_drop, 0.0..=1.0),
+                ("ema", model.ema, 0.0..=0.999_999),
+                ("progressive", model.progressive, 0.0..=0.99),
+                ("progressive_warmup", model.progressive_warmup, -1.0..=1e9),
             ],
         )
     }

@@ -37,6 +37,8 @@ What follows `--` goes to `var-eval score`; see `var-eval score --help`.";
 const PER_CLASS: u64 = 50;
 /// Pictures at least, where the classes are few.
 const LEAST: u64 = 5000;
+/// The averaged weights of a run.
+const AVERAGED: &str = "model-ema.safetensors";
 /// Pictures of the grid: so many classes, and so many of each.
 const GRID: (usize, u64) = (10, 8);
 
@@ -46,6 +48,9 @@ pub struct Options {
     /// Run folder to sample from, or a sweep folder: all of its runs [default: the newest run below runs/]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
+    /// Sample from the averaged weights of the run (trained with `--set ema=…`)
+    #[arg(long, conflicts_with = "samples")]
+    ema: bool,
     /// Pictures of anyone, instead of sampling: folder, tar or npz
     #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "sweep", "number"])]
     samples: Option<PathBuf>,
@@ -112,6 +117,12 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     if runs.is_empty() && options.reference.is_none() {
         return Err(bad_use("--samples needs --reference: pictures, statistics (.npz) or features (.h5)"));
     }
+    if let Some(run) = run.as_ref().filter(|run| options.ema && !run.join(AVERAGED).is_file()) {
+        return Err(bad_use(format!(
+            "{} has no averaged weights ({AVERAGED}): it was trained without `--set ema=…`; leave --ema away",
+            run.display()
+        )));
+    }
     setup::ensure(project)?;
     if uses_default_network(&options.score) {
         setup::ensure_features(project)?;
@@ -174,7 +185,9 @@ impl Tools<'_> {
         let classes = classes(run)?;
         let number = options.number.unwrap_or_else(|| LEAST.max(PER_CLASS * classes as u64));
         let per_class = number.div_ceil(classes as u64);
-        let folder = out.join(settings.name(per_class * classes as u64, options.seed));
+        let average = if options.ema { "-ema" } else { "" };
+        let name = settings.name(per_class * classes as u64, options.seed);
+        let folder = out.join(format!("{name}{average}"));
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         let samples = folder.join("samples.npz");
@@ -206,6 +219,9 @@ impl Tools<'_> {
         command.arg("sample").arg("--run").arg(run);
         command.args(["--classes", classes, "--per-class", &per_class.to_string()]);
         command.args(settings.arguments()).args(["--seed", &options.seed.to_string()]);
+        if options.ema {
+            command.arg("--ema");
+        }
         if let Some(batch) = options.batch {
             command.args(["--batch", &batch.to_string()]);
         }

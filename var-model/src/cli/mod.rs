@@ -102,6 +102,9 @@ struct ModelArgs {
     /// Run folder of `var-train model`
     #[arg(long, value_name = "DIR", required_unless_present = "model", conflicts_with = "model")]
     run: Option<PathBuf>,
+    /// Take the averaged weights of the run (trained with `--set ema=…`)
+    #[arg(long, requires = "run")]
+    ema: bool,
     /// Model file, instead of a run folder: .pth as released, a trainer's checkpoint, or .safetensors
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
@@ -127,8 +130,8 @@ struct ModelArgs {
 
 impl From<ModelArgs> for ModelSource {
     fn from(args: ModelArgs) -> Self {
-        let ModelArgs { run, model, tokenizer, class_names, schedule, heads, device, precision } = args;
-        Self { run, model, tokenizer, class_names, schedule, heads, device, precision }
+        let ModelArgs { run, ema, model, tokenizer, class_names, schedule, heads, device, precision } = args;
+        Self { run, ema, model, tokenizer, class_names, schedule, heads, device, precision }
     }
 }
 

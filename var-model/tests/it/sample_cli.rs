@@ -5,7 +5,9 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use image::AnimationDecoder;
-use tch::{CModule, Kind, Tensor};
+use tch::{CModule, Device, Kind, Tensor};
+use var_model::Transformer;
+use var_tokenizer::weights::portable;
 
 use super::support::{fill_run_folder, program, refused, run, run_folder};
 
@@ -374,4 +376,31 @@ fn the_size_of_an_archive_is_foretold() {
     place.works(&["x.npz"], &["--per-class", "7"]);
     let size = place.read("x.npz").len() as u64;
     assert_eq!(plan["outputs"][0]["bytes"], size);
+}
+
+#[test]
+fn averaged_weights_are_sampled_where_the_run_has_them() {
+    let place = Place::new();
+    let flags = ["--per-class", "1", "--classes", "0,1", "--batch", "2"];
+    let with_average = [&flags[..], &["--ema"]].concat();
+    refused(
+        &place.sample(&["none.npz"], &with_average),
+        &["no averaged weights (model-ema.safetensors)", "--set ema", "leave --ema away"],
+    );
+    assert!(!place.path("none.npz").exists());
+    // A run folder whose average is another model.
+    let other = tempfile::tempdir().unwrap();
+    fill_run_folder(other.path(), 3, &["ant", "bee", "cat"]);
+    let from = other.path().join("model.safetensors");
+    let mut model = Transformer::load(&from, Device::Cpu).unwrap();
+    portable::fill(model.parameters_mut(), 77);
+    model.save(&from).unwrap();
+    std::fs::copy(&from, place.run.path().join("model-ema.safetensors")).unwrap();
+    place.works(&["plain.npz"], &flags);
+    place.works(&["average.npz"], &with_average);
+    assert_ne!(place.read("plain.npz"), place.read("average.npz"));
+    let mut command = program(&["sample", "--precision", "f32", "--run"]);
+    command.arg(other.path()).args(flags).arg("--out").arg(place.path("other.npz"));
+    assert!(command.status().unwrap().success());
+    assert_eq!(place.read("other.npz"), place.read("average.npz"));
 }

@@ -1,5 +1,6 @@
 //! Training the transformer on token files.
 
+pub mod progressive;
 pub mod regularisation;
 pub mod scores;
 pub mod task;

@@ -62,6 +62,14 @@ impl Scores {
         self.mean(&self.loss, 0..self.schedule.tokens())
     }
 
+    /// The sum of all tokens' cross-entropies, those of the last scale times `newest`, over `tokens` tokens: the
+    /// loss of progressive training.
+    pub fn weighted(&self, newest: f64, tokens: usize) -> f64 {
+        let last = self.schedule.range(self.schedule.scales() - 1);
+        let sum = |range: std::ops::Range<usize>| self.loss.get(range).map_or(f64::NAN, |l| l.iter().sum());
+        (sum(0..last.start) + newest * sum(last)) / (tokens as f64 * self.pictures)
+    }
+
     /// `loss_all`, `loss_last`, `err_all`, `err_last` (shares of tokens); `per_scale` adds lists by scale.
     pub fn to_map(&self, per_scale: bool) -> Map<String, Value> {
         let scales = self.schedule.scales();

@@ -6,14 +6,16 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 use var_model::{Transformer, TransformerConfig, cost};
-use var_tokenizer::VqVae;
 use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::SplitTokens;
 use var_tokenizer::torch::kernels::cross_entropy;
 use var_tokenizer::weights::{Parameters, StateDict};
+use var_tokenizer::{ScaleSchedule, VqVae};
 
+use super::progressive::{Stage, Stages};
 use super::regularisation::{drop_condition, drop_path};
 use super::scores::Scores;
+use crate::average::Average;
 use crate::data::Order;
 use crate::distributed::Ranks;
 use crate::engine::Task;
@@ -67,6 +69,8 @@ pub struct ModelTask {
     ranks: Ranks,
     compute: Kind,
     waited: Duration,
+    stages: Option<Stages>,
+    average: Option<Average>,
 }
 
 impl ModelTask {
@@ -92,6 +96,10 @@ impl ModelTask {
         model.set_compute_kind(compute);
         model.set_recompute(settings.model.recompute);
         let order = Order::new(seed, train.len());
+        let steps = settings.training.total_steps(train.len());
+        let stages = Stages::of(settings, steps, config.schedule.scales())?;
+        let decay = settings.model.ema;
+        let average = (decay > 0.0).then(|| Average::new(model.parameters(), decay));
         Ok(Self {
             model,
             tokenizer,
@@ -102,12 +110,15 @@ impl ModelTask {
             ranks: Ranks::ALONE,
             compute,
             waited: Duration::ZERO,
+            stages,
+            average,
         })
     }
 
-    /// Takes only the part of this rank out of every batch and of the held-out rows.
+    /// Takes only the part of this rank out of every batch and of the held-out rows. Rank 0 alone averages weights.
     pub fn among(mut self, ranks: Ranks) -> Self {
         self.ranks = ranks;
+        self.average = self.average.filter(|_| ranks.leads());
         self
     }
 
@@ -116,17 +127,32 @@ impl ModelTask {
         &self.model
     }
 
-    /// Cross-entropy and errors (1 where another code is likelier), `[B, L]` each.
+    /// 0, with a gradient of 0 for every parameter: the first scale alone leaves some without any, and ranks that
+    /// average gradients wait for all of them.
+    fn nothing(&self) -> Result<Tensor> {
+        let mut sum = Tensor::f_zeros([], (Kind::Float, self.model.device()))?;
+        for parameter in self.model.parameters().trainable() {
+            sum = sum.f_add(&parameter.tensor.f_sum(Kind::Float)?)?;
+        }
+        Ok(sum.f_mul_scalar(0.0)?)
+    }
+
+    /// Cross-entropy and errors (1 where another code is likelier) of the first `scales` scales with `l` tokens,
+    /// `[B, l]` each, from all tokens `ids` `[B, L]`.
     fn losses(
         &self,
         ids: &Tensor,
         labels: &[i64],
+        scales: usize,
         masks: Option<&Tensor>,
         smoothing: f64,
     ) -> Result<(Tensor, Tensor)> {
+        let schedule = &self.model.config().schedule;
+        let seen = schedule.seen(scales - 1);
         let vectors = self.tokenizer.to_model_input(ids)?;
+        let vectors = vectors.narrow(1, 0, (seen - schedule.range(0).len()) as i64);
+        let ids = ids.narrow(1, 0, seen as i64);
         let labels = Tensor::from_slice(labels).to_device(self.model.device());
-        let scales = self.model.config().schedule.scales();
         let logits = self.model.forward(&labels, &vectors, scales, masks)?;
         let (batch, tokens, vocabulary) = logits.size3()?;
         let losses = cross_entropy(&logits.view([-1, vocabulary]), &ids.reshape([-1]), smoothing)?;
@@ -151,11 +177,16 @@ impl Task for ModelTask {
         let paths = Stream::new("drop-path", training.seed).at(step);
         let indices: Vec<usize> =
             self.order.batch(step, training.batch).into_iter().map(|(example, _)| example).collect();
+        let every = config.schedule.scales();
+        let stage = self.stages.map_or(Stage { scales: every, newest: 1.0 }, |stages| stages.at(step));
+        let partial = stage.scales < every;
+        let schedule =
+            ScaleSchedule::new(config.schedule.sides().iter().copied().take(stage.scales).collect())?;
         // Randomness knows the place of a sample in the whole batch, never the rank that it is computed on.
         let own = self.ranks.share(training.batch);
         let micro = (own.len() / training.accumulation).max(1);
         let parts = indices.get(own.clone()).unwrap_or_default().chunks(micro);
-        let mut scores = Scores::new(&config.schedule);
+        let mut scores = Scores::new(&schedule);
         let last_part = parts.len().saturating_sub(1);
         for (part, rows) in parts.enumerate() {
             let first = (own.start + part * micro) as u64;
@@ -165,14 +196,37 @@ impl Task for ModelTask {
             let labels =
                 drop_condition(&labels, config.classes as i64, network.condition_drop, &conditions, first);
             let masks = drop_path(config.depth, rows.len(), last, &paths, first, self.model.device());
-            let (entropy, errors) = self.losses(&ids, &labels, masks.as_ref(), network.label_smoothing)?;
+            let (entropy, errors) =
+                self.losses(&ids, &labels, stage.scales, masks.as_ref(), network.label_smoothing)?;
             let share = rows.len() as f64 / own.len() as f64;
-            self.ranks.backward(&(entropy.mean(Kind::Float) * share), part == last_part)?;
+            let loss = if partial {
+                // As published: divided by all tokens, whether they are trained yet or not.
+                let newest = schedule.range(stage.scales - 1);
+                let sum = |from: usize, to: usize| {
+                    entropy.narrow(1, from as i64, (to - from) as i64).sum(Kind::Float)
+                };
+                let sum = sum(0, newest.start) + sum(newest.start, newest.end) * stage.newest;
+                sum / (rows.len() * config.schedule.tokens()) as f64
+            } else {
+                entropy.mean(Kind::Float)
+            };
+            let loss = if stage.scales == 1 { loss + self.nothing()? } else { loss };
+            self.ranks.backward(&(loss * share), part == last_part)?;
             scores.add(&entropy, &errors);
         }
         scores.join(self.ranks)?;
         let mut map = scores.to_map(detailed);
-        map.insert("loss".into(), scores.loss_all().into());
+        let loss =
+            if partial { scores.weighted(stage.newest, config.schedule.tokens()) } else { scores.loss_all() };
+        map.insert("loss".into(), loss.into());
+        if self.stages.is_some() {
+            map.insert("scales".into(), stage.scales.into());
+            map.insert("newest_weight".into(), stage.newest.into());
+        }
+        if partial {
+            // The last scale of all is not trained yet.
+            map.retain(|key, _| key != "loss_last" && key != "err_last");
+        }
         Ok(map)
     }
 
@@ -195,13 +249,18 @@ impl Task for ModelTask {
                 let first = (own.start + part * micro) as u64;
                 let labels =
                     drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
-                let (entropy, errors) = self.losses(&ids, &labels, None, 0.0)?;
+                let every = config.schedule.scales();
+                let (entropy, errors) = self.losses(&ids, &labels, every, None, 0.0)?;
                 scores.add(&entropy, &errors);
             }
             Ok(())
         })?;
         scores.join(self.ranks)?;
         Ok(scores.to_map(true))
+    }
+
+    fn average(&mut self) -> Option<&mut Average> {
+        self.average.as_mut()
     }
 
     fn load(&mut self, weights: &StateDict) -> Result<()> {

@@ -1,10 +1,13 @@
 //! Tests of the training crate, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod average;
 mod bad_input;
+mod checkpoint;
 mod fixture;
 mod golden;
 mod memory;
+mod progressive;
 mod ranks;
 mod ranks_lost;
 mod ranks_together;

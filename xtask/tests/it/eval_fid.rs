@@ -133,6 +133,19 @@ fn every_run_of_a_sweep_folder_is_scored_and_its_report_written_again() {
 }
 
 #[test]
+fn averaged_weights_are_sampled_into_a_folder_of_their_own_where_a_run_has_them() {
+    let sandbox = with_a_run();
+    let refusal = "runs/small has no averaged weights (model-ema.safetensors)";
+    sandbox.xtask().args(["eval-fid", "-n", "4", "--ema"]).assert().code(2).stderr(contains(refusal));
+    assert!(calls(&sandbox).is_empty());
+    std::fs::write(sandbox.path("clone/runs/small/model-ema.safetensors"), "").unwrap();
+    sandbox.xtask().args(["eval-fid", "-n", "4", "--ema"]).assert().success();
+    let calls = calls(&sandbox);
+    assert!(calls[0].contains(" --ema ") && calls[1].contains(" --ema "), "{calls:?}");
+    assert!(calls[2].contains("--out runs/small/evaluation/cfg1.5-k900-p0.96-n4-s0-ema "), "{calls:?}");
+}
+
+#[test]
 fn exit_status_of_a_program_passes_through_and_bad_use_ends_in_2() {
     let sandbox = with_a_run();
     sandbox.program("var-model", "exit 3");
