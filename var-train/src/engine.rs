@@ -147,6 +147,10 @@ pub fn train(
         run.forget_after(state.step)?;
     }
     align(task, optimizer.as_mut(), &mut state, ranks)?;
+    if !ranks.leads() && state.step > 0 {
+        // Where rank 0 went on from; its folder is its own business.
+        last_checkpoint = Some(run.path().to_owned());
+    }
     let (pictures, tokens) = task.sizes();
     let left = steps.saturating_sub(state.step) * pictures as u64;
     let mut throughput = Throughput::start(task.cost(), task.parameters().device(), tokens, left, ranks)?;

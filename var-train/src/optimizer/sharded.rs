@@ -68,7 +68,7 @@ impl Sharded {
             }
         }
         let buckets = buckets.into_iter().map(|(decayed, names, parameters, total)| {
-            let share = total.div_ceil(ranks.size() as i64);
+            let share = (total + ranks.size() as i64 - 1) / ranks.size() as i64;
             let device = parameters.first().map_or(tch::Device::Cpu, Tensor::device);
             let zeros = |size: &[i64]| Tensor::f_zeros(size, (Kind::Float, device));
             let (first, second, step) = (zeros(&[share])?, zeros(&[share])?, zeros(&[])?);
@@ -156,7 +156,7 @@ impl Update for Sharded {
                 if ranks.leads() {
                     for (name, part) in bucket.names.iter().zip(bucket.split(&all)?) {
                         // A copy: the parts of a bucket would be stored as the whole of it.
-                        map.insert(format!("{moment}.{name}"), part.f_copy()?);
+                        map.insert(format!("{moment}.{name}"), copied(&part)?);
                     }
                 }
             }
@@ -185,7 +185,7 @@ impl Bucket {
     /// Steps this rank's share of the parameters, and fetches the others'.
     fn update(&self, gradient: Tensor, settings: &AdamW, ranks: Ranks) -> Result<()> {
         let all = flat(&self.parameters, self.share * ranks.size() as i64)?;
-        let parameter = all.f_narrow(0, ranks.rank() as i64 * self.share, self.share)?.f_copy()?;
+        let parameter = copied(&all.f_narrow(0, ranks.rank() as i64 * self.share, self.share)?)?;
         let slot = Slot {
             parameter,
             first: self.first.shallow_clone(),
@@ -233,4 +233,11 @@ fn collect(own: &Tensor, ranks: Ranks) -> Result<Tensor> {
     let all = own.f_new_zeros([count], (own.kind(), own.device()))?;
     ranks.all_gather(&all, own)?;
     Ok(all)
+}
+
+/// A copy in memory of its own.
+fn copied(tensor: &Tensor) -> Result<Tensor> {
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(tensor)?;
+    Ok(copy)
 }

@@ -101,6 +101,8 @@ fn a_resume_with_other_numbers_of_ranks_goes_on_as_if_nothing_had_happened() {
 fn a_checkpoint_of_another_model_is_refused_by_all_ranks() {
     let fixture = Fixture::new();
     run(fixture.model("run").args(SETTINGS).args(["--nproc", "2"]));
+    // A run that is done already is done again at once.
+    run(fixture.model("run").args(SETTINGS).args(["--nproc", "2", "--resume"]));
     let mut other = fixture.model("run");
     other.args(SETTINGS).args(["--set", "width=64", "--nproc", "2", "--resume"]);
     let output = other.output().unwrap();
@@ -144,7 +146,9 @@ fn a_shared_optimizer_trains_as_a_whole_one_and_each_resumes_the_others_checkpoi
 #[test]
 fn sharing_with_nobody_is_said_and_ignored() {
     let fixture = Fixture::new();
-    let mut command = fixture.model("one");
+    let quiet = fixture.model("one");
+    let mut command = Command::new(quiet.get_program());
+    command.args(quiet.get_args().filter(|argument| *argument != "--quiet"));
     let output = command.args(["--set", "steps=1", "--zero"]).output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).to_string();
     assert!(output.status.success() && message.contains("--zero is ignored"), "{message}");
@@ -186,4 +190,19 @@ fn a_resume_with_as_many_ranks_is_bit_equal() {
     go(&["--resume"]);
     let again = (losses(&out), validation(&out), std::fs::read(out.join("model.safetensors")).unwrap());
     assert!(whole == again, "{:?} and {:?}", whole.0, again.0);
+}
+
+#[test]
+fn a_run_that_diverges_is_told_once() {
+    let fixture = Fixture::new();
+    let wild = ["steps=200", "learning_rate=10", "clip=0", "warmup=0", "epsilon=0", "beta2=0", "beta1=0"];
+    let mut command = fixture.model("run");
+    for setting in wild.iter().chain(&["weight_decay=500000"]) {
+        command.args(["--set", setting]);
+    }
+    let output = command.args(["--nproc", "2"]).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
+    assert!(message.starts_with("[0] error: step ") && message.contains("lower learning rate"), "{message}");
 }
