@@ -117,7 +117,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     if runs.is_empty() && options.reference.is_none() {
         return Err(bad_use("--samples needs --reference: pictures, statistics (.npz) or features (.h5)"));
     }
-    if let Some(run) = run.as_ref().filter(|run| options.ema && !run.join(AVERAGED).is_file()) {
+    if let Some(run) = runs.iter().find(|run| options.ema && !run.join(AVERAGED).is_file()) {
         return Err(bad_use(format!(
             "{} has no averaged weights ({AVERAGED}): it was trained without `--set ema=…`; leave --ema away",
             run.display()
