@@ -11,6 +11,9 @@ use super::resume::{signal, wait_for};
 /// Steps that no test waits for.
 const ENDLESS: [&str; 4] = ["--set", "steps=100000", "--set", "checkpoint_every=5"];
 
+/// Seconds until the others give a stopped rank up: long enough for a busy machine to start them.
+const STOPPED: &str = "15";
+
 /// Names of whole checkpoints, oldest first.
 fn checkpoints(run: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
@@ -71,7 +74,7 @@ fn a_killed_rank_is_named_and_the_run_goes_on_with_fewer() {
 #[test]
 fn a_stopped_rank_is_named_after_the_timeout() {
     let fixture = Fixture::new();
-    let mut all = ranks(&fixture, 2, &["--timeout", "5"]);
+    let mut all = ranks(&fixture, 2, &["--timeout", STOPPED]);
     let mut victim = all.remove(1);
     signal(&victim, 19);
     blames(&all.remove(0).wait_with_output().unwrap(), "rank 1 does not answer");
@@ -81,9 +84,9 @@ fn a_stopped_rank_is_named_after_the_timeout() {
 
 #[test]
 fn rank_zero_is_named_when_it_is_killed_or_stopped() {
-    for stop in [9, 19] {
+    for (stop, timeout) in [(9, "60"), (19, STOPPED)] {
         let fixture = Fixture::new();
-        let mut all = ranks(&fixture, 2, &["--timeout", "5"]);
+        let mut all = ranks(&fixture, 2, &["--timeout", timeout]);
         signal(&all[0], stop);
         blames(&all.remove(1).wait_with_output().unwrap(), "rank 0 does not answer");
         let mut victim = all.remove(0);
