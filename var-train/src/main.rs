@@ -242,6 +242,13 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let status = match torch::guarded(|| run(cli.command)) {
         Ok(status) => status,
+        // Ranks are interrupted by those who manage them, to whom another status would be a failure.
+        Err(e @ Error::Interrupted { .. }) if distributed::is_rank() => {
+            if distributed::speaks() {
+                tell(&e);
+            }
+            0
+        }
         Err(e) => {
             // What all ranks come to know is said once, by rank 0.
             let common = matches!(e, Error::Interrupted { .. } | Error::Diverged(_));

@@ -17,6 +17,11 @@ pub fn speaks() -> bool {
     RANK.get().is_none_or(|rank| *rank == 0)
 }
 
+/// Whether this process is one of several ranks.
+pub fn is_rank() -> bool {
+    RANK.get().is_some()
+}
+
 /// Ends the process with `status` at once if it joined others; else returns.
 ///
 /// An ordinary exit destroys what c10d's threads still use, and waits for those that are stuck in a call to a

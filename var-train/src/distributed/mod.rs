@@ -23,6 +23,6 @@ pub mod reducer;
 pub mod slurm;
 pub mod store;
 
-pub use ending::{end, speaks};
+pub use ending::{end, is_rank, speaks};
 pub use environment::Place;
 pub use ranks::{Ranks, require_divisible};

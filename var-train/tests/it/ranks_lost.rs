@@ -11,6 +11,9 @@ use super::resume::{signal, wait_for};
 /// Steps that no test waits for.
 const ENDLESS: [&str; 4] = ["--set", "steps=100000", "--set", "checkpoint_every=5"];
 
+/// Seconds until the others give a stopped rank up: long enough for a busy machine to start them.
+const STOPPED: &str = "15";
+
 /// Names of whole checkpoints, oldest first.
 fn checkpoints(run: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(run.join("checkpoints")).into_iter().flatten().flatten();
@@ -51,7 +54,7 @@ fn goes_on(fixture: &Fixture, world: usize) {
     wait_for("a later checkpoint", || checkpoints(&fixture.path("run")).last().is_some_and(|n| *n > newest));
     signal(&others[world - 1], 15);
     for rank in others.drain(..) {
-        assert_eq!(rank.wait_with_output().unwrap().status.code(), Some(3));
+        assert_eq!(rank.wait_with_output().unwrap().status.code(), Some(0));
     }
 }
 
@@ -71,7 +74,7 @@ fn a_killed_rank_is_named_and_the_run_goes_on_with_fewer() {
 #[test]
 fn a_stopped_rank_is_named_after_the_timeout() {
     let fixture = Fixture::new();
-    let mut all = ranks(&fixture, 2, &["--timeout", "5"]);
+    let mut all = ranks(&fixture, 2, &["--timeout", STOPPED]);
     let mut victim = all.remove(1);
     signal(&victim, 19);
     blames(&all.remove(0).wait_with_output().unwrap(), "rank 1 does not answer");
@@ -81,9 +84,9 @@ fn a_stopped_rank_is_named_after_the_timeout() {
 
 #[test]
 fn rank_zero_is_named_when_it_is_killed_or_stopped() {
-    for stop in [9, 19] {
+    for (stop, timeout) in [(9, "60"), (19, STOPPED)] {
         let fixture = Fixture::new();
-        let mut all = ranks(&fixture, 2, &["--timeout", "5"]);
+        let mut all = ranks(&fixture, 2, &["--timeout", timeout]);
         signal(&all[0], stop);
         blames(&all.remove(1).wait_with_output().unwrap(), "rank 0 does not answer");
         let mut victim = all.remove(0);
@@ -124,7 +127,7 @@ fn signal_rank(launcher: &Child, rank: usize, number: i32) {
 }
 
 #[test]
-fn a_signal_to_any_rank_saves_once_and_ends_all_with_status_three() {
+fn a_signal_to_any_rank_saves_once_and_ends_all_with_status_0() {
     // SIGTERM, and SIGUSR1 as SLURM may send it.
     for (number, victim) in [(15, 1), (10, 0)] {
         let fixture = Fixture::new();
@@ -133,9 +136,9 @@ fn a_signal_to_any_rank_saves_once_and_ends_all_with_status_three() {
         let second = all.remove(1).wait_with_output().unwrap();
         let first = all.remove(0).wait_with_output().unwrap();
         let message = String::from_utf8_lossy(&first.stderr).to_string();
-        assert_eq!(first.status.code(), Some(3), "{message}");
+        assert_eq!(first.status.code(), Some(0), "{message}");
         assert_eq!(message.matches("go on with --resume").count(), 1, "{message}");
-        assert_eq!(second.status.code(), Some(3));
+        assert_eq!(second.status.code(), Some(0));
         assert!(second.stderr.is_empty(), "{}", String::from_utf8_lossy(&second.stderr));
         // One checkpoint beside those that were due.
         let run = fixture.path("run");
@@ -159,8 +162,8 @@ fn the_launcher_hands_signals_on() {
     signal(&launcher, 15);
     let output = launcher.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).to_string();
-    assert_eq!(output.status.code(), Some(3), "{message}");
-    assert_eq!(message.matches("[0] error: interrupted").count(), 1, "{message}");
+    assert_eq!(output.status.code(), Some(0), "{message}");
+    assert_eq!(message.matches("[0] interrupted").count(), 1, "{message}");
     assert!(!message.contains("[1]"), "{message}");
 }
 
