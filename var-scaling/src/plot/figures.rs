@@ -151,20 +151,21 @@ fn by_score(results: &Results, scores: &Scores) -> Option<Figure> {
         .iter()
         .filter_map(|line| Some((line.params as f64, *scores.by_run.get(&line.name)?)))
         .collect();
-    let first = points.first()?;
-    let (x, y) = (points.iter().map(|p| p.0), points.iter().map(|p| p.1));
+    if points.is_empty() {
+        return None;
+    }
     let chart = Chart {
         title: format!("{} against size", scores.name),
         subtitle: format!("Lower is better; samples with {}", scores.settings),
-        // One size alone still shows where it lies.
-        x: Axis::around("Parameters", Scale::Log, x.chain((points.len() == 1).then_some(first.0 * 2.0))),
-        y: Axis::around(&scores.name, Scale::Linear, y),
+        // All sizes, whether scored or not.
+        x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
+        y: Axis::around(&scores.name, Scale::Linear, points.iter().map(|p| p.1)),
         names: size_names(results),
         series: vec![Series {
             name: Some("trained models".into()),
             color: palette::PAIR[0],
             mark: Mark::Dots,
-            points: points.clone(),
+            points,
         }],
     };
     let caption = format!("{} of every scored size against its parameters.", scores.name);
