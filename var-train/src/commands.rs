@@ -303,7 +303,7 @@ fn train_model(
     config.validate()?;
     let steps = settings.training.total_steps(train.len());
     // What does not fit is said before the run folder is made.
-    Stages::of(&settings, steps, config.schedule.scales())?;
+    Stages::of(settings, steps, config.schedule.scales())?;
     let (parameters, batch) = (cost::parameters(&config), settings.training.batch);
     let pictures = steps * batch as u64;
     let flops = cost::training_flops(&config) * pictures as f64;
