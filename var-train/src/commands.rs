@@ -59,7 +59,7 @@ pub struct Common {
 struct Stored<T> {
     /// `model` or `tokenizer`.
     kind: String,
-    /// Resolved precision, `f32` or `bf16`.
+    /// Resolved precision, `f32`, `bf16` or `fp16`.
     precision: String,
     /// What it trains on.
     data: String,
@@ -163,6 +163,7 @@ fn stored<T: Serialize + DeserializeOwned + PartialEq>(
     let kind = match (old.precision.as_str(), common.precision) {
         ("bf16", Precision::Auto | Precision::Bf16) => Kind::BFloat16,
         ("f32", Precision::Auto | Precision::F32) => Kind::Float,
+        ("fp16", Precision::Auto | Precision::Fp16) => Kind::Half,
         (old, asked) => {
             return Err(Error::file(
                 &path,
@@ -220,6 +221,10 @@ fn publish(checkpoint: &Path, file: &str, out: &Path, name: &str) -> Result<Path
 pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Progress) -> Result<()> {
     let settings = resolve_model(common)?;
     let device = common.device.resolve()?;
+    if common.precision == Precision::Fp16 {
+        // Refused before anything is read, where there is no device for it.
+        common.precision.resolve(device, [1, 1, 1])?;
+    }
     if common.check {
         return Ok(());
     }
@@ -341,6 +346,9 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
 pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result<()> {
     let settings: TokenizerRun = resolve(common, &presets::TOKENIZER, &Table::new())?;
     settings.validate()?;
+    if common.precision == Precision::Fp16 {
+        return Err(Error::Config("--precision fp16 is for `model`; tokenizers train in f32 or bf16".into()));
+    }
     let device = common.device.resolve()?;
     if common.check {
         return Ok(());

@@ -96,7 +96,7 @@ struct CommonArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// auto (measures), f32 or bf16
+    /// auto (measures), f32, bf16, or fp16 for models on CUDA
     #[arg(long, default_value = "auto")]
     precision: Precision,
     /// Progress and result as JSON lines on standard output

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use tch::Tensor;
-use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients, clip_grad_norm};
+use var_tokenizer::torch::optimizer::{
+    AdamW, Slot, adamw_step, clear_gradients, clip_grad_norm, scale_gradients,
+};
 use var_tokenizer::weights::Parameters;
 
 use crate::error::{Error, Result};
@@ -73,6 +75,14 @@ impl Optimizer {
         }
         self.clear()?;
         Ok(norm)
+    }
+
+    /// Divides all gradients by `factor`, by which the loss was multiplied.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn unscale(&self, factor: f64) -> Result<()> {
+        Ok(scale_gradients(&self.parameters(), 1.0 / factor)?)
     }
 
     /// Forgets all gradients.

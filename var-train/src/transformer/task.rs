@@ -18,6 +18,7 @@ use crate::average::Average;
 use crate::data::Order;
 use crate::engine::Task;
 use crate::error::{Error, Result};
+use crate::loss_scale::LossScale;
 use crate::settings::ModelRun;
 
 /// Tokens `[N, L]` and labels `[N]` of one split, in memory.
@@ -65,11 +66,13 @@ pub struct ModelTask {
     order: Order,
     stages: Option<Stages>,
     average: Option<Average>,
+    /// In fp16.
+    scale: Option<LossScale>,
 }
 
 impl ModelTask {
     /// A task that trains `config` on `train` and scores `validation`, on the device of `tokenizer`, in the
-    /// kind `compute` (`Float` or `BFloat16`).
+    /// kind `compute` (`Float`, `BFloat16`, or `Half` with a scaled loss).
     ///
     /// # Errors
     /// When the configuration does not fit together or there is nothing to train on.
@@ -95,7 +98,8 @@ impl ModelTask {
         let decay = settings.model.ema;
         let average = (decay > 0.0).then(|| Average::new(model.parameters(), decay));
         let settings = settings.clone();
-        Ok(Self { model, tokenizer, train, validation, settings, order, stages, average })
+        let scale = (compute == Kind::Half).then(LossScale::default);
+        Ok(Self { model, tokenizer, train, validation, settings, order, stages, average, scale })
     }
 
     /// The transformer.
@@ -147,6 +151,7 @@ impl Task for ModelTask {
         let every = config.schedule.scales();
         let stage = self.stages.map_or(Stage { scales: every, newest: 1.0 }, |stages| stages.at(step));
         let partial = stage.scales < every;
+        let factor = self.scale.map_or(1.0, |scale| scale.factor());
         let schedule =
             ScaleSchedule::new(config.schedule.sides().iter().copied().take(stage.scales).collect())?;
         let mut scores = Scores::new(&schedule);
@@ -170,13 +175,16 @@ impl Task for ModelTask {
             } else {
                 entropy.mean(Kind::Float)
             };
-            (loss * share).f_backward()?;
+            (loss * (share * factor)).f_backward()?;
             scores.add(&entropy, &errors);
         }
         let mut map = scores.to_map(detailed);
         let loss =
             if partial { scores.weighted(stage.newest, config.schedule.tokens()) } else { scores.loss_all() };
         map.insert("loss".into(), loss.into());
+        if self.scale.is_some() {
+            map.insert("loss_scale".into(), factor.into());
+        }
         if self.stages.is_some() {
             map.insert("scales".into(), stage.scales.into());
             map.insert("newest_weight".into(), stage.newest.into());
@@ -216,6 +224,25 @@ impl Task for ModelTask {
 
     fn average(&mut self) -> Option<&mut Average> {
         self.average.as_mut()
+    }
+
+    fn loss_scale(&mut self) -> Option<&mut LossScale> {
+        self.scale.as_mut()
+    }
+
+    fn numbers(&self) -> BTreeMap<String, f64> {
+        self.scale.map(LossScale::to_map).unwrap_or_default()
+    }
+
+    fn restore(
+        &mut self,
+        _tensors: &BTreeMap<String, Tensor>,
+        numbers: &BTreeMap<String, f64>,
+    ) -> Result<()> {
+        if let Some(scale) = &mut self.scale {
+            *scale = LossScale::from_map(numbers)?;
+        }
+        Ok(())
     }
 
     fn load(&mut self, weights: &StateDict) -> Result<()> {
