@@ -70,7 +70,7 @@ pub struct Common {
 struct Stored<T> {
     /// `model` or `tokenizer`.
     kind: String,
-    /// Resolved precision, `f32` or `bf16`.
+    /// Resolved precision, `f32`, `bf16` or `fp16`.
     precision: String,
     /// What it trains on.
     data: String,
@@ -174,6 +174,7 @@ fn stored<T: Serialize + DeserializeOwned + PartialEq>(
     let kind = match (old.precision.as_str(), common.precision) {
         ("bf16", Precision::Auto | Precision::Bf16) => Kind::BFloat16,
         ("f32", Precision::Auto | Precision::F32) => Kind::Float,
+        ("fp16", Precision::Auto | Precision::Fp16) => Kind::Half,
         (old, asked) => {
             return Err(Error::file(
                 &path,
@@ -233,6 +234,10 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
     let training = &settings.training;
     require_divisible(training.batch, training.accumulation, common.ranks)?;
     let device = device(common)?;
+    if common.precision == Precision::Fp16 {
+        // Refused before anything is read, where there is no device for it.
+        common.precision.resolve(device, [1, 1, 1])?;
+    }
     if common.zero && common.ranks == 1 {
         progress.note("--zero is ignored: one rank has nothing to share the optimizer's state with");
     }
@@ -422,6 +427,9 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
             "a tokenizer is trained by one process, not by {} ranks; give --nproc 1",
             common.ranks
         )));
+    }
+    if common.precision == Precision::Fp16 {
+        return Err(Error::Config("--precision fp16 is for `model`; tokenizers train in f32 or bf16".into()));
     }
     let device = common.device.resolve()?;
     if common.check {

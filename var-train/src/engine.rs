@@ -18,6 +18,7 @@ use crate::average::{AVERAGE_FILE, Average};
 use crate::checkpoint::{self, State};
 use crate::distributed::Ranks;
 use crate::error::{Error, Result};
+use crate::loss_scale::LossScale;
 use crate::optimizer::{Optimizer, Sharded, Update};
 use crate::run::RunFolder;
 use crate::settings::Training;
@@ -79,6 +80,12 @@ pub trait Task {
 
     /// The moving average of the weights, where the task keeps one; the loop updates, saves and loads it.
     fn average(&mut self) -> Option<&mut Average> {
+        None
+    }
+
+    /// The factor that [`Task::step`] multiplies the loss by, in fp16; the loop takes it off the gradients, and passes
+    /// over steps whose gradients are not finite.
+    fn loss_scale(&mut self) -> Option<&mut LossScale> {
         None
     }
 
@@ -169,7 +176,7 @@ pub fn train(
             return Err(diverged(step, &format!("the loss is {loss}"), last_checkpoint.as_ref()));
         }
         let (rate, decay) = (schedule.learning_rate(step), schedule.weight_decay(step));
-        let norm = optimizer.step(rate, decay).map_err(|e| match e {
+        let norm = optimize(task, optimizer.as_mut(), rate, decay).map_err(|e| match e {
             Error::Diverged(what) => diverged(step, &what, last_checkpoint.as_ref()),
             e if e.to_string().contains("finite") => {
                 diverged(step, "the gradient is not finite", last_checkpoint.as_ref())
@@ -290,6 +297,25 @@ fn align(task: &mut dyn Task, optimizer: &mut dyn Update, state: &mut State, ran
         task.restore(&extra, &state.task)?;
     }
     if optimizer.averages_itself() { Ok(()) } else { ranks.average_gradients_of(task.parameters()) }
+}
+
+/// The optimizer's step on the gradients of `task`, and their norm. With a scaled loss an overflow is no error: the
+/// step is passed over, and the next one has a smaller factor.
+fn optimize(task: &mut dyn Task, optimizer: &mut dyn Update, rate: f64, decay: f64) -> Result<f64> {
+    let Some(scale) = task.loss_scale() else { return optimizer.step(rate, decay) };
+    optimizer.unscale(scale.factor())?;
+    match optimizer.step(rate, decay) {
+        Ok(norm) => {
+            scale.update(true)?;
+            Ok(norm)
+        }
+        Err(Error::Diverged(_)) => {
+            optimizer.clear()?;
+            scale.update(false)?;
+            Ok(f64::INFINITY)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// The first few scores in one line.

@@ -27,6 +27,7 @@ pub mod error;
 pub mod events;
 pub mod golden;
 pub mod layers;
+pub mod loss_scale;
 pub mod optimizer;
 pub mod presets;
 pub mod run;

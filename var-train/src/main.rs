@@ -110,7 +110,7 @@ struct CommonArgs {
     /// auto, cpu, cuda or cuda:N; ranks of one machine take the GPUs from N on, one each
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// auto (measures), f32 or bf16
+    /// auto (measures), f32, bf16, or fp16 for models on CUDA
     #[arg(long, default_value = "auto")]
     precision: Precision,
     #[command(flatten)]

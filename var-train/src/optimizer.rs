@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 
 use tch::Tensor;
-use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients, clip_grad_norm};
+use var_tokenizer::torch::optimizer::{
+    AdamW, Slot, adamw_step, clear_gradients, clip_grad_norm, scale_gradients,
+};
 use var_tokenizer::weights::Parameters;
 
 use crate::distributed::Ranks;
@@ -27,6 +29,18 @@ pub trait Update: std::fmt::Debug {
     /// # Errors
     /// When the norm is not finite (no parameter has been changed then), or another rank is lost.
     fn step(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64>;
+
+    /// Divides all gradients by `factor`, by which the loss was multiplied.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn unscale(&self, factor: f64) -> Result<()>;
+
+    /// Forgets all gradients.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn clear(&self) -> Result<()>;
 
     /// Takes moments and step counts from a checkpoint, on rank 0; [`Update::share_out`] follows on all.
     ///
@@ -115,14 +129,6 @@ impl Optimizer {
     fn parameters(&self) -> Vec<&Tensor> {
         self.slots.iter().flatten().map(|s| &s.parameter).collect()
     }
-
-    /// Forgets all gradients.
-    ///
-    /// # Errors
-    /// When libtorch fails.
-    pub fn clear(&self) -> Result<()> {
-        Ok(clear_gradients(&self.parameters())?)
-    }
 }
 
 impl Update for Optimizer {
@@ -138,6 +144,14 @@ impl Update for Optimizer {
         }
         self.clear()?;
         Ok(norm)
+    }
+
+    fn unscale(&self, factor: f64) -> Result<()> {
+        Ok(scale_gradients(&self.parameters(), 1.0 / factor)?)
+    }
+
+    fn clear(&self) -> Result<()> {
+        Ok(clear_gradients(&self.parameters())?)
     }
 
     fn load(&mut self, map: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {

@@ -21,6 +21,8 @@ pub enum Precision {
     F32,
     /// bfloat16 products with f32 accumulation.
     Bf16,
+    /// 16-bit floats of IEEE 754, on CUDA devices; training needs a scaled loss with them.
+    Fp16,
 }
 
 impl FromStr for Precision {
@@ -31,7 +33,8 @@ impl FromStr for Precision {
             "auto" => Ok(Self::Auto),
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(Error::Config(format!("precision '{text}': expected auto, f32 or bf16"))),
+            "fp16" => Ok(Self::Fp16),
+            _ => Err(Error::Config(format!("precision '{text}': expected auto, f32, bf16 or fp16"))),
         }
     }
 }
@@ -42,22 +45,27 @@ impl fmt::Display for Precision {
             Self::Auto => "auto",
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Fp16 => "fp16",
         })
     }
 }
 
 impl Precision {
-    /// `bf16` or `f32`: the precision that computes in `kind`.
+    /// `bf16`, `fp16` or `f32`: the precision that computes in `kind`.
     pub fn name_of(kind: Kind) -> &'static str {
-        if kind == Kind::BFloat16 { "bf16" } else { "f32" }
+        match kind {
+            Kind::BFloat16 => "bf16",
+            Kind::Half => "fp16",
+            _ => "f32",
+        }
     }
 
-    /// The kind to compute in: [`Kind::Float`] or [`Kind::BFloat16`]. `product` is a typical matrix
+    /// The kind to compute in: [`Kind::Float`], [`Kind::BFloat16`] or [`Kind::Half`]. `product` is a typical matrix
     /// product of the model, `[rows, inner, columns]`, for example `[batch·tokens, width, 4·width]`;
     /// with `auto` both precisions are timed on it, a few milliseconds each.
     ///
     /// # Errors
-    /// When the product does not fit into memory.
+    /// When the product does not fit into memory, and for fp16 on a processor.
     pub fn resolve(self, device: Device, product: [i64; 3]) -> Result<Kind> {
         match self {
             Self::F32 => Ok(Kind::Float),
@@ -70,6 +78,10 @@ impl Precision {
                 }
                 Ok(Kind::BFloat16)
             }
+            Self::Fp16 if device == Device::Cpu => Err(Error::Config(
+                "--precision fp16 needs a CUDA device; on a processor use auto, f32 or bf16".into(),
+            )),
+            Self::Fp16 => Ok(Kind::Half),
             Self::Auto => {
                 // A processor without bf16 instructions emulates them, a hundred times slower: a glance at
                 // a small product spares it the large one.
@@ -131,10 +143,10 @@ mod tests {
 
     #[test]
     fn precisions_are_read_as_they_are_written() {
-        for text in ["auto", "f32", "bf16"] {
+        for text in ["auto", "f32", "bf16", "fp16"] {
             assert_eq!(text.parse::<Precision>().unwrap().to_string(), text);
         }
-        assert!("fp16".parse::<Precision>().unwrap_err().to_string().contains("auto, f32 or bf16"));
+        assert!("fp8".parse::<Precision>().unwrap_err().to_string().contains("auto, f32, bf16 or fp16"));
     }
 
     #[test]
@@ -142,6 +154,9 @@ mod tests {
         let shape = [64, 32, 64];
         assert_eq!(Precision::F32.resolve(Device::Cpu, shape).unwrap(), Kind::Float);
         assert_eq!(Precision::Bf16.resolve(Device::Cpu, shape).unwrap(), Kind::BFloat16);
+        let refusal = Precision::Fp16.resolve(Device::Cpu, shape).unwrap_err().to_string();
+        assert!(refusal.contains("needs a CUDA device"), "{refusal}");
+        assert_eq!(Precision::Fp16.resolve(Device::Cuda(0), shape).unwrap(), Kind::Half);
         let auto = Precision::Auto.resolve(Device::Cpu, shape).unwrap();
         assert!([Kind::Float, Kind::BFloat16].contains(&auto));
     }

@@ -20,6 +20,7 @@ use crate::data::Order;
 use crate::distributed::Ranks;
 use crate::engine::Task;
 use crate::error::{Error, Result};
+use crate::loss_scale::LossScale;
 use crate::settings::ModelRun;
 use crate::throughput::Cost;
 
@@ -71,11 +72,13 @@ pub struct ModelTask {
     waited: Duration,
     stages: Option<Stages>,
     average: Option<Average>,
+    /// In fp16.
+    scale: Option<LossScale>,
 }
 
 impl ModelTask {
     /// A task that trains `config` on `train` and scores `validation`, on the device of `tokenizer`, in the
-    /// kind `compute` (`Float` or `BFloat16`).
+    /// kind `compute` (`Float`, `BFloat16`, or `Half` with a scaled loss).
     ///
     /// # Errors
     /// When the configuration does not fit together or there is nothing to train on.
@@ -112,6 +115,7 @@ impl ModelTask {
             waited: Duration::ZERO,
             stages,
             average,
+            scale: (compute == Kind::Half).then(LossScale::default),
         })
     }
 
@@ -180,6 +184,7 @@ impl Task for ModelTask {
         let every = config.schedule.scales();
         let stage = self.stages.map_or(Stage { scales: every, newest: 1.0 }, |stages| stages.at(step));
         let partial = stage.scales < every;
+        let factor = self.scale.map_or(1.0, |scale| scale.factor());
         let schedule =
             ScaleSchedule::new(config.schedule.sides().iter().copied().take(stage.scales).collect())?;
         // Randomness knows the place of a sample in the whole batch, never the rank that it is computed on.
@@ -211,7 +216,7 @@ impl Task for ModelTask {
                 entropy.mean(Kind::Float)
             };
             let loss = if stage.scales == 1 { loss + self.nothing()? } else { loss };
-            self.ranks.backward(&(loss * share), part == last_part)?;
+            self.ranks.backward(&(loss * (share * factor)), part == last_part)?;
             scores.add(&entropy, &errors);
         }
         scores.join(self.ranks)?;
@@ -219,6 +224,9 @@ impl Task for ModelTask {
         let loss =
             if partial { scores.weighted(stage.newest, config.schedule.tokens()) } else { scores.loss_all() };
         map.insert("loss".into(), loss.into());
+        if self.scale.is_some() {
+            map.insert("loss_scale".into(), factor.into());
+        }
         if self.stages.is_some() {
             map.insert("scales".into(), stage.scales.into());
             map.insert("newest_weight".into(), stage.newest.into());
@@ -261,6 +269,25 @@ impl Task for ModelTask {
 
     fn average(&mut self) -> Option<&mut Average> {
         self.average.as_mut()
+    }
+
+    fn loss_scale(&mut self) -> Option<&mut LossScale> {
+        self.scale.as_mut()
+    }
+
+    fn numbers(&self) -> BTreeMap<String, f64> {
+        self.scale.map(LossScale::to_map).unwrap_or_default()
+    }
+
+    fn restore(
+        &mut self,
+        _tensors: &BTreeMap<String, Tensor>,
+        numbers: &BTreeMap<String, f64>,
+    ) -> Result<()> {
+        if let Some(scale) = &mut self.scale {
+            *scale = LossScale::from_map(numbers)?;
+        }
+        Ok(())
     }
 
     fn load(&mut self, weights: &StateDict) -> Result<()> {

@@ -5,6 +5,7 @@ mod average;
 mod bad_input;
 mod checkpoint;
 mod fixture;
+mod fp16;
 mod golden;
 mod memory;
 mod progressive;

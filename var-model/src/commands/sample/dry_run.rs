@@ -23,6 +23,7 @@ pub fn dry_run(request: &SampleRequest, as_json: bool) -> Result<()> {
     let kinds: &[(&str, usize)] = match request.source.precision {
         Precision::F32 => &[("f32", 4)],
         Precision::Bf16 => &[("bf16", 2)],
+        Precision::Fp16 => &[("fp16", 2)],
         Precision::Auto => &[("f32", 4), ("bf16", 2)],
     };
     let together = job.at_once.min(job.sampled());

@@ -1,0 +1,141 @@
+//! The factor of the loss in fp16 training, which keeps small gradients above the least fp16 number.
+//!
+//! Source: `utils/amp_sc.py` of the published code (there the factor may stand at 2¹⁶ for one step before it is
+//! set back to 2¹⁵; here it does not get there).
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, Result};
+
+/// The factor at the start.
+const START: f64 = 2048.0;
+/// The largest factor: beyond it the loss itself overflows.
+const MOST: f64 = 32768.0;
+/// The smallest: gradients that overflow below it do so by themselves.
+const LEAST: f64 = 1.0 / 1024.0;
+/// Steps without overflow after which the factor doubles.
+const PATIENCE: u32 = 1000;
+
+/// The factor, and how long it has held.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LossScale {
+    factor: f64,
+    clean: u32,
+}
+
+impl Default for LossScale {
+    /// As at the start of a run: 2¹¹.
+    fn default() -> Self {
+        Self { factor: START, clean: 0 }
+    }
+}
+
+impl LossScale {
+    /// What the loss is multiplied by, and the gradients are divided by: a power of two.
+    pub fn factor(&self) -> f64 {
+        self.factor
+    }
+
+    /// Takes note of a step whose gradients were finite or not: 1000 finite ones in a row double the factor, up to
+    /// 2¹⁵; one that is not halves it.
+    ///
+    /// # Errors
+    /// When gradients overflow however small the factor is.
+    pub fn update(&mut self, finite: bool) -> Result<()> {
+        if finite {
+            self.clean += 1;
+            if self.clean >= PATIENCE {
+                *self = Self { factor: (2.0 * self.factor).min(MOST), clean: 0 };
+            }
+            return Ok(());
+        }
+        *self = Self { factor: 0.5 * self.factor, clean: 0 };
+        if self.factor < LEAST {
+            return Err(Error::Diverged(format!(
+                "the gradient is not finite in fp16, even with the loss times {}",
+                2.0 * self.factor
+            )));
+        }
+        Ok(())
+    }
+
+    /// As numbers of a checkpoint.
+    pub fn to_map(self) -> BTreeMap<String, f64> {
+        BTreeMap::from([
+            ("loss_scale".into(), self.factor),
+            ("loss_scale_steps".into(), f64::from(self.clean)),
+        ])
+    }
+
+    /// Out of the numbers of a checkpoint.
+    ///
+    /// # Errors
+    /// When they are missing or none that a run can have.
+    pub fn from_map(numbers: &BTreeMap<String, f64>) -> Result<Self> {
+        let found = (numbers.get("loss_scale"), numbers.get("loss_scale_steps"));
+        match found {
+            (Some(&factor), Some(&clean))
+                if (LEAST..=MOST).contains(&factor) && (0.0..f64::from(PATIENCE)).contains(&clean) =>
+            {
+                Ok(Self { factor, clean: clean as u32 })
+            }
+            _ => {
+                Err(Error::Config(format!("the checkpoint's loss_scale and loss_scale_steps are {found:?}")))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_finite_steps_double_it_up_to_the_cap() {
+        let mut scale = LossScale::default();
+        let mut after = |steps: u32| {
+            for _ in 0..steps {
+                scale.update(true).unwrap();
+            }
+            scale.factor()
+        };
+        assert_eq!([after(999), after(1), after(999), after(1)], [2048.0, 4096.0, 4096.0, 8192.0]);
+        assert_eq!(
+            [after(1000), after(1000), after(1000), after(5000)],
+            [16384.0, 32768.0, 32768.0, 32768.0]
+        );
+    }
+
+    #[test]
+    fn an_overflow_halves_it_and_begins_the_count_anew() {
+        let mut scale = LossScale::default();
+        for _ in 0..999 {
+            scale.update(true).unwrap();
+        }
+        scale.update(false).unwrap();
+        assert_eq!(scale.factor(), 1024.0);
+        for _ in 0..999 {
+            scale.update(true).unwrap();
+        }
+        assert_eq!(scale.factor(), 1024.0);
+        scale.update(true).unwrap();
+        assert_eq!(scale.factor(), 2048.0);
+    }
+
+    #[test]
+    fn overflow_at_every_factor_is_divergence() {
+        let mut scale = LossScale::default();
+        let halvings = (0..100).take_while(|_| scale.update(false).is_ok()).count();
+        assert_eq!(halvings, 21);
+        assert!(scale.update(false).unwrap_err().to_string().contains("not finite in fp16"));
+    }
+
+    #[test]
+    fn a_checkpoint_gives_it_back() {
+        let mut scale = LossScale::default();
+        scale.update(false).unwrap();
+        scale.update(true).unwrap();
+        assert_eq!(LossScale::from_map(&scale.to_map()).unwrap(), scale);
+        assert!(LossScale::from_map(&BTreeMap::new()).is_err());
+    }
+}
