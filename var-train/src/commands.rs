@@ -317,14 +317,18 @@ fn train_model(
     let product = [(micro * config.schedule.tokens()) as i64, config.width as i64, 4 * config.width as i64];
     if common.dry_run {
         let compute = common.precision.resolve(device, product)?;
+        let several = common.ranks > 1;
         let memory = |recompute| {
             let step = TrainingStep {
-                accumulate: micro < batch,
+                accumulate: settings.training.accumulation > 1,
                 recompute,
                 average: network.ema > 0.0,
+                ranks: if common.zero { common.ranks } else { 1 },
                 ..TrainingStep::plain(micro, compute.elt_size_in_bytes())
             };
-            cost::training_memory(&config, &step).total()
+            // Where the backward pass averages gradients it has a copy of them in buckets.
+            let buckets = if several && !common.zero { 4.0 * parameters as f64 } else { 0.0 };
+            cost::training_memory(&config, &step).total() + buckets
         };
         let mut plan = json!({
             "parameters": parameters, "steps": steps, "tokens": tokens_seen, "flops": flops,

@@ -11,10 +11,12 @@ use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::weights::{Init, Parameters, StateDict, Storage};
 use var_train::Result;
+use var_train::distributed::Ranks;
 use var_train::engine::{self, Task};
 use var_train::loss_scale::LossScale;
 use var_train::run::RunFolder;
 use var_train::settings::{Model, ModelRun, Training};
+use var_train::throughput::Cost;
 use var_train::transformer::{ModelTask, TokenRows};
 
 use super::fixture::{Fixture, losses};
@@ -33,7 +35,8 @@ fn training(steps: u64) -> Training {
 fn train(task: &mut dyn Task, fixture: &Fixture, name: &str, steps: u64) {
     let mut run = RunFolder::open(&fixture.path(name), false).unwrap();
     let mut progress = Progress::new(Show::from_flags(false, true));
-    engine::train(task, &mut run, &training(steps), steps, false, &mut progress).unwrap();
+    engine::train(task, &mut run, &training(steps), steps, false, &mut progress, Ranks::ALONE, false)
+        .unwrap();
 }
 
 /// The log's values of `key` in training lines.
@@ -118,6 +121,14 @@ impl Task for Overflowing {
 
     fn sizes(&self) -> (usize, usize) {
         (1, 1)
+    }
+
+    fn cost(&self) -> Cost {
+        Cost { flops: 1.0, compute: Kind::Float }
+    }
+
+    fn waited(&self) -> f64 {
+        0.0
     }
 }
 

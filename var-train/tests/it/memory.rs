@@ -38,3 +38,18 @@ fn a_dry_run_tells_memory_with_and_without_recompute() {
     assert!(number(&plan("accumulation=4"), "memory_bytes") < 0.6 * number(&kept, "memory_bytes"));
     assert!(!fixture.path("none").exists());
 }
+
+#[test]
+fn a_dry_run_tells_what_a_rank_needs_and_what_sharing_the_optimizer_saves() {
+    let fixture = Fixture::new();
+    let plan = |more: &[&str]| -> Value {
+        let output = fixture.model("none").args(["--dry-run"]).args(more).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let memory = |plan: &Value| plan["memory_bytes"].as_f64().unwrap();
+    let (two, shared) = (plan(&["--nproc", "2"]), plan(&["--nproc", "2", "--zero"]));
+    // Half of both moments, and the copy of the gradients in buckets.
+    let saved = 8.0 * two["parameters"].as_f64().unwrap();
+    assert!((memory(&two) - memory(&shared) - saved).abs() < 1.0, "{two} {shared}");
+}

@@ -206,3 +206,22 @@ fn a_run_that_diverges_is_told_once() {
     assert_eq!(message.trim_end().lines().count(), 1, "{message}");
     assert!(message.starts_with("[0] error: step ") && message.contains("lower learning rate"), "{message}");
 }
+
+#[test]
+fn coarse_scales_first_and_averaged_weights_are_the_same_on_several_ranks() {
+    let fixture = Fixture::new();
+    // The first scale alone leaves parameters without a gradient.
+    let settings = ["--set", "progressive=0.5", "--set", "progressive_first=0", "--set", "ema=0.9"];
+    run(fixture.model("one").args(SETTINGS).args(settings));
+    run(fixture.model("two").args(SETTINGS).args(settings).args(["--nproc", "2"]));
+    assert_equal_training(&fixture.path("one"), &fixture.path("two"));
+    let average = |out: &str| {
+        safetensors::open(&fixture.path(out).join("model-ema.safetensors")).unwrap().read_all().unwrap()
+    };
+    let (a, b) = (average("one"), average("two"));
+    assert!(!a.is_empty());
+    for (name, tensor) in &a {
+        let off = (tensor - &b[name]).abs().max().double_value(&[]);
+        assert!(off < PARAMETER, "{name}: {off}");
+    }
+}
