@@ -34,9 +34,4 @@ int var_nccl_join(Group* group, Store* store, int rank, int size, int device, in
     (*group)->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::NCCL, nccl);
   });
 }
-
-// Ends what NCCL still does, without waiting for the other ranks.
-int var_nccl_abort(Group* group) {
-  return attempt([&] { (*group)->getBackend(c10::DeviceType::CUDA)->abort(); });
-}
 }
