@@ -28,7 +28,7 @@ pub enum Error {
     #[error("schedule {0}")]
     Schedule(String),
     /// Tensors of a file do not fit the model.
-    #[error("{file}: {} tensors do not fit the model: {}", problems.len(), first_of(problems))]
+    #[error("{file}: {} tensors do not fit the model: {}", problems.len(), a_few_of(problems))]
     Weights {
         /// The file.
         file: String,
@@ -84,12 +84,14 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// The first few problems, and how many more there are.
-fn first_of(problems: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let shown = problems.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join("; ");
-    match problems.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown}; and {more} more"),
+/// The first and the last few problems (what is missing comes first, what is unexpected last), and how many lie between.
+fn a_few_of(problems: &[String]) -> String {
+    const FIRST: usize = 5;
+    const LAST: usize = 3;
+    if problems.len() <= FIRST + LAST {
+        return problems.join("; ");
     }
+    let (first, rest) = problems.split_at(FIRST);
+    let (between, last) = rest.split_at(rest.len() - LAST);
+    format!("{}; {} more; {}", first.join("; "), between.len(), last.join("; "))
 }
