@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::weights::pickle::writer;
 use var_tokenizer::weights::{Checkpoint, Role, StateDict, portable, safetensors};
-use var_tokenizer::{TokenizerConfig, VqVae, torch};
+use var_tokenizer::{Error, TokenizerConfig, VqVae, torch};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name)
@@ -139,14 +139,17 @@ fn all_that_does_not_fit_is_listed_at_once() {
     config.residual_blocks = 3;
     let mut vae = VqVae::new(&config, Device::Cpu, None).unwrap();
     let file = Checkpoint::open(&golden("vae.pth")).unwrap();
-    let message = vae.load_tensors(file.part(Role::Tokenizer).unwrap()).unwrap_err().to_string();
-    for part in [
-        "vae.pth",
-        "missing encoder.down.0.block.2.conv1.weight",
-        "missing decoder.up.0.block.3.norm1.bias",
-        "quantize.embedding.weight has shape [64, 8], expected [32, 8]",
-    ] {
+    let error = vae.load_tensors(file.part(Role::Tokenizer).unwrap()).unwrap_err();
+    // The message has the first and the last of them, and their number.
+    let shape = "quantize.embedding.weight has shape [64, 8], expected [32, 8]";
+    let message = error.to_string();
+    for part in ["vae.pth: 29 tensors", "missing encoder.down.0.block.2.conv1.weight", "21 more", shape] {
         assert!(message.contains(part), "{part} is not in {message}");
+    }
+    let Error::Weights { problems, .. } = error else { panic!("{message}") };
+    assert_eq!(problems.len(), 29);
+    for problem in ["missing decoder.up.0.block.3.norm1.bias", shape] {
+        assert!(problems.iter().any(|found| found == problem), "{problem} is not in {problems:?}");
     }
 }
 
