@@ -171,18 +171,17 @@ fn stored<T: Serialize + DeserializeOwned + PartialEq>(
             ),
         ));
     }
-    let kind = match (old.precision.as_str(), common.precision) {
-        ("bf16", Precision::Auto | Precision::Bf16) => Kind::BFloat16,
-        ("f32", Precision::Auto | Precision::F32) => Kind::Float,
-        ("fp16", Precision::Auto | Precision::Fp16) => Kind::Half,
-        (old, asked) => {
-            return Err(Error::file(
-                &path,
-                format!("the run was started in {old}, not in {asked}; leave --precision away"),
-            ));
-        }
-    };
-    Ok(Some(kind))
+    let precision: Precision = old.precision.parse().map_err(|e| Error::file(&path, format!("{e}")))?;
+    if common.precision != Precision::Auto && common.precision != precision {
+        return Err(Error::file(
+            &path,
+            format!(
+                "the run was started in {precision}, not in {}; leave --precision away",
+                common.precision
+            ),
+        ));
+    }
+    Ok(precision.kind())
 }
 
 /// Keys whose values differ, with both values.
@@ -353,7 +352,12 @@ fn train_model(
         };
         Ok(format!("{} {data_sha256} {}", Precision::name_of(kind), opened.sha256))
     })?;
-    let compute = if word.starts_with("bf16") { Kind::BFloat16 } else { Kind::Float };
+    let chosen = word.split(' ').next().and_then(|name| name.parse::<Precision>().ok()?.kind());
+    let Some(compute) = chosen else {
+        return Err(Error::Distributed(format!(
+            "rank 0 chose '{word}', which this rank does not know; use one version"
+        )));
+    };
     if !word.ends_with(&format!(" {data_sha256} {}", opened.sha256)) {
         return Err(Error::file(
             tokens,

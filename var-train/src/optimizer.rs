@@ -30,17 +30,24 @@ pub trait Update: std::fmt::Debug {
     /// When the norm is not finite (no parameter has been changed then), or another rank is lost.
     fn step(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64>;
 
+    /// What is trained.
+    fn parameters(&self) -> Vec<&Tensor>;
+
     /// Divides all gradients by `factor`, by which the loss was multiplied.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn unscale(&self, factor: f64) -> Result<()>;
+    fn unscale(&self, factor: f64) -> Result<()> {
+        Ok(scale_gradients(&self.parameters(), 1.0 / factor)?)
+    }
 
     /// Forgets all gradients.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn clear(&self) -> Result<()>;
+    fn clear(&self) -> Result<()> {
+        Ok(clear_gradients(&self.parameters())?)
+    }
 
     /// Takes moments and step counts from a checkpoint, on rank 0; [`Update::share_out`] follows on all.
     ///
@@ -125,13 +132,13 @@ impl Optimizer {
         let [plain, with_decay] = &self.names;
         if decayed { with_decay } else { plain }
     }
-
-    fn parameters(&self) -> Vec<&Tensor> {
-        self.slots.iter().flatten().map(|s| &s.parameter).collect()
-    }
 }
 
 impl Update for Optimizer {
+    fn parameters(&self) -> Vec<&Tensor> {
+        self.slots.iter().flatten().map(|s| &s.parameter).collect()
+    }
+
     fn step(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64> {
         let max = if self.clip > 0.0 { self.clip } else { f64::MAX };
         let norm = clip_grad_norm(&self.parameters(), max)?;
@@ -144,14 +151,6 @@ impl Update for Optimizer {
         }
         self.clear()?;
         Ok(norm)
-    }
-
-    fn unscale(&self, factor: f64) -> Result<()> {
-        Ok(scale_gradients(&self.parameters(), 1.0 / factor)?)
-    }
-
-    fn clear(&self) -> Result<()> {
-        Ok(clear_gradients(&self.parameters())?)
     }
 
     fn load(&mut self, map: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {

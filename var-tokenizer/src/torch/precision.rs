@@ -60,6 +60,17 @@ impl Precision {
         }
     }
 
+    /// The kind that this precision computes in; `None` while it is still to be measured. The inverse of
+    /// [`Precision::name_of`].
+    pub fn kind(self) -> Option<Kind> {
+        match self {
+            Self::Auto => None,
+            Self::F32 => Some(Kind::Float),
+            Self::Bf16 => Some(Kind::BFloat16),
+            Self::Fp16 => Some(Kind::Half),
+        }
+    }
+
     /// The kind to compute in: [`Kind::Float`], [`Kind::BFloat16`] or [`Kind::Half`]. `product` is a typical matrix
     /// product of the model, `[rows, inner, columns]`, for example `[batch·tokens, width, 4·width]`;
     /// with `auto` both precisions are timed on it, a few milliseconds each.
@@ -140,6 +151,14 @@ fn time_product(device: Device, [rows, inner, columns]: [i64; 3], kind: Kind) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_is_found_again_by_its_name() {
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Half] {
+            assert_eq!(Precision::name_of(kind).parse::<Precision>().unwrap().kind(), Some(kind));
+        }
+        assert_eq!(Precision::Auto.kind(), None);
+    }
 
     #[test]
     fn precisions_are_read_as_they_are_written() {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use tch::{Kind, Tensor, no_grad};
-use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_update, clear_gradients, scale_gradients};
+use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_update, clear_gradients};
 use var_tokenizer::weights::Parameters;
 
 use super::{Update, is_decayed, require_moments};
@@ -77,13 +77,13 @@ impl Sharded {
         let buckets = buckets.collect::<Result<_>>()?;
         Ok(Self { ranks, buckets, settings, clip, loaded: BTreeMap::new() })
     }
-
-    fn parameters(&self) -> Vec<&Tensor> {
-        self.buckets.iter().flat_map(|bucket| &bucket.parameters).collect()
-    }
 }
 
 impl Update for Sharded {
+    fn parameters(&self) -> Vec<&Tensor> {
+        self.buckets.iter().flat_map(|bucket| &bucket.parameters).collect()
+    }
+
     fn averages_itself(&self) -> bool {
         true
     }
@@ -111,14 +111,6 @@ impl Update for Sharded {
             }
             Ok(norm)
         })
-    }
-
-    fn unscale(&self, factor: f64) -> Result<()> {
-        Ok(scale_gradients(&self.parameters(), 1.0 / factor)?)
-    }
-
-    fn clear(&self) -> Result<()> {
-        Ok(clear_gradients(&self.parameters())?)
     }
 
     fn load(&mut self, map: &BTreeMap<String, Tensor>, file: &str) -> Result<()> {

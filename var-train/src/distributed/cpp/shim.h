@@ -15,7 +15,10 @@ using Group = c10::intrusive_ptr<c10d::ProcessGroup>;
 using Milliseconds = std::chrono::milliseconds;
 
 // Message of the last failure in this thread.
-std::string& c10d_error();
+inline std::string& c10d_error() {
+  static thread_local std::string message;
+  return message;
+}
 
 // Runs `f`: 0, or -1 and a message on an exception.
 template <class F>

@@ -8,13 +8,6 @@
 #include <cstdlib>
 #include <cstring>
 
-namespace var {
-std::string& c10d_error() {
-  static thread_local std::string message;
-  return message;
-}
-}  // namespace var
-
 using var::attempt;
 using var::Milliseconds;
 using var::Store;

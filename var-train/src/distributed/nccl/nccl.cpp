@@ -6,14 +6,6 @@
 #include <c10/cuda/CUDAFunctions.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 
-namespace var {
-// This library has a message of its own: the program's is not visible from here.
-std::string& c10d_error() {
-  static thread_local std::string message;
-  return message;
-}
-}  // namespace var
-
 using var::attempt;
 using var::Group;
 using var::Milliseconds;
