@@ -1,0 +1,244 @@
+//! `var-train model`.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tch::Device;
+use toml::Table;
+use var_model::TransformerConfig;
+use var_model::config::Standardisation;
+use var_model::cost::{self, TrainingStep};
+use var_tokenizer::builtin;
+use var_tokenizer::files::{sha256_of, write_atomically};
+use var_tokenizer::images::Split;
+use var_tokenizer::progress::{Progress, Show, say};
+use var_tokenizer::tokens::TokenFile;
+use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
+
+use super::{Common, Stored, add_estimate, finish, publish, resolve, stored, write_config};
+use crate::average::{AVERAGE_FILE, PUBLISHED_FILE};
+use crate::distributed::{Ranks, require_divisible};
+use crate::engine::{self, MODEL_FILE};
+use crate::error::{Error, Result};
+use crate::presets;
+use crate::run::RunFolder;
+use crate::schedule::Shape;
+use crate::settings::ModelRun;
+use crate::transformer::progressive::Stages;
+use crate::transformer::{ModelTask, TokenRows};
+
+/// Settings of `var-train model`. The published recipe changes with the depth, which may come last.
+fn resolve_model(common: &Common) -> Result<ModelRun> {
+    let mut settings: ModelRun = resolve(common, &presets::MODEL, &Table::new())?;
+    if common.preset == presets::PUBLISHED {
+        let depth = settings.model.depth;
+        settings = resolve(common, &presets::MODEL, &presets::published_at(depth)?)?;
+        if settings.training.learning_rate == 0.0 {
+            settings.training.learning_rate = presets::published_rate(depth, settings.training.batch);
+        }
+    }
+    settings.validate()?;
+    if settings.model.progressive > 0.0 {
+        settings.training.shape = Shape::Knee(settings.model.progressive);
+    }
+    Ok(settings)
+}
+
+/// `var-train model`.
+///
+/// # Errors
+/// Bad input, a failing machine, divergence, or an interruption after saving.
+pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Progress) -> Result<()> {
+    let settings = resolve_model(common)?;
+    let training = &settings.training;
+    require_divisible(training.batch, training.accumulation, common.ranks)?;
+    let device = device(common)?;
+    if common.precision == Precision::Fp16 {
+        // Refused before anything is read, where there is no device for it.
+        common.precision.resolve(device, [1, 1, 1])?;
+    }
+    if common.zero && common.ranks == 1 {
+        progress.note("--zero is ignored: one rank has nothing to share the optimizer's state with");
+    }
+    if common.check {
+        return Ok(());
+    }
+    // A dry run trains nothing, hence needs nobody.
+    let place = common.place.as_ref().filter(|_| !common.dry_run);
+    let same = serde_json::to_string(&(&settings, common.zero)).map_err(|e| Error::Config(e.to_string()))?;
+    let ranks = Ranks::join(place, &same, device, common.timeout)?;
+    let mut silent = Progress::new(Show::Quiet);
+    let progress = if ranks.leads() { progress } else { &mut silent };
+    let outcome = guarded(|| train_model(common, tokens, tokenizer, &settings, device, ranks, progress));
+    ranks.leave(&outcome);
+    outcome
+}
+
+/// The device of this process. Ranks of one machine take GPUs one after another, from the one that is asked for on.
+fn device(common: &Common) -> Result<Device> {
+    let local = common.place.as_ref().map_or(0, |place| place.local_rank);
+    let chosen = match common.device {
+        DeviceChoice::Auto if local > 0 && tch::Cuda::is_available() => DeviceChoice::Cuda(local),
+        DeviceChoice::Cuda(first) => DeviceChoice::Cuda(first + local),
+        other => other,
+    };
+    Ok(chosen.resolve()?)
+}
+
+/// What a rank of `var-train model` does among the others.
+fn train_model(
+    common: &Common,
+    tokens: &Path,
+    tokenizer: &str,
+    settings: &ModelRun,
+    device: Device,
+    ranks: Ranks,
+    progress: &mut Progress,
+) -> Result<()> {
+    let file = TokenFile::open(tokens)?;
+    let opened = builtin::open(tokenizer, Some(&file.info().schedule), device)?;
+    file.require_tokenizer(&opened.sha256)?;
+    let (train, validation) =
+        (TokenRows::new(file.read_split(Split::Train)?), TokenRows::new(file.read_split(Split::Val)?));
+    let network = &settings.model;
+    if network.standardise_inputs && file.info().input_statistics.is_none() {
+        return Err(Error::file(
+            tokens,
+            "has no statistics of the input vectors, which standardise_inputs needs; encode again, or --set standardise_inputs=false",
+        ));
+    }
+    let latent = opened.tokenizer.config();
+    let config = TransformerConfig {
+        depth: network.depth,
+        width: if network.width > 0 { network.width } else { network.depth.saturating_mul(64) },
+        heads: if network.heads > 0 { network.heads } else { network.depth },
+        classes: file.info().classes(),
+        vocabulary: latent.vocabulary,
+        latent_channels: latent.latent_channels,
+        schedule: latent.schedule.clone(),
+        shared_adaln: network.shared_adaln,
+        qk_norm: network.qk_norm,
+        input: network
+            .standardise_inputs
+            .then(|| file.info().input_statistics.clone())
+            .flatten()
+            .map(|s| Standardisation { mean: s.mean, deviation: s.deviation }),
+    };
+    config.validate()?;
+    let steps = settings.training.total_steps(train.len());
+    // What does not fit is said before the run folder is made.
+    Stages::of(settings, steps, config.schedule.scales())?;
+    let (parameters, batch) = (cost::parameters(&config), settings.training.batch);
+    let pictures = steps * batch as u64;
+    let flops = cost::training_flops(&config) * pictures as f64;
+    let micro = batch / settings.training.accumulation / common.ranks;
+    let tokens_seen = pictures.saturating_mul(config.schedule.tokens() as u64);
+    let product = [(micro * config.schedule.tokens()) as i64, config.width as i64, 4 * config.width as i64];
+    if common.dry_run {
+        let compute = common.precision.resolve(device, product)?;
+        let several = common.ranks > 1;
+        let memory = |recompute| {
+            let step = TrainingStep {
+                accumulate: settings.training.accumulation > 1,
+                recompute,
+                average: network.ema > 0.0,
+                ranks: if common.zero { common.ranks } else { 1 },
+                ..TrainingStep::plain(micro, compute.elt_size_in_bytes())
+            };
+            // Where the backward pass averages gradients it has a copy of them in buckets.
+            let buckets = if several && !common.zero { 4.0 * parameters as f64 } else { 0.0 };
+            cost::training_memory(&config, &step).total() + buckets
+        };
+        let mut plan = json!({
+            "parameters": parameters, "steps": steps, "tokens": tokens_seen, "flops": flops,
+            "memory_bytes": memory(network.recompute), "memory_bytes_without_recompute": memory(false),
+            "memory_bytes_with_recompute": memory(true), "train_rows": train.len(), "val_rows": validation.len(),
+        });
+        add_estimate(&mut plan, flops, device, compute)?;
+        say(plan)?;
+        return Ok(());
+    }
+    let data_sha256 = sha256_of(tokens)?;
+    let (mut found, mut run) = (None, RunFolder::elsewhere(&common.out));
+    if ranks.leads() {
+        found = stored(common, settings, &data_sha256, &opened.sha256)?;
+        run = RunFolder::open(&common.out, common.resume)?;
+    }
+    // Rank 0 measures; a different choice on another rank would give different sums.
+    let word = ranks.from_leader(|| {
+        let kind = match found {
+            Some(kind) => kind,
+            None => common.precision.resolve(device, product)?,
+        };
+        Ok(format!("{} {data_sha256} {}", Precision::name_of(kind), opened.sha256))
+    })?;
+    let chosen = word.split(' ').next().and_then(|name| name.parse::<Precision>().ok()?.kind());
+    let Some(compute) = chosen else {
+        return Err(Error::Distributed(format!(
+            "rank 0 chose '{word}', which this rank does not know; use one version"
+        )));
+    };
+    if !word.ends_with(&format!(" {data_sha256} {}", opened.sha256)) {
+        return Err(Error::file(
+            tokens,
+            "is not the file that rank 0 has, or the tokenizer is not; give all ranks the same files",
+        ));
+    }
+    if ranks.leads() && found.is_none() {
+        write_atomically(&common.out.join("tokenizer.safetensors"), &builtin::bytes(tokenizer)?)?;
+        let classes = serde_json::to_string(&file.info().class_names).unwrap_or_default();
+        write_atomically(&common.out.join("classes.json"), classes.as_bytes())?;
+        // Last: a folder with a configuration is one that a resume may trust.
+        write_config(
+            &run,
+            &Stored {
+                kind: "model".into(),
+                precision: Precision::name_of(compute).into(),
+                data: tokens.display().to_string(),
+                data_sha256,
+                tokenizer_sha256: opened.sha256.clone(),
+                settings: settings.clone(),
+            },
+        )?;
+    }
+    progress.note(&format!(
+        "{} parameters, {steps} steps of {batch} pictures, {} training and {} held-out rows, {}{}",
+        parameters,
+        train.len(),
+        validation.len(),
+        Precision::name_of(compute),
+        if ranks.size() > 1 { format!(", {} ranks", ranks.size()) } else { String::new() }
+    ));
+    let task = ModelTask::new(&config, opened.tokenizer, train, validation, settings, compute)?;
+    let mut task = task.among(ranks);
+    let outcome = engine::train(
+        &mut task,
+        &mut run,
+        &settings.training,
+        steps,
+        common.resume,
+        progress,
+        ranks,
+        common.zero,
+    )?;
+    if !ranks.leads() {
+        return Ok(());
+    }
+    publish(&outcome.checkpoint, MODEL_FILE, &common.out, MODEL_FILE)?;
+    if settings.model.ema > 0.0 {
+        publish(&outcome.checkpoint, AVERAGE_FILE, &common.out, PUBLISHED_FILE)?;
+    }
+    let score = |key: &str| outcome.validation.get(key).cloned().unwrap_or(Value::Null);
+    finish(
+        &common.out,
+        progress,
+        &json!({
+            "event": "done", "parameters": parameters, "tokens": tokens_seen,
+            "flops": flops, "six_n_d": cost::six_n_d(&config) * pictures as f64,
+            "val_loss_all": score("loss_all"), "val_loss_last": score("loss_last"),
+            "val_err_all": score("err_all"), "val_err_last": score("err_last"),
+            "val_loss_per_scale": score("loss_per_scale"), "seconds": outcome.seconds,
+            "precision": Precision::name_of(compute), "depth": config.depth, "width": config.width, "heads": config.heads,
+        }),
+    )
+}
