@@ -26,6 +26,7 @@ fn main() {
 
     // The static parts come before libtorch on the linker's command line: they use its symbols.
     let include = include_folder(&lib);
+    println!("cargo:include={}", include.display());
     cpp(folder, &sources)
         // Kernels share libtorch's own OpenMP threads.
         .flag_if_supported("-fopenmp")

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    let Some(lib) = std::env::var_os("DEP_TCH_LIBTORCH_LIB").map(PathBuf::from) else {
+    let told = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    // The second by the build script of var-tokenizer.
+    let (Some(lib), Some(include)) = (told("DEP_TCH_LIBTORCH_LIB"), told("DEP_VAR_TORCH_INCLUDE")) else {
         println!("cargo:warning=torch-sys did not say where libtorch is: run `cargo xtask setup`");
         return;
     };
@@ -13,7 +15,6 @@ fn main() {
 
     let folder = Path::new("src/distributed/cpp");
     println!("cargo:rerun-if-changed={}", folder.display());
-    let include = include_folder(&lib);
     cc::Build::new()
         .cpp(true)
         .std("c++17")
@@ -30,16 +31,5 @@ fn main() {
     println!("cargo:rustc-link-search=native={}", lib.display());
     for library in ["torch_cpu", "c10"] {
         println!("cargo:rustc-link-lib={library}");
-    }
-}
-
-/// Where libtorch's headers are: beside lib/ in every layout, unless LIBTORCH_INCLUDE names another parent.
-fn include_folder(lib: &Path) -> PathBuf {
-    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
-    match std::env::var_os("LIBTORCH_INCLUDE") {
-        Some(parent) if std::env::var_os("LIBTORCH_USE_PYTORCH").is_none() => {
-            Path::new(&parent).join("include")
-        }
-        _ => lib.parent().unwrap_or(lib).join("include"),
     }
 }
