@@ -96,13 +96,11 @@ impl Precision {
             Self::Auto => {
                 // A processor without bf16 instructions emulates them, a hundred times slower: a glance at
                 // a small product spares it the large one.
-                if time_product(device, GLANCE, Kind::BFloat16)?
-                    > 8 * time_product(device, GLANCE, Kind::Float)?
-                {
+                let [plain, brief] = time_products(device, GLANCE)?;
+                if brief > 8 * plain {
                     return Ok(Kind::Float);
                 }
-                let plain = time_product(device, product, Kind::Float)?;
-                let brief = time_product(device, product, Kind::BFloat16)?;
+                let [plain, brief] = time_products(device, product)?;
                 // A tie goes to f32: bf16 must pay for its rounding.
                 Ok(if brief.as_secs_f64() < 0.8 * plain.as_secs_f64() { Kind::BFloat16 } else { Kind::Float })
             }
@@ -123,27 +121,37 @@ fn emulates_bf16() -> bool {
 /// A product of some ten microseconds, or some ten milliseconds where it is emulated.
 const GLANCE: [i64; 3] = [192, 192, 192];
 
-/// The quickest of some runs of one matrix product.
-fn time_product(device: Device, [rows, inner, columns]: [i64; 3], kind: Kind) -> Result<Duration> {
+/// The quickest of some runs of one matrix product, in f32 and in bf16. Both in turn, so that what else the
+/// machine does in these milliseconds falls on both.
+fn time_products(device: Device, [rows, inner, columns]: [i64; 3]) -> Result<[Duration; 2]> {
     let _no_grad = tch::no_grad_guard();
     // Enough rows to keep all cores busy, few enough to stay within milliseconds.
     let flops_per_row = 2 * inner.max(1) * columns.max(1);
     let rows = rows.clamp(1, (1_000_000_000 / flops_per_row).max(16));
-    let a = Tensor::f_ones([rows, inner.max(1)], (kind, device))?;
-    let b = Tensor::f_ones([columns.max(1), inner.max(1)], (kind, device))?;
-    let once = || -> Result<Duration> {
+    let factors = |kind| -> Result<[Tensor; 2]> {
+        Ok([
+            Tensor::f_ones([rows, inner.max(1)], (kind, device))?,
+            Tensor::f_ones([columns.max(1), inner.max(1)], (kind, device))?,
+        ])
+    };
+    let factors = [factors(Kind::Float)?, factors(Kind::BFloat16)?];
+    let once = |[a, b]: &[Tensor; 2]| -> Result<Duration> {
         let start = Instant::now();
-        let _product = linear(&a, &b, None)?;
+        let _product = linear(a, b, None)?;
         if let Device::Cuda(index) = device {
             Cuda::synchronize(i64::try_from(index).unwrap_or(0));
         }
         Ok(start.elapsed())
     };
-    // The first run builds the kernel; the quickest of the others is the least disturbed one.
-    once()?;
-    let mut best = once()?;
-    for _ in 0..4 {
-        best = best.min(once()?);
+    let mut best = [Duration::MAX; 2];
+    for round in 0..9 {
+        for (best, factors) in best.iter_mut().zip(&factors) {
+            let duration = once(factors)?;
+            // The first run builds the kernel; the quickest of the others is the least disturbed one.
+            if round > 0 {
+                *best = duration.min(*best);
+            }
+        }
     }
     Ok(best)
 }

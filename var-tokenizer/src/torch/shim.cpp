@@ -1,4 +1,5 @@
 // Errors, the bf16 probe and the foreach/fused operations that tch does not generate.
+#include "pool.h"
 #include "shim.h"
 
 #include <ATen/ops/_foreach_add.h>
@@ -25,13 +26,14 @@ std::string& last_error() {
   return message;
 }
 
-// Freed memory stays in the process: handing large blocks back to the kernel at every free costs page faults
-// in the middle of a step. Before `main`, so that it holds for the first tensor of every binary, bench and test.
+// Freed memory stays in the process: handing it back to the kernel at every free costs page faults in the middle
+// of a step. Before `main`, so that it holds for the first tensor of every binary, bench and test.
 __attribute__((constructor(101))) static void keep_memory() {
+  use_pool();
 #if defined(__GLIBC__)
-  // No block comes from mmap, hence none goes back by munmap; the heap shrinks when 2 GiB at its end are
-  // free, and grows by 64 MiB at a time. A refused number changes nothing.
-  mallopt(M_MMAP_MAX, 0);
+  // Everything but large tensors: files in memory go back at once, the rest when 2 GiB at the end of the heap are
+  // free. A refused number changes nothing.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 0x7fffffff);
   mallopt(M_TOP_PAD, 64 << 20);
 #endif

@@ -188,6 +188,11 @@ impl VqVae {
         &mut self.parameters
     }
 
+    /// The quantizer alone; the memory of encoder and decoder is given back.
+    pub fn into_quantizer(self) -> Quantizer {
+        self.quantizer
+    }
+
     /// The quantizer.
     pub fn quantizer(&self) -> &Quantizer {
         &self.quantizer

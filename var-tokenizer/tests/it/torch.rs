@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod kernels;
+mod pool;
 mod recompute;
 
 use std::process::Command;

@@ -10,7 +10,7 @@ use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::SplitTokens;
 use var_tokenizer::torch::kernels::cross_entropy;
 use var_tokenizer::weights::{Parameters, StateDict};
-use var_tokenizer::{ScaleSchedule, VqVae};
+use var_tokenizer::{ScaleSchedule, VqVae, quantizer::Quantizer};
 
 use super::progressive::{Stage, Stages};
 use super::regularisation::{drop_condition, drop_path};
@@ -62,7 +62,7 @@ impl TokenRows {
 #[derive(Debug)]
 pub struct ModelTask {
     model: Transformer,
-    tokenizer: VqVae,
+    quantizer: Quantizer,
     train: TokenRows,
     validation: TokenRows,
     settings: ModelRun,
@@ -105,7 +105,8 @@ impl ModelTask {
         let average = (decay > 0.0).then(|| Average::new(model.parameters(), decay));
         Ok(Self {
             model,
-            tokenizer,
+            // Pictures are not needed here.
+            quantizer: tokenizer.into_quantizer(),
             train,
             validation,
             settings: settings.clone(),
@@ -153,7 +154,7 @@ impl ModelTask {
     ) -> Result<(Tensor, Tensor)> {
         let schedule = &self.model.config().schedule;
         let seen = schedule.seen(scales - 1);
-        let vectors = self.tokenizer.to_model_input(ids)?;
+        let vectors = self.quantizer.to_model_input(ids, schedule.scales())?;
         let vectors = vectors.narrow(1, 0, (seen - schedule.range(0).len()) as i64);
         let ids = ids.narrow(1, 0, seen as i64);
         let labels = Tensor::from_slice(labels).to_device(self.model.device());
