@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::{Device, Kind};
 use toml::Table;
-use var_tokenizer::files::write_atomically;
+use var_tokenizer::files::{copy_atomically, write_atomically};
+use var_tokenizer::memory;
 use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded, product_peak};
 
@@ -95,6 +96,14 @@ fn resolve<T: Serialize + DeserializeOwned + Default>(
         set(&mut table, assignment)?;
     }
     from_table(&table)
+}
+
+/// Adds what the process takes in memory when it holds so many bytes of tensors at most. On another device its
+/// memory is not the processor's.
+fn add_memory(plan: &mut Value, device: Device, tensors: f64) {
+    if let (Device::Cpu, Some(plan)) = (device, plan.as_object_mut()) {
+        plan.insert("process_bytes".into(), memory::of_process(tensors).into());
+    }
 }
 
 /// Adds the time that `flops` take at half of the rate of a matrix product, measured now, to a plan.
@@ -192,10 +201,8 @@ fn finish(out: &Path, progress: &Progress, result: &Value) -> Result<()> {
 
 /// Copies `file` of the last checkpoint to `name` in the run folder.
 fn publish(checkpoint: &Path, file: &str, out: &Path, name: &str) -> Result<PathBuf> {
-    let from = checkpoint.join(file);
-    let bytes = std::fs::read(&from).map_err(|e| Error::io(&from, e))?;
     let to = out.join(name);
-    write_atomically(&to, &bytes)?;
+    copy_atomically(&checkpoint.join(file), &to)?;
     Ok(to)
 }
 

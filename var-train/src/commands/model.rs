@@ -11,11 +11,12 @@ use var_model::cost::{self, TrainingStep};
 use var_tokenizer::builtin;
 use var_tokenizer::files::{sha256_of, write_atomically};
 use var_tokenizer::images::Split;
+use var_tokenizer::memory;
 use var_tokenizer::progress::{Progress, Show, say};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
 
-use super::{Common, Stored, add_estimate, finish, publish, resolve, stored, write_config};
+use super::{Common, Stored, add_estimate, add_memory, finish, publish, resolve, stored, write_config};
 use crate::average::{AVERAGE_FILE, PUBLISHED_FILE};
 use crate::distributed::{Ranks, require_divisible};
 use crate::engine::{self, MODEL_FILE};
@@ -108,6 +109,7 @@ fn train_model(
         ));
     }
     let latent = opened.tokenizer.config();
+    let latent_bytes = 4.0 * var_tokenizer::cost::parameters(latent) as f64;
     let config = TransformerConfig {
         depth: network.depth,
         width: if network.width > 0 { network.width } else { network.depth.saturating_mul(64) },
@@ -154,6 +156,12 @@ fn train_model(
             "memory_bytes": memory(network.recompute), "memory_bytes_without_recompute": memory(false),
             "memory_bytes_with_recompute": memory(true), "train_rows": train.len(), "val_rows": validation.len(),
         });
+        // While the tokenizer is read, its tensors are there beside the file's; for a checkpoint, rank 0 collects
+        // the moments of all.
+        let loading = 2.0 * latent_bytes;
+        let shared = if several && common.zero { 8.0 + 8.0 / common.ranks as f64 } else { 0.0 };
+        let saving = (4.0 + shared + if network.ema > 0.0 { 4.0 } else { 0.0 }) * parameters as f64;
+        add_memory(&mut plan, device, memory(network.recompute).max(loading).max(saving));
         add_estimate(&mut plan, flops, device, compute)?;
         say(plan)?;
         return Ok(());
@@ -239,6 +247,7 @@ fn train_model(
             "val_err_all": score("err_all"), "val_err_last": score("err_last"),
             "val_loss_per_scale": score("loss_per_scale"), "seconds": outcome.seconds,
             "precision": Precision::name_of(compute), "depth": config.depth, "width": config.width, "heads": config.heads,
+            "peak_memory_bytes": memory::peak(),
         }),
     )
 }

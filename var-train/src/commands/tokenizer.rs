@@ -4,10 +4,11 @@ use serde_json::{Value, json};
 use toml::Table;
 use var_tokenizer::cost;
 use var_tokenizer::images::Source;
+use var_tokenizer::memory;
 use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::torch::Precision;
 
-use super::{Common, Stored, add_estimate, finish, publish, resolve, stored, write_config};
+use super::{Common, Stored, add_estimate, add_memory, finish, publish, resolve, stored, write_config};
 use crate::distributed::Ranks;
 use crate::engine::{self, MODEL_FILE, Task};
 use crate::error::{Error, Result};
@@ -49,11 +50,13 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         let micro = settings.training.batch / settings.training.accumulation;
         let pictures = steps.saturating_mul(settings.training.batch as u64);
         let flops = cost::training_flops(network) * pictures as f64;
+        let tensors = cost::training_memory(network, micro, compute.elt_size_in_bytes());
         let mut plan = json!({
             "parameters": cost::parameters(network), "steps": steps, "images": pictures, "flops": flops,
-            "memory_bytes": cost::training_memory(network, micro, compute.elt_size_in_bytes()),
+            "memory_bytes": tensors,
             "train_pictures": train.len(), "val_pictures": validation.len(),
         });
+        add_memory(&mut plan, device, tensors);
         add_estimate(&mut plan, flops, device, compute)?;
         say(plan)?;
         return Ok(());
@@ -109,6 +112,7 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
             "event": "done", "parameters": parameters, "psnr": score("psnr"), "codes_used": score("codes_used"),
             "perplexity": score("perplexity"), "codes_per_scale": score("codes_per_scale"), "bad": bad,
             "seconds": outcome.seconds, "precision": Precision::name_of(compute), "tokenizer": file.display().to_string(),
+            "peak_memory_bytes": memory::peak(),
         }),
     )?;
     progress.note(&format!("wrote {}", file.display()));

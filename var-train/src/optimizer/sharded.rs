@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_update, clear_gradients};
 use var_tokenizer::weights::Parameters;
 
@@ -159,8 +159,10 @@ impl Update for Sharded {
                 let all = collect(own, ranks)?;
                 if ranks.leads() {
                     for (name, part) in bucket.names.iter().zip(bucket.split(&all)?) {
-                        // A copy: the parts of a bucket would be stored as the whole of it.
-                        map.insert(format!("{moment}.{name}"), copied(&part)?);
+                        // Copies: the parts of a bucket would be stored as the whole of it. In the machine's memory:
+                        // a device that needs its optimizer shared out has no room for the whole.
+                        let part = copied(&part)?.f_to_device(Device::Cpu)?;
+                        map.insert(format!("{moment}.{name}"), part);
                     }
                 }
             }

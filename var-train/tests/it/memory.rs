@@ -53,3 +53,37 @@ fn a_dry_run_tells_what_a_rank_needs_and_what_sharing_the_optimizer_saves() {
     let saved = 8.0 * two["parameters"].as_f64().unwrap();
     assert!((memory(&two) - memory(&shared) - saved).abs() < 1.0, "{two} {shared}");
 }
+
+#[test]
+fn the_plan_of_a_process_is_within_15_percent_of_its_peak() {
+    let fixture = Fixture::new();
+    // Some hundreds of megabytes: activations of many rows, or parameters and their moments.
+    let many_rows = ["--set", "width=256", "--set", "heads=4", "--set", "batch=192"];
+    let wide = ["--set", "width=768", "--set", "heads=12", "--set", "batch=16"];
+    let again: &[&str] = &["--set", "recompute=true"];
+    let cases: [(&[&str], &[&str]); 5] = [
+        (&many_rows, &[]),
+        (&many_rows, again),
+        (&wide, &[]),
+        (&many_rows, &["--nproc", "2"]),
+        (&wide, &["--nproc", "2", "--zero"]),
+    ];
+    for (case, (size, more)) in cases.into_iter().enumerate() {
+        let go = |out: &str, last: &[&str]| -> Value {
+            let mut command = fixture.model(out);
+            let quiet = ["--set", "steps=2", "--set", "checkpoint_minutes=0"];
+            let output = command.args(size).args(more).args(quiet).args(last).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let text = String::from_utf8_lossy(&output.stdout).to_string();
+            serde_json::from_str(text.lines().last().unwrap_or("null")).unwrap()
+        };
+        let plan = go("plan", &["--dry-run"])["process_bytes"].as_f64().unwrap();
+        let out = format!("run-{case}");
+        go(&out, &[]);
+        let done: Value =
+            serde_json::from_slice(&std::fs::read(fixture.path(&out).join("result.json")).unwrap()).unwrap();
+        let peak = done["peak_memory_bytes"].as_f64().unwrap();
+        assert!(peak > 3e8, "{size:?} {more:?}: {peak} says little");
+        assert!((plan / peak - 1.0).abs() < 0.15, "{size:?} {more:?}: planned {plan}, found {peak}");
+    }
+}
