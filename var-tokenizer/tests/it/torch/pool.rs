@@ -73,8 +73,6 @@ fn freed_memory_is_taken_again_by_a_tensor_of_the_same_size() {
 #[test]
 fn more_than_the_machine_has_is_an_error() {
     start();
-    for size in [1_i64 << 46, 1 << 60] {
-        let error = Tensor::f_empty([size], (Kind::Int8, Device::Cpu)).unwrap_err().to_string();
-        assert!(error.contains("allocate memory"), "{error}");
-    }
+    let error = Tensor::f_empty([1 << 60], (Kind::Int8, Device::Cpu)).unwrap_err().to_string();
+    assert!(error.contains("allocate memory"), "{error}");
 }
