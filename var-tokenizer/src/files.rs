@@ -53,10 +53,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// When `from` cannot be read, the disk is full or the folder cannot be written; `path` is then as it was.
 pub fn copy_atomically(from: &Path, path: &Path) -> Result<()> {
     let mut source = File::open(from).map_err(|e| Error::io(from, e))?;
-    write_with(path, |file| match std::io::copy(&mut source, file) {
-        Ok(_) => Ok(()),
-        Err(e) => Err(Error::io(path, e)),
-    })
+    write_with(path, |file| std::io::copy(&mut source, file).map(|_| ()).map_err(|e| Error::io(path, e)))
 }
 
 /// Lets `write` make a file beside `path`, flushes and renames it.

@@ -2,9 +2,9 @@
 // free neighbours and the smallest hole that is large enough is taken.
 //
 // Memory that was touched stays in the process, as in any training program: faults in the middle of a step
-// cost more than they save. glibc's heap does that too when asked to, but a block of it that was freed is too
-// small for the next one of the same size (aligned blocks ask for more than they keep, up to glibc 2.37 at
-// least), so that a training process was larger than its tensors by half and more.
+// cost more than they save. glibc's heap does that too when asked to, but a block of it that was freed is often
+// too small for the next one of the same size: aligned blocks ask for more than they keep (glibc 2.36). With it, a
+// process that trained was larger by a tenth to a half (docs/performance.md).
 #include "pool.h"
 
 #include <c10/core/CPUAllocator.h>

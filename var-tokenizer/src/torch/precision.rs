@@ -96,11 +96,11 @@ impl Precision {
             Self::Auto => {
                 // A processor without bf16 instructions emulates them, a hundred times slower: a glance at
                 // a small product spares it the large one.
-                let [plain, brief] = time_products(device, GLANCE)?;
+                let [plain, brief] = time_products(device, GLANCE, 5)?;
                 if brief > 8 * plain {
                     return Ok(Kind::Float);
                 }
-                let [plain, brief] = time_products(device, product)?;
+                let [plain, brief] = time_products(device, product, 9)?;
                 // A tie goes to f32: bf16 must pay for its rounding.
                 Ok(if brief.as_secs_f64() < 0.8 * plain.as_secs_f64() { Kind::BFloat16 } else { Kind::Float })
             }
@@ -121,9 +121,9 @@ fn emulates_bf16() -> bool {
 /// A product of some ten microseconds, or some ten milliseconds where it is emulated.
 const GLANCE: [i64; 3] = [192, 192, 192];
 
-/// The quickest of some runs of one matrix product, in f32 and in bf16. Both in turn, so that what else the
+/// The quickest of `rounds` runs of one matrix product, in f32 and in bf16. Both in turn, so that what else the
 /// machine does in these milliseconds falls on both.
-fn time_products(device: Device, [rows, inner, columns]: [i64; 3]) -> Result<[Duration; 2]> {
+fn time_products(device: Device, [rows, inner, columns]: [i64; 3], rounds: usize) -> Result<[Duration; 2]> {
     let _no_grad = tch::no_grad_guard();
     // Enough rows to keep all cores busy, few enough to stay within milliseconds.
     let flops_per_row = 2 * inner.max(1) * columns.max(1);
@@ -144,7 +144,7 @@ fn time_products(device: Device, [rows, inner, columns]: [i64; 3]) -> Result<[Du
         Ok(start.elapsed())
     };
     let mut best = [Duration::MAX; 2];
-    for round in 0..9 {
+    for round in 0..rounds {
         for (best, factors) in best.iter_mut().zip(&factors) {
             let duration = once(factors)?;
             // The first run builds the kernel; the quickest of the others is the least disturbed one.

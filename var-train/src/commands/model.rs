@@ -156,11 +156,11 @@ fn train_model(
             "memory_bytes": memory(network.recompute), "memory_bytes_without_recompute": memory(false),
             "memory_bytes_with_recompute": memory(true), "train_rows": train.len(), "val_rows": validation.len(),
         });
-        // While the tokenizer is read, its tensors are there beside the file's; for a checkpoint, rank 0 collects
-        // the moments of all.
+        // While the tokenizer is read, its tensors are there beside the file's; while a checkpoint is saved, rank 0
+        // has the moments of all beside its own share.
         let loading = 2.0 * latent_bytes;
-        let shared = if several && common.zero { 8.0 + 8.0 / common.ranks as f64 } else { 0.0 };
-        let saving = (4.0 + shared + if network.ema > 0.0 { 4.0 } else { 0.0 }) * parameters as f64;
+        let moments = if several && common.zero { 8.0 + 8.0 / common.ranks as f64 } else { 8.0 };
+        let saving = (4.0 + moments + if network.ema > 0.0 { 4.0 } else { 0.0 }) * parameters as f64;
         add_memory(&mut plan, device, memory(network.recompute).max(loading).max(saving));
         add_estimate(&mut plan, flops, device, compute)?;
         say(plan)?;

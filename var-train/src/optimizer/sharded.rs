@@ -161,8 +161,7 @@ impl Update for Sharded {
                     for (name, part) in bucket.names.iter().zip(bucket.split(&all)?) {
                         // Copies: the parts of a bucket would be stored as the whole of it. In the machine's memory:
                         // a device that needs its optimizer shared out has no room for the whole.
-                        let part = copied(&part)?.f_to_device(Device::Cpu)?;
-                        map.insert(format!("{moment}.{name}"), part);
+                        map.insert(format!("{moment}.{name}"), copied(&part, Device::Cpu)?);
                     }
                 }
             }
@@ -191,7 +190,8 @@ impl Bucket {
     /// Steps this rank's share of the parameters, and fetches the others'.
     fn update(&self, gradient: Tensor, settings: &AdamW, ranks: Ranks) -> Result<()> {
         let all = flat(&self.parameters, self.share * ranks.size() as i64)?;
-        let parameter = copied(&all.f_narrow(0, ranks.rank() as i64 * self.share, self.share)?)?;
+        let own = all.f_narrow(0, ranks.rank() as i64 * self.share, self.share)?;
+        let parameter = copied(&own, own.device())?;
         let slot = Slot {
             parameter,
             first: self.first.shallow_clone(),
@@ -241,9 +241,9 @@ fn collect(own: &Tensor, ranks: Ranks) -> Result<Tensor> {
     Ok(all)
 }
 
-/// A copy in memory of its own.
-fn copied(tensor: &Tensor) -> Result<Tensor> {
-    let mut copy = tensor.f_empty_like()?;
+/// A copy on `device`, in memory of its own.
+fn copied(tensor: &Tensor, device: Device) -> Result<Tensor> {
+    let mut copy = Tensor::f_empty(tensor.size(), (tensor.kind(), device))?;
     copy.f_copy_(tensor)?;
     Ok(copy)
 }

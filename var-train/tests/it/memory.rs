@@ -69,20 +69,22 @@ fn the_plan_of_a_process_is_within_15_percent_of_its_peak() {
         (&wide, &["--nproc", "2", "--zero"]),
     ];
     for (case, (size, more)) in cases.into_iter().enumerate() {
-        let go = |out: &str, last: &[&str]| -> Value {
-            let mut command = fixture.model(out);
-            let quiet = ["--set", "steps=2", "--set", "checkpoint_minutes=0"];
-            let output = command.args(size).args(more).args(quiet).args(last).output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let text = String::from_utf8_lossy(&output.stdout).to_string();
-            serde_json::from_str(text.lines().last().unwrap_or("null")).unwrap()
-        };
-        let plan = go("plan", &["--dry-run"])["process_bytes"].as_f64().unwrap();
         let out = format!("run-{case}");
-        go(&out, &[]);
-        let done: Value =
-            serde_json::from_slice(&std::fs::read(fixture.path(&out).join("result.json")).unwrap()).unwrap();
-        let peak = done["peak_memory_bytes"].as_f64().unwrap();
+        let go = |last: &[&str]| -> Vec<u8> {
+            let mut command = fixture.model(&out);
+            command.args(size).args(more).args(["--set", "steps=2", "--set", "checkpoint_minutes=0"]);
+            let output = command.args(last).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            output.stdout
+        };
+        let number = |json: &[u8], key: &str| {
+            let found: Value = serde_json::from_slice(json).unwrap();
+            found[key].as_f64().unwrap()
+        };
+        let plan = number(&go(&["--dry-run"]), "process_bytes");
+        go(&[]);
+        let result = std::fs::read(fixture.path(&out).join("result.json")).unwrap();
+        let peak = number(&result, "peak_memory_bytes");
         assert!(peak > 3e8, "{size:?} {more:?}: {peak} says little");
         assert!((plan / peak - 1.0).abs() < 0.15, "{size:?} {more:?}: planned {plan}, found {peak}");
     }
