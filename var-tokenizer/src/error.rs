@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::torch::NotFinite;
+
 /// Everything that can go wrong in the tokenizer crate.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -35,6 +37,14 @@ pub enum Error {
         /// One line a tensor.
         problems: Vec<String>,
     },
+    /// Values that were computed are not finite. (Those of a file are [`Error::File`].)
+    #[error("{what}: {found}")]
+    NotFinite {
+        /// The tensor, and the step or file that it comes from.
+        what: String,
+        /// How many.
+        found: NotFinite,
+    },
     /// Stopped by a signal; nothing that was done is lost.
     #[error("interrupted; {0}")]
     Interrupted(String),
@@ -65,7 +75,7 @@ impl Error {
                 | Kind::AlreadyExists => 2,
                 _ => 1,
             },
-            Self::Torch(_) => 1,
+            Self::Torch(_) | Self::NotFinite { .. } => 1,
             Self::Interrupted(_) => 3,
             _ => 2,
         }

@@ -9,6 +9,7 @@ mod before_main;
 mod cuda;
 mod device;
 mod ffi;
+mod finite;
 mod guard;
 pub mod kernels;
 pub(crate) mod memory;
@@ -21,6 +22,7 @@ mod start;
 
 pub use allocation::Allocations;
 pub use device::DeviceChoice;
+pub use finite::{NotFinite, check_finite};
 pub use guard::guarded;
 pub use peak::product_peak;
 pub use precision::Precision;

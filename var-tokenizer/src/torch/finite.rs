@@ -1,0 +1,63 @@
+//! Whether the values of a tensor are finite: asked once for whatever is loaded, computed for an output, or cast.
+
+use std::fmt;
+
+use tch::{Kind, Tensor};
+
+use crate::error::{Error, Result};
+
+/// How many values of a tensor are not finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotFinite {
+    /// Values that are not a number.
+    pub nan: u64,
+    /// Values that are infinite.
+    pub infinite: u64,
+    /// All values.
+    pub of: u64,
+}
+
+impl NotFinite {
+    /// Counts the values of `tensor` that are not finite; `None` when all are.
+    ///
+    /// Costs one sum where all are finite. The values of whole-number kinds always are.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn in_tensor(tensor: &Tensor) -> Result<Option<Self>> {
+        if !tensor.is_floating_point() || tensor.numel() == 0 {
+            return Ok(None);
+        }
+        let tensor = tensor.detach();
+        // The sum of finite f64 values may overflow; a sum that is finite proves that all its terms are.
+        if tensor.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
+            return Ok(None);
+        }
+        let nan = tensor.f_isnan()?.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
+        let infinite = tensor.f_isinf()?.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
+        let found = Self { nan, infinite, of: tensor.numel() as u64 };
+        Ok((nan + infinite > 0).then_some(found))
+    }
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.nan, self.infinite) {
+            (nan, 0) => write!(f, "{nan} of {} values are NaN", self.of),
+            (0, infinite) => write!(f, "{infinite} of {} values are infinite", self.of),
+            (nan, infinite) => write!(f, "{nan} of {} values are NaN, {infinite} infinite", self.of),
+        }
+    }
+}
+
+/// Checks that all values of `tensor` are finite. `what` names it in the error: the tensor, and the file or step
+/// that it comes from.
+///
+/// # Errors
+/// [`Error::NotFinite`] when some are not; when libtorch fails.
+pub fn check_finite(tensor: &Tensor, what: impl FnOnce() -> String) -> Result<()> {
+    match NotFinite::in_tensor(tensor)? {
+        None => Ok(()),
+        Some(found) => Err(Error::NotFinite { what: what(), found }),
+    }
+}
