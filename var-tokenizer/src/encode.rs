@@ -1,5 +1,7 @@
 //! Pictures to a token file: resumable, with several views a picture where asked for.
 
+mod statistics;
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use crate::images::{Bad, Framing, Report, Source, Split, View};
 use crate::progress::Progress;
 use crate::schedule::ScaleSchedule;
 use crate::signals;
-use crate::tokens::{InputStatistics, Rows, TokenInfo, TokenWriter};
+use crate::tokens::{Rows, TokenInfo, TokenWriter};
 use crate::torch::{DeviceChoice, Precision};
 use crate::vqvae::VqVae;
 
@@ -24,8 +26,6 @@ use crate::vqvae::VqVae;
 pub const HELD_OUT: f64 = 0.1;
 /// Seed of that division: the same for every run, so that a tokenizer never trains on what is scored.
 pub const SPLIT_SEED: u64 = 0;
-/// Training rows from which the input vectors' mean and deviation are taken.
-const STATISTICS_ROWS: usize = 2048;
 
 /// What `var-tokenizer encode` is told.
 #[derive(Debug)]
@@ -166,8 +166,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     progress.finish();
     let rows = writer.progress();
     progress.note("measuring mean and deviation of the transformer's input vectors");
-    let statistics = statistics(&vae, &source, &parts.train, &framing, request)?;
-    match statistics {
+    match statistics::measure(&vae, &writer, &parts.train, request.seed)? {
         Some(statistics) => writer.finish_with(statistics)?,
         None => writer.finish()?,
     }
@@ -207,39 +206,6 @@ fn fingerprint(source: &Source, views: &[(Split, usize, usize)]) -> String {
         sum.update((number as u64).to_le_bytes());
     }
     hexadecimal(&sum.finalize())
-}
-
-/// Mean and deviation of the input vectors of some training pictures.
-fn statistics(
-    vae: &VqVae,
-    source: &Source,
-    train: &[usize],
-    framing: &Framing,
-    request: &EncodeRequest,
-) -> Result<Option<InputStatistics>> {
-    let side = framing.side() as i64;
-    let stride = (train.len() / STATISTICS_ROWS).max(1);
-    let sampled: Vec<(usize, View)> =
-        train.iter().step_by(stride).take(STATISTICS_ROWS).map(|&i| (i, View::CENTRE)).collect();
-    let (mut sum, mut squares, mut count) = (Tensor::from(0.0), Tensor::from(0.0), 0.0);
-    for part in sampled.chunks(request.batch) {
-        let batch = source.load_batch(part, framing);
-        if batch.is_empty() {
-            continue;
-        }
-        let images = Tensor::from_slice(&batch.pixels).view([batch.len() as i64, 3, side, side]);
-        let vectors = vae.to_model_input(&vae.encode(&images)?)?.to_kind(Kind::Double).flatten(0, 1);
-        count += vectors.size().first().copied().unwrap_or(0) as f64;
-        sum = sum + vectors.sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
-        squares = squares + vectors.square().sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
-    }
-    if count == 0.0 {
-        return Ok(None);
-    }
-    let mean = sum / count;
-    let deviation = (squares / count - mean.square()).clamp_min(1e-12).sqrt();
-    let list = |t: &Tensor| Vec::<f32>::try_from(t.to_kind(Kind::Float).to_device(tch::Device::Cpu));
-    Ok(Some(InputStatistics { mean: list(&mean)?, deviation: list(&deviation)? }))
 }
 
 /// A matrix product `[rows, inner, columns]` like those of the first level's convolutions for `batch`

@@ -75,6 +75,18 @@ impl TokenWriter {
         self.journal.append(&self.info, split, rows, position)
     }
 
+    /// Hands all rows that are appended so far to `see`, in the order in which they came.
+    ///
+    /// # Errors
+    /// What `see` returns; when the journal cannot be read.
+    pub fn visit(&self, mut see: impl FnMut(Split, &Rows) -> Result<()>) -> Result<()> {
+        let mut blocks = self.journal.blocks(&self.info)?;
+        while let Some((block, _)) = blocks.next_block()? {
+            see(block.split, &block.rows)?;
+        }
+        Ok(())
+    }
+
     /// Forces all rows onto the disk: after this, a loss of power takes nothing.
     ///
     /// # Errors

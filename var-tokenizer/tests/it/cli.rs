@@ -8,16 +8,16 @@ use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::weights::portable;
 use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae};
 
-fn run(args: &[&str]) -> Output {
+pub(crate) fn run(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_var-tokenizer"));
     command.env("OMP_NUM_THREADS", "1").args(args).output().unwrap()
 }
 
-fn message(output: &Output) -> String {
+pub(crate) fn message(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).to_string()
 }
 
-fn refused(output: &Output, parts: &[&str]) {
+pub(crate) fn refused(output: &Output, parts: &[&str]) {
     let text = message(output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.starts_with("error: "), "{text}");
@@ -27,7 +27,7 @@ fn refused(output: &Output, parts: &[&str]) {
 }
 
 /// A small tokenizer for 16-pixel pictures and two classes of coloured pictures.
-fn prepare(folder: &Path) -> (String, String) {
+pub(crate) fn prepare(folder: &Path) -> (String, String) {
     let config = TokenizerConfig {
         channels: 32,
         channel_multipliers: vec![1, 1],
