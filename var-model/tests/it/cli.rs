@@ -127,6 +127,7 @@ fn sample_reports_to_people_and_to_programs() {
     let (events, _) = sample(&["--json", "--batch", "4"]);
     let events: Vec<serde_json::Value> =
         events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.len() > 1, "{events:?}");
     assert!(events[..events.len() - 1].iter().all(|e| e["event"] == "progress" && e["steps"] == 6));
     let done = &events[events.len() - 1];
     assert!(done["event"] == "done" && done["pictures"] == 6 && done["out"] == out.as_str(), "{done}");

@@ -10,4 +10,6 @@ mod sample_cli;
 mod sampling;
 mod support;
 mod transformer;
+#[path = "../../../var-tokenizer/tests/it/wait.rs"]
+mod wait;
 mod weights_cli;

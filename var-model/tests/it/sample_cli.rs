@@ -10,6 +10,7 @@ use var_model::Transformer;
 use var_tokenizer::weights::portable;
 
 use super::support::{fill_run_folder, program, refused, run, run_folder};
+use super::wait::while_alive;
 
 /// A run folder and a place for outputs beside it.
 struct Place {
@@ -170,10 +171,8 @@ fn lines(path: &Path) -> usize {
 /// Starts a call and ends it by `signal` when some pictures are there.
 fn interrupted(place: &Place, outs: &[&str], more: &[&str], signal: &str) -> Output {
     let mut command = place.command(outs, more);
-    let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    while lines(&place.path("f/labels.csv")) < 9 {
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    while_alive(std::slice::from_mut(&mut child), "some pictures", || lines(&place.path("f/labels.csv")) >= 9);
     assert!(Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap().success());
     child.wait_with_output().unwrap()
 }

@@ -2,9 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Child;
 
 use assert_cmd::Command;
 use serde_json::Value;
+
+use crate::wait::while_alive;
 
 /// `var-tokenizer`: writes what it is told to write. Fails with status 2 where `$FAKE/no-tokens` is.
 const TOKENIZER: &str = r#"#!/bin/sh
@@ -55,7 +58,8 @@ echo "{\"event\":\"progress\",\"step\":1,\"steps\":$steps,\"loss\":6.1,\"seconds
 if [ -e "$FAKE/die-$name" ]; then rm "$FAKE/die-$name"; mkdir -p "$out/checkpoints/step-00000001"; kill -9 $$; fi
 if [ -e "$FAKE/slow-$name" ]; then
   trap 'echo saved > "$out/checkpoints/saved"; echo "error: interrupted at step 1; saved" >&2; exit 3' TERM
-  echo started > "$FAKE/started-$name"
+  echo $$ > "$FAKE/starting-$name"
+  mv "$FAKE/starting-$name" "$FAKE/started-$name"
   while [ -e "$FAKE/slow-$name" ]; do sleep 0.05; done
 fi
 params=$((depth * 12 * width * width + 1000))
@@ -169,15 +173,9 @@ impl Fake {
             .unwrap()
     }
 
-    /// Waits until a file appears.
-    pub fn wait_for(&self, name: &str) {
-        for _ in 0..1200 {
-            if self.path(name).exists() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
-        panic!("{name} did not appear within a minute");
+    /// Waits until a file appears, as long as `child` lives.
+    pub fn wait_for(&self, name: &str, child: &mut Child) {
+        while_alive(std::slice::from_mut(child), name, || self.path(name).exists());
     }
 
     /// The calls of the stand-ins so far, but for `--check`.

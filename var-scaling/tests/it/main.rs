@@ -7,3 +7,5 @@ mod fake;
 mod fits;
 mod input;
 mod sweeps;
+#[path = "../../../var-tokenizer/tests/it/wait.rs"]
+mod wait;

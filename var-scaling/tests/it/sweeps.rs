@@ -153,8 +153,8 @@ fn an_interrupt_lets_the_size_save_and_the_same_command_goes_on() {
     for signal in [Signal::INT, Signal::TERM] {
         let fake = Fake::new();
         fake.mark("slow-2x64");
-        let child = fake.spawn(&[]);
-        fake.wait_for("started-2x64");
+        let mut child = fake.spawn(&[]);
+        fake.wait_for("started-2x64", &mut child);
         stop(&child, signal);
         let (code, text) = end(child);
         assert_eq!(code, 3, "{text}");
@@ -173,11 +173,17 @@ fn an_interrupt_lets_the_size_save_and_the_same_command_goes_on() {
 fn a_killed_sweep_takes_its_child_along_and_the_same_command_goes_on() {
     let fake = Fake::new();
     fake.mark("slow-2x64");
-    let child = fake.spawn(&[]);
-    fake.wait_for("started-2x64");
+    let mut child = fake.spawn(&[]);
+    fake.wait_for("started-2x64", &mut child);
+    let trainer = std::fs::read_to_string(fake.path("started-2x64")).unwrap();
+    // Lives as long as the trainer, which is no child of this process.
+    let mut watch = std::process::Command::new("sh");
+    watch.args(["-c", "while kill -0 $0 2>/dev/null; do sleep 0.05; done", trainer.trim()]);
+    let mut watch = watch.spawn().unwrap();
     stop(&child, Signal::KILL);
+    fake.wait_for("out/runs/2x64/checkpoints/saved", &mut watch);
     end(child);
-    fake.wait_for("out/runs/2x64/checkpoints/saved");
+    assert!(watch.wait().unwrap().success());
     fake.unmark("slow-2x64");
     fake.sweep(&[]).assert().success();
     assert_eq!(fake.results().len(), 5);
@@ -187,8 +193,8 @@ fn a_killed_sweep_takes_its_child_along_and_the_same_command_goes_on() {
 fn a_second_sweep_in_the_same_folder_is_refused_while_the_first_runs() {
     let fake = Fake::new();
     fake.mark("slow-1x32");
-    let child = fake.spawn(&[]);
-    fake.wait_for("started-1x32");
+    let mut child = fake.spawn(&[]);
+    fake.wait_for("started-1x32", &mut child);
     fake.sweep(&[]).assert().code(2).stderr(contains("another sweep is running in this folder"));
     stop(&child, Signal::TERM);
     assert_eq!(end(child).0, 3);

@@ -8,6 +8,8 @@ use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::weights::portable;
 use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae};
 
+use super::wait::while_alive;
+
 pub(crate) fn run(args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_var-tokenizer"));
     command.env("OMP_NUM_THREADS", "1").args(args).output().unwrap()
@@ -175,12 +177,9 @@ fn interrupt(out: &Path, more: &[&str], signal: &str) -> Output {
         .spawn()
         .unwrap();
     let journal = var_tokenizer::tokens::partial_path(out);
-    let began = std::time::Instant::now();
-    while std::fs::metadata(&journal).map_or(0, |m| m.len()) < 8192 {
-        assert!(child.try_wait().unwrap().is_none(), "ended before it could be interrupted");
-        assert!(began.elapsed() < std::time::Duration::from_secs(120), "no rows came");
-        std::thread::sleep(std::time::Duration::from_millis(1));
-    }
+    while_alive(std::slice::from_mut(&mut child), "some rows", || {
+        std::fs::metadata(&journal).is_ok_and(|m| m.len() >= 8192)
+    });
     Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     child.wait_with_output().unwrap()
 }

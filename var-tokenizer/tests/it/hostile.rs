@@ -121,7 +121,9 @@ fn damaged_pickles_are_read_or_refused() {
 #[test]
 #[ignore = "makes the first corpus of the fuzz targets"]
 fn the_seeds_are_written_for_fuzzing() {
-    let Some(corpus) = std::env::var_os("VAR_FUZZ_CORPUS") else { return };
+    let Some(corpus) = std::env::var_os("VAR_FUZZ_CORPUS") else {
+        return eprintln!("nothing to do: VAR_FUZZ_CORPUS is not set");
+    };
     for reader in &READERS {
         let folder = Path::new(&corpus).join(reader.name);
         std::fs::create_dir_all(&folder).unwrap();

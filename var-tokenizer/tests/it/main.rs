@@ -10,4 +10,5 @@ mod quantizer;
 mod resize;
 mod tokens;
 mod torch;
+mod wait;
 mod weights;

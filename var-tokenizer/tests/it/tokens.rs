@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use var_tokenizer::ScaleSchedule;
@@ -12,6 +11,8 @@ use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::{
     Ids, InputStatistics, Progress, Rows, TokenFile, TokenInfo, TokenWriter, partial_path,
 };
+
+use super::wait::ends_or_is_killed;
 
 fn info(vocabulary: usize) -> TokenInfo {
     TokenInfo {
@@ -309,7 +310,9 @@ const KILLED: &str = "VAR_TOKENIZER_TEST_KILLED_WRITER";
 #[test]
 #[ignore = "run by a_writer_that_is_killed_again_and_again_loses_nothing"]
 fn the_writer_that_is_killed() {
-    let Some(path) = std::env::var_os(KILLED) else { return };
+    let Some(path) = std::env::var_os(KILLED) else {
+        return eprintln!("nothing to do: {KILLED} is not set");
+    };
     let mut writer = TokenWriter::resume(Path::new(&path), info(4096)).unwrap();
     fill(&mut writer, 30_000, 10);
     writer.finish().unwrap();
@@ -337,16 +340,8 @@ fn a_writer_that_is_killed_again_and_again_loses_nothing() {
             3 => length(&finishing) > finished,
             _ => length(&partial_path(&path)) > grown,
         };
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
-            if attempt < 40 && due() {
-                child.kill().unwrap();
-                kills += 1;
-            }
-            std::thread::sleep(Duration::from_micros(100));
-        };
+        let (killed, status) = ends_or_is_killed(&mut child, || attempt < 40 && due());
+        kills += u32::from(killed);
         if path.exists() {
             TokenFile::open(&path).expect("a file that is there is whole");
         }

@@ -66,11 +66,20 @@ fn a_step_on_shapes_that_do_not_fit_is_an_error() {
 }
 
 #[test]
-fn kernels_agree_on_every_instruction_set() {
-    for set in ["avx2", "baseline", "none"] {
+fn every_kernel_test_passes_on_every_instruction_set() {
+    let tests = |set: &str, list: &[&str]| {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        let output = child.arg("torch::kernels::").env("VAR_KERNELS", set).output().unwrap();
-        assert!(output.status.success(), "{set}: {}", String::from_utf8_lossy(&output.stdout));
+        let output = child.arg("torch::kernels::").args(list).env("VAR_KERNELS", set).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{set}: {text}");
+        text
+    };
+    // A filter that matches nothing passes, too.
+    let all = tests("none", &["--list"]).lines().filter(|line| line.ends_with(": test")).count();
+    assert!(all > 5, "only {all} tests of kernels");
+    for set in ["avx2", "baseline", "none"] {
+        let text = tests(set, &[]);
+        assert!(text.contains(&format!("ok. {all} passed; 0 failed")), "{set}: {text}");
     }
 }
 

@@ -15,3 +15,5 @@ mod ranks_together;
 mod reference;
 mod resume;
 mod tokenizer;
+#[path = "../../../var-tokenizer/tests/it/wait.rs"]
+mod wait;

@@ -6,7 +6,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use super::fixture::{Fixture, losses};
 use super::ranks_together::{as_rank, free_port};
-use super::resume::{signal, wait_for};
+use super::resume::signal;
+use super::wait::while_alive;
 
 /// Steps that no test waits for.
 const ENDLESS: [&str; 4] = ["--set", "steps=100000", "--set", "checkpoint_every=5"];
@@ -32,8 +33,8 @@ fn spawn(fixture: &Fixture, rank: usize, world: usize, port: u16, more: &[&str])
 /// `world` ranks that have come past a checkpoint.
 fn ranks(fixture: &Fixture, world: usize, more: &[&str]) -> Vec<Child> {
     let port = free_port();
-    let ranks = (0..world).map(|rank| spawn(fixture, rank, world, port, more)).collect();
-    wait_for("a checkpoint", || !checkpoints(&fixture.path("run")).is_empty());
+    let mut ranks: Vec<Child> = (0..world).map(|rank| spawn(fixture, rank, world, port, more)).collect();
+    while_alive(&mut ranks, "a checkpoint", || !checkpoints(&fixture.path("run")).is_empty());
     ranks
 }
 
@@ -51,7 +52,8 @@ fn goes_on(fixture: &Fixture, world: usize) {
     let mut others: Vec<Child> =
         (0..world).map(|rank| spawn(fixture, rank, world, port, &["--resume"])).collect();
     let newest = before.last().expect("a checkpoint is left").clone();
-    wait_for("a later checkpoint", || checkpoints(&fixture.path("run")).last().is_some_and(|n| *n > newest));
+    let later = || checkpoints(&fixture.path("run")).last().is_some_and(|name| *name > newest);
+    while_alive(&mut others, "a later checkpoint", later);
     signal(&others[world - 1], 15);
     // A process on its own tells that it is not finished; ranks must not look failed to who manages them.
     let status = if world > 1 { 0 } else { 3 };
@@ -103,8 +105,10 @@ fn the_launcher_tells_of_a_killed_rank_and_ends_with_status_one() {
     let fixture = Fixture::new();
     let mut command = fixture.model("run");
     command.args(ENDLESS).args(["--nproc", "2"]).stderr(Stdio::piped());
-    let launcher = command.spawn().unwrap();
-    wait_for("a checkpoint", || !checkpoints(&fixture.path("run")).is_empty());
+    let mut launcher = command.spawn().unwrap();
+    while_alive(std::slice::from_mut(&mut launcher), "a checkpoint", || {
+        !checkpoints(&fixture.path("run")).is_empty()
+    });
     signal_rank(&launcher, 1, 9);
     let output = launcher.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).to_string();
@@ -159,8 +163,10 @@ fn the_launcher_hands_signals_on() {
     let fixture = Fixture::new();
     let mut command = fixture.model("run");
     command.args(ENDLESS).args(["--nproc", "2"]).stderr(Stdio::piped());
-    let launcher = command.spawn().unwrap();
-    wait_for("a checkpoint", || !checkpoints(&fixture.path("run")).is_empty());
+    let mut launcher = command.spawn().unwrap();
+    while_alive(std::slice::from_mut(&mut launcher), "a checkpoint", || {
+        !checkpoints(&fixture.path("run")).is_empty()
+    });
     signal(&launcher, 15);
     let output = launcher.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).to_string();

@@ -2,19 +2,10 @@
 
 use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::fixture::{Fixture, losses};
-
-const STEPS: u64 = 60;
-
-pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        assert!(began.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
+use super::wait::while_alive;
 
 pub fn signal(child: &Child, signal: i32) {
     // SAFETY is not needed: the shell sends it.
@@ -23,6 +14,9 @@ pub fn signal(child: &Child, signal: i32) {
     assert!(status.unwrap().success());
 }
 
+/// Steps and checkpoints that no test comes to the end of.
+const ENDLESS: [&str; 4] = ["--set", "steps=100000", "--set", "keep_checkpoints=100000"];
+
 fn checkpoint_exists(run: &Path, step: u64) -> bool {
     run.join(format!("checkpoints/step-{step:08}/state.json")).exists()
 }
@@ -30,30 +24,31 @@ fn checkpoint_exists(run: &Path, step: u64) -> bool {
 #[test]
 fn losses_after_kills_and_resumes_are_bit_equal_to_an_uninterrupted_run() {
     let fixture = Fixture::new();
-    let steps = format!("steps={STEPS}");
-    let settings = ["--set", &steps, "--set", "checkpoint_every=7", "--set", "validate_every=20"];
-    assert!(fixture.model("whole").args(settings).status().unwrap().success());
-    let expected = losses(&fixture.path("whole"));
-    assert_eq!(expected.len() as u64, STEPS);
-
-    let run = fixture.path("killed");
-    // Killed at three different moments: soon after a checkpoint, in the middle, whenever it happens.
-    for (round, until) in [7_u64, 28, 42].into_iter().enumerate() {
-        let mut command = fixture.model("killed");
-        command.args(settings).stderr(Stdio::null());
-        if round > 0 {
-            command.arg("--resume");
-        }
+    // No process can come to the end before it is killed.
+    let settings = [&ENDLESS[..], &["--set", "checkpoint_every=7", "--set", "validate_every=20"]].concat();
+    // Starts or resumes a run, and kills it once the checkpoint of step `until` is there.
+    let killed_at = |name: &str, until: u64, resume: bool| {
+        let mut command = fixture.model(name);
+        command.args(&settings).args(resume.then_some("--resume")).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        wait_for("a checkpoint", || checkpoint_exists(&run, until) || child.try_wait().unwrap().is_some());
-        std::thread::sleep(Duration::from_millis(13 * round as u64));
-        let _ = child.kill();
-        assert!(!child.wait().unwrap().success(), "the run ended before it could be killed");
+        let done = || checkpoint_exists(&fixture.path(name), until);
+        while_alive(std::slice::from_mut(&mut child), "a checkpoint", done);
+        // Not always at the same moment after it.
+        std::thread::sleep(Duration::from_millis(until % 5 * 7));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    };
+    killed_at("whole", 63, false);
+    for (until, resume) in [(7, false), (28, true), (42, true), (63, true)] {
+        killed_at("killed", until, resume);
     }
-    assert!(fixture.model("killed").args(settings).arg("--resume").status().unwrap().success());
-    assert_eq!(losses(&run), expected);
-    let model = |name: &str| std::fs::read(fixture.path(name).join("model.safetensors")).unwrap();
-    assert_eq!(model("killed"), model("whole"));
+    let [expected, found] = ["whole", "killed"].map(|name| losses(&fixture.path(name))[..63].to_vec());
+    assert_eq!(found, expected);
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let file = format!("checkpoints/step-00000063/{file}");
+        let [a, b] = ["whole", "killed"].map(|name| std::fs::read(fixture.path(name).join(&file)).unwrap());
+        assert!(a == b, "{file}");
+    }
 }
 
 #[test]
@@ -61,8 +56,8 @@ fn sigterm_saves_and_leaves_with_status_three() {
     let fixture = Fixture::new();
     let run = fixture.path("run");
     let settings = ["--set", "steps=100000"];
-    let child = fixture.model("run").args(settings).stderr(Stdio::piped()).spawn().unwrap();
-    wait_for("some steps", || losses(&run).len() > 5);
+    let mut child = fixture.model("run").args(settings).stderr(Stdio::piped()).spawn().unwrap();
+    while_alive(std::slice::from_mut(&mut child), "some steps", || losses(&run).len() > 5);
     signal(&child, 15);
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).to_string();
@@ -77,8 +72,8 @@ fn a_second_process_on_the_same_run_folder_is_refused() {
     let fixture = Fixture::new();
     let run = fixture.path("run");
     let mut first =
-        fixture.model("run").args(["--set", "steps=100000"]).stderr(Stdio::null()).spawn().unwrap();
-    wait_for("some steps", || !losses(&run).is_empty());
+        fixture.model("run").args(["--set", "steps=100000"]).stderr(Stdio::piped()).spawn().unwrap();
+    while_alive(std::slice::from_mut(&mut first), "some steps", || !losses(&run).is_empty());
     let second = fixture.model("run").args(["--set", "steps=100000", "--resume"]).output().unwrap();
     first.kill().unwrap();
     first.wait().unwrap();
