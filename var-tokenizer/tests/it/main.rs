@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod cli;
+mod files;
 mod golden;
 mod hostile;
 mod images;
+mod locks;
 mod quantizer;
 mod resize;
+mod signals;
 mod tokens;
 mod torch;
 mod weights;
