@@ -12,7 +12,6 @@
 //! ```
 
 pub mod error;
-pub mod files;
 pub mod fit;
 pub mod ladder;
 pub mod machine;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use var_tokenizer::files::write_atomically;
 use crate::scores::{self, Scores};
 
 /// What is measured on held-out pictures.

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::files::open_locked;
+use crate::locks::Lock;
 
 const CHECKSUM: usize = 8;
 /// Largest head or block; longer lengths are damage.
@@ -32,6 +33,8 @@ pub struct Kind {
 pub struct Journal {
     path: PathBuf,
     file: File,
+    /// Held until the journal is closed.
+    _lock: Lock,
     /// Where the first block lies.
     begin: u64,
     /// Where the next block goes.
@@ -44,7 +47,8 @@ impl Journal {
     /// # Errors
     /// When another process writes it, or the disk refuses.
     pub fn create(path: &Path, kind: Kind, head: &[u8]) -> Result<Self> {
-        Self::start(path, open_locked(path)?, kind, head)
+        let (file, lock) = open_locked(path)?;
+        Self::start(path, file, lock, kind, head)
     }
 
     /// Goes on with the journal at `path`, or starts it when there is none. `same` judges the head that is
@@ -59,17 +63,17 @@ impl Journal {
         head: &[u8],
         same: impl FnOnce(&[u8]) -> Result<()>,
     ) -> Result<Self> {
-        let mut file = open_locked(path)?;
+        let (mut file, lock) = open_locked(path)?;
         file.seek(SeekFrom::Start(0)).map_err(|e| Error::io(path, e))?;
         let Some((found, begin)) = read_head(path, kind, &mut BufReader::new(&file))? else {
             // Killed before the head was whole: nothing can be behind it.
-            return Self::start(path, file, kind, head);
+            return Self::start(path, file, lock, kind, head);
         };
         same(&found)?;
-        Ok(Self { path: path.to_owned(), file, begin, end: begin })
+        Ok(Self { path: path.to_owned(), file, _lock: lock, begin, end: begin })
     }
 
-    fn start(path: &Path, mut file: File, kind: Kind, json: &[u8]) -> Result<Self> {
+    fn start(path: &Path, mut file: File, lock: Lock, kind: Kind, json: &[u8]) -> Result<Self> {
         let mut head = kind.magic.to_vec();
         head.extend_from_slice(&(json.len() as u32).to_le_bytes());
         head.extend_from_slice(json);
@@ -81,7 +85,7 @@ impl Journal {
             .and_then(|()| file.sync_all())
             .map_err(|e| Error::io(path, e))?;
         let begin = head.len() as u64;
-        Ok(Self { path: path.to_owned(), file, begin, end: begin })
+        Ok(Self { path: path.to_owned(), file, _lock: lock, begin, end: begin })
     }
 
     /// The file.

@@ -30,6 +30,7 @@ pub mod golden;
 pub mod h5;
 pub mod images;
 pub mod journal;
+pub mod locks;
 pub mod memory;
 pub mod nearest;
 mod panics;
@@ -42,7 +43,7 @@ pub mod tokens;
 pub mod torch;
 pub mod vqvae;
 pub mod weights;
-mod zips;
+pub mod zips;
 
 pub use error::{Error, Result};
 pub use schedule::ScaleSchedule;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use var_tokenizer::encode::{self, EncodeRequest, HELD_OUT, SPLIT_SEED, typical_product};
-use var_tokenizer::files::check_place;
+use var_tokenizer::files::{check_lasting_place, check_place};
 use var_tokenizer::images::{Framing, Grid, Source, Split, View, from_tensor};
 use var_tokenizer::progress::{Progress, Show, say, tell};
 use var_tokenizer::tokens::TokenFile;
@@ -159,7 +159,7 @@ fn run(command: Command) -> Result<()> {
                 device,
                 precision,
             };
-            check_place(&request.out)?;
+            check_lasting_place(&request.out)?;
             let mut progress = Progress::new(Show::from_flags(json, quiet));
             let summary = encode::encode(&request, &mut progress)?;
             progress.note(&format!(

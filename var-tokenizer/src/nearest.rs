@@ -19,10 +19,15 @@ pub fn distance(a: &str, b: &str) -> usize {
     last.last().copied().unwrap_or(0)
 }
 
-/// The candidate nearest to `word`, when one is near enough to be meant: at most a third of it differs,
-/// or it is the beginning of the candidate.
+/// The candidate nearest to `word`, when one is near enough to be meant: at most a third of the shorter of the two
+/// differs, or it begins with `word`, or it is the larger part of the beginning of `word`.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     near(word, candidates).min_by_key(|&(d, _)| d).map(|(_, c)| c)
+}
+
+/// `; did you mean 'x'?` for a message about `word`; empty when no candidate is near.
+pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(word, candidates).map(|meant| format!("; did you mean '{meant}'?")).unwrap_or_default()
 }
 
 /// As [`nearest`], but up to `count` of them, the nearest first; a candidate that has `word` among its own
@@ -45,11 +50,14 @@ fn near<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> impl Iterator<Item = (usize, &'a str)> {
-    let limit = (word.chars().count() / 3).max(2);
-    candidates
-        .into_iter()
-        .map(move |c| (if c.starts_with(word) && word.len() > 2 { 1 } else { distance(word, c) }, c))
-        .filter(move |&(d, _)| d <= limit)
+    let length = word.chars().count();
+    candidates.into_iter().filter_map(move |c| {
+        let other = c.chars().count();
+        let limit = length.min(other) / 3;
+        let begun = length > 2 && c.starts_with(word) || other > 2 && 2 * other > length && word.starts_with(c);
+        let distance = if begun { 1 } else { distance(word, c) };
+        (distance <= limit).then_some((distance, c))
+    })
 }
 
 /// Adds "did you mean" to a message about an unknown key as serde words it
@@ -87,6 +95,17 @@ mod tests {
         assert_eq!(nearest("learning-rate", known), Some("learning_rate"));
         assert_eq!(nearest("learn", known), Some("learning_rate"));
         assert_eq!(nearest("zzzzzz", known), None);
+    }
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        let known = ["lr", "steps", "batch", "depth", "class-folders"];
+        for word in ["", "a", "rl", "cat", "bits", "width", "stair", "grass-borders"] {
+            assert_eq!(did_you_mean(word, known), "", "{word}");
+        }
+        for (word, meant) in [("bach", "batch"), ("detph", "depth"), ("class-folder", "class-folders")] {
+            assert_eq!(did_you_mean(word, known), format!("; did you mean '{meant}'?"));
+        }
     }
 
     #[test]

@@ -8,6 +8,22 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// Lets `fill` write and finish an archive. After an error the writer is forgotten and not dropped: dropped, it would
+/// try once more to finish, fail again, and say so on standard error.
+///
+/// # Errors
+/// Those of `fill`.
+pub fn or_forget<A, T, E>(
+    mut archive: A,
+    fill: impl FnOnce(&mut A) -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    let outcome = fill(&mut archive);
+    if outcome.is_err() {
+        std::mem::forget(archive);
+    }
+    outcome
+}
+
 /// Bytes that can be read at any place.
 pub(crate) trait Bytes {
     /// How many there are.

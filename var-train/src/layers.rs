@@ -1,15 +1,16 @@
-//! Layers of settings as TOML tables: every key known, a typo answered with the nearest one.
+//! Layers of settings as TOML tables: every key known, a typo answered with a near one.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
+use var_tokenizer::nearest::nearest;
 
 use crate::error::{Error, Result};
 
 /// Lays `changes` over `base`, which knows every key.
 ///
 /// # Errors
-/// Names an unknown key with the nearest known one.
+/// Names an unknown key, and a known one where one is near.
 pub fn overlay(base: &mut Table, changes: &Table, origin: &str) -> Result<()> {
     overlay_at(base, changes, origin, "")
 }
@@ -39,11 +40,9 @@ fn like(place: &Value, value: &Value) -> Value {
 }
 
 fn unknown(full: &str, key: &str, known: &[&str], prefix: &str, origin: &str) -> Error {
-    let nearest = known.iter().min_by_key(|k| distance(k, key)).copied().unwrap_or("");
-    Error::Config(format!(
-        "{origin}: unknown key '{full}'; did you mean '{prefix}{nearest}'? known there: {}",
-        known.join(", ")
-    ))
+    let meant = nearest(key, known.iter().copied());
+    let hint = meant.map(|meant| format!("; did you mean '{prefix}{meant}'?")).unwrap_or_default();
+    Error::Config(format!("{origin}: unknown key '{full}'; known there: {}{hint}", known.join(", ")))
 }
 
 /// Sets `key=value`; the key may leave its section away where it stands in one section alone.
@@ -100,26 +99,6 @@ pub fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
     })
 }
 
-/// Edits that turn one word into the other (Levenshtein).
-pub fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut previous = i;
-        let mut left = i + 1;
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (y, cell) in b.iter().zip(row.iter_mut().skip(1)) {
-            let replaced = previous + usize::from(x != *y);
-            previous = *cell;
-            left = replaced.min(previous + 1).min(left + 1);
-            *cell = left;
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,12 +123,5 @@ mod tests {
         assert_eq!((run.training.learning_rate, run.model.depth), (1.0, 3));
         assert!(set(&mut table, "dept=3").unwrap_err().to_string().contains("'depth'"));
         assert!(set(&mut table, "depth").is_err());
-    }
-
-    #[test]
-    fn edit_distance_counts_edits() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("abc", "abc"), 0);
     }
 }

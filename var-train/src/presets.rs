@@ -1,9 +1,9 @@
 //! Named settings that come with the program.
 
 use toml::Table;
+use var_tokenizer::nearest::did_you_mean;
 
 use crate::error::{Error, Result};
-use crate::layers::distance;
 
 /// Presets of `var-train model`: name and text.
 pub const MODEL: [(&str, &str); 2] =
@@ -48,11 +48,8 @@ pub const TOKENIZER: [(&str, &str); 2] = [
 pub fn find(known: &[(&str, &str)], name: &str) -> Result<Table> {
     let Some((_, text)) = known.iter().find(|(n, _)| *n == name) else {
         let names: Vec<&str> = known.iter().map(|(n, _)| *n).collect();
-        let nearest = names.iter().min_by_key(|n| distance(n, name)).copied().unwrap_or("");
-        return Err(Error::Config(format!(
-            "unknown preset '{name}'; did you mean '{nearest}'? known: {}",
-            names.join(", ")
-        )));
+        let hint = did_you_mean(name, names.iter().copied());
+        return Err(Error::Config(format!("unknown preset '{name}'; known: {}{hint}", names.join(", "))));
     };
     text.parse().map_err(|e| Error::Config(format!("preset {name}: {e}")))
 }

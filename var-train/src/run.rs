@@ -1,11 +1,12 @@
 //! The run folder: one process at a time, configuration, metrics.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use var_tokenizer::files::write_atomically;
+use var_tokenizer::files::{lock, write_atomically};
+use var_tokenizer::locks::Lock;
 
 use crate::checkpoint;
 use crate::error::{Error, Result};
@@ -24,8 +25,8 @@ pub struct RunFolder {
 struct Files {
     metrics: File,
     events: EventWriter,
-    /// Held open: the lock ends with the process, however that ends.
-    _lock: File,
+    /// Held as long as the folder is open.
+    _lock: Lock,
 }
 
 impl RunFolder {
@@ -40,19 +41,14 @@ impl RunFolder {
         }
         std::fs::create_dir_all(path.join("checkpoints")).map_err(|e| Error::io(path, e))?;
         let lock_path = path.join("run.lock");
-        let lock = OpenOptions::new()
+        let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
-        lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => Error::file(
-                path,
-                "another process is training in this folder; wait for it or choose another --out",
-            ),
-            TryLockError::Error(e) => Error::io(&lock_path, e),
-        })?;
+        let busy = "another process is training in this folder; wait for it or choose another --out";
+        let lock = lock(&file, &lock_path, busy)?;
         checkpoint::clear_partial(path)?;
         let metrics_path = path.join("metrics.jsonl");
         let begun = metrics_path.metadata().is_ok_and(|m| m.len() > 0) || !checkpoint::is_empty(path)?;

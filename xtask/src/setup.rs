@@ -14,6 +14,9 @@ mod cmake;
 mod features;
 mod kit;
 mod libtorch;
+/// As the other programs lock; this one depends on no crate of the workspace.
+#[path = "../../var-tokenizer/src/locks.rs"]
+mod locks;
 mod nccl;
 mod pip;
 mod progress;

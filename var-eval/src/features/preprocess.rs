@@ -10,7 +10,7 @@ use std::str::FromStr;
 use image::RgbImage;
 use rayon::prelude::*;
 use tch::{Device, Tensor};
-use var_tokenizer::nearest::nearest;
+use var_tokenizer::nearest::did_you_mean;
 
 use crate::error::{Error, Result};
 
@@ -107,8 +107,7 @@ impl FromStr for InceptionInput {
 
 /// The error about a word that is none of `known`.
 pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
-    let meant = nearest(word, known.iter().copied());
-    let hint = meant.map(|name| format!("; did you mean '{name}'?")).unwrap_or_default();
+    let hint = did_you_mean(word, known.iter().copied());
     let message = format!("{what} '{word}' is unknown; known: {}{hint}", known.join(", "));
     var_tokenizer::Error::Config(message).into()
 }

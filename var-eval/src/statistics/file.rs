@@ -10,6 +10,7 @@ use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use serde::{Deserialize, Serialize};
 use var_tokenizer::files::{sha256_of, write_atomically, write_with};
+use var_tokenizer::zips::or_forget;
 use var_tokenizer::images::npz;
 
 use super::Gaussian;
@@ -117,25 +118,26 @@ impl StatisticsFile {
 pub fn write(path: &Path, network: &Identity, pooled: &Gaussian, spatial: Option<&Gaussian>) -> Result<()> {
     write_with(path, |file| {
         let io = |e: std::io::Error| var_tokenizer::Error::io(path, e);
-        let mut npz = NpzWriter::new(std::io::BufWriter::new(file));
-        let pairs = [(["mu", "sigma"], Some(pooled)), (["mu_s", "sigma_s"], spatial)];
-        for (names, gaussian) in pairs {
-            let Some(gaussian) = gaussian else { continue };
-            let width = gaussian.width() as u64;
-            let mut put = |name: &str, shape: &[u64], values: &mut dyn Iterator<Item = f64>| {
-                let mut array = npz
-                    .array::<f64>(name, npyz::zip::write::FileOptions::default())?
-                    .default_dtype()
-                    .shape(shape)
-                    .begin_nd()?;
-                array.extend(values)?;
-                array.finish()
-            };
-            put(names[0], &[width], &mut gaussian.mean.iter().copied()).map_err(io)?;
-            put(names[1], &[width, width], &mut gaussian.covariance.iter().copied()).map_err(io)?;
-        }
-        let mut zip = npz.zip_writer().finish().map_err(|e| io(e.into()))?;
-        std::io::Write::flush(&mut zip).map_err(io)
+        or_forget(NpzWriter::new(std::io::BufWriter::new(file)), |npz| {
+            let pairs = [(["mu", "sigma"], Some(pooled)), (["mu_s", "sigma_s"], spatial)];
+            for (names, gaussian) in pairs {
+                let Some(gaussian) = gaussian else { continue };
+                let width = gaussian.width() as u64;
+                let mut put = |name: &str, shape: &[u64], values: &mut dyn Iterator<Item = f64>| {
+                    let mut array = npz
+                        .array::<f64>(name, npyz::zip::write::FileOptions::default())?
+                        .default_dtype()
+                        .shape(shape)
+                        .begin_nd()?;
+                    array.extend(values)?;
+                    array.finish()
+                };
+                put(names[0], &[width], &mut gaussian.mean.iter().copied()).map_err(io)?;
+                put(names[1], &[width, width], &mut gaussian.covariance.iter().copied()).map_err(io)?;
+            }
+            let mut zip = npz.zip_writer().finish().map_err(|e| io(e.into()))?;
+            std::io::Write::flush(&mut zip).map_err(io)
+        })
     })?;
     let about = Beside { network: network.clone(), pictures: pooled.count };
     let text = serde_json::to_string_pretty(&about).map_err(|e| Error::file(path, e.to_string()))?;

@@ -1,12 +1,14 @@
 //! A folder of PNGs with `labels.csv` and `settings.json`. A picture counts as there when its line is.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::Value;
+use var_tokenizer::files::lock;
+use var_tokenizer::locks::Lock;
 
 use super::{Output, Picture, Plan, io, rows, settings};
 use crate::error::{Error, Result};
@@ -59,6 +61,7 @@ pub(super) struct Folder {
     /// Whole lines of the pictures that were there.
     lines: Vec<String>,
     labels: Option<File>,
+    lock: Option<Lock>,
     written: usize,
 }
 
@@ -70,6 +73,7 @@ impl Folder {
             earlier: None,
             lines: Vec::new(),
             labels: None,
+            lock: None,
             written: 0,
         };
         if resume {
@@ -165,14 +169,15 @@ impl Output for Folder {
         let path = self.labels_path();
         let at = io(&path);
         let open = OpenOptions::new().create(true).append(true).open(&path);
-        let mut file = locked(open.map_err(&at)?, &path)?;
+        let mut file = open.map_err(&at)?;
+        let lock = locked(&file, &path)?;
         // Cut back where it stands: a lock is on the file, not on its name.
         if std::fs::read(&path).map_err(&at)?.starts_with(text.as_bytes()) {
             file.set_len(text.len() as u64).map_err(&at)?;
         } else {
             file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(&at)?;
         }
-        self.labels = Some(file);
+        (self.labels, self.lock) = (Some(file), Some(lock));
         self.written = count;
         Ok(())
     }
@@ -210,15 +215,7 @@ impl Output for Folder {
     }
 }
 
-/// `file` held against other processes for as long as it is open.
-pub(super) fn locked(file: File, path: &Path) -> Result<File> {
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(var_tokenizer::Error::file(
-            path,
-            "another process is writing it; wait for it, or choose another --out",
-        )
-        .into()),
-        Err(TryLockError::Error(e)) => Err(io(path)(e)),
-    }
+/// Locks `file` against other processes for as long as the lock lives.
+pub(super) fn locked(file: &File, path: &Path) -> Result<Lock> {
+    Ok(lock(file, path, "another process is writing it; wait for it, or choose another --out")?)
 }

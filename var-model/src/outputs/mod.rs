@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use serde_json::Value;
-use var_tokenizer::files::check_place;
+use var_tokenizer::files::{check_lasting_place, check_place};
 
 use crate::classes::ClassNames;
 use crate::error::{Error, Result};
@@ -157,7 +157,8 @@ pub fn check_places(paths: &[PathBuf], resume: bool) -> Result<()> {
         let kind = Kind::of(path)?;
         kinds.push(kind);
         match kind {
-            Kind::Grid | Kind::Npz => check_place(path)?,
+            Kind::Grid => check_place(path)?,
+            Kind::Npz => check_lasting_place(path)?,
             Kind::Folder => folder::check(path)?,
         }
         if !resume {

@@ -13,6 +13,8 @@ use npyz::zip::write::FileOptions;
 use npyz::zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
 use serde_json::Value;
 use var_tokenizer::files::{write_atomically, write_with};
+use var_tokenizer::locks::Lock;
+use var_tokenizer::zips::or_forget;
 
 use super::folder::locked;
 use super::{Output, Picture, Plan, beside, io, rows, settings};
@@ -63,6 +65,7 @@ pub(super) struct Npz {
     /// Where pictures are read from, and where in it they begin.
     source: Option<(File, u64)>,
     pictures: Option<File>,
+    lock: Option<Lock>,
     kept: Option<File>,
     written: usize,
     /// Nothing is left to do: an earlier call finished it.
@@ -80,6 +83,7 @@ impl Npz {
             lines: Vec::new(),
             source: None,
             pictures: None,
+            lock: None,
             kept: None,
             written: 0,
             finished: false,
@@ -184,7 +188,8 @@ impl Output for Npz {
         }
         let path = partial(&self.path);
         let open = |path: &Path| OpenOptions::new().create(true).append(true).open(path).map_err(io(path));
-        let file = locked(open(&path)?, &path)?;
+        let file = open(&path)?;
+        self.lock = Some(locked(&file, &path)?);
         settings::write(&beside(&path, ".json"), settings)?;
         self.settings = settings.clone();
         file.set_len((count * self.plan.picture_bytes()) as u64).map_err(io(&path))?;
@@ -292,21 +297,22 @@ fn write_archive(
             .last_modified_time(DateTime::default())
             .large_file(size + MOST_HEADER >= LARGE)
     };
-    let mut archive = ZipWriter::new(BufWriter::with_capacity(1 << 20, out));
-    archive.start_file("arr_0.npy", entry(size))?;
-    archive.write_all(&pictures_header(labels.len(), side))?;
-    if std::io::copy(&mut pictures.take(size), &mut archive)? != size {
-        return Err(
-            std::io::Error::other("fewer pictures than expected: was it written to meanwhile?").into()
-        );
-    }
-    archive.start_file("arr_1.npy", entry(8 * labels.len() as u64))?;
-    archive.write_all(&labels_header(labels.len()))?;
-    for label in labels {
-        archive.write_all(&label.to_le_bytes())?;
-    }
-    archive.finish()?.flush()?;
-    Ok(())
+    or_forget(ZipWriter::new(BufWriter::with_capacity(1 << 20, out)), |archive| {
+        archive.start_file("arr_0.npy", entry(size))?;
+        archive.write_all(&pictures_header(labels.len(), side))?;
+        if std::io::copy(&mut pictures.take(size), archive)? != size {
+            return Err(
+                std::io::Error::other("fewer pictures than expected: was it written to meanwhile?").into()
+            );
+        }
+        archive.start_file("arr_1.npy", entry(8 * labels.len() as u64))?;
+        archive.write_all(&labels_header(labels.len()))?;
+        for label in labels {
+            archive.write_all(&label.to_le_bytes())?;
+        }
+        archive.finish()?.flush()?;
+        Ok(())
+    })
 }
 
 /// The head of a numpy array, version 1.

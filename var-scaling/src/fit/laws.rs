@@ -9,7 +9,7 @@ use super::frontier::{Scored, contested};
 use super::law::{FittedLaw, Point, Subject};
 use super::power::Mode;
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use var_tokenizer::files::write_atomically;
 use crate::results::{Metric, Results};
 
 /// The unit of `N`: billions of parameters, as published.
@@ -111,7 +111,7 @@ impl FitsFile {
     /// When the disk refuses.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::file(path, e.to_string()))?;
-        write_atomically(path, format!("{text}\n").as_bytes())
+        Ok(write_atomically(path, format!("{text}\n").as_bytes())?)
     }
 
     /// Reads the file.

@@ -14,7 +14,7 @@ use plotters::style::{
 };
 
 use crate::error::{Error, Result};
-use crate::files::write_atomically;
+use var_tokenizer::files::write_atomically;
 use crate::plot::palette;
 
 /// Font of plots and report: regular.
@@ -148,7 +148,7 @@ impl Drawing {
         let svg = folder.join(format!("{stem}.svg"));
         write_atomically(&svg, self.svg().map_err(|m| fail(&svg, m))?.as_bytes())?;
         let png = folder.join(format!("{stem}.png"));
-        write_atomically(&png, &self.png().map_err(|m| fail(&png, m))?)
+        Ok(write_atomically(&png, &self.png().map_err(|m| fail(&png, m))?)?)
     }
 
     fn render<B: DrawingBackend>(

@@ -9,7 +9,6 @@ use super::canvas::Drawing;
 use super::chart::{Chart, Mark, Series};
 use super::palette;
 use crate::error::Result;
-use crate::files::make_folder;
 use crate::fit::frontier::{Scored, pareto};
 use crate::fit::law::{FittedLaw, Irreducible, Status, number};
 use crate::fit::laws::{COMPUTE_UNIT, FitsFile, PARAMETER_UNIT, validations};

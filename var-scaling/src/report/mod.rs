@@ -7,7 +7,7 @@ mod sections;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::files::write_atomically;
+use var_tokenizer::files::write_atomically;
 use crate::fit::{FitOptions, FitsFile};
 use crate::plot::{self, Figure};
 use crate::results::Results;

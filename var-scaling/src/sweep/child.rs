@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
+use var_tokenizer::signals::asking_to_stop;
 
 use crate::error::{Error, Result};
 
@@ -27,17 +28,22 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Starts to listen for SIGINT, SIGTERM and SIGHUP.
+    /// Starts to listen for the signals that ask a program to stop.
     ///
     /// # Errors
     /// When the system refuses handlers.
     pub fn listen() -> Result<Self> {
         let stop = Self::default();
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|e| Error::io("signals", e))?;
+        let mut signals = Signals::new(asking_to_stop()).map_err(|e| Error::io("signals", e))?;
         let count = Arc::clone(&stop.signals);
         std::thread::spawn(move || {
-            for _ in signals.forever() {
-                count.fetch_add(1, Ordering::Relaxed);
+            for signal in signals.forever() {
+                // A closed terminal may send SIGHUP twice; that is not a wish to end at once.
+                if signal == SIGHUP {
+                    count.fetch_max(1, Ordering::Relaxed);
+                } else {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
             }
         });
         Ok(stop)

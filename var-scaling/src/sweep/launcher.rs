@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use var_tokenizer::locks::{Lock, Refusal};
 
 use super::child::{self, Ending, Stop};
 use super::outcome::{Outcome, result_line};
@@ -414,9 +415,13 @@ impl Launcher<'_> {
 
     /// Waits for a training process of an earlier, killed call that is still saving in `run`.
     fn wait_for_lock(&self, run: &Path) -> Result<()> {
-        let Ok(lock) = OpenOptions::new().write(true).open(run.join("run.lock")) else { return Ok(()) };
+        let path = run.join("run.lock");
+        let Ok(file) = OpenOptions::new().write(true).open(&path) else { return Ok(()) };
         let began = Instant::now();
-        while lock.try_lock().is_err() {
+        while let Err(refusal) = Lock::take(&file, &path) {
+            if let Refusal::Io(e) = refusal {
+                return Err(Error::io(&path, e));
+            }
             self.stop.check()?;
             if began.elapsed() > PATIENCE {
                 return Err(Error::file(

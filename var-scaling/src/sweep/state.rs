@@ -1,16 +1,17 @@
 //! What a sweep folder remembers: `sweep.json`, and a lock against a second sweep.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use var_tokenizer::files::{lock, make_folder, write_atomically};
+use var_tokenizer::locks::Lock;
 
 use super::training::begun;
 use crate::error::{Error, Result};
-use crate::files::{make_folder, write_atomically};
 use crate::machine::Machine;
 
 /// One finished stage other than a size.
@@ -50,8 +51,8 @@ pub struct Folder {
     path: PathBuf,
     /// What is remembered.
     pub record: Record,
-    /// Held open: the lock ends with the process, however that ends.
-    _lock: File,
+    /// Held as long as the folder is open.
+    _lock: Lock,
 }
 
 impl Folder {
@@ -62,18 +63,14 @@ impl Folder {
     pub fn open(path: &Path, preset: &str) -> Result<Self> {
         make_folder(path)?;
         let lock_path = path.join("sweep.lock");
-        let lock = OpenOptions::new()
+        let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
-        if lock.try_lock().is_err() {
-            return Err(Error::file(
-                path,
-                "another sweep is running in this folder; wait for it or choose another --out",
-            ));
-        }
+        let busy = "another sweep is running in this folder; wait for it or choose another --out";
+        let lock = lock(&file, &lock_path, busy)?;
         let record = read_record(path)?.unwrap_or_else(|| Record {
             version: 1,
             preset: preset.into(),
@@ -103,7 +100,7 @@ impl Folder {
         let path = self.path.join("sweep.json");
         let text =
             serde_json::to_string_pretty(&self.record).map_err(|e| Error::file(&path, e.to_string()))?;
-        write_atomically(&path, format!("{text}\n").as_bytes())
+        Ok(write_atomically(&path, format!("{text}\n").as_bytes())?)
     }
 
     /// Remembers the shared settings, or checks them against those that the folder was begun with.

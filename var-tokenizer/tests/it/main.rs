@@ -3,11 +3,14 @@
 
 mod cli;
 mod encode;
+mod files;
 mod golden;
 mod hostile;
 mod images;
+mod locks;
 mod quantizer;
 mod resize;
+mod signals;
 mod tokens;
 mod torch;
 mod wait;

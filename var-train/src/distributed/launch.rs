@@ -7,9 +7,10 @@ use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::Signals;
 use var_tokenizer::progress::tell;
+use var_tokenizer::signals::asking_to_stop;
 
 use super::ffi;
 use super::store::Store;
@@ -36,8 +37,8 @@ struct Rank {
 }
 
 /// Starts this program, with the arguments it was given, as `count` ranks, and waits for them. Their lines on
-/// standard error come out with `[rank] ` before them; standard output is theirs. SIGINT, SIGTERM and SIGUSR1
-/// go to every rank, SIGHUP as SIGTERM. When a rank fails, the others get 10 s to end.
+/// standard error come out with `[rank] ` before them; standard output is theirs. SIGUSR1 and the signals that ask
+/// to stop go to every rank. When a rank fails, the others get 10 s to end.
 ///
 /// Gives the exit status: 0, or that of the first rank that did not end because of another one.
 ///
@@ -46,7 +47,7 @@ struct Rank {
 pub fn launch(count: usize) -> Result<u8> {
     ffi::quiet();
     let system = |what: &'static str| move |e| Error::io(what, e);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP, SIGUSR1]).map_err(system("signals"))?;
+    let mut signals = Signals::new(asking_to_stop().into_iter().chain([SIGUSR1])).map_err(system("signals"))?;
     // Served here and not by rank 0, so that it outlives every rank.
     let store = Store::serve(ADDRESS, 0, Duration::from_secs(30))?;
     let mut ranks: Vec<Rank> = Vec::with_capacity(count);
@@ -63,9 +64,7 @@ pub fn launch(count: usize) -> Result<u8> {
     let mut deadline: Option<Instant> = None;
     while ranks.iter().any(|rank| rank.ended.is_none()) {
         for signal in signals.pending() {
-            // A terminal that was closed is no reason to lose steps.
-            let named = if signal == SIGHUP { None } else { Signal::from_named_raw(signal) };
-            let named = named.unwrap_or(Signal::TERM);
+            let named = Signal::from_named_raw(signal).unwrap_or(Signal::TERM);
             ranks.iter().filter(|rank| rank.ended.is_none()).for_each(|rank| send(&rank.child, named));
         }
         for (number, rank) in ranks.iter_mut().enumerate().filter(|(_, rank)| rank.ended.is_none()) {

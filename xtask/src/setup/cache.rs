@@ -1,9 +1,11 @@
 //! The per-user cache: where it lies, who may fill it, how much room it has.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+
+use super::locks::{Lock, Refusal};
 
 /// The folder of this project in the cache of the person.
 pub struct Cache {
@@ -37,21 +39,28 @@ impl Cache {
         self.path("downloads")
     }
 
-    /// Makes the folder and takes the right to fill it, until the file is dropped; waits for another
-    /// set-up that has it, and says so. The kernel frees it when a process dies.
-    pub fn lock(&self) -> Result<File> {
+    /// Makes the folder and takes the right to fill it, until the lock is dropped; waits for another set-up that has
+    /// it, and says so. A process that dies loses it.
+    pub fn lock(&self) -> Result<Lock> {
         let advice =
             || format!("cannot write in {}: set XDG_CACHE_HOME to a folder of yours", self.folder.display());
         std::fs::create_dir_all(self.downloads()).with_context(advice)?;
-        let file = File::options().create(true).append(true).open(self.path("lock")).with_context(advice)?;
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error).with_context(advice),
+        let path = self.path("lock");
+        let file = File::options().create(true).append(true).open(&path).with_context(advice)?;
+        let mut told = false;
+        loop {
+            let hint = match Lock::take(&file, &path) {
+                Ok(lock) => return Ok(lock),
+                Err(Refusal::Io(error)) => return Err(error).with_context(advice),
+                Err(Refusal::Marked(why)) => format!(" ({why})"),
+                Err(Refusal::Held) => String::new(),
+            };
+            if !told {
+                let folder = self.folder.display();
+                eprintln!("set-up: another set-up fills {folder} right now: waiting for it to end{hint}");
+                told = true;
+            }
         }
-        eprintln!("set-up: another set-up fills {} right now: waiting for it to end", self.folder.display());
-        file.lock().with_context(advice)?;
-        Ok(file)
     }
 
     /// Removes what a killed set-up left half done, as far as that can be: a pip that outlived it may

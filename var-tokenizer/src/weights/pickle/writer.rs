@@ -11,6 +11,7 @@ use super::globals::storage_name;
 use crate::error::{Error, Result};
 use crate::files::write_with;
 use crate::torch::memory::read_bytes;
+use crate::zips::or_forget;
 
 /// Where values are aligned to, as PyTorch does for mapping files into memory.
 const ALIGNMENT: u16 = 64;
@@ -25,29 +26,30 @@ const FOLDER: &str = "archive";
 pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     let pickle = pickle(tensors)?;
     write_with(path, |file| {
-        let failed = |e: &dyn std::fmt::Display| Error::io(path, std::io::Error::other(e.to_string()));
-        let mut archive = ZipWriter::new(file);
-        let options = FileOptions::default().compression_method(CompressionMethod::Stored);
-        let mut put = |name: &str, tensor: Option<&Tensor>, bytes: &[u8]| {
-            let name = format!("{FOLDER}/{name}");
-            let length = tensor.map_or(bytes.len(), |t| t.numel() * t.kind().elt_size_in_bytes());
-            let options = options.large_file(u32::try_from(length).is_err());
-            archive.start_file_aligned(name, options, ALIGNMENT).map_err(|e| failed(&e))?;
-            let mut write = |bytes: &[u8]| archive.write_all(bytes).map_err(|e| Error::io(path, e));
-            match tensor {
-                Some(tensor) => read_bytes(tensor, write),
-                None => write(bytes),
+        let failed = |e: std::io::Error| Error::io(path, e);
+        or_forget(ZipWriter::new(file), |archive| {
+            let options = FileOptions::default().compression_method(CompressionMethod::Stored);
+            let mut put = |name: &str, tensor: Option<&Tensor>, bytes: &[u8]| {
+                let name = format!("{FOLDER}/{name}");
+                let length = tensor.map_or(bytes.len(), |t| t.numel() * t.kind().elt_size_in_bytes());
+                let options = options.large_file(u32::try_from(length).is_err());
+                archive.start_file_aligned(name, options, ALIGNMENT).map_err(|e| failed(e.into()))?;
+                let mut write = |bytes: &[u8]| archive.write_all(bytes).map_err(failed);
+                match tensor {
+                    Some(tensor) => read_bytes(tensor, write),
+                    None => write(bytes),
+                }
+            };
+            put("data.pkl", None, &pickle)?;
+            put("byteorder", None, b"little")?;
+            for (i, (_, tensor)) in tensors.iter().enumerate() {
+                let flat = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?;
+                put(&format!("data/{i}"), Some(&flat), &[])?;
             }
-        };
-        put("data.pkl", None, &pickle)?;
-        put("byteorder", None, b"little")?;
-        for (i, (_, tensor)) in tensors.iter().enumerate() {
-            let flat = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?;
-            put(&format!("data/{i}"), Some(&flat), &[])?;
-        }
-        put("version", None, b"3\n")?;
-        archive.finish().map_err(|e| failed(&e))?;
-        Ok(())
+            put("version", None, b"3\n")?;
+            archive.finish().map_err(|e| failed(e.into()))?;
+            Ok(())
+        })
     })
 }
 
