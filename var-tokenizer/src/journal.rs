@@ -69,6 +69,16 @@ impl Journal {
         Ok(Self { path: path.to_owned(), file, begin, end: begin })
     }
 
+    /// The head and the blocks of the journal at `path`, without a change to it; `None` when its head is not whole.
+    ///
+    /// # Errors
+    /// When it cannot be read, is of another kind, or its head is damaged.
+    pub fn look(path: &Path, kind: Kind) -> Result<Option<(Vec<u8>, Self)>> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let Some((head, begin)) = read_head(path, kind, &mut BufReader::new(&file))? else { return Ok(None) };
+        Ok(Some((head, Self { path: path.to_owned(), file, begin, end: begin })))
+    }
+
     fn start(path: &Path, mut file: File, kind: Kind, json: &[u8]) -> Result<Self> {
         let mut head = kind.magic.to_vec();
         head.extend_from_slice(&(json.len() as u32).to_le_bytes());
