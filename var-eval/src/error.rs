@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::report::Failure;
+
 /// Everything that can go wrong while scoring pictures.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -75,6 +77,14 @@ pub enum Error {
     /// Features, logits or statistics that a measure cannot take.
     #[error("{0}")]
     Measure(String),
+    /// Metrics that could not be computed, after the report of the others.
+    #[error("{} of {asked} metrics failed: {}", failed.len(), failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Metrics {
+        /// Which, and why.
+        failed: Vec<Failure>,
+        /// How many were asked for.
+        asked: usize,
+    },
     /// An error about one pair of pictures.
     #[error("'{name}': {source}")]
     Pair {
@@ -109,6 +119,26 @@ impl Error {
         Self::Tokenizer(var_tokenizer::Error::Config(message.into()))
     }
 
+    /// The same error for a person who knows nothing of `folder`, a temporary one: what the system refused is said of
+    /// the folder above it, and what is wrong with a file in it is said of `label`.
+    pub(crate) fn outside(self, folder: &Path, label: &Path) -> Self {
+        use var_tokenizer::Error as Below;
+        let above = || folder.parent().unwrap_or(folder).to_owned();
+        match self {
+            Self::Io { path, source } if path.starts_with(folder) => Self::Io { path: above(), source },
+            Self::File { path, message } if path.starts_with(folder) => {
+                Self::File { path: label.to_owned(), message }
+            }
+            Self::Tokenizer(Below::Io { path, source }) if path.starts_with(folder) => {
+                Below::Io { path: above(), source }.into()
+            }
+            Self::Tokenizer(Below::File { path, message }) if path.starts_with(folder) => {
+                Below::File { path: label.to_owned(), message }.into()
+            }
+            other => other,
+        }
+    }
+
     /// Exit status of a binary that ends with this error: 1 the machine failed, 2 the input was bad. A file
     /// that is missing or may not be read is input.
     pub fn exit_code(&self) -> u8 {
@@ -119,6 +149,7 @@ impl Error {
                 _ => 1,
             },
             Self::Pair { source, .. } => source.exit_code(),
+            Self::Metrics { failed, .. } => failed.iter().map(|failure| failure.exit_code).min().unwrap_or(2),
             Self::Tokenizer(e) => u8::try_from(e.exit_code()).unwrap_or(1),
             Self::Model(e) => u8::try_from(e.exit_code()).unwrap_or(1),
             _ => 2,

@@ -1,14 +1,19 @@
 //! Pictures, folders of pictures matched by file name, and sets of pictures from any source.
 
+pub mod h5;
 mod labels;
+pub mod pixels;
 pub mod sampler;
 pub mod set;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use image::{DynamicImage, ImageFormat, ImageReader, RgbImage};
+use image::RgbImage;
+use var_tokenizer::images::decode::is_picture_name;
+use var_tokenizer::images::{Decoded, Traits, read_pixels};
 
+use self::pixels::PixelRule;
 use crate::error::{Error, Result};
 
 /// A picture of bytes, `[height, width, channels]`, at least one byte.
@@ -33,32 +38,15 @@ impl Picture {
         Ok(Self { width, height, channels, bytes })
     }
 
-    /// Reads a PNG or JPEG file as 8-bit RGB. Grey becomes three equal channels, which changes neither
-    /// PSNR nor SSIM. Orientation tags and colour profiles are not applied.
+    /// Reads an image file as 8-bit RGB, as `rule` says; also how it is stored. Grey becomes three equal channels,
+    /// which changes neither PSNR nor SSIM.
     ///
     /// # Errors
-    /// When the file cannot be read or decoded, has 16 bits a sample (nothing here rounds behind your
-    /// back), or has pixels that are not opaque.
-    pub fn read(path: &Path) -> Result<Self> {
-        let reader = ImageReader::open(path).and_then(ImageReader::with_guessed_format);
-        let picture = reader.map_err(|e| Error::io(path, e))?.decode().map_err(|e| match e {
-            image::ImageError::IoError(e) if e.kind() != std::io::ErrorKind::UnexpectedEof => {
-                Error::io(path, e)
-            }
-            e => Error::file(path, format!("not a readable PNG or JPEG: {e}")),
-        })?;
-        let depth = picture.color();
-        if depth.bytes_per_pixel() != depth.channel_count() {
-            return Err(Error::file(
-                path,
-                format!("has {depth:?} samples, expected 8 bits; convert it first"),
-            ));
-        }
-        if has_transparency(&picture) {
-            return Err(Error::file(path, "has transparent pixels; put it on a background first"));
-        }
-        let picture = picture.into_rgb8();
-        Self::new(picture.width() as usize, picture.height() as usize, 3, picture.into_raw())
+    /// When the file cannot be read or decoded.
+    pub fn read(path: &Path, rule: PixelRule) -> Result<(Self, Traits)> {
+        let Decoded { picture, traits } = read_pixels(path, rule.pixels())?;
+        let (width, height) = (picture.width() as usize, picture.height() as usize);
+        Ok((Self::new(width, height, 3, picture.into_raw())?, traits))
     }
 
     /// Width, height and channels.
@@ -79,14 +67,6 @@ impl Picture {
     /// Samples in the order row, column, channel.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-}
-
-fn has_transparency(picture: &DynamicImage) -> bool {
-    match picture {
-        DynamicImage::ImageLumaA8(pixels) => pixels.pixels().any(|p| p.0[1] != u8::MAX),
-        DynamicImage::ImageRgba8(pixels) => pixels.pixels().any(|p| p.0[3] != u8::MAX),
-        _ => false,
     }
 }
 
@@ -126,12 +106,12 @@ pub fn pairs(reference: &Path, samples: &Path) -> Result<Vec<Pair>> {
         .collect())
 }
 
-/// The PNG and JPEG files in `folder`, by file name without extension. Files that are no pictures, and
-/// hidden ones, are passed over.
+/// The image files in `folder`, by file name without extension. Files with other endings, and hidden ones, are
+/// skipped.
 ///
 /// # Errors
-/// When the folder cannot be read or holds no picture; a subfolder, a picture of another format, or two
-/// pictures of one name are errors too, for they would change the set unseen.
+/// When the folder cannot be read or holds no image; a subfolder, an image name that is no plain file, or two
+/// images of one name are errors too, for they would change the set unseen.
 pub fn pictures(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
@@ -143,10 +123,12 @@ pub fn pictures(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         if path.is_dir() {
             return Err(Error::file(&path, "is a folder; give a folder that holds the pictures themselves"));
         }
-        match ImageFormat::from_path(&path) {
-            Ok(ImageFormat::Png | ImageFormat::Jpeg) => {}
-            Ok(_) => return Err(Error::file(&path, "is neither PNG nor JPEG; convert it first")),
-            Err(_) => continue,
+        if !path.file_name().is_some_and(|name| is_picture_name(&name.to_string_lossy())) {
+            continue;
+        }
+        // Opening a pipe or a device may wait for ever.
+        if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Error::file(&path, "is no plain file (a pipe, socket or device); remove it"));
         }
         let Some(name) = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned) else {
             return Err(Error::file(&path, "has a name that is not UTF-8; rename it"));
@@ -157,7 +139,7 @@ pub fn pictures(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
         }
     }
     if found.is_empty() {
-        return Err(Error::file(folder, "holds no PNG or JPEG picture"));
+        return Err(Error::file(folder, "holds no images"));
     }
     Ok(found)
 }

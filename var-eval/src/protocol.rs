@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::error::Result;
 use crate::features::network::Identity;
 use crate::features::store::FeatureFile;
+use crate::inputs::pixels::PixelRule;
 use crate::inputs::sampler::Sampler;
 
 /// Name and version of this program.
@@ -25,7 +26,10 @@ pub struct Protocol {
     pub reference: SetStamp,
     /// How the samples were made; `None` where nothing beside them says it.
     pub sampler: Option<Sampler>,
-    /// What the pictures were read as.
+    /// The images of a reference batch that has statistics too; `None` where no metric took them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference_images: Option<SetStamp>,
+    /// What the samples were read as.
     pub pixels: &'static str,
     /// What became of fractions of a byte on the way to the pictures.
     pub rounding: &'static str,
@@ -38,6 +42,8 @@ pub struct SetStamp {
     pub source: PathBuf,
     /// `pictures`, or `statistics` where only mean and covariance are known.
     pub kind: &'static str,
+    /// How pixels were read; `None` where a file of statistics does not say.
+    pub pixels: Option<PixelRule>,
     /// Pictures; `None` where a file of statistics does not say.
     pub n: Option<u64>,
     /// Pictures that could not be read and are not among them.
@@ -70,6 +76,7 @@ impl SetStamp {
         Ok(Self {
             source: file.info().source.clone().into(),
             kind: "pictures",
+            pixels: Some(file.info().pixels),
             n: Some(file.len() as u64),
             bad: file.bad(),
             smallest: all().into_iter().min_by_key(area),

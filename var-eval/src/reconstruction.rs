@@ -9,10 +9,13 @@ use serde::{Serialize, Serializer};
 use var_tokenizer::progress::Progress;
 
 use crate::error::{Error, Result};
+use crate::inputs::pixels::{PixelRule, TraitCounts, bits};
 use crate::inputs::{Pair, Picture, pairs};
 use crate::metrics::lpips::{Lpips, LpipsStamp};
 use crate::metrics::ssim::{self, Downsampling};
 use crate::metrics::{DATA_RANGE, psnr};
+use crate::report::digits;
+use crate::warnings::{self, Code, Side, Warning};
 
 /// Pairs that are in memory at once.
 const CHUNK: usize = 64;
@@ -73,12 +76,14 @@ pub struct Report {
     pub lpips: Option<f64>,
     /// Pairs that are identical byte for byte.
     pub identical: usize,
+    /// What makes the figures doubtful.
+    pub warnings: Vec<Warning>,
     /// How it was measured.
     pub protocol: Protocol,
 }
 
 /// Scores the pictures of folder `samples` against those of the same name in `reference`, by `lpips` too where it
-/// is given. PSNR and SSIM are shared among all cores; the answer does not depend on how many there are.
+/// is given. `rule` says how pixels are read. PSNR and SSIM are shared among all cores; the answer does not depend on how many there are.
 ///
 /// # Errors
 /// When the folders do not hold the same names, or a picture cannot be read, differs in size from its
@@ -86,6 +91,7 @@ pub struct Report {
 pub fn score(
     reference: &Path,
     samples: &Path,
+    rule: PixelRule,
     downsampling: Downsampling,
     lpips: Option<&Lpips>,
     progress: &mut Progress,
@@ -97,7 +103,7 @@ pub fn score(
     for chunk in pairs.chunks(CHUNK) {
         let measured: Vec<(Score, [Picture; 2])> = chunk
             .par_iter()
-            .map(|pair| measure(pair, downsampling).map_err(|e| about(pair, e)))
+            .map(|pair| measure(pair, rule, downsampling).map_err(|e| about(pair, e)))
             .collect::<Result<_>>()?;
         let (found, pictures): (Vec<Score>, Vec<[Picture; 2]>) = measured.into_iter().unzip();
         scores.extend(found);
@@ -114,6 +120,9 @@ pub fn score(
     }
     progress.finish();
     let mean = |value: fn(&Score) -> f64| scores.iter().map(value).sum::<f64>() / scores.len() as f64;
+    if let Some((pair, distance)) = pairs.iter().zip(&distances).find(|(_, distance)| !distance.is_finite()) {
+        return Err(about(pair, Error::measure(format!("LPIPS is {distance}: its weights are damaged"))));
+    }
     let area = |(width, height): &(usize, usize)| width * height;
     let sizes = || scores.iter().map(|score| score.size);
     Ok(Report {
@@ -122,12 +131,13 @@ pub fn score(
         ssim: mean(|score| score.ssim),
         lpips: lpips.map(|_| distances.iter().sum::<f64>() / distances.len() as f64),
         identical: scores.iter().filter(|score| score.psnr.is_infinite()).count(),
+        warnings: doubts(&scores, rule),
         protocol: Protocol {
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
             reference: reference.to_owned(),
             samples: samples.to_owned(),
             matched_by: "file name without extension",
-            pixels: "8-bit RGB",
+            pixels: rule.describe(),
             smallest: sizes().min_by_key(area).unwrap_or_default(),
             largest: sizes().max_by_key(area).unwrap_or_default(),
             data_range: DATA_RANGE,
@@ -152,17 +162,33 @@ struct Score {
     psnr: f64,
     ssim: f64,
     size: (usize, usize),
+    /// Of the original and of what is scored.
+    traits: [u8; 2],
+}
+
+/// What the files of either side have that makes figures doubtful.
+fn doubts(scores: &[Score], rule: PixelRule) -> Vec<Warning> {
+    let mut found = Vec::new();
+    for (place, side) in [Side::Reference, Side::Samples].into_iter().enumerate() {
+        let mut counts = TraitCounts::default();
+        scores.iter().filter_map(|score| score.traits.get(place)).for_each(|&bits| counts.add(bits));
+        if let Some(differ) = counts.differ() {
+            found.push(Warning { code: Code::PixelRule, side, message: warnings::pixel_rule(&differ, rule) });
+        }
+    }
+    found
 }
 
 /// The figures of a pair, and its pictures: the original first.
-fn measure(pair: &Pair, downsampling: Downsampling) -> Result<(Score, [Picture; 2])> {
-    let reference = Picture::read(&pair.reference)?;
-    let sample = Picture::read(&pair.sample)?;
+fn measure(pair: &Pair, rule: PixelRule, downsampling: Downsampling) -> Result<(Score, [Picture; 2])> {
+    let (reference, first) = Picture::read(&pair.reference, rule)?;
+    let (sample, second) = Picture::read(&pair.sample, rule)?;
     let (width, height, _) = reference.shape();
     let score = Score {
         psnr: psnr::psnr(&reference, &sample)?,
         ssim: ssim::ssim(&reference, &sample, downsampling)?,
         size: (width, height),
+        traits: [first, second].map(bits),
     };
     Ok((score, [reference, sample]))
 }
@@ -181,8 +207,8 @@ impl fmt::Display for Report {
         let p = &self.protocol;
         writeln!(f, "PSNR        {:.4} dB", self.psnr_db)?;
         writeln!(f, "SSIM        {:.6}", self.ssim)?;
-        if let Some(distance) = self.lpips {
-            writeln!(f, "LPIPS       {distance:.6}")?;
+        if let Some(distance) = &self.lpips {
+            writeln!(f, "LPIPS       {}", small(*distance))?;
         }
         writeln!(f, "N           {} (identical: {})", self.n, self.identical)?;
         writeln!(f, "reference   {}", p.reference.display())?;
@@ -205,6 +231,14 @@ impl fmt::Display for Report {
         if let Some(lpips) = &p.lpips {
             writeln!(f, "LPIPS       {lpips}")?;
         }
+        for warning in &self.warnings {
+            writeln!(f, "warning     {warning}")?;
+        }
         write!(f, "program     {}", p.program)
     }
+}
+
+/// Six decimals, or three digits where these would not show them.
+fn small(value: f64) -> String {
+    if value.abs() < 1e-3 { digits(value) } else { format!("{value:.6}") }
 }

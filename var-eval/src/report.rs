@@ -1,7 +1,7 @@
 //! Scores with their protocol and their warnings, as `metrics.json` and as a Markdown table.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::Path;
 
 use serde::Serialize;
@@ -39,6 +39,20 @@ pub struct Figure {
 }
 
 impl Figure {
+    /// Fails unless all its numbers are finite.
+    ///
+    /// # Errors
+    /// Names the number that is not.
+    pub(crate) fn check_finite(&self) -> Result<()> {
+        let interval = self.interval.iter().flat_map(|interval| [interval.low, interval.high]);
+        match [self.value].into_iter().chain(self.deviation).chain(interval).find(|x| !x.is_finite()) {
+            None => Ok(()),
+            Some(x) => {
+                Err(Error::measure(format!("{} is {x}: the features are too large or damaged", self.name)))
+            }
+        }
+    }
+
     /// A number about all classes, without deviation, interval or counts of pictures.
     pub(crate) fn new(
         metric: &'static str,
@@ -59,6 +73,24 @@ impl Figure {
     }
 }
 
+/// A metric that could not be computed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The metric as the command line calls it.
+    pub metric: &'static str,
+    /// Why.
+    pub reason: String,
+    /// What a program that computed nothing else would end with.
+    #[serde(skip)]
+    pub exit_code: u8,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.metric, self.reason)
+    }
+}
+
 /// What `var-eval score` found out. Only [`crate::score::score`] makes one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -67,7 +99,9 @@ pub struct Report {
     pub event: &'static str,
     /// The numbers.
     pub metrics: Vec<Figure>,
-    /// What makes them doubtful.
+    /// Metrics that could not be computed.
+    pub failed: Vec<Failure>,
+    /// What makes the numbers doubtful.
     pub warnings: Vec<Warning>,
     /// How they were measured.
     pub protocol: Protocol,
@@ -92,6 +126,15 @@ pub fn named(usual: &str, short: &str, network: &Identity) -> String {
 }
 
 impl Report {
+    /// The error that a program ends with after it has shown the report; `None` where no metric failed.
+    pub fn failure(&self) -> Option<Error> {
+        let mut metrics: Vec<&str> = self.metrics.iter().map(|figure| figure.metric).collect();
+        metrics.dedup();
+        let (failed, measured) = (self.failed.clone(), metrics.len());
+        let asked = failed.len() + measured;
+        (!failed.is_empty()).then_some(Error::Metrics { failed, asked })
+    }
+
     /// Writes `metrics.json` and `metrics.md` into the folder `out`.
     ///
     /// # Errors
@@ -128,6 +171,12 @@ impl Report {
                 figure.convention
             );
         }
+        if !self.failed.is_empty() {
+            text.push_str("\n| failed | |\n|---|---|\n");
+            for Failure { metric, reason, .. } in &self.failed {
+                let _ = writeln!(text, "| {metric} | {} |", cell(reason));
+            }
+        }
         text.push_str("\n| protocol | |\n|---|---|\n");
         for (name, value) in self.protocol_rows() {
             let _ = writeln!(text, "| {name} | {} |", cell(&value));
@@ -150,6 +199,7 @@ impl Report {
             ("samples", stamp(&p.samples)),
             ("reference", stamp(&p.reference)),
         ];
+        rows.extend(p.reference_images.as_ref().map(|images| ("reference images", stamp(images))));
         let sampler = match &p.sampler {
             None => "not known: nothing beside the pictures says it".to_owned(),
             Some(s) => {
@@ -201,11 +251,14 @@ fn stamp(set: &SetStamp) -> String {
     if set.bad > 0 {
         text.push_str(&format!(", {} bad ones left out", set.bad));
     }
+    if let Some(rule) = set.pixels {
+        text.push_str(&format!(", pixels as {rule}"));
+    }
     format!("{text}), SHA-256 {}", set.sha256)
 }
 
 /// Four decimals, and for small numbers as many as show three digits.
-fn digits(value: f64) -> String {
+pub(crate) fn digits(value: f64) -> String {
     let small = value != 0.0 && value.abs() < 0.05;
     if small { format!("{value:.2e}") } else { format!("{value:.4}") }
 }
@@ -213,4 +266,16 @@ fn digits(value: f64) -> String {
 /// Text that does not end a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_numbers_keep_three_digits_and_their_sign() {
+        assert_eq!(digits(-0.000_02), "-2.00e-5");
+        assert_eq!(digits(0.0), "0.0000");
+        assert_eq!(digits(12.345_67), "12.3457");
+    }
 }

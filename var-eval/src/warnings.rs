@@ -7,7 +7,10 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crate::features::store::FeatureFile;
+use crate::inputs::pixels::PixelRule;
 use crate::inputs::sampler::Sampler;
+use crate::protocol::SetStamp;
+use crate::statistics::file::StatisticsFile;
 
 /// Pictures below which distances are mostly bias.
 pub const FEW: usize = 10_000;
@@ -35,6 +38,14 @@ pub enum Code {
     FewerPicturesThanFeatures,
     /// Pictures of different sizes.
     MixedSizes,
+    /// Samples and reference of different sizes.
+    DifferentSizes,
+    /// Images that readers of stored and of shown pixels see differently.
+    PixelRule,
+    /// Classes that are not spread evenly over the blocks of an Inception Score.
+    OrderedClasses,
+    /// A last block of an Inception Score that is smaller than the others.
+    ShortLastBlock,
     /// Classes with different numbers of pictures.
     UnbalancedClasses,
     /// The same picture several times.
@@ -79,6 +90,10 @@ impl fmt::Display for Code {
             Self::FewPictures => "few-pictures",
             Self::FewerPicturesThanFeatures => "fewer-pictures-than-features",
             Self::MixedSizes => "mixed-sizes",
+            Self::DifferentSizes => "different-sizes",
+            Self::PixelRule => "pixel-rule",
+            Self::OrderedClasses => "ordered-classes",
+            Self::ShortLastBlock => "short-last-block",
             Self::UnbalancedClasses => "unbalanced-classes",
             Self::DuplicatedPictures => "duplicated-pictures",
             Self::SharedPictures => "shared-pictures",
@@ -108,12 +123,12 @@ pub fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
         warn(
             Code::BadPictures,
             format!(
-                "{} pictures could not be read and are left out; mend them, for the set is another one",
+                "{} pictures could not be read and are left out; repair them and pass --restart, for the set is another one",
                 file.bad()
             ),
         );
     }
-    let jpegs = file.info().jpegs;
+    let jpegs = file.traits().jpegs;
     if jpegs > 0 {
         warn(
             Code::JpegInputs,
@@ -122,6 +137,10 @@ pub fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
                      with sets of the same quality"
             ),
         );
+    }
+    // A token file's pictures are what its encoder saw, by either rule.
+    if let Some(differ) = file.traits().differ().filter(|_| file.info().pixels != PixelRule::Encoded) {
+        warn(Code::PixelRule, pixel_rule(&differ, file.info().pixels));
     }
     let sizes = file.sizes()?;
     let different: HashSet<(u32, u32)> =
@@ -193,20 +212,142 @@ pub fn of_rank(n: Option<u64>, width: usize, rank: usize, side: Side) -> Option<
     })
 }
 
-/// What is doubtful about the two sets together: pictures that are in both.
+/// What is said of images that readers see differently.
+pub(crate) fn pixel_rule(differ: &str, rule: PixelRule) -> String {
+    let (does, other) = match rule {
+        PixelRule::Stored => {
+            ("as stored, as the usual tools do", "--pixels shown reads them as a viewer shows them")
+        }
+        _ => ("as shown", "the usual tools read them as stored (--pixels stored)"),
+    };
+    format!("{differ}: read {does}; {other}")
+}
+
+/// What is doubtful about the two sets together: sizes that differ, and pictures that are in both.
 ///
 /// # Errors
 /// When a file is damaged.
-pub fn of_both(samples: &FeatureFile, reference: &FeatureFile) -> Result<Option<Warning>> {
+pub fn of_both(samples: &FeatureFile, reference: &FeatureFile) -> Result<Vec<Warning>> {
+    let mut found = Vec::new();
+    let [ours, theirs] = [samples, reference].map(SetStamp::of_pictures);
+    let (ours, theirs) = (ours?, theirs?);
+    if (ours.smallest, ours.largest) != (theirs.smallest, theirs.largest) {
+        let size = |stamp: &SetStamp| match (stamp.smallest, stamp.largest) {
+            (Some((w, h)), Some((wide, high))) if (w, h) == (wide, high) => format!("{w}×{h}"),
+            (Some((w, h)), Some((wide, high))) => format!("{w}×{h} to {wide}×{high}"),
+            _ => "of no size".to_owned(),
+        };
+        found.push(Warning {
+            code: Code::DifferentSizes,
+            side: Side::Samples,
+            message: format!(
+                "samples are {}, the reference {}: the network sees them resized by other factors; crop both alike first",
+                size(&ours),
+                size(&theirs)
+            ),
+        });
+    }
     let known: HashSet<Vec<u8>> = reference.digests()?.rows().into_iter().map(|row| row.to_vec()).collect();
     let shared = samples.digests()?.rows().into_iter().filter(|row| known.contains(&row.to_vec())).count();
-    Ok((shared > 0).then(|| Warning {
-        code: Code::SharedPictures,
-        side: Side::Samples,
-        message: format!(
-            "{shared} samples are pictures of the reference to the byte; is it the right folder?"
-        ),
-    }))
+    if shared > 0 {
+        let message =
+            format!("{shared} samples are pictures of the reference to the byte; is it the right folder?");
+        found.push(Warning { code: Code::SharedPictures, side: Side::Samples, message });
+    }
+    Ok(found)
+}
+
+/// What is doubtful about an Inception Score in blocks of `block` rows, where row i has class `classes[i]`: `what`
+/// says whose classes they are.
+pub fn of_blocks(classes: &[u32], what: &str, block: usize) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let (count, rest) = (classes.len(), classes.len() % block.max(1));
+    let mut warn = |code, message| found.push(Warning { code, side: Side::Samples, message });
+    if rest > 0 {
+        warn(
+            Code::ShortLastBlock,
+            format!(
+                "the last of ADM's blocks has {rest} of {block} images and counts like the others: its Inception Score is \
+                 too small; take a multiple of {block}"
+            ),
+        );
+    }
+    if blocks_differ(classes, block) {
+        warn(
+            Code::OrderedClasses,
+            format!(
+                "{what} are not spread evenly over ADM's blocks of {block} in file order: of {count} ordered images its \
+                 Inception Score is far too small; shuffle the rows, as var-model sample writes them"
+            ),
+        );
+    }
+    found
+}
+
+/// Whether a block's classes differ from all rows' by more than chance does, and by enough to move the score.
+///
+/// The squared contingency of a block with n rows, Σ (found − expected)² / expected / n, is what its entropy of classes
+/// lacks, twice; by chance it is (C − 1) / n.
+fn blocks_differ(classes: &[u32], block: usize) -> bool {
+    /// Standard deviations above what chance gives.
+    const BEYOND: f64 = 6.0;
+    /// Excess that moves the score by 1%.
+    const MATTERS: f64 = 0.02;
+    let tally = |rows: &[u32]| {
+        let mut counts: BTreeMap<u32, f64> = BTreeMap::new();
+        rows.iter().for_each(|&class| *counts.entry(class).or_default() += 1.0);
+        counts
+    };
+    let all = tally(classes);
+    let (total, free) = (classes.len() as f64, all.len().saturating_sub(1) as f64);
+    // Of few rows the sum scatters too much to say anything.
+    classes.chunks(block.max(1)).filter(|rows| 2 * rows.len() >= block).any(|rows| {
+        let (own, n) = (tally(rows), rows.len() as f64);
+        let squares: f64 = all
+            .iter()
+            .map(|(class, count)| {
+                let expected = n * count / total;
+                (own.get(class).copied().unwrap_or(0.0) - expected).powi(2) / expected
+            })
+            .sum();
+        squares > free + BEYOND * (2.0 * free).sqrt() && (squares - free) / n > MATTERS
+    })
+}
+
+/// What is doubtful about a file of statistics, for features of `width`.
+pub fn of_statistics(width: usize, file: &StatisticsFile, reconstructions: bool) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let mut warn = |code, message| found.push(Warning { code, side: Side::Reference, message });
+    if file.network.is_none() {
+        warn(
+            Code::UnstatedNetwork,
+            "the file does not say which network, preprocessing and pixels made it; make sure that they are the same"
+                .into(),
+        );
+    }
+    if reconstructions && file.is_adm() {
+        warn(
+            Code::ReconstructionsAgainstAdm,
+            "reconstructions are scored against the validation pictures they came from; against ADM's reference batch, \
+             which is of training pictures, the number is about three times as large"
+                .into(),
+        );
+    }
+    if let Some(n) = file.pooled.count {
+        found.extend(of_count(usize::try_from(n).unwrap_or(usize::MAX), width, Side::Reference));
+    }
+    found
+}
+
+/// The same warnings, none of them twice.
+pub(crate) fn each_once(warnings: Vec<Warning>) -> Vec<Warning> {
+    let mut found: Vec<Warning> = Vec::new();
+    for warning in warnings {
+        if !found.contains(&warning) {
+            found.push(warning);
+        }
+    }
+    found
 }
 
 /// What is doubtful about the way of sampling.
@@ -217,4 +358,39 @@ pub fn of_sampler(sampler: &Sampler) -> Option<Warning> {
         message: "sampled with --more-smooth, which is for the eye; sample again without it for scores"
             .into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use var_tokenizer::random::Stream;
+
+    use super::*;
+
+    fn codes(classes: &[u32]) -> Vec<Code> {
+        of_blocks(classes, "classes", 5000).into_iter().map(|warning| warning.code).collect()
+    }
+
+    #[test]
+    fn classes_in_order_are_found_where_blocks_part_them_and_only_there() {
+        let sorted: Vec<u32> = (0..10_000).map(|i| i / 10).collect();
+        assert_eq!(codes(&sorted), [Code::OrderedClasses]);
+        let shuffled: Vec<u32> =
+            Stream::new("test", 0).permutation(10_000).into_iter().map(|i| i as u32 / 10).collect();
+        assert_eq!(codes(&shuffled), []);
+        let in_turn: Vec<u32> = (0..10_000).map(|i| i % 1000).collect();
+        assert_eq!(codes(&in_turn), []);
+        // One block has all rows, whatever their order.
+        assert_eq!(codes(&sorted[..5000]), []);
+        // Two classes, three to two in the first block.
+        let leaning: Vec<u32> =
+            (0..10_000).map(|i| u32::from(i % 5 < if i < 5000 { 3 } else { 2 })).collect();
+        assert_eq!(codes(&leaning), [Code::OrderedClasses]);
+    }
+
+    #[test]
+    fn a_short_last_block_is_found() {
+        assert_eq!(codes(&vec![0; 10_001]), [Code::ShortLastBlock]);
+        assert_eq!(codes(&vec![0; 4_000]), [Code::ShortLastBlock]);
+        assert_eq!(codes(&vec![0; 10_000]), []);
+    }
 }

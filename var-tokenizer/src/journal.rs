@@ -33,8 +33,8 @@ pub struct Kind {
 pub struct Journal {
     path: PathBuf,
     file: File,
-    /// Held until the journal is closed.
-    _lock: Lock,
+    /// Held until the journal is closed; nothing is held of one that is only looked at.
+    _lock: Option<Lock>,
     /// Where the first block lies.
     begin: u64,
     /// Where the next block goes.
@@ -70,7 +70,17 @@ impl Journal {
             return Self::start(path, file, lock, kind, head);
         };
         same(&found)?;
-        Ok(Self { path: path.to_owned(), file, _lock: lock, begin, end: begin })
+        Ok(Self { path: path.to_owned(), file, _lock: Some(lock), begin, end: begin })
+    }
+
+    /// The head and the blocks of the journal at `path`, without a change to it; `None` when its head is not whole.
+    ///
+    /// # Errors
+    /// When it cannot be read, is of another kind, or its head is damaged.
+    pub fn look(path: &Path, kind: Kind) -> Result<Option<(Vec<u8>, Self)>> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let Some((head, begin)) = read_head(path, kind, &mut BufReader::new(&file))? else { return Ok(None) };
+        Ok(Some((head, Self { path: path.to_owned(), file, _lock: None, begin, end: begin })))
     }
 
     fn start(path: &Path, mut file: File, lock: Lock, kind: Kind, json: &[u8]) -> Result<Self> {
@@ -85,7 +95,7 @@ impl Journal {
             .and_then(|()| file.sync_all())
             .map_err(|e| Error::io(path, e))?;
         let begin = head.len() as u64;
-        Ok(Self { path: path.to_owned(), file, _lock: lock, begin, end: begin })
+        Ok(Self { path: path.to_owned(), file, _lock: Some(lock), begin, end: begin })
     }
 
     /// The file.

@@ -9,15 +9,16 @@ use var_eval::features::network::FeatureNetwork;
 use var_eval::features::registry::{NetworkChoice, NetworkName};
 use var_eval::features::torchscript::ModuleSettings;
 use var_eval::{Error, Result};
+use var_tokenizer::progress::Progress;
 use var_tokenizer::torch::DeviceChoice;
 use var_tokenizer::torch::module::Channels;
 
 /// Which network, and where to compute.
 #[derive(Args)]
 pub struct NetworkArgs {
-    /// efficientnet-lite0, inception-fid or torchscript
-    #[arg(long, default_value = "efficientnet-lite0", value_name = "NAME")]
-    network: String,
+    /// efficientnet-lite0, inception-fid or torchscript [default: efficientnet-lite0]
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
     /// File of its weights; efficientnet-lite0 finds those that `cargo xtask setup --features` fetched
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
@@ -36,9 +37,9 @@ pub struct NetworkArgs {
     /// What the module gives: features or logits
     #[arg(long, value_name = "KIND")]
     output: Option<String>,
-    /// auto, cpu, cuda or cuda:N
-    #[arg(long, default_value = "auto")]
-    device: DeviceChoice,
+    /// auto, cpu, cuda or cuda:N [default: auto]
+    #[arg(long)]
+    device: Option<DeviceChoice>,
     /// Threads that the network computes with (default: one a core)
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -47,15 +48,34 @@ pub struct NetworkArgs {
 impl NetworkArgs {
     /// Where to compute.
     pub fn device(&self) -> Result<Device> {
-        Ok(self.device.resolve()?)
+        Ok(self.device.unwrap_or_default().resolve()?)
     }
 
-    /// Loads the network.
-    pub fn open(&self) -> Result<Box<dyn FeatureNetwork>> {
-        if self.network == colour::NAME {
+    /// The flags that were given.
+    pub fn given(&self) -> Vec<&'static str> {
+        let flags = [
+            ("--network", self.network.is_some()),
+            ("--weights", self.weights.is_some()),
+            ("--preprocessing", self.preprocessing.is_some()),
+            ("--side", self.side.is_some()),
+            ("--mean", self.mean.is_some()),
+            ("--std", self.std.is_some()),
+            ("--output", self.output.is_some()),
+            ("--device", self.device.is_some()),
+            ("--threads", self.threads.is_some()),
+        ];
+        flags.into_iter().filter(|&(_, given)| given).map(|(flag, _)| flag).collect()
+    }
+
+    /// Loads the network. Says which flags it does not use.
+    pub fn open(&self, progress: &Progress) -> Result<Box<dyn FeatureNetwork>> {
+        let name = self.network.as_deref().unwrap_or(NetworkName::default().name());
+        if name == colour::NAME {
+            let unused: Vec<_> = self.given().into_iter().filter(|&flag| flag != "--network").collect();
+            without_effect(&unused, &format!("network {name} has no weights and no settings"), progress);
             return Ok(Box::new(ColourGrid::default()));
         }
-        let mut choice = NetworkChoice::named(&self.network)?;
+        let mut choice = NetworkChoice::named(name)?;
         let module =
             self.side.is_some() || self.mean.is_some() || self.std.is_some() || self.output.is_some();
         if module && choice.name != NetworkName::TorchScript {
@@ -73,5 +93,13 @@ impl NetworkArgs {
             ..usual
         };
         choice.open(self.device()?)
+    }
+}
+
+/// Says once that flags have no effect, and why.
+pub fn without_effect(flags: &[&str], why: &str, progress: &Progress) {
+    if !flags.is_empty() {
+        let verb = if flags.len() == 1 { "has" } else { "have" };
+        progress.note(&format!("{} {verb} no effect: {why}", flags.join(", ")));
     }
 }

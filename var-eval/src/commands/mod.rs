@@ -2,6 +2,7 @@
 
 mod choice;
 mod extraction;
+mod pixels;
 mod reconstruction;
 mod score;
 mod stats;
@@ -60,8 +61,8 @@ impl Cli {
 /// How much is said along the way.
 #[derive(Args)]
 struct ShowArgs {
-    /// Progress and result as JSON lines on standard output
-    #[arg(long, conflicts_with = "quiet")]
+    /// Progress and result as JSON lines on standard output; with --quiet the result alone
+    #[arg(long)]
     json: bool,
     /// No progress
     #[arg(long)]
@@ -70,7 +71,12 @@ struct ShowArgs {
 
 impl ShowArgs {
     fn progress(&self) -> Progress {
-        Progress::new(Show::from_flags(self.json, self.quiet))
+        Progress::new(Show::from_flags(self.json && !self.quiet, self.quiet))
+    }
+
+    /// Prints the result where JSON was asked for.
+    fn result(&self, value: &impl serde::Serialize) -> Result<()> {
+        if self.json { Ok(say(to_json(value)?)?) } else { Ok(()) }
     }
 }
 

@@ -6,23 +6,25 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 use var_eval::features::extract::Extraction;
+use var_eval::features::network::FeatureNetwork;
+use var_eval::inputs::pixels::PixelRule;
 use var_eval::inputs::set::{PictureSet, Selection};
 use var_eval::metrics::lpips::{Lpips, Trunk};
 use var_eval::metrics::ssim::Downsampling;
+use var_eval::report::Report;
 use var_eval::score::{Metric, Reference, Request, score};
-use var_eval::{Error, Result, reconstruction, report};
-use var_tokenizer::progress::{Progress, Show, say, tell};
+use var_eval::{Error, Result, reconstruction};
+use var_tokenizer::progress::{Progress, Show, say};
 use var_tokenizer::signals;
 
-use super::choice::NetworkArgs;
+use super::choice::{NetworkArgs, without_effect};
+use super::extraction::BATCH;
+use super::pixels::PixelArgs;
 use super::to_json;
-
-/// Pictures that go through the network of the Fréchet distance at once.
-const BATCH: usize = 64;
 
 #[derive(Args)]
 #[command(
-    after_help = "Pictures are PNG or JPEG, 8 bits, and are matched by file name without extension. LPIPS needs its \
+    after_help = "Images are matched by file name without extension; the content tells the format. LPIPS needs its \
 trunk (torchvision's ImageNet weights) and its heads (of the lpips package, weights/v0.1). \
 Exit status: 2 when a picture has no partner or another size, or cannot be read.
 
@@ -57,6 +59,8 @@ pub struct Reconstruction {
     fd: bool,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    pixels: PixelArgs,
     /// One JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -71,12 +75,20 @@ struct Reports {
     #[serde(flatten)]
     pairs: reconstruction::Report,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sets: Option<report::Report>,
+    sets: Option<Report>,
 }
 
 impl Reconstruction {
     pub fn run(self) -> Result<()> {
         let mut progress = Progress::new(Show::from_flags(false, self.quiet || self.json));
+        let rule = self.pixels.rule()?;
+        let device = self.lpips.is_some();
+        let unused = self.network.given().into_iter().filter(|&flag| !(device && flag == "--device"));
+        if !self.fd {
+            without_effect(&unused.collect::<Vec<_>>(), "only --fd takes a network", &progress);
+        }
+        // A network that does not load is known before the pairs are measured.
+        let network = self.fd.then(|| self.network.open(&progress)).transpose()?;
         let lpips = match (&self.lpips, &self.lpips_weights, &self.lpips_heads) {
             (Some(trunk), Some(weights), Some(heads)) => {
                 let trunk: Trunk = trunk.parse()?;
@@ -85,41 +97,55 @@ impl Reconstruction {
             _ => None,
         };
         let downsampling = if self.downsample { Downsampling::Blocks } else { Downsampling::None };
-        let pairs = reconstruction::score(
+        let mut pairs = reconstruction::score(
             &self.reference,
             &self.samples,
+            rule,
             downsampling,
             lpips.as_ref(),
             &mut progress,
         )?;
-        let sets = if self.fd { Some(self.distance(&mut progress)?) } else { None };
+        // The pairs' figures are safe whatever becomes of the sets'.
+        let sets = network.map(|network| self.distance(network.as_ref(), rule, &mut progress)).transpose();
+        let (sets, failure) = match sets {
+            Ok(sets) => (sets, None),
+            Err(e) => (None, Some(e)),
+        };
+        if let Some(sets) = &sets {
+            pairs.warnings.retain(|warning| !sets.warnings.contains(warning));
+        }
+        let failure = failure.or_else(|| sets.as_ref().and_then(Report::failure));
         let reports = Reports { pairs, sets };
         if self.json {
-            return Ok(say(to_json(&reports)?)?);
-        }
-        say(&reports.pairs)?;
-        if let Some(sets) = reports.sets {
-            if !self.quiet {
-                sets.warnings.iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+            say(to_json(&reports)?)?;
+        } else {
+            say(&reports.pairs)?;
+            if let Some(sets) = reports.sets {
+                say(format_args!("\n{}", sets.markdown().trim_end()))?;
             }
-            say(format_args!("\n{}", sets.markdown().trim_end()))?;
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// The Fréchet distance of both folders. Features live as long as the call.
-    fn distance(&self, progress: &mut Progress) -> Result<report::Report> {
+    fn distance(
+        &self,
+        network: &dyn FeatureNetwork,
+        rule: PixelRule,
+        progress: &mut Progress,
+    ) -> Result<Report> {
         let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
-        let (network, stop) = (self.network.open()?, signals::stop()?);
+        let stop = signals::stop()?;
         let mut features = |path: &Path, name: &str| {
             let extraction = Extraction {
-                pictures: Arc::new(PictureSet::open(path, &Selection::default())?),
+                pictures: Arc::new(PictureSet::open(path, &Selection::default(), rule)?),
                 out: folder.path().join(name),
-                batch: BATCH,
+                batch: BATCH as usize,
                 restart: false,
+                temporary: true,
                 stop: Arc::clone(&stop),
             };
-            extraction.run(network.as_ref(), progress)
+            extraction.run(network, progress)
         };
         let samples = features(&self.samples, "samples.h5")?;
         let reference = Reference::Features(features(&self.reference, "reference.h5")?);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use var_eval::inputs::set::{PictureSet, Selection};
+use var_eval::inputs::set::Selection;
 use var_eval::statistics::file;
 use var_eval::{Error, Result};
 use var_tokenizer::files::check_place;
@@ -12,7 +12,8 @@ use var_tokenizer::signals;
 
 use super::ShowArgs;
 use super::choice::NetworkArgs;
-use super::extraction::{ExtractionArgs, Part};
+use super::extraction::{ExtractionArgs, Part, note_selection, open_pictures};
+use super::pixels::PixelArgs;
 
 #[derive(Args)]
 #[command(
@@ -37,6 +38,8 @@ pub struct Stats {
     adm: bool,
     #[command(flatten)]
     network: NetworkArgs,
+    #[command(flatten)]
+    pixels: PixelArgs,
     /// Classes by name, number or range, separated by commas (default: all)
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     classes: Vec<String>,
@@ -55,6 +58,7 @@ pub struct Stats {
 impl Stats {
     pub fn run(self) -> Result<()> {
         check_place(&self.out)?;
+        let mut progress = self.show.progress();
         let ending = self.out.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         let as_npz = match ending {
             "h5" => false,
@@ -70,33 +74,37 @@ impl Stats {
         let stop = signals::stop()?;
         let selection =
             Selection { classes: self.classes.clone(), split: self.split.split(), limit: self.limit };
-        let pictures = PictureSet::open(&self.source, &selection)?;
-        let mut progress = self.show.progress();
-        let network = self.network.open()?;
         let mut features = self.out.clone().into_os_string();
         if as_npz {
             features.push(".features.h5");
         }
         let out = PathBuf::from(features);
-        let found = self.extraction.run(pictures, out, network.as_ref(), &stop, &mut progress)?;
+        let rule = self.pixels.rule()?;
+        let pictures = open_pictures(&self.source, &selection, rule, std::slice::from_ref(&out))?;
+        let asked = (self.pixels.asked()?, self.limit);
+        note_selection(&pictures, asked, ["--pixels", "--limit"], &progress);
+        if as_npz && pictures.len() < 2 {
+            return Err(Error::file(&self.source, "holds one image: statistics need at least two"));
+        }
+        let network = self.network.open(&progress)?;
+        if self.adm && network.identity().spatial == 0 {
+            let name = &network.identity().network;
+            return Err(Error::config(format!("--adm: network {name} gives no spatial features")));
+        }
+        let found = self.extraction.run(pictures, out, false, network.as_ref(), &stop, &mut progress)?;
         if as_npz {
             let spatial = if self.adm { found.spatial_statistics()? } else { None };
-            if self.adm && spatial.is_none() {
-                let name = &network.identity().network;
-                return Err(Error::config(format!("--adm: network {name} gives no spatial features")));
-            }
-            file::write(&self.out, network.identity(), &found.statistics()?, spatial.as_ref())?;
+            let pixels = found.info().pixels;
+            file::write(&self.out, network.identity(), pixels, &found.statistics()?, spatial.as_ref())?;
             let path = found.path().to_owned();
             drop(found);
             std::fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
             progress.note(&format!("wrote {}", self.out.display()));
-            progress.event(&json!({"event": "done", "out": self.out.display().to_string()}));
-            return Ok(());
+            return self.show.result(&json!({"event": "done", "out": self.out.display().to_string()}));
         }
         progress.note(&format!("wrote {}: {} pictures", self.out.display(), found.len()));
-        progress.event(&json!({
+        self.show.result(&json!({
             "event": "done", "pictures": found.len(), "bad": found.bad(), "out": self.out.display().to_string(),
-        }));
-        Ok(())
+        }))
     }
 }

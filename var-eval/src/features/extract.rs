@@ -12,12 +12,15 @@ use std::time::{Duration, Instant};
 use image::RgbImage;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use var_tokenizer::images::Bad;
+use tch::Tensor;
+use var_tokenizer::images::{Bad, Decoded};
 use var_tokenizer::progress::Progress;
+use var_tokenizer::torch::check_finite;
 
 use super::network::{Activations, FeatureNetwork};
 use super::store::{DIGEST, FeatureFile, FeatureWriter, Rows, StoreInfo, bad_path};
 use crate::error::{Error, Result};
+use crate::inputs::pixels::bits;
 use crate::inputs::set::{PictureSet, Read};
 
 /// Decoded batches that wait for the network.
@@ -38,6 +41,8 @@ pub struct Extraction {
     pub batch: usize,
     /// Throw an unfinished file away and start again.
     pub restart: bool,
+    /// The file lives as long as the call: no message may name it.
+    pub temporary: bool,
     /// Raised when the work is to end in order.
     pub stop: Arc<AtomicBool>,
 }
@@ -52,18 +57,33 @@ impl Extraction {
         if self.batch == 0 {
             return Err(Error::config("--batch must be at least 1"));
         }
+        let found = self.run_named(network, progress);
+        if !self.temporary {
+            return found;
+        }
+        let label = self.pictures.label();
+        match (found, self.out.parent()) {
+            (Err(e), Some(folder)) => Err(e.outside(folder, Path::new(label))),
+            (found, _) => found.map(|file| file.called(label)),
+        }
+    }
+
+    fn run_named(&self, network: &dyn FeatureNetwork, progress: &mut Progress) -> Result<FeatureFile> {
         let set = &self.pictures;
         let info = StoreInfo {
             network: network.identity().clone(),
             source: set.label().to_owned(),
             source_sha256: set.fingerprint(),
-            jpegs: set.jpegs(),
+            pixels: set.rule(),
+            asked: set.len() as u64,
             class_names: set.class_names().to_vec(),
         };
         if self.out.exists() && !self.restart {
             let found = FeatureFile::open(&self.out)?;
             if let Some(difference) = found.info().difference(&info) {
-                let message = format!("was made with {difference}; delete it, or choose another place");
+                let message = format!(
+                    "was made with {difference}; choose another place, or pass --restart to replace it"
+                );
                 return Err(Error::file(&self.out, message));
             }
             let last = found.len().checked_sub(1);
@@ -88,7 +108,7 @@ impl Extraction {
             self.check_same(&super::store::partial_path(&self.out), digest, index)?;
         }
         if begin > 0 {
-            progress.note(&format!("going on after {begin} of {} pictures", set.len()));
+            progress.note(&format!("resuming after {begin} of {} images", set.len()));
         }
         progress.start(begin as u64, set.len() as u64);
         let outcome = self.fill(network, &mut writer, begin, progress);
@@ -97,7 +117,7 @@ impl Extraction {
             writer.sync()?;
             return Err(e);
         }
-        tell_bad(&writer.progress().bad, &self.out, progress);
+        self.tell_bad(&writer.progress().bad, progress);
         writer.finish()?;
         FeatureFile::open(&self.out)
     }
@@ -135,11 +155,15 @@ impl Extraction {
     fn next(&self, batches: &Receiver<Vec<Read>>) -> Result<Option<Vec<Read>>> {
         loop {
             if self.stop.load(Ordering::Relaxed) {
-                return Err(var_tokenizer::Error::Interrupted(format!(
-                    "what was computed is safe beside {}; the same command goes on",
-                    self.out.display()
-                ))
-                .into());
+                let next = if self.temporary {
+                    "without --out nothing is kept".to_owned()
+                } else {
+                    format!(
+                        "what was computed is safe next to {}. Run the same command to resume.",
+                        self.out.display()
+                    )
+                };
+                return Err(var_tokenizer::Error::Interrupted(next).into());
             }
             match batches.recv_timeout(GLANCE) {
                 Ok(batch) => return Ok(Some(batch)),
@@ -159,12 +183,13 @@ impl Extraction {
         let (mut rows, mut bad, mut pictures) = (Rows::default(), Vec::new(), Vec::with_capacity(read.len()));
         for (offset, picture) in read.into_iter().enumerate() {
             match picture {
-                Ok(picture) => {
+                Ok(Decoded { picture, traits }) => {
                     let (index, label) = self.pictures.place(position + offset);
                     rows.indices.push(index);
                     rows.labels.push(label);
                     rows.sizes.extend([picture.width(), picture.height()]);
                     rows.digests.extend(digest(&picture));
+                    rows.traits.push(bits(traits));
                     pictures.push(picture);
                 }
                 Err(reason) => bad.push(reason),
@@ -175,29 +200,49 @@ impl Extraction {
             rows.features = features.iter().copied().collect();
             rows.logits = logits.iter().flatten().copied().collect();
             rows.spatial = spatial.iter().flatten().copied().collect();
-            if let Some(x) =
-                rows.features.iter().chain(&rows.logits).chain(&rows.spatial).find(|x| !x.is_finite())
+            for (what, values) in
+                [("features", &rows.features), ("logits", &rows.logits), ("spatial features", &rows.spatial)]
             {
-                return Err(Error::measure(format!(
-                    "network {} gave {x} for one of pictures {position} to {}; its weights or a picture are damaged",
-                    network.identity().network,
-                    position + self.batch
-                )));
+                let last = (position + self.batch).min(self.pictures.len()) - 1;
+                check_finite(&Tensor::f_from_slice(values)?, || {
+                    let network = &network.identity().network;
+                    format!(
+                        "{what} of images {position} to {last} of {}, by {network}",
+                        self.pictures.label()
+                    )
+                })?;
             }
         }
         Ok((rows, bad))
     }
 
+    /// Names the first bad pictures, and the list of all.
+    fn tell_bad(&self, bad: &[Bad], progress: &Progress) {
+        if bad.is_empty() {
+            return;
+        }
+        let mut text = format!("{} bad images skipped:", bad.len());
+        for bad in bad.iter().take(NAMED) {
+            text.push_str(&format!("\n  {}", bad.reason));
+        }
+        if !self.temporary {
+            text.push_str(&format!("\nall of them are listed in {}", bad_path(&self.out).display()));
+        } else if bad.len() > NAMED {
+            text.push_str(&format!("\n  and {} more; --out lists all", bad.len() - NAMED));
+        }
+        progress.note(&text);
+    }
+
     /// Makes sure that picture `index` of the source still is what its features were computed of.
     fn check_same(&self, file: &Path, known: [u8; DIGEST], index: u32) -> Result<()> {
         let position = (0..self.pictures.len()).find(|&position| self.pictures.place(position).0 == index);
-        let picture =
+        let read =
             position.and_then(|p| self.pictures.read(p..p + 1).pop()).and_then(std::result::Result::ok);
-        if picture.is_some_and(|picture| digest(&picture) == known) {
+        if read.is_some_and(|read| digest(&read.picture) == known) {
             return Ok(());
         }
         let message = format!(
-            "holds features of other pictures: number {index} of {} has changed since; delete it to start anew",
+            "holds features of other images: number {index} of {} has changed since; pass --restart to start over",
             self.pictures.label()
         );
         Err(Error::file(file, message))
@@ -228,15 +273,4 @@ fn digest(picture: &RgbImage) -> [u8; DIGEST] {
     sum.update(picture.height().to_le_bytes());
     sum.update(picture.as_raw());
     sum.finalize().first_chunk::<DIGEST>().copied().unwrap_or_default()
-}
-
-fn tell_bad(bad: &[Bad], out: &Path, progress: &Progress) {
-    if bad.is_empty() {
-        return;
-    }
-    let mut text = format!("{} bad pictures left out:", bad.len());
-    for bad in bad.iter().take(NAMED) {
-        text.push_str(&format!("\n  {}", bad.reason));
-    }
-    progress.note(&format!("{text}\nall of them are listed in {}", bad_path(out).display()));
 }

@@ -7,8 +7,8 @@ use image::RgbImage;
 use rayon::prelude::*;
 use tch::{CModule, Device, Kind, Tensor};
 use var_tokenizer::images::resize::{Filter, resize};
-use var_tokenizer::torch::guarded;
 use var_tokenizer::torch::module::{IMAGENET_DEVIATION, IMAGENET_MEAN, load_module, module_error};
+use var_tokenizer::torch::{NotFinite, guarded};
 
 use super::batches::in_batches;
 use super::layers::pooled;
@@ -141,6 +141,11 @@ impl TorchScript {
         settings.validate()?;
         guarded(|| {
             let (module, weights_sha256) = load_module(path, device)?;
+            for (name, tensor) in module.named_parameters()? {
+                if let Some(found) = NotFinite::in_tensor(&tensor)? {
+                    return Err(Error::file(path, format!("parameter {name}: {found}")));
+                }
+            }
             let identity = Identity {
                 network: NAME.to_owned(),
                 weights_sha256,

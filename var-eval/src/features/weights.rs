@@ -1,10 +1,11 @@
 //! Where the tensors of a network come from.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::files::sha256_of;
+use var_tokenizer::torch::NotFinite;
 use var_tokenizer::weights::{Checkpoint, StateDict};
 
 use crate::error::{Error, Result};
@@ -19,10 +20,11 @@ pub trait TensorSource {
 }
 
 /// A file of weights (`.pth` of `torch.save`, new or old, or `.safetensors`), told apart by content. Every
-/// tensor that a network takes is compared by name and shape, and [`WeightsFile::finish`] says all that was
+/// tensor that a network takes is compared by name and shape and must be finite, and [`WeightsFile::finish`] says all that was
 /// wrong at once.
 #[derive(Debug)]
 pub struct WeightsFile {
+    path: PathBuf,
     dict: StateDict,
     sha256: String,
     taken: BTreeSet<String>,
@@ -41,7 +43,7 @@ impl WeightsFile {
             .filter(|dict| !dict.tensors.is_empty())
             .ok_or_else(|| Error::file(path, "holds no tensors; is it the right file?"))?;
         let sha256 = sha256_of(path)?;
-        Ok(Self { dict, sha256, taken: BTreeSet::new(), problems: Vec::new() })
+        Ok(Self { path: path.to_owned(), dict, sha256, taken: BTreeSet::new(), problems: Vec::new() })
     }
 
     /// SHA-256 of the file, 64 hexadecimal digits.
@@ -71,7 +73,13 @@ impl TensorSource for WeightsFile {
             Some(stored) if stored.shape() != shape => {
                 format!("{name} has shape {:?}, expected {shape:?}", stored.shape())
             }
-            Some(stored) => return Ok(stored.tensor()?.f_to_kind(Kind::Float)?),
+            Some(stored) => {
+                let tensor = stored.tensor()?.f_to_kind(Kind::Float)?;
+                match NotFinite::in_tensor(&tensor)? {
+                    None => return Ok(tensor),
+                    Some(found) => return Err(Error::file(&self.path, format!("tensor {name}: {found}"))),
+                }
+            }
         };
         self.problems.push(problem);
         // Stands in until `finish` reports it, without taking memory.

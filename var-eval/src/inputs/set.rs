@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use var_model::classes::ClassNames;
 use var_tokenizer::encode::{HELD_OUT, SPLIT_SEED};
 use var_tokenizer::files::hexadecimal;
-use var_tokenizer::images::{Bad, EMOJI, Framing, Source, Split, View};
+use var_tokenizer::images::{Bad, Decoded, EMOJI, Framing, Source, Split, View};
 use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::TokenFile;
 
+use super::h5::{H5, is_h5, open_h5};
 use super::labels;
+use super::pixels::PixelRule;
 use super::sampler::Sampler;
 use crate::error::{Error, Result};
 
@@ -35,6 +36,7 @@ pub struct PictureSet {
     source: Source,
     /// How pictures are resized and cropped; `None`: not at all.
     framing: Option<Framing>,
+    rule: PixelRule,
     /// Indices into the source, rising.
     chosen: Vec<usize>,
     /// Class of every picture of the source.
@@ -44,21 +46,28 @@ pub struct PictureSet {
 }
 
 /// A picture, or why there is none.
-pub type Read = std::result::Result<RgbImage, Bad>;
+pub type Read = std::result::Result<Decoded, Bad>;
 
 impl PictureSet {
     /// Opens `spec`: what [`Source::open`] takes, a folder or archive that `var-model sample` wrote, a run folder
     /// in which samples lie as `samples.npz` or `samples/`, or a token file: the pictures that it was made of,
-    /// resized and cropped to its side as they were encoded.
+    /// resized and cropped to its side as they were encoded. `rule` says how pixels are read; those of a token file
+    /// are always [`PixelRule::Encoded`].
     ///
     /// # Errors
     /// When there is no such source, it holds no pictures, or nothing is left of it by `selection`.
-    pub fn open(spec: &Path, selection: &Selection) -> Result<Self> {
+    pub fn open(spec: &Path, selection: &Selection, rule: PixelRule) -> Result<Self> {
         let place = samples_of_run(spec)?;
         if is_h5(&place) {
-            return Self::of_tokens(&TokenFile::open(&place)?, selection);
+            return match open_h5(&place)? {
+                H5::Tokens(tokens) => Self::of_tokens(&tokens, selection),
+                H5::Features(_) => {
+                    let message = "is a file of features, not of images; name the images that it was made of";
+                    Err(Error::file(&place, message))
+                }
+            };
         }
-        Self::of_source(spec, &place, None, selection)
+        Self::of_source(spec, &place, None, selection, rule)
     }
 
     /// The pictures that a token file was made of, resized and cropped to its side as they were encoded.
@@ -73,11 +82,17 @@ impl PictureSet {
             return Err(Error::file(tokens.path(), message));
         }
         let framing = Framing::new(tokens.info().image_side)?;
-        Self::of_source(tokens.path(), source, Some(framing), selection)
+        Self::of_source(tokens.path(), source, Some(framing), selection, PixelRule::Encoded)
     }
 
     /// The pictures of `source`, which was asked for as `spec`.
-    fn of_source(spec: &Path, place: &Path, framing: Option<Framing>, selection: &Selection) -> Result<Self> {
+    fn of_source(
+        spec: &Path,
+        place: &Path,
+        framing: Option<Framing>,
+        selection: &Selection,
+        rule: PixelRule,
+    ) -> Result<Self> {
         let source = Source::open(place)?;
         let sampler = Sampler::beside(place)?;
         let mut labels: Vec<u32> = source.entries().iter().map(|entry| entry.class).collect();
@@ -98,6 +113,7 @@ impl PictureSet {
             label: spec.display().to_string(),
             source,
             framing,
+            rule,
             chosen: Vec::new(),
             labels,
             class_names,
@@ -165,14 +181,20 @@ impl PictureSet {
         (index as u32, self.labels.get(index).copied().unwrap_or(0))
     }
 
-    /// How many of the pictures have names that end like JPEG files.
-    pub fn jpegs(&self) -> usize {
-        let is_jpeg = |name: &str| {
-            let ending = name.rsplit('.').next().unwrap_or_default().to_ascii_lowercase();
-            ["jpg", "jpeg", "jpe", "jfif"].contains(&ending.as_str())
-        };
-        let names = self.chosen.iter().filter_map(|&index| self.source.entries().get(index));
-        names.filter(|entry| is_jpeg(&entry.name)).count()
+    /// How pixels are read.
+    pub fn rule(&self) -> PixelRule {
+        self.rule
+    }
+
+    /// Pictures of each class, in the order of the classes.
+    pub fn class_counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.class_names.len()];
+        for position in 0..self.len() {
+            if let Some(count) = counts.get_mut(self.place(position).1 as usize) {
+                *count += 1;
+            }
+        }
+        counts
     }
 
     /// SHA-256, in hexadecimal, over names and classes of the source's pictures and which of them are asked
@@ -195,9 +217,12 @@ impl PictureSet {
         indices
             .par_iter()
             .map(|&index| {
-                let picture = self.source.load(index).and_then(|picture| match &self.framing {
-                    Some(framing) => framing.frame(&picture, View::CENTRE),
-                    None => Ok(picture),
+                let read = self.source.load_pixels(index, self.rule.pixels());
+                let picture = read.and_then(|read| match &self.framing {
+                    Some(framing) => {
+                        Ok(Decoded { picture: framing.frame(&read.picture, View::CENTRE)?, ..read })
+                    }
+                    None => Ok(read),
                 });
                 picture.map_err(|e| Bad {
                     index,
@@ -211,11 +236,6 @@ impl PictureSet {
             })
             .collect()
     }
-}
-
-/// Whether a path is named like a file of tokens or features.
-pub fn is_h5(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "h5")
 }
 
 /// Where the samples of a run folder lie; any other path is returned as it is.

@@ -2,8 +2,9 @@
 
 use std::cell::OnceCell;
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView1, Axis};
 
+use super::ahead::common_classes;
 use super::{Metric, Reference};
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
@@ -45,7 +46,7 @@ impl<'a> Sets<'a> {
         match metric {
             Metric::Fd => self.pooled(),
             Metric::Sfid => self.spatial(),
-            Metric::InceptionScore => self.scores().map(plain),
+            Metric::InceptionScore => self.scores(),
             Metric::PrecisionRecall => self.precision_recall().map(plain),
             Metric::DensityCoverage => self.density_coverage().map(plain),
             Metric::Kid => self.kernel().map(plain),
@@ -72,22 +73,20 @@ impl<'a> Sets<'a> {
 
     /// The reference's file of features, which some metrics cannot do without.
     fn pictures(&self, metric: Metric) -> Result<&'a FeatureFile> {
-        match self.reference {
-            Reference::Features(file) => Ok(file),
-            Reference::Statistics(file) => Err(Error::file(
-                &file.path,
-                format!(
-                    "metric {metric} needs the reference's pictures or features, not their statistics alone"
-                ),
-            )),
-        }
+        self.reference.features().ok_or_else(|| {
+            Error::config(format!(
+                "metric {metric} needs the reference's images or features, not their statistics alone"
+            ))
+        })
     }
 
     /// Mean and covariance of the reference's pooled features.
     fn their_gaussian(&self) -> Result<Gaussian> {
         match self.reference {
             Reference::Features(file) => file.statistics(),
-            Reference::Statistics(file) => Ok(file.pooled.clone()),
+            Reference::Statistics(file) | Reference::Batch { statistics: file, .. } => {
+                Ok(file.pooled.clone())
+            }
         }
     }
 
@@ -99,11 +98,7 @@ impl<'a> Sets<'a> {
 
     /// Pictures of both sets.
     fn counts(&self) -> (Option<u64>, Option<u64>) {
-        let theirs = match self.reference {
-            Reference::Features(file) => Some(file.len() as u64),
-            Reference::Statistics(file) => file.pooled.count,
-        };
-        (Some(self.samples.len() as u64), theirs)
+        (Some(self.samples.len() as u64), self.reference.features().map(|file| file.len() as u64))
     }
 
     fn pooled(&self) -> Result<(Vec<Figure>, Vec<Warning>)> {
@@ -118,7 +113,7 @@ impl<'a> Sets<'a> {
     fn spatial(&self) -> Result<(Vec<Figure>, Vec<Warning>)> {
         let theirs = match self.reference {
             Reference::Features(file) => file.spatial_statistics()?,
-            Reference::Statistics(file) => file.spatial.clone(),
+            Reference::Statistics(file) | Reference::Batch { statistics: file, .. } => file.spatial.clone(),
         };
         let (Some(theirs), Some(ours)) = (theirs, self.samples.spatial_statistics()?) else {
             return Err(Error::config(format!(
@@ -132,7 +127,7 @@ impl<'a> Sets<'a> {
     }
 
     /// The Inception Score in both conventions.
-    fn scores(&self) -> Result<Vec<Figure>> {
+    fn scores(&self) -> Result<(Vec<Figure>, Vec<Warning>)> {
         let network = self.network();
         let Some(logits) = self.samples.logits()? else {
             return Err(Error::config(format!(
@@ -145,8 +140,14 @@ impl<'a> Sets<'a> {
         let shuffled =
             inception_score::inception_score(logits.view(), splits, &inception_score::Order::Shuffled)?;
         let blocks = inception_score::adm(logits.view())?;
+        let (classes, what) = if self.samples.info().class_names.len() > 1 {
+            (self.samples.labels()?, "the samples' labels")
+        } else {
+            (logits.rows().into_iter().map(largest).collect(), "the classes that the network predicts")
+        };
+        let warnings = warnings::of_blocks(&classes, what, inception_score::ADM_BLOCK);
         let name = named("Inception Score", "IS", network);
-        Ok(vec![
+        let figures = vec![
             Figure {
                 n,
                 deviation: Some(shuffled.deviation),
@@ -161,7 +162,8 @@ impl<'a> Sets<'a> {
                 n,
                 ..Figure::new("is-adm", name, blocks.mean, "ADM: blocks of 5000 in file order, mean")
             },
-        ])
+        ];
+        Ok((figures, warnings))
     }
 
     fn precision_recall(&self) -> Result<Vec<Figure>> {
@@ -207,19 +209,24 @@ impl<'a> Sets<'a> {
     fn kernel(&self) -> Result<Vec<Figure>> {
         let (ours, theirs) = (self.ours()?, self.theirs(Metric::Kid)?);
         let size = kid::SUBSET_SIZE.min(ours.nrows()).min(theirs.nrows());
-        let subsets = kid::subsets(ours.nrows(), theirs.nrows(), kid::SUBSETS, size)?;
+        // Subsets that are both sets differ in nothing but the order of their rows.
+        let whole = size == ours.nrows() && size == theirs.nrows();
+        let count = if whole { 1 } else { kid::SUBSETS };
+        let subsets = kid::subsets(ours.nrows(), theirs.nrows(), count, size)?;
         let found = kid::distance(ours.view(), theirs.view(), &subsets)?;
+        let of = if whole {
+            format!("both sets as wholes, {size} images each")
+        } else {
+            format!("torch-fidelity: {count} subsets of {size} by RandomState(2020)")
+        };
         Ok(vec![Figure {
             n: self.counts(),
-            deviation: Some(found.deviation),
+            deviation: (!whole).then_some(found.deviation),
             ..Figure::new(
                 "kid",
                 named("KID", "KD", self.network()),
                 found.mean,
-                format!(
-                    "torch-fidelity: {} subsets of {size} by RandomState(2020), cubic kernel, unbiased, f64",
-                    kid::SUBSETS
-                ),
+                format!("{of}, cubic kernel, unbiased, f64"),
             )
         }])
     }
@@ -230,9 +237,10 @@ impl<'a> Sets<'a> {
         let least = fd_infinity::LEAST.min(count / 2);
         let sizes = fd_infinity::sizes(least, count, fd_infinity::POINTS)?;
         let order = |number: usize| fd_infinity::order(SUBSET_SEED, number, count);
-        let found = fd_infinity::extrapolate(&self.their_gaussian()?, self.ours()?.view(), &sizes, order)?;
+        let theirs = self.their_gaussian()?;
+        let found = fd_infinity::extrapolate(&theirs, self.ours()?.view(), &sizes, order)?;
         Ok(vec![Figure {
-            n: self.counts(),
+            n: (self.counts().0, theirs.count),
             ..Figure::new(
                 "fd-inf",
                 format!("{} at N = ∞", distance_name(self.network())),
@@ -256,15 +264,8 @@ impl<'a> Sets<'a> {
                 .collect()
         };
         let (names, known) = (&samples.info().class_names, &reference.info().class_names);
-        // Samples know numbers where the reference knows names, in the same order.
-        let numbered = names.iter().enumerate().all(|(number, name)| *name == number.to_string());
         let mut figures = Vec::new();
-        for (class, name) in names.iter().enumerate() {
-            let other = known
-                .iter()
-                .position(|other| other == name)
-                .or((numbered && class < known.len()).then_some(class));
-            let Some(other) = other else { continue };
+        for (class, other) in common_classes(names, known) {
             let (our_rows, their_rows) = (rows(&our_labels, class), rows(&their_labels, other));
             if our_rows.len() < 2 || their_rows.len() < 2 {
                 continue;
@@ -342,6 +343,12 @@ fn once<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T>) -> Result<&T> {
     }
     let value = read()?;
     Ok(cell.get_or_init(|| value))
+}
+
+/// The class with the largest logit.
+fn largest(logits: ArrayView1<'_, f32>) -> u32 {
+    let best = logits.iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b));
+    best.map_or(0, |(class, _)| class as u32)
 }
 
 fn distance(

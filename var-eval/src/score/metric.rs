@@ -43,6 +43,16 @@ impl Metric {
         Self::Accuracy,
     ];
 
+    /// Whether it needs the reference picture by picture.
+    pub fn takes_reference_rows(self) -> bool {
+        matches!(self, Self::PrecisionRecall | Self::DensityCoverage | Self::Kid | Self::PerClass)
+    }
+
+    /// Whether a bootstrap gives it an interval.
+    pub fn has_interval(self) -> bool {
+        matches!(self, Self::Fd | Self::PrecisionRecall | Self::DensityCoverage | Self::Accuracy)
+    }
+
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {

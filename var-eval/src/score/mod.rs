@@ -1,7 +1,9 @@
 //! Two sets of features to scores, with warnings and protocol.
 
+pub mod ahead;
 mod measures;
 mod metric;
+mod reference;
 
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
@@ -9,20 +11,12 @@ use crate::features::store::FeatureFile;
 use crate::inputs::sampler::Sampler;
 use crate::metrics::bootstrap::Bootstrap;
 use crate::protocol::{PROGRAM, Protocol, SetStamp};
-use crate::report::Report;
+use crate::report::{Failure, Figure, Report};
 use crate::statistics::file::StatisticsFile;
-use crate::warnings::{self, Code, Side, Warning};
+use crate::warnings::{self, Side};
 
 pub use metric::Metric;
-
-/// What samples are compared with.
-#[derive(Debug)]
-pub enum Reference {
-    /// Features of pictures.
-    Features(FeatureFile),
-    /// Mean and covariance alone.
-    Statistics(StatisticsFile),
-}
+pub use reference::{Reference, same_network, same_pixels, same_statistics};
 
 /// What to measure, and what is known beside the features.
 #[derive(Debug, Clone, Default)]
@@ -37,44 +31,70 @@ pub struct Request {
     pub bootstrap: Option<Bootstrap>,
 }
 
-/// Scores `samples` against `reference`.
+impl Request {
+    /// The metrics, each once: those asked for, or the usual ones.
+    pub fn wanted(&self, network: &Identity, statistics: Option<&StatisticsFile>) -> Vec<Metric> {
+        let mut wanted: Vec<Metric> = Vec::new();
+        for &metric in &self.metrics {
+            if !wanted.contains(&metric) {
+                wanted.push(metric);
+            }
+        }
+        if wanted.is_empty() {
+            wanted.push(Metric::Fd);
+            if network.spatial > 0 && statistics.is_none_or(|file| file.spatial.is_some()) {
+                wanted.push(Metric::Sfid);
+            }
+        }
+        wanted
+    }
+}
+
+/// Scores `samples` against `reference`. A metric that fails does not take the others with it: it stands among the
+/// report's failures.
 ///
 /// # Errors
-/// When the reference was made by another network or with another preprocessing, a metric that was asked for
-/// cannot be computed from what is there, a file is damaged, or libtorch fails.
+/// When the reference was made by another network, with another preprocessing or from pixels read by another rule, a
+/// file is damaged, or libtorch fails.
 pub fn score(samples: &FeatureFile, reference: &Reference, request: &Request) -> Result<Report> {
-    let network = &samples.info().network;
+    let info = samples.info();
+    let network = &info.network;
     let mut found = warnings::of_pictures(samples, Side::Samples)?;
-    let stamp = match reference {
-        Reference::Features(file) => {
-            same_network(network, &file.info().network, &file.info().source)?;
-            found.extend(warnings::of_pictures(file, Side::Reference)?);
-            found.extend(warnings::of_both(samples, file)?);
-            SetStamp::of_pictures(file)?
-        }
-        Reference::Statistics(file) => {
-            found.extend(of_statistics(network, file, request.reconstructions)?);
+    let mut images = None;
+    if let Some(file) = reference.features() {
+        same_network(network, &file.info().network, &file.info().source)?;
+        same_pixels(file.info().pixels, info.pixels, &file.info().source)?;
+        found.extend(warnings::of_pictures(file, Side::Reference)?);
+        found.extend(warnings::of_both(samples, file)?);
+        images = Some(SetStamp::of_pictures(file)?);
+    }
+    let stamp = match reference.statistics() {
+        Some(file) => {
+            same_statistics(network, info.pixels, file)?;
+            found.extend(warnings::of_statistics(network.width, file, request.reconstructions));
             file.stamp()
         }
+        None => images.take().ok_or_else(|| Error::measure("a reference without features and statistics"))?,
     };
     found.extend(request.sampler.as_ref().and_then(warnings::of_sampler));
-    let mut wanted = request.metrics.clone();
-    if wanted.is_empty() {
-        wanted.push(Metric::Fd);
-        let spatial = match reference {
-            Reference::Features(_) => network.spatial > 0,
-            Reference::Statistics(file) => network.spatial > 0 && file.spatial.is_some(),
-        };
-        if spatial {
-            wanted.push(Metric::Sfid);
-        }
-    }
     let sets = measures::Sets::new(samples, reference, request.bootstrap.as_ref());
-    let mut figures = Vec::new();
-    for metric in wanted {
-        let (more, doubts) = sets.measure(metric)?;
-        figures.extend(more);
-        found.extend(doubts);
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
+    for metric in request.wanted(network, reference.statistics()) {
+        let measured = sets.measure(metric).and_then(|(figures, doubts)| {
+            figures.iter().try_for_each(Figure::check_finite)?;
+            Ok((figures, doubts))
+        });
+        match measured {
+            Ok((more, doubts)) => {
+                figures.extend(more);
+                found.extend(doubts);
+            }
+            Err(e) => failed.push(Failure {
+                metric: metric.name(),
+                reason: e.to_string(),
+                exit_code: e.exit_code(),
+            }),
+        }
     }
     if request.reconstructions {
         // As the field calls them: rFID, and by the same rule rFD of another network.
@@ -84,78 +104,17 @@ pub fn score(samples: &FeatureFile, reference: &Reference, request: &Request) ->
     Ok(Report {
         event: "done",
         metrics: figures,
-        warnings: found,
+        failed,
+        warnings: warnings::each_once(found),
         protocol: Protocol {
             program: PROGRAM.into(),
             network: network.clone(),
             samples: SetStamp::of_pictures(samples)?,
             reference: stamp,
+            reference_images: images,
             sampler: request.sampler.clone(),
-            pixels: "8-bit RGB, as stored",
+            pixels: info.pixels.describe(),
             rounding: "bytes as in the files; var-model sample rounds to nearest; features f32, statistics f64",
         },
     })
-}
-
-fn same_network(samples: &Identity, reference: &Identity, source: &str) -> Result<()> {
-    if samples == reference {
-        return Ok(());
-    }
-    let of = |x: &Identity| {
-        format!(
-            "{} ({}…) with preprocessing {}",
-            x.network,
-            x.weights_sha256.chars().take(12).collect::<String>(),
-            x.preprocessing
-        )
-    };
-    Err(Error::file(
-        source,
-        format!(
-            "reference features were made by {}, the samples' by {}; such numbers do not compare: extract both alike",
-            of(reference),
-            of(samples)
-        ),
-    ))
-}
-
-/// Checks a file of statistics against the network, and what is doubtful about it.
-fn of_statistics(network: &Identity, file: &StatisticsFile, reconstructions: bool) -> Result<Vec<Warning>> {
-    let mut found = Vec::new();
-    let mut warn = |code, message| found.push(Warning { code, side: Side::Reference, message });
-    match &file.network {
-        Some(theirs) => same_network(network, theirs, &file.path.display().to_string())?,
-        None => warn(
-            Code::UnstatedNetwork,
-            "the file does not say which network and preprocessing made it; make sure that they are the same"
-                .into(),
-        ),
-    }
-    if file.pooled.width() != network.width {
-        return Err(Error::file(
-            &file.path,
-            format!(
-                "statistics of {} features, but {} has {}: they are of another network; name that with --network",
-                file.pooled.width(),
-                network.network,
-                network.width
-            ),
-        ));
-    }
-    if reconstructions && file.is_adm() {
-        warn(
-            Code::ReconstructionsAgainstAdm,
-            "reconstructions are scored against the validation pictures they came from; against ADM's reference batch, \
-             which is of training pictures, the number is about three times as large"
-                .into(),
-        );
-    }
-    if let Some(n) = file.pooled.count {
-        found.extend(warnings::of_count(
-            usize::try_from(n).unwrap_or(usize::MAX),
-            network.width,
-            Side::Reference,
-        ));
-    }
-    Ok(found)
 }

@@ -16,6 +16,7 @@ use var_tokenizer::images::npz;
 use super::Gaussian;
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
+use crate::inputs::pixels::PixelRule;
 use crate::protocol::SetStamp;
 
 /// Most features a file may have statistics of; 16,384 take 2 GB.
@@ -32,8 +33,12 @@ pub struct StatisticsFile {
     pub pooled: Gaussian,
     /// Those of the spatial features, where there are any.
     pub spatial: Option<Gaussian>,
-    /// The network that made it, where `PATH.json` beside says it.
+    /// Whether it holds images (`arr_0`) too, as ADM's reference batches do.
+    pub images: bool,
+    /// The network that made it, where `PATH.json` next to it says it.
     pub network: Option<Identity>,
+    /// How pixels were read, where it says it.
+    pub pixels: Option<PixelRule>,
 }
 
 /// What is written beside an npz, which has no place for it.
@@ -41,6 +46,8 @@ pub struct StatisticsFile {
 struct Beside {
     network: Identity,
     pictures: Option<u64>,
+    #[serde(default)]
+    pixels: Option<PixelRule>,
 }
 
 /// Whether the npz at `path` holds statistics; false for any other file.
@@ -66,9 +73,16 @@ impl StatisticsFile {
         let wrong = |reason: String| Error::file(path, reason);
         let mut archive = npz::archive(path)?;
         let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
-        let beside: Option<Beside> = match std::fs::read(beside(path)) {
-            Ok(text) => serde_json::from_slice(&text).ok(),
-            Err(_) => None,
+        let about = beside(path);
+        let beside: Option<Beside> = match std::fs::read(&about) {
+            Ok(text) => Some(serde_json::from_slice(&text).map_err(|e| {
+                Error::file(
+                    &about,
+                    format!("does not say which network made {}: {e}; repair or remove it", path.display()),
+                )
+            })?),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+            Err(e) => return Err(Error::io(&about, e)),
         };
         let count = beside.as_ref().and_then(|beside| beside.pictures);
         let mut gaussian = |mu: &str, sigma: &str| -> Result<Gaussian> {
@@ -80,13 +94,16 @@ impl StatisticsFile {
                     "{mu} has shape {shape:?} and {sigma} {square:?}, expected [D] and [D, D]; save it again"
                 )));
             }
-            Gaussian::new(Array1::from_vec(mean), covariance, count).map_err(|e| wrong(e.to_string()))
+            Gaussian::new(Array1::from_vec(mean), covariance, count)
+                .map_err(|e| wrong(format!("{mu}, {sigma}: {e}")))
         };
         let pooled = gaussian("mu", "sigma")?;
         let spatial =
             names.iter().any(|name| name == "mu_s").then(|| gaussian("mu_s", "sigma_s")).transpose()?;
+        let images = names.iter().any(|name| name == "arr_0");
+        let pixels = beside.as_ref().and_then(|beside| beside.pixels);
         let network = beside.map(|beside| beside.network);
-        Ok(Self { path: path.to_owned(), sha256: sha256_of(path)?, pooled, spatial, network })
+        Ok(Self { path: path.to_owned(), sha256: sha256_of(path)?, pooled, spatial, images, network, pixels })
     }
 
     /// Whether it is such a file as ADM's evaluator is given.
@@ -99,6 +116,7 @@ impl StatisticsFile {
         SetStamp {
             source: self.path.clone(),
             kind: "statistics",
+            pixels: self.pixels,
             n: self.pooled.count,
             bad: 0,
             smallest: None,
@@ -111,11 +129,17 @@ impl StatisticsFile {
 }
 
 /// Writes `mu` and `sigma`, with `spatial` also `mu_s` and `sigma_s`, compressed, and beside it `PATH.json` with the
-/// network and the number of pictures.
+/// network, the number of pictures and how their pixels were read.
 ///
 /// # Errors
 /// When the disk is full or the folder cannot be written.
-pub fn write(path: &Path, network: &Identity, pooled: &Gaussian, spatial: Option<&Gaussian>) -> Result<()> {
+pub fn write(
+    path: &Path,
+    network: &Identity,
+    pixels: PixelRule,
+    pooled: &Gaussian,
+    spatial: Option<&Gaussian>,
+) -> Result<()> {
     write_with(path, |file| {
         let io = |e: std::io::Error| var_tokenizer::Error::io(path, e);
         or_forget(NpzWriter::new(std::io::BufWriter::new(file)), |npz| {
@@ -139,7 +163,7 @@ pub fn write(path: &Path, network: &Identity, pooled: &Gaussian, spatial: Option
             std::io::Write::flush(&mut zip).map_err(io)
         })
     })?;
-    let about = Beside { network: network.clone(), pictures: pooled.count };
+    let about = Beside { network: network.clone(), pictures: pooled.count, pixels: Some(pixels) };
     let text = serde_json::to_string_pretty(&about).map_err(|e| Error::file(path, e.to_string()))?;
     Ok(write_atomically(&beside(path), text.as_bytes())?)
 }

@@ -9,6 +9,7 @@
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use tch::{Device, Kind, Tensor};
 
+use super::spectrum;
 use crate::error::{Error, Result};
 use crate::metrics::matrix;
 
@@ -18,8 +19,6 @@ pub const BLOCK: usize = 1024;
 const STRIP: i64 = 256;
 /// Most features a picture may have; a covariance of 16,384 takes 2 GB.
 pub const WIDEST: usize = 1 << 14;
-/// Asymmetry that a covariance may have, relative to its largest entry: files of `f32` have some.
-const ASYMMETRY: f64 = 1e-5;
 
 /// Mean and covariance of a set of features.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,8 +35,8 @@ impl Gaussian {
     /// Mean `[D]` and covariance `[D, D]` from elsewhere.
     ///
     /// # Errors
-    /// When the shapes do not belong together, a number is not finite, or the covariance is not symmetric or
-    /// has a negative variance.
+    /// When the shapes do not belong together, a number is not finite, there were fewer than two pictures, or the
+    /// matrix is not a covariance: not symmetric, or with an eigenvalue below 0 by more than rounding explains.
     pub fn new(mean: Array1<f64>, covariance: Array2<f64>, count: Option<u64>) -> Result<Self> {
         let width = mean.len();
         if width == 0 || width > WIDEST || covariance.dim() != (width, width) {
@@ -46,18 +45,23 @@ impl Gaussian {
                 "a mean of {width} numbers and a covariance of {rows} × {columns}: expected [D] and [D, D], D from 1 to {WIDEST}"
             )));
         }
-        if !mean.iter().chain(&covariance).all(|x| x.is_finite()) {
-            return Err(Error::measure(
-                "mean or covariance: a number is not finite; compute the statistics again",
-            ));
+        let gaussian = Self::computed(mean, covariance, count)?;
+        spectrum::check(&gaussian.covariance)?;
+        Ok(gaussian)
+    }
+
+    /// A mean and a covariance that are what their names say, but for overflow.
+    fn computed(mean: Array1<f64>, covariance: Array2<f64>, count: Option<u64>) -> Result<Self> {
+        if let Some(count) = count.filter(|&count| count < 2) {
+            return Err(Error::measure(format!("a covariance needs at least two pictures, got {count}")));
         }
-        let largest = covariance.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
-        let across = covariance.t();
-        let pairs = covariance.indexed_iter().zip(across.iter());
-        for (((i, j), x), y) in pairs {
-            if (x - y).abs() > ASYMMETRY * largest || (i == j && *x < -ASYMMETRY * largest) {
+        let numbers = [("mean", mean.view().into_dyn()), ("covariance", covariance.view().into_dyn())];
+        for (what, numbers) in numbers {
+            let bad = numbers.iter().filter(|x| !x.is_finite()).count();
+            if bad > 0 {
                 return Err(Error::measure(format!(
-                    "the covariance is none at [{i}, {j}]: {x} there and {y} across the diagonal; compute the statistics again"
+                    "{bad} of {} numbers of the {what} are not finite; compute the statistics again",
+                    numbers.len()
                 )));
             }
         }
@@ -155,15 +159,12 @@ impl Accumulator {
     /// When there are fewer than two rows, or sums overflow.
     pub fn finish(mut self) -> Result<Gaussian> {
         self.square()?;
-        if self.squared < 2 {
-            let count = self.squared;
-            return Err(Error::measure(format!("a covariance needs at least two pictures, got {count}")));
-        }
+        let divisor = self.squared.saturating_sub(1).max(1);
         let lower = self.scatter.f_tril(0)?;
         let covariance = lower.f_add(&self.scatter.f_tril(-1)?.f_tr()?)?;
-        let covariance = covariance.f_div_scalar((self.squared - 1) as f64)?;
+        let covariance = covariance.f_div_scalar(divisor as f64)?;
         let mean = Array1::from_vec(matrix::cells(&self.mean)?);
-        Gaussian::new(mean, matrix::matrix(&covariance)?, Some(self.squared))
+        Gaussian::computed(mean, matrix::matrix(&covariance)?, Some(self.squared))
     }
 
     /// Takes the rows that wait into mean and scatter.

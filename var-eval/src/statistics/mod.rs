@@ -5,5 +5,6 @@
 
 pub mod file;
 pub mod gaussian;
+mod spectrum;
 
 pub use gaussian::{Accumulator, Gaussian};

@@ -172,22 +172,61 @@ fn files_that_are_no_such_pictures_are_named() {
         std::fs::write(&sample, damaged).unwrap();
         sets.fails_with(&["one.png"]);
     }
+}
+
+#[test]
+fn pairs_are_read_by_the_pixel_rule_and_what_it_matters_for_is_a_warning() {
+    let sets = Sets::with_a_pair();
+    let (reference, sample) = (sets.path("reference/one.png"), sets.path("samples/one.png"));
+    RgbImage::from_pixel(16, 12, Rgb([1, 2, 3])).save(&reference).unwrap();
+    RgbaImage::from_pixel(16, 12, Rgba([1, 2, 3, 0])).save(&sample).unwrap();
+    let code = |report: &Value| report["warnings"][0]["code"].clone();
+    let stored = sets.json(&[]);
+    assert_eq!((&stored["identical"], code(&stored)), (&1.into(), "pixel-rule".into()));
+    let shown = sets.json(&["--pixels", "shown"]);
+    assert_eq!((&shown["identical"], code(&shown)), (&0.into(), "pixel-rule".into()));
+    assert!(stored["protocol"]["pixels"].as_str().unwrap().contains("as stored"));
+    assert!(shown["protocol"]["pixels"].as_str().unwrap().contains("as shown"));
+    // 16 bits of grey above 255 are cut, by the rule of the usual tools.
     ImageBuffer::<Luma<u16>, _>::from_pixel(16, 12, Luma([9000_u16])).save(&sample).unwrap();
-    sets.fails_with(&["one.png", "8 bits"]);
-    RgbaImage::from_pixel(16, 12, Rgba([1, 2, 3, 254])).save(&sample).unwrap();
-    sets.fails_with(&["one.png", "transparent"]);
+    RgbImage::from_pixel(16, 12, Rgb([255; 3])).save(&reference).unwrap();
+    assert_eq!(sets.json(&[])["identical"], 1);
+    let text = sets.command(&[]).assert().success().get_output().stdout.clone();
+    assert_eq!(String::from_utf8_lossy(&text).matches("pixel-rule (samples): 1 with 16-bit grey").count(), 1);
+    // Both sets as wholes warn of the same: once.
+    for set in ["reference", "samples"] {
+        sets.save(&format!("{set}/two.png"), 16, 12, 0);
+    }
+    let more = ["--fd", "--network", "colour-grid"];
+    let output = sets.command(&more).assert().success().get_output().clone();
+    let text = [output.stdout, output.stderr].concat();
+    assert_eq!(String::from_utf8_lossy(&text).matches("1 with 16-bit grey").count(), 1);
+    assert_eq!(sets.json(&[])["warnings"].as_array().unwrap().len(), 1);
+    sets.command(&["--pixels", "store"]).assert().code(2);
+}
+
+#[test]
+fn network_flags_without_fd_have_no_effect_and_say_so() {
+    let sets = Sets::with_a_pair();
+    let assert = sets.command(&["--weights", "w.pth", "--threads", "2"]).assert().success();
+    let text = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
+    assert!(text.contains("--weights, --threads have no effect: only --fd takes a network"), "{text}");
 }
 
 #[test]
 fn folders_that_would_change_the_set_unseen_are_errors() {
     let sets = Sets::new();
-    sets.fails_with(&["reference", "holds no PNG or JPEG"]);
+    sets.fails_with(&["reference", "holds no images"]);
     let sets = Sets::with_a_pair();
     sets.save("samples/one.jpg", 16, 12, 0);
     sets.fails_with(&["one.jpg", "one.png", "same name"]);
     let sets = Sets::with_a_pair();
     std::fs::write(sets.path("samples/two.webp"), "").unwrap();
-    sets.fails_with(&["two.webp", "neither PNG nor JPEG"]);
+    sets.save("reference/two.png", 16, 12, 0);
+    sets.fails_with(&["two.webp", "empty"]);
+    let sets = Sets::with_a_pair();
+    std::os::unix::net::UnixListener::bind(sets.path("samples/two.png")).unwrap();
+    sets.fails_with(&["two.png", "no plain file"]);
     let sets = Sets::with_a_pair();
     std::fs::create_dir(sets.path("reference/class")).unwrap();
     sets.fails_with(&["class", "is a folder"]);

@@ -1,47 +1,64 @@
-//! Extraction that is killed, stopped and gone on with.
+//! Extraction that is killed, stopped and resumed; networks that give no numbers.
 
+use std::cell::Cell;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use image::RgbImage;
+use var_eval::Error;
+use var_eval::features::colour::ColourGrid;
+use var_eval::features::extract::Extraction;
+use var_eval::features::network::{Activations, FeatureNetwork, Identity};
 use var_eval::features::store::{FeatureFile, partial_path};
+use var_eval::inputs::pixels::PixelRule;
+use var_eval::inputs::set::{PictureSet, Selection};
+use var_tokenizer::progress::{Progress, Show};
 
 use crate::score::pictures;
 
-/// Starts `var-eval stats` on `set`, whose last picture is a pipe that nobody writes to: it gets as far as that
-/// and waits.
-fn started(set: &Path, out: &Path) -> Child {
-    let program = assert_cmd::cargo::cargo_bin!("var-eval");
-    let mut command = Command::new(program);
-    command.args(["stats", "--network", "colour-grid", "--quiet", "--batch", "8", "--source"]).arg(set);
-    command.arg("--out").arg(out).stderr(Stdio::null()).spawn().unwrap()
+/// Pictures that are computed at once.
+const BATCH: usize = 8;
+
+/// A network that does something before each batch: `before` gets the number of batches that were asked for.
+struct Watched<'a> {
+    inner: ColourGrid,
+    batches: Cell<usize>,
+    before: &'a dyn Fn(usize),
 }
 
-/// Waits until the journal has as many bytes as rows of 24 + 3 + 6 numbers take.
-fn wait_for(rows: u64, out: &Path, child: &mut Child) {
-    let begin = Instant::now();
-    while std::fs::metadata(partial_path(out)).map_or(0, |m| m.len()) < rows * (4 * 33 + 32) {
-        assert!(
-            child.try_wait().unwrap().is_none() && begin.elapsed() < Duration::from_secs(120),
-            "it did not wait"
-        );
-        std::thread::sleep(Duration::from_millis(10));
+impl<'a> Watched<'a> {
+    fn new(before: &'a dyn Fn(usize)) -> Self {
+        Self { inner: ColourGrid::default(), batches: Cell::new(0), before }
     }
 }
 
-/// A set of 40 pictures whose last is a pipe, and that picture.
-fn blocked(root: &Path) -> (std::path::PathBuf, std::path::PathBuf, Vec<u8>) {
-    let set = pictures(root, "set", &[20, 20], 0);
-    let last = set.join("c1/019.png");
-    let bytes = std::fs::read(&last).unwrap();
-    std::fs::remove_file(&last).unwrap();
-    assert!(Command::new("mkfifo").arg(&last).status().unwrap().success());
-    (set, last, bytes)
+impl FeatureNetwork for Watched<'_> {
+    fn identity(&self) -> &Identity {
+        self.inner.identity()
+    }
+
+    fn activations(&self, pictures: &[RgbImage]) -> var_eval::Result<Activations> {
+        self.batches.set(self.batches.get() + 1);
+        (self.before)(self.batches.get());
+        self.inner.activations(pictures)
+    }
 }
 
-fn restore(last: &Path, bytes: &[u8]) {
-    std::fs::remove_file(last).unwrap();
-    std::fs::write(last, bytes).unwrap();
+fn extraction(set: &Path, out: &Path) -> Extraction {
+    let pictures = PictureSet::open(set, &Selection::default(), PixelRule::Stored).unwrap();
+    Extraction {
+        pictures: Arc::new(pictures),
+        out: out.to_owned(),
+        batch: BATCH,
+        restart: false,
+        temporary: false,
+        stop: Arc::new(AtomicBool::new(false)),
+    }
+}
+
+fn run(set: &Path, out: &Path, before: &dyn Fn(usize)) -> Result<FeatureFile, Error> {
+    extraction(set, out).run(&Watched::new(before), &mut Progress::new(Show::Quiet))
 }
 
 fn assert_equal(a: &FeatureFile, b: &FeatureFile) {
@@ -52,54 +69,113 @@ fn assert_equal(a: &FeatureFile, b: &FeatureFile) {
     assert_eq!((a.sizes().unwrap(), a.digests().unwrap()), (b.sizes().unwrap(), b.digests().unwrap()));
     assert_eq!(a.statistics().unwrap(), b.statistics().unwrap());
     assert_eq!(a.spatial_statistics().unwrap(), b.spatial_statistics().unwrap());
+    assert_eq!(a.traits(), b.traits());
 }
 
 #[test]
-fn a_killed_extraction_goes_on_to_the_same_bytes() {
+fn a_killed_extraction_is_resumed_to_the_same_bytes() {
     let root = tempfile::tempdir().unwrap();
-    let (set, last, bytes) = blocked(root.path());
+    let set = pictures(root.path(), "set", &[20, 20], 0);
+    image::RgbaImage::from_pixel(12, 12, image::Rgba([9, 9, 9, 0])).save(set.join("c0/003.png")).unwrap();
     let (out, undisturbed) = (root.path().join("killed.h5"), root.path().join("undisturbed.h5"));
-    let mut child = started(&set, &out);
-    wait_for(32, &out, &mut child);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(!out.exists());
+    // What a kill leaves while the fourth batch is computed.
+    let killed = |batch| {
+        if batch == 4 {
+            std::fs::copy(partial_path(&undisturbed), partial_path(&out)).unwrap();
+        }
+    };
+    let whole = run(&set, &undisturbed, &killed).unwrap();
     let message = FeatureFile::open(&out).unwrap_err().to_string();
-    assert!(message.contains("not finished"), "{message}");
-    restore(&last, &bytes);
+    assert!(message.contains("killed.h5: is incomplete (written until row 24 of 40)"), "{message}");
+    assert!(message.contains("Run the same command to resume the extraction."), "{message}");
     // A torn block, as a kill in the middle of a write leaves it.
     let mut journal = std::fs::read(partial_path(&out)).unwrap();
     journal.extend_from_slice(&[7; 50]);
     std::fs::write(partial_path(&out), journal).unwrap();
-    for place in [&out, &undisturbed] {
-        assert!(started(&set, place).wait().unwrap().success());
-        assert!(!partial_path(place).exists());
-    }
-    let (a, b) = (FeatureFile::open(&out).unwrap(), FeatureFile::open(&undisturbed).unwrap());
-    assert_eq!(a.len(), 40);
-    assert_equal(&a, &b);
+    let last = Cell::new(0);
+    let resumed = run(&set, &out, &|batch| last.set(batch)).unwrap();
+    assert_eq!(last.get(), 2);
+    assert!(!partial_path(&out).exists());
+    assert_eq!(resumed.traits().transparent, 1);
+    assert_equal(&whole, &resumed);
 }
 
 #[test]
 fn a_stopped_extraction_ends_with_three_and_refuses_other_pictures() {
     let root = tempfile::tempdir().unwrap();
-    let (set, last, bytes) = blocked(root.path());
+    let set = pictures(root.path(), "set", &[20, 20], 0);
     let out = root.path().join("f.h5");
-    let mut child = started(&set, &out);
-    wait_for(32, &out, &mut child);
-    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
-    assert_eq!(child.wait().unwrap().code(), Some(3));
-    restore(&last, &bytes);
+    let extraction = extraction(&set, &out);
+    let stop = Arc::clone(&extraction.stop);
+    let stopping = |batch| stop.store(batch == 2, Ordering::Relaxed);
+    let stopped = extraction.run(&Watched::new(&stopping), &mut Progress::new(Show::Quiet)).unwrap_err();
+    assert_eq!(stopped.exit_code(), 3);
+    assert!(stopped.to_string().contains("Run the same command to resume"), "{stopped}");
+    let refused = |words: &[&str]| {
+        let e = run(&set, &out, &|_| ()).unwrap_err();
+        assert_eq!(e.exit_code(), 2);
+        assert!(words.iter().all(|word| e.to_string().contains(word)), "{e} lacks one of {words:?}");
+    };
     // One picture less: another set.
-    std::fs::rename(&last, root.path().join("away.png")).unwrap();
-    assert_eq!(started(&set, &out).wait().unwrap().code(), Some(2));
-    std::fs::rename(root.path().join("away.png"), &last).unwrap();
+    let last = set.join("c1/019.png");
+    let bytes = std::fs::read(&last).unwrap();
+    std::fs::remove_file(&last).unwrap();
+    refused(&["40 images, now 39", "--restart"]);
+    std::fs::write(&last, bytes).unwrap();
     // The last picture that was computed is another one now.
-    let done = set.join("c1/011.png");
+    let done = set.join("c0/015.png");
     let old = std::fs::read(&done).unwrap();
     std::fs::copy(set.join("c0/000.png"), &done).unwrap();
-    assert_eq!(started(&set, &out).wait().unwrap().code(), Some(2));
+    refused(&["has changed since", "--restart"]);
     std::fs::write(&done, old).unwrap();
-    assert_eq!(started(&set, &out).wait().unwrap().code(), Some(0));
-    assert_eq!(FeatureFile::open(&out).unwrap().len(), 40);
+    assert_eq!(run(&set, &out, &|_| ()).unwrap().len(), 40);
+}
+
+/// A network whose weights are damaged.
+struct Damaged(ColourGrid);
+
+impl FeatureNetwork for Damaged {
+    fn identity(&self) -> &Identity {
+        self.0.identity()
+    }
+
+    fn activations(&self, pictures: &[RgbImage]) -> var_eval::Result<Activations> {
+        let mut found = self.0.activations(pictures)?;
+        found.logits.as_mut().unwrap()[[1, 0]] = f32::NAN;
+        Ok(found)
+    }
+}
+
+#[test]
+fn activations_that_are_no_numbers_are_refused_by_network_and_images_and_nothing_is_written() {
+    let root = tempfile::tempdir().unwrap();
+    let set = pictures(root.path(), "set", &[20], 0);
+    let out = root.path().join("f.h5");
+    let network = Damaged(ColourGrid::default());
+    let e = extraction(&set, &out).run(&network, &mut Progress::new(Show::Quiet)).unwrap_err();
+    let text = e.to_string();
+    for word in ["logits of images 0 to 7", "set", "colour-grid", "1 of 24 values are NaN"] {
+        assert!(text.contains(word), "{text} lacks {word}");
+    }
+    assert!(!out.exists());
+}
+
+#[test]
+fn images_that_are_repaired_are_read_by_the_same_command() {
+    let root = tempfile::tempdir().unwrap();
+    let set = pictures(root.path(), "set", &[6], 0);
+    let (aside, out) = (root.path().join("aside"), root.path().join("f.h5"));
+    std::fs::create_dir(&aside).unwrap();
+    for entry in std::fs::read_dir(set.join("c0")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::rename(&path, aside.join(path.file_name().unwrap())).unwrap();
+        std::fs::write(&path, "no picture").unwrap();
+    }
+    let message = run(&set, &out, &|_| ()).unwrap_err().to_string();
+    assert!(message.contains("no picture could be read"), "{message}");
+    for entry in std::fs::read_dir(&aside).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::rename(&path, set.join("c0").join(path.file_name().unwrap())).unwrap();
+    }
+    assert_eq!(run(&set, &out, &|_| ()).unwrap().len(), 6);
 }

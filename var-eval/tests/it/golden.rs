@@ -33,7 +33,9 @@ fn check_group(group: &str, prefix: &str, change: impl FnOnce(&mut Value)) -> Ve
     let text = std::fs::read_to_string(folder.join("manifest.json")).unwrap();
     let mut manifest: Value = serde_json::from_str(&text).unwrap();
     let chosen = |case: &Value| case["id"].as_str().unwrap().starts_with(prefix);
-    manifest["cases"].as_array_mut().unwrap().retain(chosen);
+    let cases = manifest["cases"].as_array_mut().unwrap();
+    cases.retain(chosen);
+    assert!(!cases.is_empty(), "{group} has no case that begins with '{prefix}'");
     change(&mut manifest);
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(&folder).unwrap() {

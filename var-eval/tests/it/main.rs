@@ -1,6 +1,7 @@
 //! Tests of the scorer, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blocks;
 mod cli;
 mod extract;
 mod golden;
@@ -8,6 +9,8 @@ mod lpips;
 mod metrics;
 mod neighbours;
 mod networks;
+mod pixels;
 mod properties;
+mod refusals;
 mod score;
 mod store;

@@ -22,7 +22,7 @@ pub fn pictures(root: &Path, name: &str, counts: &[usize], seed: u32) -> PathBuf
     set
 }
 
-fn picture(seed: u32, side: u32) -> RgbImage {
+pub fn picture(seed: u32, side: u32) -> RgbImage {
     let noise = |x: u32| (x.wrapping_mul(2_654_435_761) >> 24) as u8;
     RgbImage::from_fn(side, side, |x, y| {
         let at = seed.wrapping_mul(7919) + 31 * x + 17 * y;
@@ -34,7 +34,7 @@ pub fn program() -> Command {
     assert_cmd::cargo::cargo_bin_cmd!("var-eval")
 }
 
-fn score(samples: &Path, reference: &Path, more: &[&str]) -> Command {
+pub fn score(samples: &Path, reference: &Path, more: &[&str]) -> Command {
     let mut command = program();
     command
         .args(["score", "--network", "colour-grid", "--samples"])
@@ -46,12 +46,12 @@ fn score(samples: &Path, reference: &Path, more: &[&str]) -> Command {
 }
 
 /// The last line of `--json`.
-fn report(samples: &Path, reference: &Path, more: &[&str]) -> Value {
+pub fn report(samples: &Path, reference: &Path, more: &[&str]) -> Value {
     let output = score(samples, reference, more).arg("--json").assert().success().get_output().stdout.clone();
     serde_json::from_str(String::from_utf8(output).unwrap().lines().last().unwrap()).unwrap()
 }
 
-fn codes(report: &Value) -> Vec<String> {
+pub fn codes(report: &Value) -> Vec<String> {
     let warnings = report["warnings"].as_array().unwrap();
     warnings
         .iter()
@@ -59,7 +59,7 @@ fn codes(report: &Value) -> Vec<String> {
         .collect()
 }
 
-fn fails_with(mut command: Command, words: &[&str]) {
+pub fn fails_with(mut command: Command, words: &[&str]) {
     let assert = command.arg("--quiet").assert().code(2).stdout("");
     let line = String::from_utf8(assert.get_output().stderr.clone()).unwrap();
     assert!(
@@ -107,8 +107,18 @@ fn each_warning_is_caused_and_absent_without_its_cause() {
         std::fs::remove_dir_all(&set).unwrap();
         found
     };
-    let cases: [(&str, Spoil<'_>); 6] = [
+    let cases: [(&str, Spoil<'_>); 9] = [
         ("samples jpeg-inputs", &|set| picture(7, 12).save(set.join("c0/x.jpg")).unwrap()),
+        // The content counts, not the name.
+        ("samples jpeg-inputs", &|set| {
+            picture(7, 12).save_with_format(set.join("c0/000.png"), image::ImageFormat::Jpeg).unwrap();
+        }),
+        ("samples different-sizes", &|set| picture(7, 13).save(set.join("c0/000.png")).unwrap()),
+        ("samples pixel-rule", &|set| {
+            image::RgbaImage::from_pixel(12, 12, image::Rgba([9, 9, 9, 0]))
+                .save(set.join("c0/000.png"))
+                .unwrap();
+        }),
         ("samples mixed-sizes", &|set| picture(7, 13).save(set.join("c0/000.png")).unwrap()),
         ("samples unbalanced-classes", &|set| {
             (0..3).for_each(|n| std::fs::remove_file(set.join(format!("c0/{n:03}.png"))).unwrap());
@@ -210,7 +220,10 @@ fn metrics_are_written_with_a_table_and_features_are_used_again() {
     picture(1, 12).save(a.join("c0/029.png")).unwrap();
     fails_with(score(&a, &b, &["--out", out.to_str().unwrap()]), &["samples.h5", "changed"]);
     std::fs::remove_file(a.join("c0/029.png")).unwrap();
-    fails_with(score(&a, &b, &["--out", out.to_str().unwrap()]), &["samples.h5", "other pictures"]);
+    fails_with(
+        score(&a, &b, &["--out", out.to_str().unwrap()]),
+        &["samples.h5", "other images", "--restart"],
+    );
 }
 
 #[test]
@@ -225,7 +238,9 @@ fn bad_requests_are_explained() {
     let empty = root.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
     fails_with(score(&empty, &a, &[]), &["empty", "holds no pictures"]);
-    std::fs::write(empty.join("x.png"), "no picture").unwrap();
+    for name in ["x.png", "y.png"] {
+        std::fs::write(empty.join(name), "no picture").unwrap();
+    }
     fails_with(score(&empty, &a, &[]), &["no picture could be read", "x.png"]);
     fails_with(score(&root.path().join("nowhere"), &a, &[]), &["nowhere"]);
     let mut unknown = program();

@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use var_eval::features::network::Identity;
 use var_eval::features::store::{DIGEST, FeatureFile, FeatureWriter, Rows, StoreInfo, bad_path};
+use var_eval::inputs::pixels::{PixelRule, TraitCounts};
 use var_tokenizer::images::Bad;
 
 fn info(network: &str) -> StoreInfo {
@@ -20,7 +21,8 @@ fn info(network: &str) -> StoreInfo {
         network,
         source: "somewhere".into(),
         source_sha256: "1".repeat(64),
-        jpegs: 0,
+        pixels: PixelRule::Stored,
+        asked: 23,
         class_names: vec!["é".into(), "b".into()],
     }
 }
@@ -38,6 +40,7 @@ fn rows(begin: usize, n: usize) -> Rows {
         labels: (begin..begin + n).map(|i| (i % 2) as u32).collect(),
         indices: (begin..begin + n).map(|i| i as u32).collect(),
         sizes: (begin..begin + n).flat_map(|i| [i as u32 + 1, 2]).collect(),
+        traits: vec![9; n],
         digests: (begin * DIGEST..(begin + n) * DIGEST).map(|i| (i % 251) as u8).collect(),
     }
 }
@@ -67,6 +70,10 @@ proptest! {
         prop_assert_eq!(file.labels().unwrap(), all.labels);
         prop_assert_eq!(file.sizes().unwrap().into_raw_vec_and_offset().0, all.sizes);
         prop_assert_eq!(file.statistics().is_ok(), n > 1);
+        // Bits 1 and 8.
+        let n = n as u64;
+        prop_assert_eq!(file.traits(), TraitCounts { jpegs: n, deep: n, ..TraitCounts::default() });
+        prop_assert_eq!(file.info().pixels, PixelRule::Stored);
     }
 }
 
@@ -119,4 +126,21 @@ fn an_unfinished_file_of_another_network_is_refused_and_bad_pictures_are_remembe
     let file = FeatureFile::open(&path).unwrap();
     assert_eq!((file.len(), file.bad()), (6, 1));
     assert!(std::fs::read_to_string(bad_path(&path)).unwrap().starts_with("x.png\tno"));
+}
+
+#[test]
+fn a_file_of_version_one_is_read_as_made_from_shown_pixels() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.h5");
+    write(&path, &[5]);
+    let file = hdf5::File::open_rw(&path).unwrap();
+    file.attr("format_version").unwrap().write_scalar(&1_u32).unwrap();
+    file.delete_attr("pixels").unwrap();
+    file.close().unwrap();
+    let file = FeatureFile::open(&path).unwrap();
+    assert_eq!((file.info().pixels, file.traits().jpegs, file.traits().deep), (PixelRule::Shown, 5, 0));
+    let file = hdf5::File::open_rw(&path).unwrap();
+    file.attr("format_version").unwrap().write_scalar(&3_u32).unwrap();
+    file.close().unwrap();
+    assert!(FeatureFile::open(&path).unwrap_err().to_string().contains("format version 3"));
 }

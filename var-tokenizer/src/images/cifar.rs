@@ -8,6 +8,7 @@ use std::path::Path;
 use image::{Rgb, RgbImage};
 
 use super::blob::Blob;
+use super::decode::{Decoded, Pixels};
 use super::source::{Entry, Listing, Pictures};
 use super::split::Split;
 use super::tarball::Member;
@@ -43,14 +44,15 @@ struct Records {
 }
 
 impl Pictures for Records {
-    fn picture(&self, index: usize) -> Result<RgbImage> {
+    fn picture(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let place = self.places.get(index).and_then(|&(batch, at)| Some((self.batches.get(batch)?, at)));
         let (batch, at) = place.ok_or_else(|| Error::Config(format!("no picture {index}")))?;
         let planes = batch.read(at, 3 * AREA as u64)?;
-        Ok(RgbImage::from_fn(SIDE, SIDE, |x, y| {
+        let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| {
             let i = (y * SIDE + x) as usize;
             Rgb([planes[i], planes[AREA + i], planes[2 * AREA + i]])
-        }))
+        });
+        Ok(picture.into())
     }
 }
 

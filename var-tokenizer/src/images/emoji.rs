@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use image::RgbImage;
 
-use super::decode::decode;
+use super::decode::{Decoded, Pixels, decode};
 use super::source::{EMOJI, Entry, Listing, Pictures};
 use crate::error::{Error, Result};
 
@@ -33,14 +33,14 @@ fn broken(message: &str) -> Error {
 struct Sheet;
 
 impl Pictures for Sheet {
-    fn picture(&self, index: usize) -> Result<RgbImage> {
+    fn picture(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let sheet = sheet().as_ref().map_err(|reason| broken(reason))?;
         let index = u32::try_from(index).map_err(|_| broken("no such picture"))?;
         let (left, top) = (index % COLUMNS * SIDE, index / COLUMNS * SIDE);
         if top + SIDE > sheet.height() || left + SIDE > sheet.width() {
             return Err(broken("the sheet is too small"));
         }
-        Ok(image::imageops::crop_imm(sheet, left, top, SIDE, SIDE).to_image())
+        Ok(image::imageops::crop_imm(sheet, left, top, SIDE, SIDE).to_image().into())
     }
 }
 

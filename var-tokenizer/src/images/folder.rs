@@ -2,10 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
-
 use super::catalogue::catalogue;
-use super::decode::{is_picture_name, read_picture};
+use super::decode::{Decoded, Pixels, is_picture_name, read_pixels};
 use super::source::{Listing, Pictures};
 use crate::error::{Error, Result};
 
@@ -16,9 +14,9 @@ const MAX_DEPTH: usize = 16;
 struct Files(Vec<PathBuf>);
 
 impl Pictures for Files {
-    fn picture(&self, index: usize) -> Result<RgbImage> {
+    fn picture(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
         let path = self.0.get(index).ok_or_else(|| Error::Config(format!("no picture {index}")))?;
-        read_picture(path)
+        read_pixels(path, pixels)
     }
 }
 

@@ -30,7 +30,7 @@ mod tarball;
 pub mod transform;
 
 pub use batch::{Bad, Batch, Report};
-pub use decode::read_picture;
+pub use decode::{Decoded, Pixels, Traits, read_picture, read_pixels};
 pub use grid::{Grid, write_png};
 pub use source::{EMOJI, Entry, Source};
 pub use split::{Partition, Split};

@@ -10,6 +10,7 @@ use npyz::zip::CompressionMethod;
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
 use super::blob::{Blob, check_room};
+use super::decode::{Decoded, Pixels};
 use super::source::{Entry, Listing, Pictures};
 use crate::error::{Error, Result};
 use crate::panics::contained;
@@ -38,13 +39,14 @@ struct Array {
 }
 
 impl Pictures for Array {
-    fn picture(&self, index: usize) -> Result<RgbImage> {
+    fn picture(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let size = u64::from(self.width) * u64::from(self.height) * u64::from(self.channels);
         let mut bytes = self.data.read(index as u64 * size, size)?;
         if self.channels == 1 {
             bytes = bytes.into_iter().flat_map(|byte| [byte; 3]).collect();
         }
         RgbImage::from_raw(self.width, self.height, bytes)
+            .map(Decoded::from)
             .ok_or_else(|| Error::file(self.data.path(), format!("picture {index} has the wrong size")))
     }
 }

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::blob::Blob;
 use super::catalogue::{HELD_OUT, check_held_out_classes};
+use super::decode::{Decoded, Pixels};
 use super::split::{Partition, Split, partition};
 use super::{cifar, emoji, folder, npz, tarball};
 use crate::error::{Error, Result};
@@ -32,8 +33,8 @@ pub struct Entry {
 
 /// Access to the pictures of a source, by index, from any thread.
 pub(crate) trait Pictures: fmt::Debug + Send + Sync {
-    /// Decodes picture `index`.
-    fn picture(&self, index: usize) -> Result<RgbImage>;
+    /// Decodes picture `index`. How pixels are read is a matter of picture files; those of arrays are as they are.
+    fn picture(&self, index: usize, pixels: Pixels) -> Result<Decoded>;
 }
 
 /// What each kind of source makes of its files.
@@ -125,10 +126,18 @@ impl Source {
     /// # Errors
     /// When it cannot be read or decoded, or there is no such picture.
     pub fn load(&self, index: usize) -> Result<RgbImage> {
+        Ok(self.load_pixels(index, Pixels::Shown)?.picture)
+    }
+
+    /// Picture `index` in 8-bit RGB, read as `pixels` says.
+    ///
+    /// # Errors
+    /// As for [`Self::load`].
+    pub fn load_pixels(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
         if index >= self.len() {
             return Err(Error::file(&self.label, format!("no picture {index}: there are {}", self.len())));
         }
-        self.listing.pictures.picture(index)
+        self.listing.pictures.picture(index, pixels)
     }
 
     /// Which pictures are trained on and which held out: as the source says, or else `fraction` of each
@@ -202,10 +211,10 @@ struct Pair {
 }
 
 impl Pictures for Pair {
-    fn picture(&self, index: usize) -> Result<RgbImage> {
+    fn picture(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
         match index.checked_sub(self.count) {
-            None => self.first.picture(index),
-            Some(index) => self.second.picture(index),
+            None => self.first.picture(index, pixels),
+            Some(index) => self.second.picture(index, pixels),
         }
     }
 }

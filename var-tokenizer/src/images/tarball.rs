@@ -4,12 +4,10 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
-use image::RgbImage;
-
 use super::blob::{Blob, BlobReader};
 use super::catalogue::catalogue;
 use super::cifar;
-use super::decode::{MAX_FILE, decode, is_picture_name};
+use super::decode::{Decoded, MAX_FILE, Pixels, decode_pixels, is_picture_name};
 use super::source::{Listing, Pictures};
 use crate::error::{Error, Result};
 use crate::panics::contained;
@@ -41,13 +39,14 @@ struct Members {
 }
 
 impl Pictures for Members {
-    fn picture(&self, index: usize) -> Result<RgbImage> {
+    fn picture(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
         let member = self.members.get(index).ok_or_else(|| Error::Config(format!("no picture {index}")))?;
         let path = self.blob.path().join(&member.name);
         if member.size > MAX_FILE {
             return Err(Error::file(path, format!("{} bytes: too large for a picture file", member.size)));
         }
-        decode(&self.blob.read(member.offset, member.size)?).map_err(|reason| Error::file(path, reason))
+        let bytes = self.blob.read(member.offset, member.size)?;
+        decode_pixels(&bytes, pixels).map_err(|reason| Error::file(path, reason))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Pictures in and out on real files: decoding, batches, grids; sources are in a module of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod pixels;
 mod sources;
 
 use std::io::{Cursor, Write};
@@ -170,6 +171,23 @@ fn a_decompression_bomb_is_an_error() {
         ];
         assert!(decode(&bomb.concat()).is_err(), "{side}");
     }
+}
+
+#[test]
+fn the_memory_limit_counts_pixels_in_rgb_and_not_packed_bits() {
+    // The header alone decides. One bit a pixel: 50 MB packed, 400 MB as grey, 1.2 GB as RGB.
+    let header = |side: u32| {
+        let body = [b"IHDR".as_slice(), &side.to_be_bytes(), &side.to_be_bytes(), &[1, 0, 0, 0, 0]].concat();
+        let mut sum = flate2::Crc::new();
+        sum.update(&body);
+        let end = [&sum.sum().to_be_bytes()[..], &[0; 4], b"IDAT"].concat();
+        [b"\x89PNG\r\n\x1a\n".as_slice(), &13_u32.to_be_bytes(), &body, &end].concat()
+    };
+    let refusal = decode(&header(20_000)).unwrap_err();
+    assert!(refusal.contains("20000 × 20000") && refusal.contains("1144 MB in memory"), "{refusal}");
+    assert!(decode(&header(60_000)).unwrap_err().contains("too large"));
+    let small = decode(&header(2_000)).unwrap_err();
+    assert!(!small.contains("too large"), "{small}");
 }
 
 #[test]

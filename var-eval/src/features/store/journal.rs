@@ -1,7 +1,7 @@
 //! The journal of a file of features.
 //!
 //! A block: rows (u32), length of the list of bad pictures (u32), position (u64); the payload is features, logits,
-//! spatial features (f32), labels, indices, sizes (u32), digests (16 bytes), the list of bad pictures (JSON). The
+//! spatial features (f32), labels, indices, sizes (u32), digests (16 bytes), traits (u8), the list of bad pictures (JSON). The
 //! head is the JSON of the info.
 
 use std::path::Path;
@@ -12,7 +12,9 @@ use var_tokenizer::journal::{self, Fields, Kind};
 use super::{DIGEST, Progress, Rows, StoreInfo};
 use crate::error::{Error, Result};
 
-const KIND: Kind = Kind { magic: b"VARFEA1\n", what: "features" };
+/// The first bytes of every version of the journal.
+pub const MARK: &[u8] = b"VARFEA";
+const KIND: Kind = Kind { magic: b"VARFEA2\n", what: "features of this version" };
 /// Rows, length of the list of bad pictures, position.
 const BLOCK_HEAD: usize = 4 + 4 + 8;
 
@@ -45,24 +47,29 @@ impl Journal {
         let blocks = journal::Journal::resume(path, KIND, &to_json(path, info)?, |found| {
             let found = serde_json::from_slice::<StoreInfo>(found).ok().filter(|found| found.check().is_ok());
             let message = match found.map(|found| found.difference(info)) {
-                None => "damaged at its head; delete it to start anew".to_owned(),
+                None => "damaged at its head; pass --restart to start over".to_owned(),
                 Some(Some(difference)) => {
-                    format!("was begun with {difference}; use the same, or delete it to start anew")
+                    format!("was begun with {difference}; use the same, or pass --restart to start over")
                 }
                 Some(None) => return Ok(()),
             };
             Err(var_tokenizer::Error::file(path, message))
         })?;
         let mut journal = Self { blocks, progress: Progress::default() };
-        let mut progress = Progress::default();
-        let mut whole = journal.blocks(info)?;
-        while let Some(block) = whole.next_block()? {
-            note(&mut progress, &block.rows, block.position, block.bad);
-        }
-        let end = whole.blocks.at();
+        let (progress, end) = journal.read(info)?;
         journal.blocks.keep(end)?;
         journal.progress = progress;
         Ok(journal)
+    }
+
+    /// How far it came, and where its last whole block ends.
+    fn read(&self, info: &StoreInfo) -> Result<(Progress, u64)> {
+        let mut progress = Progress::default();
+        let mut whole = self.blocks(info)?;
+        while let Some(block) = whole.next_block()? {
+            note(&mut progress, &block.rows, block.position, block.bad);
+        }
+        Ok((progress, whole.blocks.at()))
     }
 
     /// Appends rows that were checked before. When the disk is full the journal is as it was.
@@ -81,6 +88,7 @@ impl Journal {
             block.extend(values.iter().flat_map(|x| x.to_le_bytes()));
         }
         block.extend_from_slice(&rows.digests);
+        block.extend_from_slice(&rows.traits);
         block.extend_from_slice(&list);
         self.blocks.append(block)?;
         note(&mut self.progress, rows, position, bad.to_vec());
@@ -103,11 +111,22 @@ impl Journal {
     }
 }
 
+/// What was asked for in the journal at `path` and how far it came, without a change to it.
+pub(super) fn look(path: &Path) -> Result<Option<(StoreInfo, Progress)>> {
+    let Some((head, blocks)) = journal::Journal::look(path, KIND)? else { return Ok(None) };
+    let info = serde_json::from_slice::<StoreInfo>(&head).ok().filter(|info| info.check().is_ok());
+    let Some(info) = info else { return Ok(None) };
+    let journal = Journal { blocks, progress: Progress::default() };
+    let progress = journal.read(&info)?.0;
+    Ok(Some((info, progress)))
+}
+
 /// Takes a block into account.
 fn note(progress: &mut Progress, rows: &Rows, position: u64, bad: Vec<Bad>) {
     progress.rows += rows.len();
     progress.position = position;
     progress.bad.extend(bad);
+    rows.traits.iter().for_each(|&bits| progress.traits.add(bits));
     if let (Some(digest), Some(&index)) = (rows.digests.last_chunk::<DIGEST>(), rows.indices.last()) {
         progress.last = Some((*digest, index));
     }
@@ -139,6 +158,7 @@ impl Blocks<'_> {
             indices: fields.numbers(count, u32::from_le_bytes),
             sizes: fields.numbers(2 * count, u32::from_le_bytes),
             digests: fields.bytes(DIGEST * count).to_vec(),
+            traits: fields.bytes(count).to_vec(),
         };
         let list = fields.bytes(list);
         let bad: Vec<(usize, String, String)> =

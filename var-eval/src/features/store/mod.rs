@@ -11,7 +11,7 @@
 //! | `/picture` `[N, 16]` u8 | first half of the SHA-256 of the picture's size and pixels |
 //! | `/mu` `[D]`, `/sigma` `[D, D]` f64 | mean and covariance (N − 1) of the features, from two pictures on |
 //! | `/mu_s` `[S]`, `/sigma_s` `[S, S]` f64 | the same of the spatial features |
-//! | attributes of `/` | the fields of [`StoreInfo`], `pictures`, `bad`, `pictures_sha256`, `format_version`, `complete` |
+//! | attributes of `/` | the fields of [`StoreInfo`], `pictures`, `bad`, [`TraitCounts`], `pictures_sha256`, `format_version`, `complete` |
 //!
 //! HDF5 does not survive a kill in the middle of a write, so rows go to a journal beside the file first
 //! (`features.h5.partial`), and [`FeatureWriter::finish`] makes the HDF5 file of it in one go, block by block,
@@ -26,13 +26,15 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use var_tokenizer::images::Bad;
 
+pub use journal::MARK as JOURNAL_MARK;
 pub use reader::FeatureFile;
 pub use writer::FeatureWriter;
 
 use super::network::Identity;
+use crate::inputs::pixels::{PixelRule, TraitCounts};
 
-/// Version of the layout that is written, and the only one that is read.
-pub const FORMAT_VERSION: u32 = 1;
+/// Version of the layout that is written. Version 1, which does not say how pixels were read, is read too: as shown.
+pub const FORMAT_VERSION: u32 = 2;
 /// Bytes of a picture's digest.
 pub const DIGEST: usize = 16;
 /// Bounds that no network and no data set come near; they keep damaged numbers from asking for memory.
@@ -50,8 +52,10 @@ pub struct StoreInfo {
     pub source: String,
     /// SHA-256 over the list of pictures.
     pub source_sha256: String,
-    /// How many of them have names that end like JPEG files.
-    pub jpegs: usize,
+    /// How pixels were read.
+    pub pixels: PixelRule,
+    /// How many pictures were asked for, bad ones included.
+    pub asked: u64,
     /// Names of the classes; labels lie below their number.
     pub class_names: Vec<String>,
 }
@@ -73,6 +77,8 @@ pub struct Rows {
     pub sizes: Vec<u32>,
     /// `[N, 16]` digests of the pictures.
     pub digests: Vec<u8>,
+    /// `[N]` [`bits`](crate::inputs::pixels::bits) of each.
+    pub traits: Vec<u8>,
 }
 
 impl Rows {
@@ -96,6 +102,7 @@ impl Rows {
             ("indices", self.indices.len(), 1),
             ("sizes", self.sizes.len(), 2),
             ("digests", self.digests.len(), DIGEST),
+            ("traits", self.traits.len(), 1),
         ];
         match parts.into_iter().find(|&(_, found, width)| n.checked_mul(width) != Some(found)) {
             Some((name, found, width)) => Err(format!(
@@ -111,7 +118,7 @@ impl StoreInfo {
     /// Bytes that a row takes in the journal.
     fn row_bytes(&self) -> usize {
         let Identity { width, classes, spatial, .. } = self.network;
-        4 * (width + classes + spatial) + 4 + 4 + 8 + DIGEST
+        4 * (width + classes + spatial) + 4 + 4 + 8 + DIGEST + 1
     }
 
     /// Checks that the fields can belong together.
@@ -152,8 +159,19 @@ impl StoreInfo {
         if mine != theirs {
             return Some(format!("preprocessing {}, now {}", mine.preprocessing, theirs.preprocessing));
         }
-        (self.source_sha256 != wanted.source_sha256 || self.class_names != wanted.class_names)
-            .then(|| format!("other pictures (of {}, now of {})", self.source, wanted.source))
+        if self.pixels != wanted.pixels {
+            return Some(format!("pixels as {}, now as {} (--pixels)", self.pixels, wanted.pixels));
+        }
+        if self.source_sha256 == wanted.source_sha256 && self.class_names == wanted.class_names {
+            return None;
+        }
+        if self.source == wanted.source {
+            return Some(format!(
+                "other images or labels ({} images, now {}; {} has changed)",
+                self.asked, wanted.asked, self.source
+            ));
+        }
+        Some(format!("other images (of {}, now of {})", self.source, wanted.source))
     }
 }
 
@@ -168,6 +186,14 @@ pub struct Progress {
     pub bad: Vec<Bad>,
     /// Digest of the last picture that was appended.
     pub last: Option<([u8; DIGEST], u32)>,
+    /// How many pictures have what readers treat differently.
+    pub traits: TraitCounts,
+}
+
+/// What was asked for and how far it came, where a file was begun at `path` and not finished; `None` where no whole
+/// journal lies there.
+pub fn begun(path: &Path) -> Option<(StoreInfo, Progress)> {
+    journal::look(&partial_path(path)).ok().flatten()
 }
 
 /// The journal of the file at `path`: `PATH.partial`.

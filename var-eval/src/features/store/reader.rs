@@ -6,9 +6,11 @@ use hdf5::{Dataset, File, H5Type};
 use ndarray::{Array1, Array2};
 use var_tokenizer::h5;
 
-use super::{DIGEST, FORMAT_VERSION, MAX_CLASSES, StoreInfo, partial_path};
+use super::{DIGEST, FORMAT_VERSION, MAX_CLASSES, StoreInfo, begun, partial_path};
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
+use crate::inputs::pixels::{PixelRule, TraitCounts};
+use crate::metrics::matrix;
 use crate::statistics::Gaussian;
 
 /// An opened file of features; attributes, shapes and types were checked.
@@ -19,6 +21,7 @@ pub struct FeatureFile {
     info: StoreInfo,
     rows: usize,
     bad: usize,
+    traits: TraitCounts,
     pictures_sha256: String,
 }
 
@@ -34,8 +37,16 @@ impl FeatureFile {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => return Err(Error::file(path, "is a folder; expected a file of features (features.h5)")),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && partial_path(path).exists() => {
-                let message = "is not finished: extraction was stopped; give the same command again to go on";
+                let so_far = begun(path).map_or_else(String::new, |(info, progress)| {
+                    let [at, asked] = [progress.position, info.asked].map(thousands);
+                    format!(" (written until row {at} of {asked})")
+                });
+                let message =
+                    format!("is incomplete{so_far}. Run the same command to resume the extraction.");
                 return Err(Error::file(path, message));
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::file(path, "no such file; expected a file of features (features.h5)"));
             }
             Err(e) => return Err(Error::io(path, e)),
         }
@@ -43,19 +54,19 @@ impl FeatureFile {
         let wrong = |message: String| Error::file(path, message);
         let version = h5::number(&file, "format_version")
             .map_err(|_| wrong("has no readable format_version: damaged, or not made by var-eval".into()))?;
-        if version != u64::from(FORMAT_VERSION) {
+        if !(1..=u64::from(FORMAT_VERSION)).contains(&version) {
             return Err(wrong(format!(
-                "has format version {version}, but this program reads {FORMAT_VERSION}; extract the features again"
+                "has format version {version}, but this program reads 1 to {FORMAT_VERSION}; extract the features again"
             )));
         }
         if h5::number(&file, "complete").ok() != Some(1) || file.dataset("features").is_err() {
-            return Err(wrong("is no complete file of features; extract them again".into()));
+            return Err(wrong("is not a complete file of features; extract them again".into()));
         }
-        Self::checked(path, file)
+        Self::checked(path, file, version)
             .map_err(|reason| wrong(format!("damaged: {reason}; extract the features again")))
     }
 
-    fn checked(path: &Path, file: File) -> std::result::Result<Self, String> {
+    fn checked(path: &Path, file: File, version: u64) -> std::result::Result<Self, String> {
         let text = |name: &str| h5::string(&file, name);
         let whole = |name: &str| h5::size(&file, name);
         let network = Identity {
@@ -66,15 +77,30 @@ impl FeatureFile {
             classes: whole("classes")?,
             spatial: whole("spatial_width")?,
         };
+        let (rows, bad) = (whole("pictures")?, whole("bad")?);
+        let number = |name: &str| h5::number(&file, name);
+        let (pixels, traits) = if version == 1 {
+            (PixelRule::Shown, TraitCounts { jpegs: number("jpegs")?, ..TraitCounts::default() })
+        } else {
+            let name = text("pixels")?;
+            let rule = PixelRule::named(&name).ok_or_else(|| format!("attribute pixels is '{name:.20}'"))?;
+            let traits = TraitCounts {
+                jpegs: number("jpegs")?,
+                turned: number("turned")?,
+                transparent: number("transparent")?,
+                deep: number("deep")?,
+            };
+            (rule, traits)
+        };
         let info = StoreInfo {
             source: text("source")?,
             source_sha256: text("source_sha256")?,
-            jpegs: whole("jpegs")?,
+            pixels,
+            asked: rows.saturating_add(bad) as u64,
             class_names: h5::texts(&file, "class_names", MAX_CLASSES)?,
             network,
         };
         info.check()?;
-        let (rows, bad) = (whole("pictures")?, whole("bad")?);
         let pictures_sha256 = text("pictures_sha256")?;
         let Identity { width, classes, spatial, .. } = info.network;
         check::<f32>(&file, "features", &[rows, width])?;
@@ -96,7 +122,12 @@ impl FeatureFile {
             check::<f64>(&file, "mu_s", &[spatial])?;
             check::<f64>(&file, "sigma_s", &[spatial, spatial])?;
         }
-        Ok(Self { path: path.to_owned(), file, info, rows, bad, pictures_sha256 })
+        Ok(Self { path: path.to_owned(), file, info, rows, bad, traits, pictures_sha256 })
+    }
+
+    /// The same file, called `name` in messages: for one that nobody else knows.
+    pub(crate) fn called(self, name: &str) -> Self {
+        Self { path: name.into(), ..self }
     }
 
     /// The file.
@@ -124,6 +155,11 @@ impl FeatureFile {
         self.bad
     }
 
+    /// How many pictures have what readers treat differently.
+    pub fn traits(&self) -> TraitCounts {
+        self.traits
+    }
+
     /// SHA-256 over the digests of all pictures, in hexadecimal: what was in the files.
     pub fn pictures_sha256(&self) -> &str {
         &self.pictures_sha256
@@ -132,9 +168,9 @@ impl FeatureFile {
     /// Pooled features `[N, D]`.
     ///
     /// # Errors
-    /// When a chunk is damaged or there is not enough memory.
+    /// When a chunk is damaged, a number is not finite, or there is not enough memory.
     pub fn features(&self) -> Result<Array2<f32>> {
-        self.matrix("features")
+        self.finite("features")
     }
 
     /// Logits `[N, C]`; `None` where the network gives none.
@@ -142,7 +178,7 @@ impl FeatureFile {
     /// # Errors
     /// As for [`Self::features`].
     pub fn logits(&self) -> Result<Option<Array2<f32>>> {
-        if self.info.network.classes == 0 { Ok(None) } else { self.matrix("logits").map(Some) }
+        if self.info.network.classes == 0 { Ok(None) } else { self.finite("logits").map(Some) }
     }
 
     /// Pictures of each class, in the order of the classes.
@@ -225,7 +261,15 @@ impl FeatureFile {
         let mean: Array1<f64> = self.dataset(mu)?.read_1d().map_err(|e| self.unreadable(mu, &e))?;
         let covariance: Array2<f64> =
             self.dataset(sigma)?.read_2d().map_err(|e| self.unreadable(sigma, &e))?;
-        Gaussian::new(mean, covariance, Some(self.rows as u64))
+        let count = Some(self.rows as u64);
+        Gaussian::new(mean, covariance, count).map_err(|e| Error::file(&self.path, format!("/{sigma}: {e}")))
+    }
+
+    fn finite(&self, name: &str) -> Result<Array2<f32>> {
+        let found = self.matrix(name)?;
+        matrix::check(&format!("/{name}"), found.view())
+            .map_err(|e| Error::file(&self.path, format!("{e}; or extract the features again")))?;
+        Ok(found)
     }
 
     fn matrix<T: H5Type>(&self, name: &str) -> Result<Array2<T>> {
@@ -246,4 +290,17 @@ impl FeatureFile {
 fn check<T: H5Type>(file: &File, name: &str, shape: &[usize]) -> std::result::Result<(), String> {
     let set = file.dataset(name).map_err(|_| format!("no data set /{name}"))?;
     h5::whole::<T>(&set, &format!("/{name}"), shape)
+}
+
+/// `number` with a comma before every three digits.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

@@ -14,6 +14,7 @@ use super::{
     CHUNK_BYTES, DIGEST, FORMAT_VERSION, Progress, Rows, StoreInfo, bad_path, partial_path, with_suffix,
 };
 use crate::error::{Error, Result};
+use crate::inputs::pixels::TraitCounts;
 use crate::statistics::Accumulator;
 
 /// Writes a file of features; one process at a time.
@@ -79,7 +80,10 @@ impl FeatureWriter {
         let bad = &self.journal.progress.bad;
         if self.journal.progress.rows == 0 {
             let first = bad.first().map(|bad| format!("; the first: {}", bad.reason)).unwrap_or_default();
-            return Err(Error::file(&self.info.source, format!("no picture could be read{first}")));
+            let failure = Error::file(&self.info.source, format!("no picture could be read{first}"));
+            // Else the same command would find all of them dealt with, after they are repaired too.
+            self.journal.remove()?;
+            return Err(failure);
         }
         self.journal.sync()?;
         let list = bad_path(&self.path);
@@ -161,17 +165,22 @@ fn write_attributes(file: &File, info: &StoreInfo, journal: &Journal, pictures: 
     for (name, number) in [
         ("pictures", journal.progress.rows),
         ("bad", journal.progress.bad.len()),
-        ("jpegs", info.jpegs),
         ("width", info.network.width),
         ("classes", info.network.classes),
         ("spatial_width", info.network.spatial),
     ] {
         h5::write_number(file, name, number as u64)?;
     }
+    let TraitCounts { jpegs, turned, transparent, deep } = journal.progress.traits;
+    for (name, number) in [("jpegs", jpegs), ("turned", turned), ("transparent", transparent), ("deep", deep)]
+    {
+        h5::write_number(file, name, number)?;
+    }
     for (name, value) in [
         ("network", info.network.network.as_str()),
         ("weights_sha256", &info.network.weights_sha256),
         ("preprocessing", &info.network.preprocessing),
+        ("pixels", info.pixels.name()),
         ("source", &info.source),
         ("source_sha256", &info.source_sha256),
         ("pictures_sha256", pictures),

@@ -1,0 +1,56 @@
+//! Files that end in `.h5`: tokens, which stand for their pictures, or features.
+
+use std::io::Read;
+use std::path::Path;
+
+use var_tokenizer::h5;
+use var_tokenizer::tokens::TokenFile;
+
+use crate::error::{Error, Result};
+use crate::features::store::{FeatureFile, JOURNAL_MARK, partial_path};
+
+/// What such a file holds.
+#[derive(Debug)]
+pub enum H5 {
+    /// Tokens (`var-tokenizer encode`).
+    Tokens(Box<TokenFile>),
+    /// Features (`var-eval stats`, `var-eval score --out`).
+    Features(Box<FeatureFile>),
+}
+
+/// Whether a path is named like a file of tokens or features.
+pub fn is_h5(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "h5")
+}
+
+/// Opens `path` as what it is.
+///
+/// # Errors
+/// When it is missing, incomplete or damaged: the message is that of the kind that the file, or what was begun of
+/// it, shows.
+pub fn open_h5(path: &Path) -> Result<H5> {
+    if !path.exists() {
+        let features = || FeatureFile::open(path).map(|file| H5::Features(Box::new(file)));
+        return match first_bytes(&partial_path(path)) {
+            None => Err(Error::file(path, "no such file; expected features or tokens (.h5)")),
+            Some(bytes) if bytes.starts_with(JOURNAL_MARK) => features(),
+            Some(_) => Ok(H5::Tokens(Box::new(TokenFile::open(path)?))),
+        };
+    }
+    let as_tokens = match TokenFile::open(path) {
+        Ok(tokens) => return Ok(H5::Tokens(Box::new(tokens))),
+        Err(e) => e,
+    };
+    match FeatureFile::open(path) {
+        Ok(features) => Ok(H5::Features(Box::new(features))),
+        // Tokens lie in groups that are called after the parts of a data set.
+        Err(_) if h5::open(path, "").is_ok_and(|file| file.link_exists("train")) => Err(as_tokens.into()),
+        Err(e) => Err(e),
+    }
+}
+
+/// The first 8 bytes of a file.
+fn first_bytes(path: &Path) -> Option<[u8; 8]> {
+    let mut bytes = [0; 8];
+    std::fs::File::open(path).ok()?.read_exact(&mut bytes).ok().map(|()| bytes)
+}
