@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use var_scaling::error::{Error, Result};
+use var_scaling::fit::means::NOT_MONOTONE;
 use var_scaling::fit::{FitOptions, FitsFile};
 use var_scaling::plan::{Plan, Request};
 use var_scaling::plot::curve::Curve;
@@ -58,7 +59,7 @@ Pictures that are named are counted; without --data the preset's own numbers are
     #[command(after_help = "Examples:
   var-scaling fit runs/sweep-emoji-nano
   var-scaling fit runs/cifar --irreducible loss_all=4.8 --irreducible loss_last=4.7
-  var-scaling fit runs/cifar --irreducible err_all=fitted --draws 5000 --json")]
+  var-scaling fit runs/cifar --irreducible err_all=fitted --json")]
     Fit {
         /// Sweep folder
         folder: PathBuf,
@@ -149,6 +150,9 @@ struct SweepArgs {
     /// auto (measures), f32 or bf16
     #[arg(long, value_parser = valid::<Precision>)]
     precision: Option<String>,
+    /// Train these unfinished sizes (or encode `tokens`) from the beginning; what they have is moved aside
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    start_over: Vec<String>,
     /// No progress
     #[arg(long)]
     quiet: bool,
@@ -161,12 +165,6 @@ struct FitArgs {
     /// Irreducible part: METRIC=NUMBER or METRIC=fitted, of loss_all, loss_last, err_all, err_last
     #[arg(long, value_name = "METRIC=VALUE")]
     irreducible: Vec<String>,
-    /// Draws of the bootstrap
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
-    draws: u32,
-    /// Seed of the bootstrap
-    #[arg(long, default_value_t = 0)]
-    fit_seed: u64,
 }
 
 /// Text that the other programs will read as a `T`.
@@ -177,11 +175,15 @@ fn valid<T: FromStr<Err: std::fmt::Display>>(text: &str) -> std::result::Result<
 impl FitArgs {
     fn options(&self) -> Result<FitOptions> {
         let mut options = FitOptions::default();
+        let mut metrics = Vec::new();
         for assignment in &self.irreducible {
             options.set(assignment)?;
+            let metric = assignment.split('=').next().unwrap_or_default().trim();
+            if metrics.contains(&metric) {
+                return Err(Error::Config(format!("--irreducible {metric} is given twice; give one value")));
+            }
+            metrics.push(metric);
         }
-        options.bootstrap.draws = self.draws as usize;
-        options.bootstrap.seed = self.fit_seed;
         Ok(options)
     }
 }
@@ -211,7 +213,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Sweep(args) => run_sweep(&args)?,
         Command::Plan(args) => show_plan(&args)?,
         Command::Fit { folder, fit, json } => {
-            let fits = report::fit(&folder, &fit.options()?)?;
+            let (fits, skipped) = report::fit(&folder, &fit.options()?)?;
+            warn(&skipped);
             if json {
                 say(serde_json::to_string_pretty(&fits).unwrap_or_default())?;
             } else {
@@ -219,7 +222,9 @@ pub fn run(cli: Cli) -> Result<()> {
             }
         }
         Command::Plot { folder } => {
-            for figure in report::draw(&folder)? {
+            let (figures, skipped) = report::draw(&folder)?;
+            warn(&skipped);
+            for figure in figures {
                 say(folder.join("plots").join(format!("{}.svg", figure.stem)).display())?;
             }
         }
@@ -230,12 +235,23 @@ pub fn run(cli: Cli) -> Result<()> {
             drawing.write(folder, &stem)?;
             say(folder.join(format!("{stem}.svg")).display())?;
         }
-        Command::Report { folder } => say(report::write(&folder)?.display())?,
+        Command::Report { folder } => {
+            let (path, skipped) = report::write(&folder)?;
+            warn(&skipped);
+            say(path.display())?;
+        }
         Command::Guarded { parent, program, arguments } => {
             match child::guard(parent, &program, &arguments)? {}
         }
     }
     Ok(())
+}
+
+/// Tells what was left out of the files of a sweep.
+fn warn(skipped: &[String]) {
+    for what in skipped {
+        tell(format_args!("warning: {what}"));
+    }
 }
 
 fn list_presets() -> Result<()> {
@@ -251,7 +267,8 @@ fn show_plan(args: &PlanArgs) -> Result<()> {
     if args.list_presets {
         return list_presets();
     }
-    let plan = args.plan()?;
+    let mut plan = args.plan()?;
+    plan.notes.extend(sweep::check::shown(&plan)?);
     Ok(if args.json { say(plan.json()) } else { say(plan_table(&plan)) }?)
 }
 
@@ -268,6 +285,7 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         device: args.device.clone(),
         precision: args.precision.clone(),
         quiet: args.quiet,
+        start_over: args.start_over.clone(),
         fit: args.fit.options()?,
     };
     if !args.quiet {
@@ -318,8 +336,9 @@ fn plan_table(plan: &Plan) -> String {
         ]
     });
     let head = ["size", "params", "steps", "batch", "tokens", "FLOPs", "memory", "time"];
+    let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
     format!(
-        "{}time {} in all but for sample pictures, at {}\nmemory of training in bf16; in f32 activations take twice as much\n{}",
+        "{}time {} in all but for sample pictures, at {}\nmemory of training in bf16; in f32 activations take twice as much\n{}{notes}",
         columns(head, plan.preparations.iter().map(preparation_row).chain(runs)),
         duration(plan.seconds()),
         plan.assumption,
@@ -381,6 +400,12 @@ fn columns<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; 
 }
 
 fn laws(fits: &FitsFile) -> String {
-    let line = |l: &var_scaling::fit::FittedLaw| format!("{:<12} {}\n", l.subject.name, l.verdict);
-    fits.laws.iter().map(line).collect()
+    let mut text = String::new();
+    for law in &fits.laws {
+        text.push_str(&format!("{:<12} {}\n", law.subject.name, law.verdict));
+        for note in law.notes.iter().filter(|note| note.starts_with(NOT_MONOTONE)) {
+            text.push_str(&format!("{:<12} {note}\n", ""));
+        }
+    }
+    text
 }

@@ -144,6 +144,17 @@ pub fn parse(list: &str) -> Result<Vec<Size>> {
     Ok(sizes)
 }
 
+/// Names of the sizes in a list, ladders spelled out, as often as they are named.
+pub fn names_in(list: &str) -> Vec<String> {
+    let words = list.split([',', ' ']).filter(|w| !w.is_empty());
+    words
+        .flat_map(|word| match LADDERS.iter().find(|l| l.0 == word) {
+            Some(ladder) => ladder.1.split(',').map(str::to_owned).collect(),
+            None => vec![word.to_owned()],
+        })
+        .collect()
+}
+
 fn suggest(word: &str, error: Error) -> Error {
     match nearest(word, names()) {
         Some(meant) => Error::Config(format!("{error}; did you mean {meant}?")),

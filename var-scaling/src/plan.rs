@@ -12,6 +12,7 @@ use var_model::{TransformerConfig, cost};
 use crate::error::{Error, Result};
 use crate::ladder::{self, Size};
 use crate::machine;
+use crate::notes;
 use crate::pictures::{Pictures, absolute};
 use crate::preparation::{Preparation, preparations};
 use crate::preset::{self, Preset};
@@ -102,6 +103,8 @@ pub struct Plan {
     pub runs: Vec<Run>,
     /// What the times assume.
     pub assumption: String,
+    /// Settings without effect, and what was chosen; a line each.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -140,8 +143,9 @@ impl Plan {
         runs.sort_by(|a, b| a.parameters.cmp(&b.parameters).then(a.seed.cmp(&b.seed)));
         let preparations = preparations(&tokenizer, &preset, &pictures, request.flops_rate);
         let assumption = machine::assumption(request.flops_rate);
+        let notes = notes::of(request, &name, &preset, &tokenizer, &pictures, &runs);
         let name = Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned());
-        Ok(Self { name, preset, pictures, tokenizer, seed: request.seed, preparations, runs, assumption })
+        Ok(Self { name, preset, pictures, tokenizer, seed: request.seed, preparations, runs, assumption, notes })
     }
 
     /// The pictures as the other programs name them: `emoji` or a path.
@@ -205,7 +209,7 @@ impl Plan {
         json!({
             "preset": self.name, "shared": self.shared(), "pictures": self.pictures.json(),
             "preparations": self.preparations.iter().map(Preparation::json).collect::<Vec<_>>(), "runs": runs,
-            "estimated_seconds": self.seconds(), "assumption": self.assumption,
+            "estimated_seconds": self.seconds(), "assumption": self.assumption, "notes": self.notes,
         })
     }
 }

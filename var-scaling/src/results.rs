@@ -1,16 +1,16 @@
-//! `results.jsonl`: one line a finished size, and the training curves beside it.
+//! The results of a sweep: one line per finished run, and the training curves next to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use var_tokenizer::files::write_atomically;
 
 use crate::error::{Error, Result};
-use var_tokenizer::files::write_atomically;
+use crate::rows;
 use crate::scores::{self, Scores};
+use crate::text::{quote_non_finite, without_mark};
 
 /// What is measured on held-out pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,11 @@ pub struct Validation {
 }
 
 impl Validation {
+    /// The four values, in the order of [`Metric::ALL`].
+    pub fn new(values: [f64; 4]) -> Self {
+        Self { values }
+    }
+
     /// The value of one metric.
     pub fn value(&self, metric: Metric) -> f64 {
         let place = Metric::ALL.iter().position(|m| *m == metric).unwrap_or(0);
@@ -175,34 +180,40 @@ pub struct Results {
     pub curves: BTreeMap<String, Vec<CurvePoint>>,
     /// Scores of pictures, where there are any.
     pub scores: Option<Scores>,
+    /// What was left out of the files, and why; a sentence each.
+    pub skipped: Vec<String>,
 }
 
 impl Results {
-    /// Reads `results.jsonl` of a sweep folder, and `metrics.jsonl` and scores of each run. A run folder that is gone
-    /// leaves its curve empty.
+    /// Reads `results.jsonl` of a sweep folder, and `metrics.jsonl` and scores of each run. What cannot be used, and
+    /// runs without a curve, are named in `skipped`.
     ///
     /// # Errors
-    /// When there are no results, or a line (but for a torn last one) is damaged.
+    /// When there are no results, or a line (but for a torn last one) holds none.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("results.jsonl");
         if !path.exists() {
             return Err(Error::file(&path, "no results here; make them with `var-scaling sweep --out DIR`"));
         }
-        let mut lines = read_lines(&path)?.0;
+        let rows::Rows { mut lines, skipped, .. } = rows::read(&path)?;
+        let mut skipped: Vec<String> = skipped.into_iter().map(|s| format!("results.jsonl: {s}")).collect();
         if lines.is_empty() {
-            return Err(Error::file(&path, "holds no finished size yet"));
+            let why = skipped.first().map_or_else(String::new, |why| format!(" ({why})"));
+            return Err(Error::file(&path, format!("holds no finished size that can be used{why}")));
         }
         lines.sort_by(|a, b| a.params.cmp(&b.params).then_with(|| a.name.cmp(&b.name)));
         let mut curves = BTreeMap::new();
         for line in &mut lines {
-            let curve = read_curve(&folder.join(&line.run).join("metrics.jsonl"))?;
+            let (curve, fault) = read_curve(&folder.join(&line.run).join("metrics.jsonl"))?;
+            let place = line.run.join("metrics.jsonl");
+            skipped.extend(fault.map(|fault| format!("{}: {fault}", place.display())));
             if line.steps == 0 {
                 line.steps = curve.iter().map(|p| p.step).max().unwrap_or(0);
             }
             curves.insert(line.name.clone(), curve);
         }
         let scores = scores::read(folder, &lines);
-        Ok(Self { lines, curves, scores })
+        Ok(Self { lines, curves, scores, skipped })
     }
 
     /// The curve of a run; empty when there is none.
@@ -217,86 +228,37 @@ pub fn precisions(lines: &[ResultLine]) -> Vec<&str> {
     known.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Lines of `results.jsonl`, and whether the last one was torn and left out. A later line of a name
-/// replaces an earlier one.
-///
-/// # Errors
-/// When the file cannot be read or a line before the last is damaged.
-pub fn read_lines(path: &Path) -> Result<(Vec<ResultLine>, bool)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    // A write that was cut short may end inside a character.
-    let text = String::from_utf8_lossy(&bytes);
-    let mut lines: Vec<ResultLine> = Vec::new();
-    let count = text.lines().count();
-    let mut torn = !text.is_empty() && !text.ends_with('\n');
-    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        match serde_json::from_str::<ResultLine>(line) {
-            Ok(found) => {
-                lines.retain(|l| l.name != found.name);
-                lines.push(found);
-            }
-            Err(_) if i + 1 == count && torn => {}
-            // A disk that lost power may also leave a last line of zeros.
-            Err(_) if i + 1 == count && line.contains('\0') => torn = true,
-            Err(e) => {
-                return Err(Error::file(
-                    path,
-                    format!(
-                        "line {} is damaged ({e}); remove that line, and its size is trained again",
-                        i + 1
-                    ),
-                ));
-            }
-        }
-    }
-    Ok((lines, torn))
-}
-
-/// Reads the finished sizes for going on with a sweep and repairs a torn last line; none without a file.
-///
-/// # Errors
-/// When the file is damaged before its last line or cannot be written.
-pub fn open(path: &Path) -> Result<Vec<ResultLine>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let (lines, torn) = read_lines(path)?;
-    if torn {
-        write_atomically(path, lines.iter().map(to_json).collect::<Result<String>>()?.as_bytes())?;
-    }
-    Ok(lines)
-}
-
-/// Appends one line and syncs it.
-///
-/// # Errors
-/// When the disk refuses.
-pub fn append(path: &Path, line: &ResultLine) -> Result<()> {
-    let fail = |e| Error::io(path, e);
-    let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(fail)?;
-    file.write_all(to_json(line)?.as_bytes()).map_err(fail)?;
-    file.sync_all().map_err(fail)
-}
-
-fn to_json(line: &ResultLine) -> Result<String> {
-    let text =
-        serde_json::to_string(line).map_err(|e| Error::Config(format!("result {}: {e}", line.name)))?;
-    Ok(format!("{text}\n"))
-}
-
-/// Reads a training curve; damaged lines are left out, a missing file is an empty curve.
-fn read_curve(path: &Path) -> Result<Vec<CurvePoint>> {
+/// Reads a training curve, and says what of it is missing. Without its file it is empty.
+fn read_curve(path: &Path) -> Result<(Vec<CurvePoint>, Option<String>)> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+            let fault = "missing; without its training curve, the run counts by its end alone";
+            return Ok((Vec::new(), Some(fault.into())));
+        }
         Err(e) => return Err(Error::io(path, e)),
     };
     let text = String::from_utf8_lossy(&bytes);
-    Ok(text.lines().filter_map(|l| curve_point(&serde_json::from_str(l).ok()?)).collect())
+    let lines: Vec<&str> = without_mark(&text).lines().filter(|l| !l.trim().is_empty()).collect();
+    let (mut points, mut bad) = (Vec::new(), 0);
+    for (i, line) in lines.iter().enumerate() {
+        match serde_json::from_str::<Value>(&quote_non_finite(line)).ok() {
+            // Other kinds of lines have no place in a curve.
+            Some(value) if !matches!(value.get("kind").and_then(Value::as_str), Some("train" | "val")) => {}
+            value => match value.as_ref().and_then(curve_point) {
+                Some(point) => points.push(point),
+                // A run that was stopped may leave half a line.
+                None if i + 1 == lines.len() && !text.ends_with('\n') => {}
+                None => bad += 1,
+            },
+        }
+    }
+    let lines = if bad == 1 { "line" } else { "lines" };
+    Ok((points, (bad > 0).then(|| format!("{bad} {lines} without usable numbers left out"))))
 }
 
 fn curve_point(line: &Value) -> Option<CurvePoint> {
-    let number = |key: &str| line.get(key).and_then(Value::as_f64);
+    let number = |key: &str| line.get(key).and_then(Value::as_f64).filter(|v| v.is_finite());
     let step = line.get("step")?.as_u64()?;
     if line.get("kind")?.as_str()? == "val" {
         let values = Metric::ALL.map(|m| number(m.key()));
@@ -325,37 +287,11 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_last_line_is_left_out_and_repaired() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("results.jsonl");
-        append(&path, &line("a", 1)).unwrap();
-        append(&path, &line("b", 2)).unwrap();
-        let whole = std::fs::read(&path).unwrap();
-        for cut in [whole.len() - 1, whole.len() - 20, whole.len() / 2 + 3] {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let names: Vec<String> = open(&path).unwrap().into_iter().map(|l| l.name).collect();
-            assert!(names == ["a"] || (names == ["a", "b"] && cut == whole.len() - 1), "{cut}: {names:?}");
-            append(&path, &line("c", 3)).unwrap();
-            assert_eq!(read_lines(&path).unwrap().0.last().unwrap().name, "c");
-        }
-    }
-
-    #[test]
-    fn damage_before_the_last_line_is_an_error_that_names_the_line() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("results.jsonl");
-        append(&path, &line("a", 1)).unwrap();
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, format!("{{broken\n{text}")).unwrap();
-        assert!(open(&path).unwrap_err().to_string().contains("line 1 is damaged"));
-    }
-
-    #[test]
     fn results_are_sorted_by_parameters_and_a_missing_curve_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
-        append(&path, &line("big", 20)).unwrap();
-        append(&path, &line("small", 10)).unwrap();
+        rows::append(&path, &line("big", 20)).unwrap();
+        rows::append(&path, &line("small", 10)).unwrap();
         let run = folder.path().join("runs/big");
         std::fs::create_dir_all(&run).unwrap();
         let metrics = "{\"kind\":\"train\",\"step\":1,\"loss\":6.0}\n\
@@ -366,5 +302,21 @@ mod tests {
         assert!(results.curve("small").is_empty());
         assert_eq!(results.curve("big").len(), 2);
         assert_eq!(results.lines[1].steps, 2);
+        assert_eq!(results.skipped.len(), 1);
+        assert!(results.skipped[0].starts_with("runs/small/metrics.jsonl: missing"), "{:?}", results.skipped);
+    }
+
+    #[test]
+    fn lines_of_a_curve_without_numbers_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        rows::append(&folder.path().join("results.jsonl"), &line("a", 20)).unwrap();
+        let run = folder.path().join("runs/a");
+        std::fs::create_dir_all(&run).unwrap();
+        let metrics = "\u{feff}{\"kind\":\"train\",\"step\":1,\"loss\":6.0}\n{\"kind\":\"train\",\"step\":2,\"loss\":NaN}\n\
+             {\"kind\":\"val\",\"step\":2,\"loss_all\":null,\"loss_last\":5.6,\"err_all\":0.9,\"err_last\":0.9}\n";
+        std::fs::write(run.join("metrics.jsonl"), metrics).unwrap();
+        let results = Results::read(folder.path()).unwrap();
+        assert_eq!(results.curve("a").len(), 1);
+        assert_eq!(results.skipped, ["runs/a/metrics.jsonl: 2 lines without usable numbers left out"]);
     }
 }

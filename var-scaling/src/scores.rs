@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::results::ResultLine;
+use crate::text::without_mark;
 
 /// Fréchet distances that compare: same network, reference, sampling and number of pictures.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +82,7 @@ pub fn read(folder: &Path, lines: &[ResultLine]) -> Option<Scores> {
 
 fn file(path: &Path) -> Option<(MetricsFile, std::time::SystemTime)> {
     let time = path.metadata().and_then(|data| data.modified()).ok()?;
-    let found: MetricsFile = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let found: MetricsFile = serde_json::from_str(without_mark(&std::fs::read_to_string(path).ok()?)).ok()?;
     Some((found, time))
 }
 

@@ -1,5 +1,7 @@
 //! The Pareto frontier of loss against compute over all runs.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 /// One validation of one run.
@@ -40,6 +42,38 @@ pub fn contested(points: &[Scored]) -> Vec<Scored> {
     pareto(points).into_iter().filter(|p| p.flops >= begin).collect()
 }
 
+/// The runs of each size as one: the mean of the values that all of them have at the same compute.
+pub fn mean_runs(points: &[Scored]) -> Vec<Scored> {
+    let mut means: Vec<(Scored, usize)> = Vec::new();
+    let mut runs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for point in points {
+        runs.entry(&point.size).or_default().insert(&point.run);
+        match means.iter_mut().find(|(m, _)| m.size == point.size && m.flops == point.flops) {
+            Some((mean, count)) => {
+                mean.value += point.value;
+                mean.last |= point.last;
+                *count += 1;
+            }
+            None => means.push((Scored { run: point.size.clone(), ..point.clone() }, 1)),
+        }
+    }
+    let all = |size: &str| runs.get(size).map_or(0, BTreeSet::len);
+    means.retain(|(mean, count)| *count == all(&mean.size));
+    means.into_iter().map(|(mean, count)| Scored { value: mean.value / count as f64, ..mean }).collect()
+}
+
+/// The lowest point of each size on a frontier, which falls: its last one.
+pub fn one_per_size(frontier: &[Scored]) -> Vec<Scored> {
+    let mut ends: Vec<Scored> = Vec::new();
+    for point in frontier.iter().rev() {
+        if !ends.iter().any(|end| end.size == point.size) {
+            ends.push(point.clone());
+        }
+    }
+    ends.reverse();
+    ends
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +97,26 @@ mod tests {
         assert_eq!(kept, [4.0, 3.0, 2.5, 2.0]);
         let kept: Vec<f64> = contested(&points).iter().map(|p| p.value).collect();
         assert_eq!(kept, [3.0, 2.5, 2.0]);
+    }
+
+    #[test]
+    fn seeds_of_a_size_are_one_run_and_a_size_is_one_point() {
+        let of = |run: &str, flops: f64, value: f64, last: bool| Scored {
+            run: run.into(),
+            ..point("a", flops, value, last)
+        };
+        let seeds = [of("a0", 1.0, 4.0, false), of("a0", 2.0, 3.0, true), of("a1", 2.0, 3.5, true)];
+        let means = mean_runs(&seeds);
+        assert_eq!(means.len(), 1, "the second run was not validated at 1: {means:?}");
+        assert_eq!((means[0].value, means[0].last), (3.25, true));
+        let frontier = [
+            point("a", 1.0, 4.0, false),
+            point("a", 2.0, 3.0, true),
+            point("b", 4.0, 2.5, false),
+            point("b", 8.0, 2.0, true),
+        ];
+        let kept: Vec<f64> = one_per_size(&frontier).iter().map(|p| p.flops).collect();
+        assert_eq!(kept, [2.0, 8.0]);
     }
 
     #[test]

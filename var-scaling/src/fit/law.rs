@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::bootstrap::{self, Bootstrap};
+use super::means::{LackOfFit, SizeMeans};
 use super::power::{self, Bound, Mode};
+use super::profile::{self, Ends};
+use super::verdict;
 
 /// Sizes below which no exponent is given.
 pub const LEAST_SIZES: usize = 4;
@@ -22,15 +24,16 @@ pub enum Irreducible {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// The exponent is inside its interval, and the interval is bounded.
+    /// There is a best law, its intervals have both ends, and it misses the sizes by no more than their seeds'
+    /// spread explains.
     Determined,
-    /// There is a best exponent, but its interval reaches the end of what a fit may take.
+    /// There is a best law, but an interval has no end, or the sizes scatter more than their seeds.
     Wide,
     /// Too few sizes.
     TooFewSizes,
     /// The fit ended at a bound.
     AtBound,
-    /// The values do not fall.
+    /// The values do not fall, or are equal within rounding.
     NotFalling,
 }
 
@@ -39,10 +42,22 @@ pub enum Status {
 pub struct Estimate {
     /// Best value.
     pub value: f64,
-    /// Lower end of the interval.
-    pub low: f64,
-    /// Upper end of the interval.
-    pub high: f64,
+    /// Lower end of the interval; none where it has no end.
+    pub low: Option<f64>,
+    /// Upper end of the interval; none where it has no end.
+    pub high: Option<f64>,
+}
+
+impl Estimate {
+    fn new(value: f64, ends: Ends) -> Self {
+        // A law near the end of what 64 bits resolve may lie a rounding error outside.
+        Self { value, low: ends.low.map(|v| v.min(value)), high: ends.high.map(|v| v.max(value)) }
+    }
+
+    /// Whether the interval has both ends.
+    pub fn closed(&self) -> bool {
+        self.low.is_some() && self.high.is_some()
+    }
 }
 
 /// The coefficients of `L∞ + (β·X)^α`.
@@ -103,10 +118,12 @@ pub struct FittedLaw {
     pub pearson: Option<f64>,
     /// Share that the intervals are to cover.
     pub level: f64,
-    /// Share of the bootstrap's draws that ended at a bound.
-    pub draws_at_bound: Option<f64>,
     /// Different sizes among the points.
     pub sizes: usize,
+    /// Standard deviation between runs of one size; none where every size has one.
+    pub seed_deviation: Option<f64>,
+    /// Test of the best law against that deviation.
+    pub lack_of_fit: Option<LackOfFit>,
     /// Exponent and `β` of the paper for the same law; second-hand, to stand beside it.
     pub published: Option<(f64, f64)>,
     /// What else is to be known.
@@ -116,67 +133,71 @@ pub struct FittedLaw {
 }
 
 impl FittedLaw {
-    /// Fits a law to `points`.
+    /// Fits a law to one mean per size of `points`, with intervals that cover `level`.
     pub fn fit(
         subject: Subject,
         points: Vec<Point>,
         mode: Mode,
-        settings: &Bootstrap,
+        level: f64,
         published: Option<(f64, f64)>,
     ) -> Self {
         let symbol = if subject.name.starts_with("Err") { "Err" } else { "L" };
         let form = format!("{symbol} = {symbol}∞ + (β·{v})^α", v = subject.variable);
-        let mut names: Vec<&str> = points.iter().map(|p| p.size.as_str()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let sizes = names.len();
-        let pairs: Vec<(f64, f64)> = points.iter().map(|p| (p.x, p.y)).collect();
+        let groups = SizeMeans::new(&points);
+        let means = groups.means(mode);
         let mut law = Self {
             form,
             irreducible: if mode == Mode::Fitted { Irreducible::Fitted } else { Irreducible::Given },
             status: Status::TooFewSizes,
             verdict: String::new(),
             coefficients: None,
-            pearson: log_pearson(&pairs, 0.0),
-            level: settings.level,
-            draws_at_bound: None,
-            sizes,
+            pearson: log_pearson(&means, 0.0),
+            level,
+            sizes: groups.different(),
+            seed_deviation: groups.seed_deviation(),
+            lack_of_fit: None,
             published,
-            notes: not_monotone(&points).into_iter().collect(),
+            notes: groups.not_monotone().into_iter().collect(),
             subject,
             points,
         };
-        if sizes < LEAST_SIZES {
-            law.verdict = format!(
-                "not enough sizes: {sizes} of at least {LEAST_SIZES}{}; no exponent",
-                if law.subject.variable == "C" { " on the frontier" } else { "" }
-            );
+        if law.sizes < LEAST_SIZES {
+            law.verdict = verdict::too_few(law.sizes, &law.subject.variable);
             return law;
         }
-        let Some(found) = power::fit(&pairs, mode) else {
-            law.verdict =
-                "too few different points, or a value that is not a positive number; no exponent".into();
+        if groups.equal_within_rounding() {
+            law.status = Status::NotFalling;
+            law.verdict = verdict::EQUAL.into();
+            return law;
+        }
+        let Some(found) = power::fit(&means, mode) else {
+            law.verdict = verdict::UNUSABLE.into();
             return law;
         };
         if let Some(bound) = found.bound {
             law.status = if bound == Bound::NotFalling { Status::NotFalling } else { Status::AtBound };
-            law.verdict = explain(bound, mode);
+            law.verdict = verdict::at_bound(bound, mode);
             return law;
         }
         let curve = found.curve;
-        let around = bootstrap::intervals(&pairs, &curve, mode, sizes, settings, &law.subject.name);
-        let with = |value: f64, i: bootstrap::Interval| Estimate { value, low: i.low, high: i.high };
-        law.coefficients = Some(Coefficients {
-            alpha: with(curve.alpha, around.alpha),
-            ln_beta: with(curve.ln_beta, around.ln_beta),
-            irreducible: with(curve.irreducible, around.irreducible),
-        });
-        law.pearson = log_pearson(&pairs, curve.irreducible);
-        law.draws_at_bound = Some(around.at_bound);
-        let open = around.alpha.high >= 0.0 || around.at_bound > (1.0 - settings.level) / 2.0;
-        law.status = if open { Status::Wide } else { Status::Determined };
-        law.verdict = law.words(&curve, open);
+        let around = profile::intervals(&means, &curve, mode, level);
+        let coefficients = Coefficients {
+            alpha: Estimate::new(curve.alpha, around.alpha),
+            ln_beta: Estimate::new(curve.ln_beta, around.ln_beta),
+            irreducible: Estimate::new(curve.irreducible, around.irreducible),
+        };
+        law.pearson = log_pearson(&means, curve.irreducible);
+        law.lack_of_fit = groups.lack_of_fit(mode);
+        let closed = coefficients.alpha.closed() && coefficients.irreducible.closed();
+        law.status = if closed && !law.lacks_fit() { Status::Determined } else { Status::Wide };
+        law.coefficients = Some(coefficients);
+        law.verdict = verdict::of(&law, &coefficients);
         law
+    }
+
+    /// Whether the sizes scatter about the law more than their seeds explain, at the level of the intervals.
+    pub fn lacks_fit(&self) -> bool {
+        self.lack_of_fit.is_some_and(|test| test.p < 1.0 - self.level)
     }
 
     /// The best curve, where there is one.
@@ -187,50 +208,6 @@ impl FittedLaw {
             irreducible: c.irreducible.value,
         })
     }
-
-    fn words(&self, curve: &power::Curve, open: bool) -> String {
-        let Some(c) = self.coefficients else { return String::new() };
-        let how = match self.irreducible {
-            Irreducible::Given => "given",
-            Irreducible::Fitted => "fitted",
-        };
-        let percent = (self.level * 100.0).round();
-        let head = format!(
-            "exponent {} ({percent} % interval {} to {}), irreducible part {:.3} ({how})",
-            number(curve.alpha),
-            number(c.alpha.low),
-            number(c.alpha.high),
-            curve.irreducible,
-        );
-        if open {
-            format!(
-                "{head}; the interval has no end within reach, so these points do not determine the exponent: \
-                 more sizes, more seeds or a given irreducible part would"
-            )
-        } else {
-            head
-        }
-    }
-}
-
-fn explain(bound: Bound, mode: Mode) -> String {
-    let reason = match bound {
-        Bound::IrreducibleAtZero => {
-            "the fitted irreducible part is zero, its bound: these points do not show where the curve levels off"
-        }
-        Bound::IrreducibleAtData if mode == Mode::Fitted => {
-            "the fitted irreducible part reaches the smallest value, its bound: the largest sizes gain nothing"
-        }
-        Bound::IrreducibleAtData => "the given irreducible part is not below all values",
-        Bound::ExponentAtZero => {
-            "the fitted exponent is at its bound near zero: the points fall like a logarithm and show no power law"
-        }
-        Bound::ExponentAtLimit => {
-            "the fitted exponent is at its far bound: nearly all of the fall happens between the smallest sizes"
-        }
-        Bound::NotFalling => "the values do not fall along the ladder",
-    };
-    format!("{reason}; no exponent")
 }
 
 /// Pearson's correlation of `ln x` and `ln(y − c)`.
@@ -238,30 +215,6 @@ fn log_pearson(points: &[(f64, f64)], c: f64) -> Option<f64> {
     let logs: Option<Vec<(f64, f64)>> =
         points.iter().map(|&(x, y)| (x > 0.0 && y > c).then(|| (x.ln(), (y - c).ln()))).collect();
     power::pearson(&logs?)
-}
-
-/// Names the sizes whose mean lies above that of the next smaller size.
-fn not_monotone(points: &[Point]) -> Option<String> {
-    let mut means: Vec<(f64, f64, f64, &str)> = Vec::new();
-    for p in points {
-        match means.iter_mut().find(|m| m.3 == p.size) {
-            Some(m) => {
-                m.0 = m.0.max(p.x);
-                m.1 += p.y;
-                m.2 += 1.0;
-            }
-            None => means.push((p.x, p.y, 1.0, &p.size)),
-        }
-    }
-    means.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let worse: Vec<String> = means
-        .windows(2)
-        .filter_map(|w| match w {
-            [a, b] if b.1 / b.2 > a.1 / a.2 => Some(format!("{} is worse than the smaller {}", b.3, a.3)),
-            _ => None,
-        })
-        .collect();
-    (!worse.is_empty()).then(|| format!("not monotone: {}", worse.join(", ")))
 }
 
 /// A number to three significant digits, with a true minus sign.
@@ -289,7 +242,7 @@ mod tests {
             .enumerate()
             .map(|(i, &y)| Point { run: format!("r{i}"), size: format!("s{i}"), x: 4_f64.powi(i as i32), y })
             .collect();
-        FittedLaw::fit(subject, points, mode, &Bootstrap::default(), None)
+        FittedLaw::fit(subject, points, mode, 0.95, None)
     }
 
     #[test]
@@ -330,6 +283,43 @@ mod tests {
         );
         assert!(found.pearson.unwrap() < -0.999_999);
         assert!(law(&ys, Mode::Given(2.0)).verdict.contains("(given)"));
+    }
+
+    #[test]
+    fn values_equal_within_rounding_have_no_exponent() {
+        for ys in [[4.0; 5], [4.000_002, 4.000_001_5, 4.000_001, 4.000_000_5, 4.0]] {
+            for mode in [Mode::Fitted, Mode::Given(1.0)] {
+                let found = law(&ys, mode);
+                assert_eq!(found.status, Status::NotFalling, "{found:?}");
+                assert!(found.verdict.contains("equal within rounding"), "{}", found.verdict);
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_that_scatter_more_than_their_seeds_leave_the_exponent_undetermined() {
+        let law = |scatter: f64| {
+            let off = [0.0, 1.0, -1.0, -0.5, 1.0, -0.7, 0.2, 0.4];
+            let points = off.iter().enumerate().flat_map(|(i, off)| {
+                let x = 4_f64.powi(i as i32);
+                let y = 2.0 + 3.0 * x.powf(-0.3) + scatter * off;
+                [-0.001, 0.0, 0.001].map(|seed| Point { run: "r".into(), size: format!("s{i}"), x, y: y + seed })
+            });
+            let subject = Subject {
+                name: "L_all(N)".into(),
+                quantity: "loss".into(),
+                variable: "N".into(),
+                unit: "1".into(),
+            };
+            FittedLaw::fit(subject, points.collect(), Mode::Fitted, 0.95, None)
+        };
+        let clean = law(0.000_3);
+        assert_eq!(clean.status, Status::Determined, "{}", clean.verdict);
+        assert!(clean.verdict.contains("no lack of fit beyond the spread of seeds"), "{}", clean.verdict);
+        let scattered = law(0.02);
+        assert_eq!(scattered.status, Status::Wide);
+        assert!(scattered.coefficients.is_some() && scattered.lacks_fit());
+        assert!(scattered.verdict.contains("scatter more than their seeds"), "{}", scattered.verdict);
     }
 
     #[test]

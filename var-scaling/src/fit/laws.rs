@@ -4,8 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::bootstrap::Bootstrap;
-use super::frontier::{Scored, contested};
+use super::frontier::{Scored, contested, mean_runs, one_per_size};
 use super::law::{FittedLaw, Point, Subject};
 use super::power::Mode;
 use crate::error::{Error, Result};
@@ -17,20 +16,23 @@ pub const PARAMETER_UNIT: f64 = 1e9;
 /// The unit of `C`: 10¹⁵ FLOPs, as published.
 pub const COMPUTE_UNIT: f64 = 1e15;
 
-/// What is given and what is fitted, and how intervals are drawn.
+/// Version of `fits.json`.
+const VERSION: u32 = 2;
+
+/// What is given and what is fitted, and what intervals are to cover.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitOptions {
     /// Irreducible part of each metric, in the order of [`Metric::ALL`].
     pub irreducible: [Mode; 4],
-    /// The bootstrap.
-    pub bootstrap: Bootstrap,
+    /// Share that the intervals are to cover, e.g. 0.95.
+    pub level: f64,
 }
 
 impl Default for FitOptions {
     /// Losses: fitted. Error rates: none (given as 0), as in the published form.
     fn default() -> Self {
         let irreducible = [Mode::Fitted, Mode::Fitted, Mode::Given(0.0), Mode::Given(0.0)];
-        Self { irreducible, bootstrap: Bootstrap::default() }
+        Self { irreducible, level: 0.95 }
     }
 }
 
@@ -71,10 +73,8 @@ pub struct FitsFile {
     pub version: u32,
     /// How to read the coefficients.
     pub about: String,
-    /// Seed of the bootstrap.
-    pub seed: u64,
-    /// Draws of the bootstrap.
-    pub draws: usize,
+    /// How the intervals came about.
+    pub intervals: String,
     /// The laws.
     pub laws: Vec<FittedLaw>,
 }
@@ -84,18 +84,17 @@ impl FitsFile {
     pub fn new(results: &Results, options: &FitOptions) -> Self {
         let mut laws = Vec::new();
         for (metric, &mode) in Metric::ALL.iter().zip(&options.irreducible) {
-            laws.push(by_parameters(results, *metric, mode, &options.bootstrap));
+            laws.push(by_parameters(results, *metric, mode, options.level));
         }
         for (metric, &mode) in Metric::ALL.iter().zip(&options.irreducible) {
-            laws.push(by_compute(results, *metric, mode, &options.bootstrap));
+            laws.push(by_compute(results, *metric, mode, options.level));
         }
         Self {
-            version: 1,
+            version: VERSION,
             about: "value = irreducible + (beta * X) ^ alpha, beta = exp(ln_beta); X = N in billions of parameters, \
-                    or C in 1e15 FLOPs along the Pareto frontier of all runs"
+                    or C in 1e15 FLOPs where each size leaves the Pareto frontier"
                 .into(),
-            seed: options.bootstrap.seed,
-            draws: options.bootstrap.draws,
+            intervals: "profile likelihood on one mean per size; null: no end".into(),
             laws,
         }
     }
@@ -120,13 +119,21 @@ impl FitsFile {
     /// When it is missing or damaged.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        serde_json::from_str(&text).map_err(|e| {
-            Error::file(path, format!("does not hold fits ({e}); write them anew with `var-scaling fit`"))
-        })
+        let again = "write them anew with `var-scaling fit FOLDER`";
+        let value: serde_json::Value = serde_json::from_str(crate::text::without_mark(&text))
+            .map_err(|e| Error::file(path, format!("does not hold fits ({e}); {again}")))?;
+        match value.get("version").and_then(serde_json::Value::as_u64) {
+            Some(version) if version != u64::from(VERSION) => Err(Error::file(
+                path,
+                format!("fits of format {version}, this program reads format {VERSION}; {again}"),
+            )),
+            _ => serde_json::from_value(value)
+                .map_err(|e| Error::file(path, format!("does not hold fits ({e}); {again}"))),
+        }
     }
 }
 
-fn by_parameters(results: &Results, metric: Metric, mode: Mode, bootstrap: &Bootstrap) -> FittedLaw {
+fn by_parameters(results: &Results, metric: Metric, mode: Mode, level: f64) -> FittedLaw {
     let points = results
         .lines
         .iter()
@@ -143,13 +150,17 @@ fn by_parameters(results: &Results, metric: Metric, mode: Mode, bootstrap: &Boot
         variable: "N".into(),
         unit: "billions of parameters".into(),
     };
-    FittedLaw::fit(subject, points, mode, bootstrap, Some(metric.published_by_parameters()))
+    FittedLaw::fit(subject, points, mode, level, Some(metric.published_by_parameters()))
 }
 
-fn by_compute(results: &Results, metric: Metric, mode: Mode, bootstrap: &Bootstrap) -> FittedLaw {
-    let points = contested(&validations(results, metric))
-        .into_iter()
-        .map(|p| Point { run: p.run, size: p.size, x: p.flops / COMPUTE_UNIT, y: p.value })
+fn by_compute(results: &Results, metric: Metric, mode: Mode, level: f64) -> FittedLaw {
+    let scored = validations(results, metric);
+    // Validations of one run are not independent: a size counts once, where it leaves the frontier.
+    let ends = one_per_size(&contested(&mean_runs(&scored)));
+    let points = ends
+        .iter()
+        .flat_map(|end| scored.iter().filter(|p| p.size == end.size && p.flops == end.flops))
+        .map(|p| Point { run: p.run.clone(), size: p.size.clone(), x: p.flops / COMPUTE_UNIT, y: p.value })
         .collect();
     let subject = Subject {
         name: format!("{}(C)", metric.symbol()),
@@ -157,11 +168,11 @@ fn by_compute(results: &Results, metric: Metric, mode: Mode, bootstrap: &Bootstr
         variable: "C".into(),
         unit: "1e15 FLOPs of training".into(),
     };
-    let mut law = FittedLaw::fit(subject, points, mode, bootstrap, Some(metric.published_by_compute()));
+    let mut law = FittedLaw::fit(subject, points, mode, level, Some(metric.published_by_compute()));
     law.notes.push(
-        "the frontier begins where the cheapest run ends; points of one run are not independent, so the \
-         interval counts sizes, not points; points before the end of a run have not seen the low end of the \
-         learning rate"
+        "validations of one run are not independent, so each size is one point of L(C): its lowest loss on the \
+         frontier, which begins where the cheapest run ends; points before the end of a run have not seen the low \
+         end of the learning rate"
             .into(),
     );
     law

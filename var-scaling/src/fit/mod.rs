@@ -3,13 +3,15 @@
 //! A law is `L(X) = L∞ + (β·X)^α` with `α < 0`. `L∞`, the irreducible part, is either given or fitted,
 //! and every fit says which. No exponent is given where the data cannot carry one.
 
-pub mod bootstrap;
+pub mod distribution;
 pub mod frontier;
 pub mod law;
 pub mod laws;
+pub mod means;
 pub mod power;
+pub mod profile;
+pub(crate) mod verdict;
 
-pub use bootstrap::Interval;
 pub use law::{FittedLaw, Irreducible, Status};
 pub use laws::{FitOptions, FitsFile};
 pub use power::{Bound, Curve, Power};

@@ -140,15 +140,17 @@ struct Projection {
 }
 
 /// Points with `x` as logarithm about its mean, so that powers stay near one.
-struct Centred {
-    points: Vec<(f64, f64)>,
-    middle: f64,
+pub(super) struct Centred {
+    /// Centred logarithm of `x`, and `y`.
+    pub(super) points: Vec<(f64, f64)>,
+    /// The mean that was taken off.
+    pub(super) middle: f64,
     /// Largest irreducible part: a hair below the smallest value.
-    ceiling: f64,
+    pub(super) ceiling: f64,
 }
 
 impl Centred {
-    fn new(points: &[(f64, f64)]) -> Self {
+    pub(super) fn new(points: &[(f64, f64)]) -> Self {
         let middle = points.iter().map(|p| p.0.ln()).sum::<f64>() / points.len() as f64;
         let (low, high) =
             points.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p.1), h.max(p.1)));
@@ -207,7 +209,7 @@ fn fitted(points: &[(f64, f64)]) -> Power {
 }
 
 /// Minimum of a function with one minimum between `low` and `high`.
-fn golden_section(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
+pub(super) fn golden_section(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
     let ratio = (5_f64.sqrt() - 1.0) / 2.0;
     let (mut a, mut b) = (high - ratio * (high - low), low + ratio * (high - low));
     let (mut fa, mut fb) = (f(a), f(b));

@@ -9,6 +9,7 @@ use super::canvas::Drawing;
 use super::chart::{Chart, Mark, Series};
 use super::palette;
 use crate::error::{Error, Result};
+use crate::text::without_mark;
 
 /// What a file of a curve holds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -33,8 +34,9 @@ impl Curve {
     /// When it cannot be read, or holds no curve with at least one point.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let curve: Self =
-            serde_json::from_slice(&bytes).map_err(|e| Error::file(path, format!("holds no curve: {e}")))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let curve: Self = serde_json::from_str(without_mark(&text))
+            .map_err(|e| Error::file(path, format!("holds no curve: {e}")))?;
         if curve.points.is_empty() {
             return Err(Error::file(path, "has no points; measure at least one value"));
         }

@@ -10,6 +10,7 @@ use var_model::ScaleSchedule;
 
 use crate::error::{Error, Result};
 use crate::ladder::{self, Size};
+use crate::text::without_mark;
 use var_tokenizer::nearest::{explain_unknown_key, nearest};
 
 /// The presets that come with the program: name and text.
@@ -217,7 +218,7 @@ impl Preset {
     /// # Errors
     /// When the text is no TOML, a key is unknown or missing, or a value out of range.
     pub fn parse(text: &str, origin: &str) -> Result<Self> {
-        let preset: Self = toml::from_str(text).map_err(|e| {
+        let preset: Self = toml::from_str(without_mark(text)).map_err(|e| {
             let line = e.span().map_or_else(String::new, |span| {
                 format!(" line {}", text.get(..span.start).unwrap_or("").matches('\n').count() + 1)
             });

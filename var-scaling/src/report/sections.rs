@@ -6,6 +6,7 @@ use super::Material;
 use super::page::{escape, image, table};
 use crate::error::Result;
 use crate::fit::law::{FittedLaw, Irreducible, Status, number};
+use crate::fit::verdict;
 use crate::plot::Figure;
 use crate::results::{ResultLine, precisions};
 use crate::words::{count, duration, flops};
@@ -250,18 +251,18 @@ fn law(law: &FittedLaw) -> Vec<String> {
     let (exponent, irreducible) = match law.coefficients {
         Some(c) => (
             format!(
-                "<{tag}>{}</{tag}><br><span class=\"note\">{} to {}</span>",
+                "<{tag}>{}</{tag}><br><span class=\"note\">{}</span>",
                 number(c.alpha.value),
-                number(c.alpha.low),
-                number(c.alpha.high)
+                verdict::ends(&c.alpha, number)
             ),
             match law.irreducible {
                 Irreducible::Given => {
                     format!("{:.3}<br><span class=\"note\">given</span>", c.irreducible.value)
                 }
                 Irreducible::Fitted => format!(
-                    "{:.3}<br><span class=\"note\">fitted, {:.3} to {:.3}</span>",
-                    c.irreducible.value, c.irreducible.low, c.irreducible.high
+                    "{:.3}<br><span class=\"note\">fitted, {}</span>",
+                    c.irreducible.value,
+                    verdict::ends(&c.irreducible, |v| format!("{v:.3}"))
                 ),
             },
         ),
@@ -277,7 +278,7 @@ fn law(law: &FittedLaw) -> Vec<String> {
     // The numbers of a verdict stand in the columns already.
     let words = match (law.coefficients, law.verdict.split_once("; ")) {
         (Some(_), Some((_, rest))) => rest,
-        (Some(_), None) => "the interval is bounded on both sides",
+        (Some(_), None) => "",
         (None, _) => &law.verdict,
     };
     vec![

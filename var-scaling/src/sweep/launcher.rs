@@ -7,18 +7,22 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use var_tokenizer::locks::{Lock, Refusal};
 
+use super::check::{Question, questions};
 use super::child::{self, Ending, Stop};
+use super::evidence;
 use super::outcome::{Outcome, result_line};
 use super::progress::Progress;
 use super::samples::{reconstruct_arguments, sample_arguments};
 use super::state::Folder;
-use super::training::{model_arguments, model_settings, to_check, tokenizer_arguments, tokenizer_settings};
+use super::training::{model_arguments, tokenizer_arguments};
 use crate::error::{Error, Result};
 use crate::fit::FitOptions;
 use crate::plan::{Plan, Run, TokenizerSource};
 use crate::preparation::PICTURE_SECONDS;
 use crate::report;
 use crate::results::{self, ResultLine};
+use crate::rows;
+use crate::text::without_mark;
 
 /// How a sweep is carried out; no result depends on it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,6 +35,8 @@ pub struct Options {
     pub precision: Option<String>,
     /// No progress.
     pub quiet: bool,
+    /// Runs, or `tokens`, to do from the beginning; what they have is moved aside.
+    pub start_over: Vec<String>,
     /// How laws are fitted at the end.
     pub fit: FitOptions,
 }
@@ -56,7 +62,13 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     // Children may run anywhere and later calls may start elsewhere: all their paths are whole.
     let root = std::fs::canonicalize(&options.out).map_err(|e| Error::io(&options.out, e))?;
     folder.agree_shared(&plan.shared())?;
-    let done = results::open(&root.join("results.jsonl"))?;
+    let rows::Rows { lines: done, skipped, .. } = rows::open(&root.join("results.jsonl"))?;
+    let finished = |name: &str| done.iter().any(|line| line.name == name);
+    may_start_over(plan, options, finished)?;
+    evidence::nothing_lost(&folder, plan, finished, &options.start_over)?;
+    for name in &options.start_over {
+        folder.forget(name)?;
+    }
     for run in &plan.runs {
         folder.check_run(&run.name, &run.settings())?;
         check_result(&done, plan, run, &options.out)?;
@@ -71,9 +83,14 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
         folder,
         done,
         failed: Vec::new(),
-        warnings: Vec::new(),
+        // Those of the plan stand under its table.
+        warnings: if options.quiet { plan.notes.clone() } else { Vec::new() },
+        start_over: &options.start_over,
         stop: Stop::listen()?,
     };
+    for why in skipped {
+        launcher.warn(format!("results.jsonl: {why}"));
+    }
     let outcome = launcher.all();
     launcher.progress.finish();
     outcome?;
@@ -94,7 +111,8 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     if precisions.len() > 1 {
         warnings.push(format!("the sizes were not trained in one precision ({})", precisions.join(" and ")));
     }
-    let report = report::analyse(&options.out, &options.fit)?;
+    let (report, skipped) = report::analyse(&options.out, &options.fit)?;
+    warnings.extend(skipped.into_iter().filter(|s| !s.starts_with("results.jsonl: ")));
     Ok(Outcome { report, results: done, failed, warnings, bad, seconds: began.elapsed().as_secs_f64() })
 }
 
@@ -108,6 +126,25 @@ fn pieces(plan: &Plan) -> Vec<(String, f64, bool)> {
         pieces.push((format!("samples of {}", run.name), PICTURE_SECONDS, false));
     }
     pieces
+}
+
+/// Whether the names of `--start-over` are runs of the plan that are not finished, or `tokens`.
+fn may_start_over(plan: &Plan, options: &Options, finished: impl Fn(&str) -> bool) -> Result<()> {
+    for name in &options.start_over {
+        if finished(name) {
+            return Err(Error::Config(format!(
+                "--start-over {name}: it is finished; train it again in a new sweep with another --out"
+            )));
+        }
+        if name != "tokens" && !plan.runs.iter().any(|run| run.name == *name) {
+            let names: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
+            return Err(Error::Config(format!(
+                "--start-over {name}: not in this sweep; write tokens or one of {}",
+                names.join(", ")
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn place(options: &Options) -> Vec<String> {
@@ -150,6 +187,7 @@ struct Launcher<'a> {
     done: Vec<ResultLine>,
     failed: Vec<(String, String)>,
     warnings: Vec<String>,
+    start_over: &'a [String],
     stop: Stop,
 }
 
@@ -166,6 +204,14 @@ impl Launcher<'_> {
         Ok(())
     }
 
+    /// The folder of the training that the piece `name` is, if it is one.
+    fn training_folder(&self, name: &str) -> Option<PathBuf> {
+        if name == "tokenizer" {
+            return Some(self.root.join("tokenizer"));
+        }
+        self.plan.runs.iter().any(|run| run.name == name).then(|| self.root.join("runs").join(name))
+    }
+
     /// Starts one program as the piece `name` and waits for it.
     fn start(
         &mut self,
@@ -176,8 +222,21 @@ impl Launcher<'_> {
     ) -> Result<(Ending, f64)> {
         self.stop.check()?;
         self.progress.begin(name);
-        let progress = &mut self.progress;
-        let ending = child::run(program, arguments, log, &self.stop, &mut |event| progress.tick(event));
+        let training = self.training_folder(name);
+        let (progress, folder) = (&mut self.progress, &mut self.folder);
+        let mut noted = Ok(());
+        let mut note_saved = || match &training {
+            Some(run) if evidence::has_checkpoint(run) => folder.note_saved(name),
+            _ => Ok(()),
+        };
+        note_saved()?;
+        let ending = child::run(program, arguments, log, &self.stop, &mut |event| {
+            if event.is_some() && noted.is_ok() {
+                noted = note_saved();
+            }
+            progress.tick(event);
+        });
+        noted.and_then(|()| note_saved())?;
         let seconds = self.progress.end(matches!(ending, Ok(Ending::Done(_))));
         let ending = ending?;
         if self.stop.count() > 0 && !matches!(ending, Ending::Done(_)) {
@@ -189,20 +248,9 @@ impl Launcher<'_> {
     /// Asks the trainer whether it would take the settings of what lies ahead, before hours go into the
     /// stages that come first.
     fn check(&mut self) -> Result<()> {
-        let plan = self.plan;
-        let mut questions = Vec::new();
-        if let TokenizerSource::Trained { preset, set } = &plan.tokenizer
-            && !self.has_tokenizer()
-        {
-            questions.push(("tokenizer", "tokenizer", tokenizer_settings(preset, set)));
-        }
-        for run in to_check(&plan.runs, |run| self.is_done(run)) {
-            questions.push((run.name.as_str(), "model", model_settings(run)));
-        }
+        let questions = questions(self.plan, |run| self.is_done(run), self.has_tokenizer());
         let (program, log) = (self.programs.train.clone(), self.root.join("logs/check.log"));
-        for (name, command, settings) in questions {
-            let mut arguments = vec![command.to_owned(), "--check".into()];
-            arguments.extend(settings);
+        for Question { name, mut arguments } in questions {
             arguments.extend(self.place.iter().cloned());
             match self.start("check", &program, &arguments, &log)?.0 {
                 Ending::Done(_) => {}
@@ -249,7 +297,8 @@ impl Launcher<'_> {
             TokenizerSource::Trained { preset, set } => (preset, set),
         };
         let file = self.trained_tokenizer();
-        if self.has_tokenizer() {
+        let needed = self.plan.runs.iter().any(|run| !self.is_done(run));
+        if self.has_tokenizer() || (self.folder.has_stage("tokenizer") && !needed) {
             self.progress.skip("tokenizer");
         } else {
             let run = self.root.join("tokenizer");
@@ -271,7 +320,12 @@ impl Launcher<'_> {
 
     fn tokens(&mut self, tokenizer: &str) -> Result<()> {
         let out = self.root.join("tokens.h5");
-        if self.folder.has_stage("tokens") && out.is_file() {
+        if self.starts_over("tokens") {
+            self.set_aside(&out)?;
+        }
+        // Without a size ahead nothing needs the tokens, whether they are still there or not.
+        let needed = self.plan.runs.iter().any(|run| !self.is_done(run));
+        if self.folder.has_stage("tokens") && (out.is_file() || !needed) {
             self.progress.skip("tokens");
             return Ok(());
         }
@@ -346,9 +400,13 @@ impl Launcher<'_> {
         let folder = self.root.join("runs").join(&run.name);
         let log = self.root.join("runs").join(format!("{}.log", run.name));
         self.wait_for_lock(&folder)?;
+        if self.starts_over(&run.name) {
+            self.set_aside(&folder)?;
+        }
         // Trained to the end by a call that was stopped before it could write the result down.
         if let Some(result) = read_json(&folder.join("result.json")) {
             self.progress.skip(&run.name);
+            self.progress.note(&format!("{}: its result is taken from {}", run.name, folder.display()));
             return self.keep(run, &result, &log);
         }
         self.folder.begin_run(&run.name, &run.settings())?;
@@ -364,11 +422,25 @@ impl Launcher<'_> {
                 self.fail(run, "stopped from outside after saving", &log);
                 Ok(())
             }
-            Ending::Failed { message, .. } => {
-                self.fail(run, &message, &log);
+            Ending::Failed { message, code } => {
+                // What it refuses to resume it will refuse again.
+                let refused = code == Some(2) && arguments.iter().any(|a| a == "--resume");
+                let again = format!(" (to train it from the beginning: --start-over {})", run.name);
+                self.fail(run, &format!("{message}{}", if refused { &again } else { "" }), &log);
                 Ok(())
             }
         }
+    }
+
+    fn starts_over(&self, name: &str) -> bool {
+        self.start_over.iter().any(|again| again == name)
+    }
+
+    fn set_aside(&self, path: &Path) -> Result<()> {
+        if let Some(place) = evidence::set_aside(path)? {
+            self.progress.note(&format!("starting over; what was there is kept in {place}"));
+        }
+        Ok(())
     }
 
     /// Writes the result of a size down.
@@ -380,7 +452,7 @@ impl Launcher<'_> {
                 return Ok(());
             }
         };
-        results::append(&self.root.join("results.jsonl"), &line)?;
+        rows::append(&self.root.join("results.jsonl"), &line)?;
         self.progress.note(&format!(
             "{}: {} parameters, validation loss {:.4} (last scale {:.4}) in {}",
             run.name,
@@ -436,5 +508,5 @@ impl Launcher<'_> {
 }
 
 fn read_json(path: &Path) -> Option<Value> {
-    serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
+    serde_json::from_str(without_mark(&std::fs::read_to_string(path).ok()?)).ok()
 }

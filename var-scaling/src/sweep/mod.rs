@@ -1,9 +1,11 @@
 //! The sweep: starts the other programs one after another, keeps what is done, goes on where it stopped.
 //!
-//! [`launcher`] decides what to run, [`child`] runs one program, [`outcome`] is what comes of it, [`state`] remembers, [`progress`] tells the
+//! [`launcher`] decides what to run, [`check`] asks the trainer beforehand, [`evidence`] finds lost files, [`child`] runs one program, [`outcome`] is what comes of it, [`state`] remembers, [`progress`] tells the
 //! person, [`training`] knows what the trainer is told, [`samples`] makes the pictures of the report.
 
+pub mod check;
 pub mod child;
+pub mod evidence;
 pub mod launcher;
 pub mod outcome;
 pub mod progress;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::plan::{Plan, Run};
+use crate::text::without_mark;
 
 /// Rows of a sample grid when the preset names no classes.
 const ROWS: usize = 10;
@@ -44,7 +45,7 @@ pub fn reconstruct_arguments(data: &str, tokenizer: &str, out: &Path, place: &[S
 /// Number of classes that a run's model knows, from the names in its folder.
 fn class_count(folder: &Path) -> Option<usize> {
     let text = std::fs::read_to_string(folder.join("classes.json")).ok()?;
-    Some(serde_json::from_str::<Vec<String>>(&text).ok()?.len())
+    Some(serde_json::from_str::<Vec<String>>(without_mark(&text)).ok()?.len())
 }
 
 /// Class numbers for the rows: the wanted ones that exist, or the first ones.

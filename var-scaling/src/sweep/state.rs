@@ -1,6 +1,6 @@
 //! What a sweep folder remembers: `sweep.json`, and a lock against a second sweep.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,9 +10,11 @@ use serde_json::Value;
 use var_tokenizer::files::{lock, make_folder, write_atomically};
 use var_tokenizer::locks::Lock;
 
+use super::evidence;
 use super::training::begun;
 use crate::error::{Error, Result};
 use crate::machine::Machine;
+use crate::text::without_mark;
 
 /// One finished stage other than a size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ pub struct Record {
     /// Finished stages by name.
     #[serde(default)]
     pub stages: BTreeMap<String, Stage>,
+    /// Trainings that have saved a checkpoint, finished ones among them.
+    #[serde(default)]
+    pub saved: BTreeSet<String>,
 }
 
 /// A sweep folder that this process alone may write to.
@@ -59,7 +64,7 @@ impl Folder {
     /// Opens or makes the folder, takes its lock and reads what it remembers.
     ///
     /// # Errors
-    /// When another sweep has it, or the disk refuses.
+    /// When another sweep has it, its `sweep.json` is lost, or the disk refuses.
     pub fn open(path: &Path, preset: &str) -> Result<Self> {
         make_folder(path)?;
         let lock_path = path.join("sweep.lock");
@@ -71,7 +76,11 @@ impl Folder {
             .map_err(|e| Error::io(&lock_path, e))?;
         let busy = "another sweep is running in this folder; wait for it or choose another --out";
         let lock = lock(&file, &lock_path, busy)?;
-        let record = read_record(path)?.unwrap_or_else(|| Record {
+        let record = read_record(path)?;
+        if record.is_none() {
+            evidence::without_record(path)?;
+        }
+        let record = record.unwrap_or_else(|| Record {
             version: 1,
             preset: preset.into(),
             started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
@@ -150,13 +159,37 @@ impl Folder {
         self.record.stages.contains_key(name)
     }
 
+    /// Remembers that a training has a checkpoint.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note_saved(&mut self, name: &str) -> Result<()> {
+        if self.record.saved.insert(name.into()) { self.save() } else { Ok(()) }
+    }
+
+    /// Whether a training is known to have saved a checkpoint.
+    pub fn has_saved(&self, name: &str) -> bool {
+        self.record.saved.contains(name)
+    }
+
+    /// Forgets a run or stage that is to start over.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn forget(&mut self, name: &str) -> Result<()> {
+        self.record.runs.remove(name);
+        self.record.saved.remove(name);
+        self.record.stages.remove(name);
+        self.save()
+    }
+
     fn compare(
         &self,
         what: &str,
         old: &BTreeMap<String, String>,
         new: &BTreeMap<String, String>,
     ) -> Result<()> {
-        let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         let text = |value: Option<&String>| value.map_or_else(|| "not set".to_owned(), Clone::clone);
         let changed: Vec<String> = keys
             .into_iter()
@@ -188,8 +221,8 @@ pub fn read_record(folder: &Path) -> Result<Option<Record>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io(&path, e)),
     };
-    serde_json::from_str(&text).map(Some).map_err(|e| {
-        Error::file(&path, format!("is damaged ({e}); choose another --out, or remove the folder"))
+    serde_json::from_str(without_mark(&text)).map(Some).map_err(|e| {
+        Error::file(&path, format!("is damaged ({e}); restore it to resume, or start a new sweep with another --out"))
     })
 }
 

@@ -3,6 +3,7 @@
 // Helpers outside of test functions may fail a test, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod coverage;
 mod fake;
 mod fits;
 mod input;

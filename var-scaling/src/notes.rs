@@ -1,0 +1,95 @@
+//! Settings of a plan that have no effect, and choices that nobody asked for: a line each.
+
+use std::collections::BTreeSet;
+
+use crate::ladder;
+use crate::pictures::Pictures;
+use crate::plan::{Request, Run, TokenizerSource};
+use crate::preset::Preset;
+use crate::settings;
+
+/// The lines for `request` with the preset called `name`.
+pub fn of(
+    request: &Request,
+    name: &str,
+    preset: &Preset,
+    tokenizer: &TokenizerSource,
+    pictures: &Pictures,
+    runs: &[Run],
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    let keys: Vec<&str> =
+        request.set.iter().filter_map(|text| text.split('=').next()).map(settings::plain).collect();
+    for key in repeated(keys.iter().copied()) {
+        notes.push(format!("--set {key} is given more than once; the last value counts"));
+    }
+    if keys.contains(&"epochs") && keys.contains(&"steps") {
+        notes.push("--set epochs has no effect: --set steps says how long".into());
+    }
+    let list = request.sizes.clone().unwrap_or_else(|| preset.ladder.sizes.join(","));
+    for size in repeated(ladder::names_in(&list).iter().map(String::as_str)) {
+        notes.push(format!("{size} is named more than once; it is trained once (--seeds N trains it N times)"));
+    }
+    let own_file = name.ends_with(".toml") || name.contains('/');
+    let unused: Vec<&str> = preset
+        .sizes
+        .keys()
+        .map(String::as_str)
+        .filter(|size| own_file && !runs.iter().any(|run| run.size.name == **size))
+        .collect();
+    if !unused.is_empty() {
+        notes.push(format!("[size.{}] of the preset has no effect: not among the sizes", unused.join("], [size.")));
+    }
+    if matches!(tokenizer, TokenizerSource::Given(_)) && !preset.tokenizer.set.is_empty() {
+        notes.push("[tokenizer.set] of the preset has no effect: the tokenizer is not trained".into());
+    }
+    let beyond: Vec<String> =
+        preset.sample.classes.iter().filter(|c| **c >= pictures.classes).map(usize::to_string).collect();
+    if !beyond.is_empty() {
+        notes.push(format!(
+            "sample classes {} are left out: there are {} classes",
+            beyond.join(", "),
+            pictures.classes
+        ));
+    }
+    notes
+}
+
+/// What comes more than once, each once.
+fn repeated<'a>(words: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    words.filter(|word| !seen.insert(*word)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::plan::{Plan, Request};
+
+    fn notes(request: Request) -> Vec<String> {
+        Plan::new(&request).unwrap().notes
+    }
+
+    #[test]
+    fn settings_without_effect_are_a_line_each() {
+        assert!(notes(Request::default()).is_empty());
+        let set = ["epochs=2", "steps=5", "training.steps=6"].map(str::to_owned).to_vec();
+        let found = notes(Request { set, sizes: Some("1x32,2x64,1x32".into()), ..Request::default() });
+        assert_eq!(found.len(), 3, "{found:?}");
+        for part in ["--set steps is given more than once", "--set epochs has no effect", "1x32 is named more than once"] {
+            assert!(found.iter().any(|note| note.contains(part)), "{part}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn parts_of_a_preset_file_that_nothing_uses_are_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("mine.toml");
+        let text = include_str!("../presets/emoji-nano.toml").replace("top_k = 0", "top_k = 0\nclasses = [3, 40]");
+        let text = format!("\u{feff}{text}\n[tokenizer.set]\nsteps = 3\n[size.d20]\nsteps = 4\n");
+        std::fs::write(&path, text).unwrap();
+        let found = notes(Request { preset: Some(path.display().to_string()), ..Request::default() });
+        for part in ["[size.d20]", "[tokenizer.set]", "sample classes 40"] {
+            assert!(found.iter().any(|note| note.contains(part)), "{part}: {found:?}");
+        }
+    }
+}
