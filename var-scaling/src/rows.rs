@@ -7,9 +7,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use var_tokenizer::files::write_atomically;
 use crate::results::ResultLine;
 use crate::text::{quote_non_finite, without_mark};
+use var_tokenizer::files::write_atomically;
 
 /// What a number of a line may be.
 #[derive(Clone, Copy, PartialEq)]
@@ -81,7 +81,9 @@ pub fn read(path: &Path) -> Result<Rows> {
             Err(Fault::Damaged(why)) => {
                 return Err(Error::file(
                     path,
-                    format!("line {number} is damaged ({why}); remove that line, and its size is trained again"),
+                    format!(
+                        "line {number} is damaged ({why}); remove that line, and its size is trained again"
+                    ),
                 ));
             }
         }
@@ -223,9 +225,11 @@ mod tests {
             std::fs::write(&path, &text).unwrap();
             let rows = open(&path).unwrap();
             assert_eq!(rows.lines.len(), 1, "{why}");
-            assert_eq!(rows.skipped, [format!("line 2 (bad) is left out: {why}")].map(|t| {
-                if why.ends_with("share") { format!("{t} of 0 to 1") } else { t }
-            }));
+            assert_eq!(
+                rows.skipped,
+                [format!("line 2 (bad) is left out: {why}")]
+                    .map(|t| { if why.ends_with("share") { format!("{t} of 0 to 1") } else { t } })
+            );
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "what was there stays");
         }
     }

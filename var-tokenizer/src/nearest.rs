@@ -54,7 +54,8 @@ fn near<'a>(
     candidates.into_iter().filter_map(move |c| {
         let other = c.chars().count();
         let limit = length.min(other) / 3;
-        let begun = length > 2 && c.starts_with(word) || other > 2 && 2 * other > length && word.starts_with(c);
+        let begun =
+            length > 2 && c.starts_with(word) || other > 2 && 2 * other > length && word.starts_with(c);
         let distance = if begun { 1 } else { distance(word, c) };
         (distance <= limit).then_some((distance, c))
     })

@@ -64,9 +64,12 @@ pub fn of(law: &FittedLaw, c: &Coefficients) -> String {
             "; the sizes scatter more than their seeds (lack of fit, {})",
             probability(test.p)
         )),
-        Some(test) => text
-            .push_str(&format!("; no lack of fit beyond the spread of seeds ({})", probability(test.p))),
-        None => text.push_str("; one run per size, so the scatter between sizes is all the noise that is known"),
+        Some(test) => {
+            text.push_str(&format!("; no lack of fit beyond the spread of seeds ({})", probability(test.p)))
+        }
+        None => {
+            text.push_str("; one run per size, so the scatter between sizes is all the noise that is known")
+        }
     }
     if !c.alpha.closed() || !c.irreducible.closed() || law.lacks_fit() {
         text.push_str("; these points do not determine the law: more sizes would");
