@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use var_tokenizer::files::write_atomically;
 
 use crate::error::{Error, Result};
 use crate::rows;

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use plotters::style::RGBColor;
+use var_tokenizer::files::make_folder;
 
 use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
