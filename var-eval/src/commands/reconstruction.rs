@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use var_eval::features::extract::Extraction;
 use var_eval::features::network::FeatureNetwork;
+use var_eval::inputs::pairs;
 use var_eval::inputs::pixels::PixelRule;
 use var_eval::inputs::set::{PictureSet, Selection};
 use var_eval::metrics::lpips::{Lpips, Trunk};
@@ -87,7 +88,11 @@ impl Reconstruction {
         if !self.fd {
             without_effect(&unused.collect::<Vec<_>>(), "only --fd takes a network", &progress);
         }
-        // A network that does not load is known before the pairs are measured.
+        // What cannot be measured is refused before the pairs are.
+        if self.fd && pairs(&self.reference, &self.samples)?.len() < 2 {
+            let message = "holds one image: --fd needs at least two on either side";
+            return Err(Error::file(&self.reference, message));
+        }
         let network = self.fd.then(|| self.network.open(&progress)).transpose()?;
         let lpips = match (&self.lpips, &self.lpips_weights, &self.lpips_heads) {
             (Some(trunk), Some(weights), Some(heads)) => {

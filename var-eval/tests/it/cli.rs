@@ -193,6 +193,7 @@ fn pairs_are_read_by_the_pixel_rule_and_what_it_matters_for_is_a_warning() {
     assert_eq!(sets.json(&[])["identical"], 1);
     let text = sets.command(&[]).assert().success().get_output().stdout.clone();
     assert_eq!(String::from_utf8_lossy(&text).matches("pixel-rule (samples): 1 with 16-bit grey").count(), 1);
+    sets.command(&["--fd", "--network", "colour-grid"]).assert().code(2).stdout("");
     // Both sets as wholes warn of the same: once.
     for set in ["reference", "samples"] {
         sets.save(&format!("{set}/two.png"), 16, 12, 0);

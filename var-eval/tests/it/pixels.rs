@@ -56,11 +56,11 @@ fn features_and_statistics_of_another_pixel_rule_are_refused_with_the_next_step(
         let file = root.path().join(format!("b.{ending}"));
         let stats = |more: &[&str]| {
             let mut command = program();
-            command.args(["stats", "--network", "colour-grid", "--quiet", "--source"]).arg(&b);
+            command.args(["stats", "--network", "colour-grid", "--source"]).arg(&b);
             command.arg("--out").arg(&file).args(more);
             command
         };
-        stats(&["--pixels", "shown"]).assert().success();
+        stats(&["--pixels", "shown", "--quiet"]).assert().success();
         fails_with(
             score(&a, &file, &[]),
             &[file.to_str().unwrap(), "pixels as shown", "pass --pixels shown"],
@@ -72,7 +72,7 @@ fn features_and_statistics_of_another_pixel_rule_are_refused_with_the_next_step(
             fails_with(score(&file, &file, &["--pixels", "stored"]), &["pixels as shown"]);
             fails_with(score(&file, &a, &[]), &[file.to_str().unwrap(), "pass --pixels shown"]);
             fails_with(stats(&[]), &["pixels as shown, now as stored", "--restart"]);
-            stats(&["--restart"]).assert().success();
+            stats(&["--restart", "--quiet"]).assert().success();
             score(&a, &file, &["--quiet"]).assert().success();
         }
     }

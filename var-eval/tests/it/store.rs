@@ -139,6 +139,7 @@ fn a_file_of_version_one_is_read_as_made_from_shown_pixels() {
     file.close().unwrap();
     let file = FeatureFile::open(&path).unwrap();
     assert_eq!((file.info().pixels, file.traits().jpegs, file.traits().deep), (PixelRule::Shown, 5, 0));
+    drop(file);
     let file = hdf5::File::open_rw(&path).unwrap();
     file.attr("format_version").unwrap().write_scalar(&3_u32).unwrap();
     file.close().unwrap();
