@@ -3,7 +3,7 @@
 use toml::Table;
 
 use crate::error::{Error, Result};
-use crate::layers::distance;
+use crate::layers::nearest;
 
 /// Presets of `var-train model`: name and text.
 pub const MODEL: [(&str, &str); 2] =
@@ -48,11 +48,8 @@ pub const TOKENIZER: [(&str, &str); 2] = [
 pub fn find(known: &[(&str, &str)], name: &str) -> Result<Table> {
     let Some((_, text)) = known.iter().find(|(n, _)| *n == name) else {
         let names: Vec<&str> = known.iter().map(|(n, _)| *n).collect();
-        let nearest = names.iter().min_by_key(|n| distance(n, name)).copied().unwrap_or("");
-        return Err(Error::Config(format!(
-            "unknown preset '{name}'; did you mean '{nearest}'? known: {}",
-            names.join(", ")
-        )));
+        let meant = nearest(&names, name).map(|near| format!(" did you mean '{near}'?")).unwrap_or_default();
+        return Err(Error::Config(format!("unknown preset '{name}';{meant} known: {}", names.join(", "))));
     };
     text.parse().map_err(|e| Error::Config(format!("preset {name}: {e}")))
 }

@@ -172,7 +172,9 @@ fn lines(path: &Path) -> usize {
 fn interrupted(place: &Place, outs: &[&str], more: &[&str], signal: &str) -> Output {
     let mut command = place.command(outs, more);
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    while_alive(std::slice::from_mut(&mut child), "some pictures", || lines(&place.path("f/labels.csv")) >= 9);
+    while_alive(std::slice::from_mut(&mut child), "some pictures", || {
+        lines(&place.path("f/labels.csv")) >= 9
+    });
     assert!(Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap().success());
     child.wait_with_output().unwrap()
 }
