@@ -116,6 +116,18 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         (Some(run), None) => checked(run)?,
         (None, None) => vec![newest(Path::new("runs"))?],
     };
+    if runs.len() > 1 && options.out.is_some() {
+        return Err(bad_use("--out is for one run; of a sweep folder every run has its scores beside it"));
+    }
+    if runs.is_empty() && options.reference.is_none() {
+        return Err(bad_use("--samples needs --reference: pictures, statistics (.npz) or features (.h5)"));
+    }
+    if let Some(run) = runs.iter().find(|run| options.ema && !run.join(AVERAGED).is_file()) {
+        return Err(bad_use(format!(
+            "{} has no averaged weights ({AVERAGED}): it was trained without `--set ema=…`; leave --ema away",
+            run.display()
+        )));
+    }
     // Whatever can be refused is refused before the first picture is sampled.
     for (flag, path) in [("--samples", &options.samples), ("--reference", &options.reference)] {
         if let Some(path) = path.as_ref().filter(|path| *path != Path::new(EMOJI) && !path.exists()) {
@@ -130,18 +142,6 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     }
     if options.sweep.is_some() && !measures_distance(&options.score) {
         return Err(bad_use("--sweep draws the curve of the Fréchet distance: put fd among --metrics"));
-    }
-    if runs.len() > 1 && options.out.is_some() {
-        return Err(bad_use("--out is for one run; of a sweep folder every run has its scores beside it"));
-    }
-    if runs.is_empty() && options.reference.is_none() {
-        return Err(bad_use("--samples needs --reference: pictures, statistics (.npz) or features (.h5)"));
-    }
-    if let Some(run) = runs.iter().find(|run| options.ema && !run.join(AVERAGED).is_file()) {
-        return Err(bad_use(format!(
-            "{} has no averaged weights ({AVERAGED}): it was trained without `--set ema=…`; leave --ema away",
-            run.display()
-        )));
     }
     setup::ensure(project)?;
     if uses_default_network(&options.score) {
@@ -309,7 +309,7 @@ impl Settings {
 /// Starts a program and waits for it. It speaks to the person itself, and Ctrl-C reaches it as well; only of a signal
 /// that ended it it cannot speak.
 fn start(command: &mut Command) -> Result<()> {
-    let program = Path::new(command.get_program());
+    let program = PathBuf::from(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("{} cannot be started", program.display()))?;
     if status.success() {
