@@ -66,7 +66,7 @@ pub fn start(path: &Path, resume: bool) -> Result<Start> {
             Err(Error::file(path, "holds no run to resume; leave --resume away to start one"))
         }
         (true, false) => Err(Error::file(
-            &path.join("config.toml"),
+            path.join("config.toml"),
             format!(
                 "is missing, but there was a run ({evidence}), and without its settings it cannot be resumed; \
                  restore the file, or start over in another --out"
@@ -74,7 +74,7 @@ pub fn start(path: &Path, resume: bool) -> Result<Start> {
         )),
         (true, true) if !checkpoint::is_empty(path)? => Ok(Start::Resume),
         (true, true) if saved => Err(Error::file(
-            &path.join(checkpoint::FOLDER),
+            path.join(checkpoint::FOLDER),
             format!(
                 "holds no checkpoint to resume from, but the run had saved some ({evidence}); restore the folder, or \
                  start over in another --out"

@@ -66,11 +66,12 @@ impl Error {
     /// Whether values that are not finite are the reason.
     pub fn is_not_finite(&self) -> bool {
         use var_tokenizer::Error::NotFinite;
-        match self {
-            Self::Diverged(_) | Self::Tokenizer(NotFinite { .. }) => true,
-            Self::Model(var_model::Error::Tokenizer(NotFinite { .. })) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::Diverged(_)
+                | Self::Tokenizer(NotFinite { .. })
+                | Self::Model(var_model::Error::Tokenizer(NotFinite { .. }))
+        )
     }
 
     /// Exit status of a binary that ends with this error: 3 interrupted and saved, 1 the machine failed,
