@@ -11,6 +11,15 @@ use var_tokenizer::weights::safetensors;
 use crate::engine::{MODEL_FILE, OPTIMIZER_FILE};
 use crate::error::{Error, Result};
 
+/// The folder of a run that holds its checkpoints.
+pub const FOLDER: &str = "checkpoints";
+/// How the names of checkpoints begin.
+pub const PREFIX: &str = "step-";
+/// How the names of those begin that were set aside.
+const ASIDE: &str = "damaged-";
+/// Holds the name of the checkpoint that was saved last: it tells a run without checkpoints from one that lost them.
+const LAST: &str = ".last";
+
 /// What `state.json` holds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
@@ -59,8 +68,8 @@ pub fn save(
     mut state: State,
     keep: usize,
 ) -> Result<PathBuf> {
-    let folder = run.join("checkpoints");
-    let name = format!("step-{:08}", state.step);
+    let folder = run.join(FOLDER);
+    let name = format!("{PREFIX}{:08}", state.step);
     let (target, partial) = (folder.join(&name), folder.join(format!(".{name}.partial")));
     let io = |path: &Path| {
         let path = path.to_owned();
@@ -89,6 +98,7 @@ pub fn save(
     std::fs::rename(&partial, &target).map_err(io(&target))?;
     // The new name must be on the disk before older ones go.
     sync_folder_of(&target);
+    write_atomically(&folder.join(LAST), name.as_bytes())?;
     let mut older: Vec<PathBuf> = list(run)?.into_iter().filter(|path| *path < target).collect();
     while older.len() + 1 > keep.max(1) {
         let oldest = older.remove(0);
@@ -103,7 +113,7 @@ pub fn save(
 /// When the folder cannot be renamed.
 pub fn set_aside(path: &Path) -> Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
-    let to = path.with_file_name(format!("damaged-{name}"));
+    let to = path.with_file_name(format!("{ASIDE}{name}"));
     if to.exists() {
         std::fs::remove_dir_all(&to).map_err(|e| Error::io(&to, e))?;
     }
@@ -115,7 +125,7 @@ pub fn set_aside(path: &Path) -> Result<()> {
 /// # Errors
 /// When the folder cannot be read or written.
 pub fn clear_partial(run: &Path) -> Result<()> {
-    let folder = run.join("checkpoints");
+    let folder = run.join(FOLDER);
     for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))?.flatten() {
         let name = entry.file_name();
         if name.to_string_lossy().starts_with(".step-") {
@@ -125,30 +135,44 @@ pub fn clear_partial(run: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Folders of complete checkpoints, oldest first.
-fn list(run: &Path) -> Result<Vec<PathBuf>> {
-    let folder = run.join("checkpoints");
-    let mut found: Vec<PathBuf> = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| {
-                let named = path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with("step-"));
-                named && path.join("state.json").exists()
-            })
-            .collect(),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+/// Names of all checkpoints, whole or not, and of those that were set aside: these first, each kind oldest first.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn names(run: &Path) -> Result<Vec<String>> {
+    let folder = run.join(FOLDER);
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(Error::io(&folder, e)),
     };
-    found.sort();
-    Ok(found)
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> =
+        names.filter(|name| name.starts_with(PREFIX) || name.starts_with(ASIDE)).collect();
+    names.sort();
+    Ok(names)
 }
 
-/// Whether the run has no checkpoint, whole or damaged.
+/// Folders of complete checkpoints, oldest first.
+fn list(run: &Path) -> Result<Vec<PathBuf>> {
+    let found = names(run)?.into_iter().filter(|name| name.starts_with(PREFIX));
+    let paths = found.map(|name| run.join(FOLDER).join(name));
+    Ok(paths.filter(|path| path.join("state.json").exists()).collect())
+}
+
+/// Whether the run has no checkpoint to try.
 ///
 /// # Errors
 /// When the folder cannot be read.
 pub fn is_empty(run: &Path) -> Result<bool> {
     Ok(list(run)?.is_empty())
+}
+
+/// The name of the checkpoint that was saved last; `None` before the first, and in runs of versions that did not note
+/// it.
+pub fn last_saved(run: &Path) -> Option<String> {
+    let name = std::fs::read_to_string(run.join(FOLDER).join(LAST)).ok()?;
+    Some(name.trim().to_owned()).filter(|name| name.starts_with(PREFIX))
 }
 
 /// The newest checkpoint whose files have the sums that its state names, and which were skipped and why.

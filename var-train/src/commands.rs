@@ -13,17 +13,18 @@ use tch::{Device, Kind};
 use toml::Table;
 use var_tokenizer::files::{copy_atomically, write_atomically};
 use var_tokenizer::memory;
-use var_tokenizer::progress::{Progress, say};
+use var_tokenizer::progress::{Progress, say, tell};
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded, product_peak};
 
 use crate::distributed::check::check;
 use crate::distributed::{Place, Ranks};
+use crate::earlier::{self, Start};
 use crate::error::{Error, Result};
-use crate::layers::{from_table, overlay, set, to_table};
+use crate::layers::{Given, from_table, overlay, set, to_table};
 use crate::presets;
 use crate::run::RunFolder;
 
-pub use model::model;
+pub use model::{check_model, model};
 pub use tokenizer::tokenizer;
 
 /// What every training command is told.
@@ -55,6 +56,30 @@ pub struct Common {
     pub zero: bool,
     /// How long ranks wait for each other.
     pub timeout: Duration,
+    /// No progress; warnings are said all the same.
+    pub quiet: bool,
+}
+
+impl Common {
+    /// Says what a person has to know, whatever is shown of the progress.
+    fn warn(&self, progress: &Progress, text: &str) {
+        if self.quiet {
+            tell(format_args!("warning: {text}"));
+        } else {
+            progress.note(&format!("warning: {text}"));
+        }
+    }
+
+    /// How the command begins in the run folder.
+    ///
+    /// # Errors
+    /// As [`earlier::start`]; when the folder cannot be made or written.
+    fn start(&self) -> Result<Start> {
+        let start = earlier::start(&self.out, self.resume)?;
+        let there = self.out.ancestors().find(|path| path.exists()).unwrap_or(Path::new("."));
+        tempfile::tempfile_in(there).map_err(|e| Error::io(there, e))?;
+        Ok(start)
+    }
 }
 
 /// `config.toml` of a run folder: all that a resume needs to be the same run.
@@ -75,27 +100,91 @@ struct Stored<T> {
     settings: T,
 }
 
-/// Defaults ← preset (with its `changes`) ← file ← `--set`.
+/// Defaults ← preset (with its `changes`) ← file ← `--set`; and what of it a person gave. `kind` is `model` or
+/// `tokenizer`.
 fn resolve<T: Serialize + DeserializeOwned + Default>(
     common: &Common,
+    kind: &str,
     known: &[(&str, &str)],
     changes: &Table,
-) -> Result<T> {
+) -> Result<(T, Given)> {
+    let mut given = Given::default();
     let mut table = to_table(&T::default())?;
     overlay(&mut table, &presets::find(known, &common.preset)?, &common.preset)?;
     overlay(&mut table, changes, &common.preset)?;
     if let Some(path) = &common.config {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        let changes: Table = text.parse().map_err(|e: toml::de::Error| {
-            Error::file(path, e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
-        })?;
+        let mut changes = read_toml(path)?;
+        if of_run(&changes) {
+            changes = settings_of_run(path, changes, kind)?;
+        } else {
+            given.add(&changes);
+        }
         overlay(&mut table, &changes, &path.display().to_string())?;
         from_table::<T>(&table).map_err(|e| Error::file(path, e.to_string()))?;
     }
     for assignment in &common.set {
-        set(&mut table, assignment)?;
+        set(&mut table, assignment, &mut given)?;
     }
-    from_table(&table)
+    Ok((from_table(&table)?, given))
+}
+
+/// The tables of a TOML file. An editor may have put a byte-order mark before them.
+fn read_toml(path: &Path) -> Result<Table> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::file(path, "is not text in UTF-8; save it as UTF-8, without other encodings"))?;
+    text.trim_start_matches('\u{feff}').parse().map_err(|e: toml::de::Error| {
+        Error::file(path, e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    })
+}
+
+/// Whether these tables are the `config.toml` of a run folder.
+fn of_run(tables: &Table) -> bool {
+    tables.contains_key("settings") && tables.contains_key("kind")
+}
+
+/// The settings in the `config.toml` of a run folder, for another run of the same kind.
+fn settings_of_run(path: &Path, mut tables: Table, kind: &str) -> Result<Table> {
+    let found = tables.get("kind").and_then(toml::Value::as_str).unwrap_or_default();
+    if found != kind {
+        return Err(Error::file(
+            path,
+            format!(
+                "holds the settings of a run of `var-train {found}`; give it to that command, not to `{kind}`"
+            ),
+        ));
+    }
+    match tables.remove("settings") {
+        Some(toml::Value::Table(settings)) => Ok(settings),
+        _ => Err(Error::file(
+            path,
+            "is the config.toml of a run, but its settings are not a table; restore the file",
+        )),
+    }
+}
+
+/// Says what of the `config.toml` of another run counts, where `--config` names one.
+fn tell_config(common: &Common, progress: &Progress) -> Result<()> {
+    match &common.config {
+        Some(path) if of_run(&read_toml(path)?) => {
+            progress.note(&format!(
+                "{}: the configuration of a run; its settings are taken, its data, tokenizer and precision are not",
+                path.display()
+            ));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is told where the file or folder behind `flag` is missing.
+fn missing(e: var_tokenizer::Error, flag: &str, what: &str) -> Error {
+    match e {
+        var_tokenizer::Error::Io { path, source } if source.kind() == std::io::ErrorKind::NotFound => {
+            Error::file(path, format!("no such file; {flag} names {what}"))
+        }
+        e => e.into(),
+    }
 }
 
 /// Adds what the process takes in memory when it holds so many bytes of tensors at most. On another device its
@@ -118,20 +207,30 @@ fn add_estimate(plan: &mut Value, flops: f64, device: Device, compute: Kind) -> 
     Ok(())
 }
 
-/// On a resume: the stored precision, after checking that nothing else was asked for.
+/// On a resume from a checkpoint: the stored precision, after checking that nothing else was asked for. `None` where the
+/// run begins.
 fn stored<T: Serialize + DeserializeOwned + PartialEq>(
     common: &Common,
+    kind: &str,
     asked: &T,
     data_sha256: &str,
     tokenizer_sha256: &str,
 ) -> Result<Option<Kind>> {
-    let path = common.out.join("config.toml");
-    if !common.resume || !path.exists() {
+    if common.start()? != Start::Resume {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io(&path, e))?;
-    let old: Stored<T> = toml::from_str(&text)
-        .map_err(|e| Error::file(&path, e.to_string().split_whitespace().collect::<Vec<_>>().join(" ")))?;
+    let path = common.out.join("config.toml");
+    let table = read_toml(&path)?;
+    let found = table.get("kind").and_then(toml::Value::as_str).unwrap_or(kind);
+    if found != kind {
+        return Err(Error::file(
+            &path,
+            format!(
+                "the run was started by `var-train {found}`, not by `{kind}`; give that command, or another --out"
+            ),
+        ));
+    }
+    let old: Stored<T> = from_table(&table).map_err(|e| Error::file(&path, e.to_string()))?;
     if old.settings != *asked {
         let (a, b) = (to_table(&old.settings)?, to_table(asked)?);
         let changed = difference(&a, &b, "").join(", ");

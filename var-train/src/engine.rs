@@ -1,7 +1,7 @@
 //! The training loop that tokenizer and transformer share: steps, log, validation, checkpoints, exits.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -11,6 +11,7 @@ use signal_hook::consts::SIGUSR1;
 use tch::Tensor;
 use var_tokenizer::progress::Progress;
 use var_tokenizer::signals;
+use var_tokenizer::torch::check_finite;
 use var_tokenizer::torch::optimizer::AdamW;
 use var_tokenizer::weights::{Parameters, StateDict, safetensors};
 
@@ -20,7 +21,7 @@ use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::loss_scale::LossScale;
 use crate::optimizer::{Optimizer, Sharded, Update};
-use crate::run::RunFolder;
+use crate::run::{RunFolder, require_finite};
 use crate::settings::Training;
 use crate::throughput::{Cost, Throughput};
 
@@ -151,7 +152,15 @@ pub fn train(
             last_checkpoint = Some(found.path);
             state = found.state;
         }
-        run.forget_after(state.step)?;
+        if let Some(missing) = run.forget_after(state.step)? {
+            progress.note(&missing);
+        }
+        if state.step >= steps {
+            progress.note(&format!(
+                "the run is finished: its {steps} steps are done. A longer run has another schedule from the start: \
+                 begin one with --set steps=… in another --out"
+            ));
+        }
     }
     align(task, optimizer.as_mut(), &mut state, ranks)?;
     if !ranks.leads() && state.step > 0 {
@@ -170,20 +179,23 @@ pub fn train(
         let step = state.step;
         let detailed = step.is_multiple_of(settings.log_every) || step + 1 == steps;
         let began = Instant::now();
-        let mut values = task.step(step, detailed)?;
+        let at = |step: u64| {
+            let checkpoint = last_checkpoint.clone();
+            move |e: Error| diverged(step, e, checkpoint.as_deref())
+        };
+        let mut values = task.step(step, detailed).map_err(at(step))?;
         let loss = values.get("loss").and_then(Value::as_f64).unwrap_or(f64::NAN);
         if !loss.is_finite() {
-            return Err(diverged(step, &format!("the loss is {loss}"), last_checkpoint.as_ref()));
+            return Err(at(step)(Error::Diverged(format!("the loss is {loss}"))));
         }
         let (rate, decay) = (schedule.learning_rate(step), schedule.weight_decay(step));
-        let norm = optimize(task, optimizer.as_mut(), rate, decay).map_err(|e| match e {
-            Error::Diverged(what) => diverged(step, &what, last_checkpoint.as_ref()),
-            e if e.to_string().contains("finite") => {
-                diverged(step, "the gradient is not finite", last_checkpoint.as_ref())
-            }
-            e => e,
-        })?;
-        task.after_step(step)?;
+        let norm = optimize(task, optimizer.as_mut(), rate, decay).map_err(at(step))?;
+        if !norm.is_finite() {
+            progress.note(&format!(
+                "step {step}: the gradient overflowed in fp16; the step is passed over, and the loss scale halved"
+            ));
+        }
+        task.after_step(step).map_err(at(step))?;
         if let Some(average) = task.average() {
             average.update()?;
         }
@@ -199,12 +211,15 @@ pub fn train(
             alarmed = alarm.to_owned();
             values.insert("lr".into(), rate.into());
             values.insert("wd".into(), decay.into());
-            values.insert("grad_norm".into(), norm.into());
+            // Of a step that overflowed in fp16 and was passed over there is none.
+            if norm.is_finite() {
+                values.insert("grad_norm".into(), norm.into());
+            }
             values.insert("images".into(), (state.step * pictures as u64).into());
             values.insert("tokens".into(), (state.step * (pictures * tokens) as u64).into());
             values.insert("seconds".into(), state.seconds.into());
             throughput.report(task.waited(), &mut values);
-            run.log("train", state.step, &values)?;
+            run.log("train", state.step, &values).map_err(at(state.step))?;
         }
         let rate = progress.rate() * pictures as f64;
         progress.advance_with(
@@ -218,11 +233,11 @@ pub fn train(
         let [interrupted, timely] = ranks.any([stop.load(Ordering::Relaxed), timely && ranks.leads()])?;
         let last = state.step == steps;
         if last || (settings.validate_every > 0 && state.step.is_multiple_of(settings.validate_every)) {
-            let mut scores = task.validate(state.step)?;
+            let mut scores = task.validate(state.step).map_err(at(state.step))?;
             scores.insert("images".into(), (state.step * pictures as u64).into());
             scores.insert("tokens".into(), (state.step * (pictures * tokens) as u64).into());
             scores.insert("seconds".into(), state.seconds.into());
-            run.log("val", state.step, &scores)?;
+            run.log("val", state.step, &scores).map_err(at(state.step))?;
             progress.note(&summary(state.step, &scores));
             progress.event(&json!({"event": "validation", "step": state.step, "scores": scores}));
             validation = Some(scores);
@@ -233,7 +248,7 @@ pub fn train(
             let moments = optimizer.gather(ranks)?;
             let path = ranks.on_leader(run.path().to_owned(), || {
                 run.sync()?;
-                save(task, moments, run, &state, settings.keep_checkpoints)
+                save(task, moments, run, &state, settings.keep_checkpoints).map_err(at(state.step))
             })?;
             saved_at = Instant::now();
             last_checkpoint = Some(path.clone());
@@ -246,7 +261,12 @@ pub fn train(
     progress.finish();
     let validation = match validation {
         Some(v) => v,
-        None => task.validate(state.step)?,
+        None => {
+            let at = |e| diverged(state.step, e, last_checkpoint.as_deref());
+            let scores = task.validate(state.step).map_err(at)?;
+            require_finite("val", &scores).map_err(at)?;
+            scores
+        }
     };
     let checkpoint = match last_checkpoint {
         Some(path) => path,
@@ -309,7 +329,7 @@ fn optimize(task: &mut dyn Task, optimizer: &mut dyn Update, rate: f64, decay: f
             scale.update(true)?;
             Ok(norm)
         }
-        Err(Error::Diverged(_)) => {
+        Err(e) if e.is_not_finite() => {
             optimizer.clear()?;
             scale.update(false)?;
             Ok(f64::INFINITY)
@@ -329,16 +349,35 @@ fn summary(step: u64, scores: &Map<String, Value>) -> String {
     format!("step {step}: {}", shown.join("  "))
 }
 
-fn diverged(step: u64, what: &str, checkpoint: Option<&PathBuf>) -> Error {
-    let from = match checkpoint {
-        Some(path) => format!("the last good checkpoint is {}", path.display()),
-        None => "there is no checkpoint yet".to_owned(),
+/// An error of step `step`: where values are not finite, with the step and what to do; others as they are.
+fn diverged(step: u64, e: Error, checkpoint: Option<&Path>) -> Error {
+    let what = match e {
+        Error::Diverged(what) => what,
+        e if e.is_not_finite() => e.to_string(),
+        e => return e,
     };
-    Error::Diverged(format!(
-        "step {step}: {what}; {from}. Try a lower learning rate, a longer warm-up, a smaller clip, or --precision f32"
-    ))
+    let advice = "a lower learning rate, a longer warm-up, a smaller clip, or --precision f32";
+    Error::Diverged(match checkpoint {
+        Some(path) => format!(
+            "step {step}: {what}; the last good checkpoint is {}. Start another run (--out) with {advice}; --resume \
+             goes back to that checkpoint, with the same settings",
+            path.display()
+        ),
+        None => {
+            format!("step {step}: {what}; there is no checkpoint yet. Start over with --resume and {advice}")
+        }
+    })
 }
 
+/// Fails unless all values of a file of a checkpoint are finite.
+fn check_values(file: &str, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    for (name, tensor) in tensors {
+        check_finite(tensor, || format!("{name} of {file}"))?;
+    }
+    Ok(())
+}
+
+/// Saves a checkpoint. One with values that are not finite would be worth nothing, and is not written.
 fn save(
     task: &mut dyn Task,
     moments: BTreeMap<String, Tensor>,
@@ -356,6 +395,10 @@ fn save(
     if let Some(average) = task.average() {
         files.insert(AVERAGE_FILE, (average.to_map(), metadata));
     }
+    // The weights first: an average of bad weights is bad, too.
+    for file in [MODEL_FILE, OPTIMIZER_FILE, AVERAGE_FILE] {
+        files.get(file).map_or(Ok(()), |(tensors, _)| check_values(file, tensors))?;
+    }
     let state = State { files: BTreeMap::new(), task: task.numbers(), ..state.clone() };
     checkpoint::save(run.path(), &files, state, keep)
 }
@@ -366,6 +409,7 @@ fn restore(
     run: &RunFolder,
     progress: &mut Progress,
 ) -> Result<Option<checkpoint::Checkpoint>> {
+    let last = checkpoint::last_saved(run.path());
     let (found, skipped) = checkpoint::newest(run.path())?;
     for checkpoint::Damaged { path, reason } in &skipped {
         progress.note(&format!("skipped a damaged checkpoint: {reason}"));
@@ -384,12 +428,23 @@ fn restore(
         progress.note("no checkpoint yet; starting from step 0");
         return Ok(None);
     };
+    if let Some(last) = last.filter(|last| skipped.is_empty() && !found.path.ends_with(last)) {
+        progress.note(&format!("checkpoint {last}, which was saved last, is missing"));
+    }
     task.load(&safetensors::open(&found.path.join(MODEL_FILE))?)?;
     let file = found.path.join(OPTIMIZER_FILE);
     let tensors = safetensors::open(&file)?.read_all()?;
     optimizer.load(&tensors, &file.display().to_string())?;
+    let mut restored = vec![(MODEL_FILE, task.parameters().to_map())];
     if let Some(average) = task.average() {
         average.load(&found.path.join(AVERAGE_FILE))?;
+        restored.push((AVERAGE_FILE, average.to_map()));
+    }
+    for (name, tensors) in restored.iter().map(|(name, map)| (*name, map)).chain([(OPTIMIZER_FILE, &tensors)])
+    {
+        check_values(name, tensors).map_err(|e| {
+            Error::file(&found.path, format!("{e}; remove this checkpoint to resume from an earlier one"))
+        })?;
     }
     let extra: BTreeMap<String, Tensor> = tensors
         .iter()

@@ -63,6 +63,17 @@ impl Error {
         Self::File { path: path.as_ref().to_owned(), message: message.into() }
     }
 
+    /// Whether values that are not finite are the reason.
+    pub fn is_not_finite(&self) -> bool {
+        use var_tokenizer::Error::NotFinite;
+        matches!(
+            self,
+            Self::Diverged(_)
+                | Self::Tokenizer(NotFinite { .. })
+                | Self::Model(var_model::Error::Tokenizer(NotFinite { .. }))
+        )
+    }
+
     /// Exit status of a binary that ends with this error: 3 interrupted and saved, 1 the machine failed,
     /// 2 the input was bad, 4 another rank failed.
     pub fn exit_code(&self) -> i32 {

@@ -1,11 +1,36 @@
 //! Layers of settings as TOML tables: every key known, a typo answered with a near one.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 use var_tokenizer::nearest::nearest;
 
 use crate::error::{Error, Result};
+
+/// The settings that a person gave, by file or flag: those of a preset are nobody's.
+#[derive(Debug, Clone, Default)]
+pub struct Given(BTreeSet<String>);
+
+impl Given {
+    /// These keys, each with its section (`training.steps`).
+    pub fn of(keys: &[&str]) -> Self {
+        Self(keys.iter().map(|key| (*key).to_owned()).collect())
+    }
+
+    /// Adds all keys of a file's tables.
+    pub fn add(&mut self, changes: &Table) {
+        for (section, keys) in changes.iter().filter_map(|(name, value)| Some((name, value.as_table()?))) {
+            self.0.extend(keys.keys().map(|key| format!("{section}.{key}")));
+        }
+    }
+
+    /// Whether `key` was given.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains(key)
+    }
+}
 
 /// Lays `changes` over `base`, which knows every key.
 ///
@@ -45,11 +70,11 @@ fn unknown(full: &str, key: &str, known: &[&str], prefix: &str, origin: &str) ->
     Error::Config(format!("{origin}: unknown key '{full}'; known there: {}{hint}", known.join(", ")))
 }
 
-/// Sets `key=value`; the key may leave its section away where it stands in one section alone.
+/// Sets `key=value`; the key may leave its section away where it stands in one section alone. Notes it in `given`.
 ///
 /// # Errors
 /// When the text has no `=`, the key is unknown, or the value is no TOML.
-pub fn set(base: &mut Table, assignment: &str) -> Result<()> {
+pub fn set(base: &mut Table, assignment: &str, given: &mut Given) -> Result<()> {
     let Some((key, text)) = assignment.split_once('=') else {
         return Err(Error::Config(format!("--set {assignment}: write key=value, e.g. --set batch=64")));
     };
@@ -78,7 +103,9 @@ pub fn set(base: &mut Table, assignment: &str) -> Result<()> {
     inner.insert(leaf.to_owned(), value);
     let mut changes = Table::new();
     changes.insert(section, Value::Table(inner));
-    overlay(base, &changes, "--set")
+    overlay(base, &changes, "--set")?;
+    given.add(&changes);
+    Ok(())
 }
 
 /// The settings as a table that knows every key.
@@ -114,14 +141,23 @@ mod tests {
     }
 
     #[test]
+    fn only_a_near_name_is_suggested() {
+        let mut table = to_table(&ModelRun::default()).unwrap();
+        let message = set(&mut table, "quality=3", &mut Given::default()).unwrap_err().to_string();
+        assert!(!message.contains("did you mean") && message.contains("known there: "), "{message}");
+    }
+
+    #[test]
     fn set_finds_the_section_and_keeps_types() {
         let mut table = to_table(&ModelRun::default()).unwrap();
-        set(&mut table, "learning_rate=1").unwrap();
-        set(&mut table, "shape=lin0").unwrap();
-        set(&mut table, "model.depth=3").unwrap();
+        let mut given = Given::default();
+        set(&mut table, "learning_rate=1", &mut given).unwrap();
+        set(&mut table, "shape=lin0", &mut given).unwrap();
+        set(&mut table, "model.depth=3", &mut given).unwrap();
+        assert!(given.has("training.learning_rate") && given.has("model.depth") && !given.has("model.width"));
         let run: ModelRun = from_table(&table).unwrap();
         assert_eq!((run.training.learning_rate, run.model.depth), (1.0, 3));
-        assert!(set(&mut table, "dept=3").unwrap_err().to_string().contains("'depth'"));
-        assert!(set(&mut table, "depth").is_err());
+        assert!(set(&mut table, "dept=3", &mut given).unwrap_err().to_string().contains("'depth'"));
+        assert!(set(&mut table, "depth", &mut given).is_err());
     }
 }

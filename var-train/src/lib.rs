@@ -22,6 +22,8 @@ pub mod checkpoint;
 pub mod commands;
 pub mod data;
 pub mod distributed;
+pub mod earlier;
+pub mod effects;
 pub mod engine;
 pub mod error;
 pub mod events;

@@ -184,6 +184,7 @@ impl CommonArgs {
             ranks,
             zero: self.zero,
             timeout: Duration::from_secs(self.ranks.timeout),
+            quiet: self.quiet,
         };
         (common, Progress::new(show))
     }
@@ -203,17 +204,13 @@ fn run(command: Command) -> Result<u8, Error> {
             let size = [("depth", depth), ("width", width), ("heads", heads)];
             let size = size.iter().filter_map(|(key, value)| Some(format!("model.{key}={}", (*value)?)));
             common.set = size.chain(common.set).collect();
+            let tokens = tokens.unwrap_or_default();
             if launches {
-                // What is wrong with the settings is said once, and not by every rank.
-                commands::model(
-                    &Common { check: true, ..common },
-                    &PathBuf::new(),
-                    &tokenizer,
-                    &mut progress,
-                )?;
+                // What can be refused is said once, and not by every rank.
+                commands::check_model(&common, &tokens, &tokenizer)?;
                 return launch::launch(ranks);
             }
-            commands::model(&common, &tokens.unwrap_or_default(), &tokenizer, &mut progress)?;
+            commands::model(&common, &tokens, &tokenizer, &mut progress)?;
             Ok(0)
         }
         Command::Tokenizer { data, preset, common } => {

@@ -9,6 +9,7 @@ use var_tokenizer::files::{lock, write_atomically};
 use var_tokenizer::locks::Lock;
 
 use crate::checkpoint;
+use crate::earlier;
 use crate::error::{Error, Result};
 use crate::events::EventWriter;
 
@@ -18,6 +19,28 @@ use crate::events::EventWriter;
 pub struct RunFolder {
     path: PathBuf,
     files: Option<Files>,
+}
+
+/// Fails when a number among `values`, or in a list of them, is not finite: JSON has no such numbers, and holds a null
+/// there. `kind` is `train` or `val`.
+///
+/// # Errors
+/// [`Error::Diverged`], which names the first such key.
+pub fn require_finite(kind: &str, values: &Map<String, Value>) -> Result<()> {
+    fn lacks(value: &Value) -> bool {
+        match value {
+            Value::Null => true,
+            Value::Array(list) => list.iter().any(lacks),
+            _ => false,
+        }
+    }
+    match values.iter().find(|(_, value)| lacks(value)) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let of = if kind == "val" { "the validation's " } else { "" };
+            Err(Error::Diverged(format!("{of}{key} is not finite")))
+        }
+    }
 }
 
 /// What is open in a run folder.
@@ -33,13 +56,11 @@ impl RunFolder {
     /// Opens `path` for a new run, or for going on with one when `resume` is set.
     ///
     /// # Errors
-    /// When another process has it, when a new run would overwrite an old one, or when there is nothing
-    /// to resume.
+    /// When another process has it, and as [`earlier::start`].
     pub fn open(path: &Path, resume: bool) -> Result<Self> {
-        if resume && !path.join("config.toml").exists() {
-            return Err(Error::file(path, "holds no run to resume; leave --resume away to start one"));
-        }
-        std::fs::create_dir_all(path.join("checkpoints")).map_err(|e| Error::io(path, e))?;
+        // Asked before anything is made, and again under the lock.
+        earlier::start(path, resume)?;
+        std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
         let lock_path = path.join("run.lock");
         let file = OpenOptions::new()
             .create(true)
@@ -49,15 +70,11 @@ impl RunFolder {
             .map_err(|e| Error::io(&lock_path, e))?;
         let busy = "another process is training in this folder; wait for it or choose another --out";
         let lock = lock(&file, &lock_path, busy)?;
+        earlier::start(path, resume)?;
+        let checkpoints = path.join(checkpoint::FOLDER);
+        std::fs::create_dir_all(&checkpoints).map_err(|e| Error::io(&checkpoints, e))?;
         checkpoint::clear_partial(path)?;
         let metrics_path = path.join("metrics.jsonl");
-        let begun = metrics_path.metadata().is_ok_and(|m| m.len() > 0) || !checkpoint::is_empty(path)?;
-        if !resume && begun {
-            return Err(Error::file(
-                path,
-                "already holds a run; go on with --resume or choose another --out",
-            ));
-        }
         let metrics = OpenOptions::new()
             .create(true)
             .append(true)
@@ -92,8 +109,9 @@ impl RunFolder {
     /// those values that are one number to the TensorBoard events.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// [`Error::Diverged`] when a value is not finite: nothing is written then. When the disk is full.
     pub fn log(&mut self, kind: &str, step: u64, values: &Map<String, Value>) -> Result<()> {
+        require_finite(kind, values)?;
         let Some(files) = &mut self.files else { return Ok(()) };
         let mut object = Map::new();
         object.insert("kind".into(), kind.into());
@@ -110,19 +128,23 @@ impl RunFolder {
     }
 
     /// Drops the lines after `step` (written after the checkpoint that a resume starts from) and a torn
-    /// last line.
+    /// last line. Says what else is missing: a sentence, or nothing.
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn forget_after(&mut self, step: u64) -> Result<()> {
-        let Some(files) = &mut self.files else { return Ok(()) };
+    pub fn forget_after(&mut self, step: u64) -> Result<Option<String>> {
+        let Some(files) = &mut self.files else { return Ok(None) };
         let path = self.path.join("metrics.jsonl");
         // A tail that a power cut left may be anything.
         let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
         let text = String::from_utf8_lossy(&bytes);
         let mut kept = String::with_capacity(text.len());
-        for line in text.lines() {
+        let (mut unreadable, mut torn) = (0, false);
+        // An editor may have put a byte-order mark before the first line.
+        for line in text.trim_start_matches('\u{feff}').lines().filter(|line| !line.trim().is_empty()) {
+            unreadable += usize::from(torn);
             let at = serde_json::from_str::<Value>(line).ok().and_then(|v| v.get("step")?.as_u64());
+            torn = at.is_none();
             if at.is_some_and(|at| at <= step) {
                 kept.push_str(line);
                 kept.push('\n');
@@ -130,7 +152,14 @@ impl RunFolder {
         }
         write_atomically(&path, kept.as_bytes())?;
         files.metrics = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
-        Ok(())
+        let path = path.display();
+        Ok(if kept.is_empty() && step > 0 {
+            Some(format!("{path}: the lines until step {step} are missing; the curves begin there"))
+        } else if unreadable > 0 {
+            Some(format!("{path}: {unreadable} lines that are not JSON objects with a step are dropped"))
+        } else {
+            None
+        })
     }
 
     /// Flushes metrics and events to the disk.

@@ -94,15 +94,19 @@ impl Training {
         ((self.epochs * examples as f64 / self.batch.max(1) as f64).round() as u64).max(1)
     }
 
+    /// Steps of warm-up that the settings ask for in a run of `steps` steps.
+    pub fn asked_warmup(&self, steps: u64) -> f64 {
+        if self.warmup < 0.0 { -self.warmup * steps as f64 } else { self.warmup }
+    }
+
     /// The schedules for a run of `steps` steps; the warm-up is at most half of them.
     pub fn schedule(&self, steps: u64) -> Schedule {
         let peak =
             if self.learning_rate > 0.0 { self.learning_rate } else { 1e-4 * self.batch as f64 / 256.0 };
-        let warmup = if self.warmup < 0.0 { -self.warmup * steps as f64 } else { self.warmup };
         Schedule {
             shape: self.shape,
             peak,
-            warmup: warmup.min(steps as f64 / 2.0),
+            warmup: self.asked_warmup(steps).min(steps as f64 / 2.0),
             steps,
             start: self.warmup_start,
             end: self.final_rate,
@@ -272,6 +276,15 @@ impl ModelRun {
                 ("ema", model.ema, 0.0..=0.999_999),
                 ("progressive", model.progressive, 0.0..=0.99),
                 ("progressive_warmup", model.progressive_warmup, -1.0..=1e9),
+            ],
+        )?;
+        let Initialisation { head, adaln, adaln_gamma } = self.initialisation;
+        within(
+            "initialisation",
+            &[
+                ("head", head, 0.0..=1e6),
+                ("adaln", adaln, 0.0..=1e6),
+                ("adaln_gamma", adaln_gamma, 0.0..=1e6),
             ],
         )
     }

@@ -6,10 +6,11 @@
 mod sweep;
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::error::{ChildFailed, bad_use};
@@ -39,6 +40,10 @@ const PER_CLASS: u64 = 50;
 const LEAST: u64 = 5000;
 /// The averaged weights of a run.
 const AVERAGED: &str = "model-ema.safetensors";
+/// The built-in pictures, which are no path.
+const EMOJI: &str = "emoji";
+/// The signal that nobody can catch.
+const KILL: i32 = 9;
 /// Pictures of the grid: so many classes, and so many of each.
 const GRID: (usize, u64) = (10, 8);
 
@@ -122,6 +127,21 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
             "{} has no averaged weights ({AVERAGED}): it was trained without `--set ema=…`; leave --ema away",
             run.display()
         )));
+    }
+    // Whatever can be refused is refused before the first picture is sampled.
+    for (flag, path) in [("--samples", &options.samples), ("--reference", &options.reference)] {
+        if let Some(path) = path.as_ref().filter(|path| *path != Path::new(EMOJI) && !path.exists()) {
+            return Err(bad_use(format!("{}: no such file or folder; correct {flag}", path.display())));
+        }
+    }
+    for run in &runs {
+        classes(run)?;
+        if options.reference.is_none() {
+            held_out_of(run)?;
+        }
+    }
+    if options.sweep.is_some() && !measures_distance(&options.score) {
+        return Err(bad_use("--sweep draws the curve of the Fréchet distance: put fd among --metrics"));
     }
     setup::ensure(project)?;
     if uses_default_network(&options.score) {
@@ -286,15 +306,38 @@ impl Settings {
     }
 }
 
-/// Starts a program and waits for it. It speaks to the person itself, and Ctrl-C reaches it as well.
+/// Starts a program and waits for it. It speaks to the person itself, and Ctrl-C reaches it as well; only of a signal
+/// that ended it it cannot speak.
 fn start(command: &mut Command) -> Result<()> {
-    let shown = Path::new(command.get_program()).display().to_string();
-    let status = command.status().with_context(|| format!("{shown} cannot be started"))?;
+    let program = PathBuf::from(command.get_program());
+    let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    let status = command.status().with_context(|| format!("{} cannot be started", program.display()))?;
     if status.success() {
         return Ok(());
     }
+    if let Some(signal) = status.signal() {
+        bail!(
+            "{name} was ended by signal {signal}{}; the same command goes on where it was",
+            if signal == KILL { " (killed: perhaps the memory ran out)" } else { "" }
+        );
+    }
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Err(anyhow::Error::new(ChildFailed(code)))
+}
+
+/// Whether `var-eval score` with these options gives a Fréchet distance, which it does unless told otherwise.
+fn measures_distance(score: &[OsString]) -> bool {
+    let words: Vec<_> = score.iter().map(|option| option.to_string_lossy()).collect();
+    let after = |i: usize| words.get(i + 1).map(|word| word.to_string());
+    let lists: Vec<String> = words
+        .iter()
+        .enumerate()
+        .filter_map(|(i, word)| match word.strip_prefix("--metrics=") {
+            Some(list) => Some(list.to_owned()),
+            None => (word == "--metrics").then(|| after(i)).flatten(),
+        })
+        .collect();
+    lists.is_empty() || lists.iter().flat_map(|list| list.split(',')).any(|metric| metric.trim() == "fd")
 }
 
 /// Whether `var-eval score` with these options needs the weights that the set-up fetches.
@@ -307,14 +350,27 @@ fn uses_default_network(score: &[OsString]) -> bool {
     })
 }
 
-/// The run in `folder`, or the finished runs of the sweep in it.
+/// The run in `folder`, or the finished runs of the sweep in it; says which of these are left out.
 fn checked(folder: &Path) -> Result<Vec<PathBuf>> {
     if is_run(folder) {
         return Ok(vec![folder.to_owned()]);
     }
-    let mut runs: Vec<PathBuf> =
-        folders_in(&folder.join("runs")).into_iter().filter(|run| is_run(run)).collect();
+    let lacking = lacking(folder);
+    if lacking.len() < NEEDED.len() {
+        return Err(bad_use(format!(
+            "{} is a run folder that lacks {}: {}",
+            folder.display(),
+            lacking.join(" and "),
+            if lacking.contains(&"config.toml") || lacking.contains(&"classes.json") {
+                "restore the files"
+            } else {
+                "finish it with `var-train model … --resume`"
+            }
+        )));
+    }
+    let mut runs = folders_in(&folder.join("runs"));
     runs.sort();
+    let (runs, unfinished): (Vec<PathBuf>, Vec<PathBuf>) = runs.into_iter().partition(|run| is_run(run));
     if runs.is_empty() {
         return Err(bad_use(format!(
             "{} is neither a run folder of a finished `var-train model` (model.safetensors, classes.json) nor a sweep \
@@ -322,7 +378,23 @@ fn checked(folder: &Path) -> Result<Vec<PathBuf>> {
             folder.display()
         )));
     }
+    for run in unfinished {
+        eprintln!("xtask: skips {}: it lacks {}", run.display(), self::lacking(&run).join(" and "));
+    }
+    for run in missing_runs(folder) {
+        eprintln!("xtask: skips {}: results.jsonl names it, but the folder is missing", run.display());
+    }
     Ok(runs)
+}
+
+/// Folders of runs that the results of the sweep in `folder` name and that are gone.
+fn missing_runs(folder: &Path) -> Vec<PathBuf> {
+    let text = std::fs::read_to_string(folder.join("results.jsonl")).unwrap_or_default();
+    let names = text.lines().filter_map(|line| {
+        let line: Value = serde_json::from_str(line.trim_start_matches('\u{feff}')).ok()?;
+        Some(folder.join(line["run"].as_str()?))
+    });
+    names.filter(|run| !run.is_dir()).collect()
 }
 
 /// The sweep folder that `run` belongs to.
@@ -337,8 +409,16 @@ fn folders_in(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
 }
 
+/// The files of a run that is finished.
+const NEEDED: [&str; 3] = ["config.toml", "classes.json", "model.safetensors"];
+
+/// Which of them a folder does not have.
+fn lacking(folder: &Path) -> Vec<&'static str> {
+    NEEDED.into_iter().filter(|name| !folder.join(name).is_file()).collect()
+}
+
 fn is_run(folder: &Path) -> bool {
-    ["config.toml", "classes.json", "model.safetensors"].iter().all(|name| folder.join(name).is_file())
+    lacking(folder).is_empty()
 }
 
 /// The run that was finished last, in `folder` or in a sweep's `runs/` below it.
@@ -364,14 +444,17 @@ fn held_out_of(run: &Path) -> Result<PathBuf> {
     let path = run.join("config.toml");
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let text = text.trim_start_matches('\u{feff}');
     let line = text.lines().find_map(|line| line.strip_prefix("data = "));
     let data = line.map(|value| PathBuf::from(value.trim().trim_matches(['"', '\''])));
-    data.filter(|data| data.is_file()).ok_or_else(|| {
-        bad_use(format!(
-            "the token file that {} names is not there, and with it which pictures were held out; name a --reference",
-            path.display()
-        ))
-    })
+    match data {
+        Some(data) if data.is_file() => Ok(data),
+        data => Err(bad_use(format!(
+            "the token file that {} names is not there{}, and with it which pictures were held out; name a --reference",
+            path.display(),
+            data.map(|data| format!(" ({})", data.display())).unwrap_or_default()
+        ))),
+    }
 }
 
 /// Number of classes of a run's model.
@@ -395,6 +478,14 @@ mod tests {
         let published = Settings { cfg: 1.5, top_k: 900.0, top_p: 0.96, temperature: 1.0 };
         assert_eq!(published.name(50_000, 0), "cfg1.5-k900-p0.96-n50000-s0");
         assert_eq!(Settings { temperature: 0.9, ..published }.name(10, 3), "cfg1.5-k900-p0.96-t0.9-n10-s3");
+    }
+
+    #[test]
+    fn a_distance_is_measured_unless_other_metrics_are_asked_for() {
+        let measures =
+            |words: &[&str]| measures_distance(&words.iter().map(OsString::from).collect::<Vec<_>>());
+        assert!(measures(&[]) && measures(&["--metrics", "kid,fd"]) && measures(&["--metrics=fd"]));
+        assert!(!measures(&["--metrics", "kid,pr"]) && !measures(&["--metrics=is"]));
     }
 
     #[test]

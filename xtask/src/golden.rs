@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::error::bad_use;
 use crate::project::{Extent, Project};
 use crate::{say, setup};
 use table::{Check, Table};
@@ -41,10 +42,17 @@ pub fn run(project: &Project, dir: Option<&Path>) -> Result<ExitCode> {
 
 /// Checks the cases below `dir` and prints the table; true when everything passed.
 pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bool> {
+    let whole_clone = dir.is_none();
     let (dir, folders) = match dir {
         Some(dir) => (dir.to_path_buf(), vec![dir.to_path_buf()]),
         None => (project.path(""), COMMITTED.map(|folder| project.path(folder)).into()),
     };
+    if let Some(lost) = folders.iter().find(|folder| whole_clone && !folder.is_dir()) {
+        return Err(bad_use(format!(
+            "{} is missing: the clone is not whole; restore the folder, or give --dir a folder of golden cases",
+            lost.display()
+        )));
+    }
     let found = folders.iter().map(|folder| cases::find(folder)).collect::<Result<Vec<_>>>()?;
     let cases = found.concat();
     if cases.is_empty() {

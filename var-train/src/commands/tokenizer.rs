@@ -8,8 +8,12 @@ use var_tokenizer::memory;
 use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::torch::Precision;
 
-use super::{Common, Stored, add_estimate, add_memory, finish, publish, resolve, stored, write_config};
+use super::{
+    Common, Stored, add_estimate, add_memory, finish, missing, publish, resolve, stored, tell_config,
+    write_config,
+};
 use crate::distributed::Ranks;
+use crate::effects;
 use crate::engine::{self, MODEL_FILE, Task};
 use crate::error::{Error, Result};
 use crate::presets;
@@ -22,7 +26,8 @@ use crate::tokenizer::{Pictures, TokenizerTask};
 /// # Errors
 /// Bad input, a failing machine, divergence, or an interruption after saving.
 pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result<()> {
-    let settings: TokenizerRun = resolve(common, &presets::TOKENIZER, &Table::new())?;
+    let (settings, given): (TokenizerRun, _) =
+        resolve(common, "tokenizer", &presets::TOKENIZER, &Table::new())?;
     settings.validate()?;
     if common.ranks > 1 {
         return Err(Error::Config(format!(
@@ -37,11 +42,32 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     if common.check {
         return Ok(());
     }
-    let source = Source::open(data)?;
+    // The place first: nothing else has to be read for it.
+    common.start()?;
+    let source = Source::open(data).map_err(|e| missing(e, "--data", "the pictures"))?;
     let data_sha256 = source.fingerprint();
-    let found = stored(common, &settings, &data_sha256, "")?;
+    let found = stored(common, "tokenizer", &settings, &data_sha256, "")?;
+    if common.zero {
+        common.warn(progress, "--zero is ignored: a tokenizer is trained by one process");
+    }
+    tell_config(common, progress)?;
     let (train, validation) = Pictures::split(source, &settings)?;
+    if train.is_empty() || validation.is_empty() {
+        return Err(Error::file(
+            data,
+            format!(
+                "has {} training and {} held-out pictures that can be read; at least one of each is needed. {}",
+                train.len(),
+                validation.len(),
+                train.report().bad.first().or(validation.report().bad.first()).map_or("", |bad| &bad.reason)
+            ),
+        ));
+    }
     let steps = settings.training.total_steps(train.len());
+    let counts = [train.len(), validation.len()];
+    for note in effects::of_tokenizer(&settings, &given, steps, counts, train.is_exact()) {
+        common.warn(progress, &note);
+    }
     let network = &settings.tokenizer;
     let (side, width) = (network.image_side() as i64, network.channels as i64);
     let product = [settings.training.batch as i64 * side * side, 9 * width, width];
@@ -95,14 +121,16 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         progress,
         Ranks::ALONE,
         false,
-    )?;
+    );
+    // Also where training was interrupted or failed.
+    for report in task.reports().iter().filter(|report| !report.bad.is_empty()) {
+        common.warn(progress, &report.to_string());
+    }
+    let outcome = outcome?;
     if let Some(alarm) = outcome.validation.get("alarm").and_then(Value::as_str) {
         progress.note(&format!("warning: {alarm}"));
     }
     let bad: usize = task.reports().iter().map(|report| report.bad.len()).sum();
-    for report in task.reports().iter().filter(|report| !report.bad.is_empty()) {
-        progress.note(&report.to_string());
-    }
     let file = publish(&outcome.checkpoint, MODEL_FILE, &common.out, "tokenizer.safetensors")?;
     let score = |key: &str| outcome.validation.get(key).cloned().unwrap_or(Value::Null);
     finish(

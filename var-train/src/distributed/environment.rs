@@ -29,7 +29,8 @@ pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub(super) fn number<T: std::str::FromStr>(lookup: Lookup, name: &str) -> Result<Option<T>> {
     let Some(text) = lookup(name) else { return Ok(None) };
     let parsed = text.trim().parse().map_err(|_| {
-        Error::Config(format!("{name} is '{text}' in the environment; expected a whole number in range"))
+        let range = if name == "MASTER_PORT" { "a port from 1 to 65535" } else { "a whole number in range" };
+        Error::Config(format!("{name} is '{text}' in the environment; expected {range}"))
     })?;
     Ok(Some(parsed))
 }
@@ -179,6 +180,7 @@ mod tests {
         refused(&with(("WORLD_SIZE", "four")), &["WORLD_SIZE is 'four'"]);
         refused(&with(("MASTER_PORT", "70000")), &["MASTER_PORT is '70000'"]);
         refused(&with(("MASTER_PORT", "0")), &["MASTER_PORT is 0"]);
+        refused(&with(("MASTER_PORT", "ssh")), &["MASTER_PORT is 'ssh'", "a port from 1 to 65535"]);
         refused(&with(("TORCHELASTIC_USE_AGENT_STORE", "")), &["TORCHELASTIC_USE_AGENT_STORE is ''"]);
     }
 }

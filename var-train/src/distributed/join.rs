@@ -1,6 +1,6 @@
 //! How ranks come together: all at one store, every number once, all with the same settings, then connected.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::channel;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -19,6 +19,10 @@ use crate::error::{Error, Result};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long rank 0 keeps its store up after it refused to begin, so that the others learn why.
 const FAREWELL: Duration = Duration::from_millis(1500);
+/// Longest time that a name may take to become an address: that of a machine that is just starting may come late.
+const LOOKUP: Duration = Duration::from_secs(5);
+/// Time for telling the others that this rank does not come.
+const REFUSAL: Duration = Duration::from_secs(5);
 /// Under this key stands why the ranks must not begin.
 const REFUSED: &str = "refused";
 
@@ -74,8 +78,51 @@ pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: D
     Ok(Joined { messages, heartbeat, group })
 }
 
+/// Tells the other ranks that this one refuses to begin, because of `reason`; as far as they can be reached.
+pub fn refuse(place: &Place, reason: &Error) {
+    super::ending::mark(place.rank);
+    ffi::quiet();
+    let told = || {
+        let store = open(place, REFUSAL)?;
+        let messages = Messages::new(store.another()?.under(&format!("var/{}", place.attempt))?, PATIENCE);
+        messages.set(REFUSED, &format!("rank {}: {reason}", place.rank))?;
+        Ok::<Store, Error>(store)
+    };
+    // Who cannot be told waits for this rank, and names it then.
+    if told().is_ok() && place.rank == 0 && !place.hosted {
+        sleep(FAREWELL);
+    }
+}
+
+/// Fails unless the address where the ranks meet can be found.
+fn look_up(place: &Place) -> Result<()> {
+    let (sender, receiver) = channel();
+    let (name, port, until) = (place.address.clone(), place.port, Instant::now() + LOOKUP);
+    // A name server that does not answer holds the call for longer than anybody wants to wait.
+    std::thread::spawn(move || {
+        loop {
+            let found = (name.as_str(), port).to_socket_addrs().map(|_| ());
+            if found.is_ok() || Instant::now() >= until {
+                return drop(sender.send(found));
+            }
+            sleep(Duration::from_millis(200));
+        }
+    });
+    let reason = match receiver.recv_timeout(LOOKUP * 2) {
+        Ok(Ok(())) => return Ok(()),
+        Ok(Err(e)) => e.to_string(),
+        Err(_) => "no name server answers".to_owned(),
+    };
+    Err(Error::Config(format!(
+        "rank {}: MASTER_ADDR is '{}', which is the name of no machine ({reason}); set it to the host name or the IP \
+         address of the machine of rank 0, as this machine knows it",
+        place.rank, place.address
+    )))
+}
+
 /// The store: served by rank 0, unless somebody else does.
 fn open(place: &Place, timeout: Duration) -> Result<Store> {
+    look_up(place)?;
     let (address, port) = (&place.address, place.port);
     if place.rank == 0 && !place.hosted {
         return Store::serve(address, port, timeout).map_err(|e| {

@@ -25,4 +25,5 @@ pub mod store;
 
 pub use ending::{end, is_rank, speaks};
 pub use environment::Place;
+pub use join::refuse;
 pub use ranks::{Ranks, require_divisible};

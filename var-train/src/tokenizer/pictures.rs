@@ -1,10 +1,11 @@
 //! Batches of pictures for the tokenizer's trainer.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tch::Tensor;
-use var_tokenizer::images::{Framing, Report, Source, Split, View};
+use var_tokenizer::images::{Bad, Batch, Framing, Report, Source, Split, View};
 
 use crate::error::{Error, Result};
 use crate::settings::TokenizerRun;
@@ -86,6 +87,47 @@ impl Pictures {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
+    }
+
+    /// Whether every picture has the side that is trained on, so that a random crop has nothing to choose.
+    pub fn is_exact(&self) -> bool {
+        self.random_crop && self.cache.is_some()
+    }
+
+    /// The places in the source of the pictures that were left out so far.
+    pub fn left_out(&self) -> BTreeSet<usize> {
+        self.report.borrow().bad.iter().map(|bad| bad.index).collect()
+    }
+
+    /// Takes note of pictures that an earlier process left out, by their places in the source.
+    ///
+    /// # Errors
+    /// When all were decoded at the start, and not the same ones are left out: the order of examples would be another.
+    pub fn recall(&self, earlier: &BTreeSet<usize>) -> Result<()> {
+        let now = self.left_out();
+        let name = |index: &usize| self.source.entries().get(*index).map_or("?", |entry| &entry.name);
+        if self.cache.is_some()
+            && let Some(index) = now.symmetric_difference(earlier).next()
+        {
+            return Err(Error::Config(format!(
+                "{}: {} pictures could not be read when the run began, and {} cannot now (the first of those that \
+                 changed: {}); put the files back as they were, or start another run",
+                self.source.label(),
+                earlier.len(),
+                now.len(),
+                name(index)
+            )));
+        }
+        for index in earlier.difference(&now) {
+            let items = [(*index, View::CENTRE)];
+            let mut batch = self.source.load_batch(&items, &self.framing);
+            if batch.bad.is_empty() {
+                let reason = format!("{}: could not be read before the resume", name(index));
+                batch.bad.push(Bad { index: *index, name: name(index).to_owned(), reason });
+            }
+            self.report.borrow_mut().add(&Batch { bad: batch.bad, ..Batch::default() });
+        }
+        Ok(())
     }
 
     /// What could and could not be read so far.

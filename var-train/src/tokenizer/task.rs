@@ -11,6 +11,7 @@ use var_tokenizer::images::Report;
 use var_tokenizer::quantizer::Usage;
 use var_tokenizer::quantizer::usage::perplexity;
 use var_tokenizer::random::Stream;
+use var_tokenizer::torch::check_finite;
 use var_tokenizer::weights::{Parameters, StateDict};
 
 use super::codebook::{k_means, replace_unused};
@@ -21,6 +22,8 @@ use crate::error::{Error, Result};
 use crate::settings::TokenizerRun;
 use crate::throughput::Cost;
 
+/// Under this name checkpoints count the pictures that were left out, and name each by its place in the source.
+const LEFT_OUT: &str = "left_out";
 /// Updates of the usage average before it can raise an alarm.
 const SETTLED: u64 = 50;
 
@@ -89,6 +92,11 @@ impl TokenizerTask {
         [self.train.report(), self.validation.report()]
     }
 
+    /// Training and held-out pictures, with the names that checkpoints have for them.
+    fn parts(&self) -> [(&'static str, &Pictures); 2] {
+        [("train", &self.train), ("val", &self.validation)]
+    }
+
     /// The tokenizer.
     pub fn tokenizer(&self) -> &VqVae {
         &self.vae
@@ -107,10 +115,14 @@ impl TokenizerTask {
         }
         let stream = Stream::new("k-means", self.settings.training.seed);
         let vocabulary = self.settings.tokenizer.vocabulary;
-        tch::no_grad(|| {
-            let centres = k_means(&Tensor::cat(&rows, 0), vocabulary, recipe.kmeans_rounds, &stream);
-            self.vae.quantizer().codebook().embedding().detach().copy_(&centres);
-        });
+        let rows = Tensor::cat(&rows, 0);
+        check_finite(&rows, || "the residuals that k-means clusters".into())?;
+        tch::no_grad(|| -> Result<()> {
+            let centres = k_means(&rows, vocabulary, recipe.kmeans_rounds, &stream);
+            check_finite(&centres, || "the codebook from k-means".into())?;
+            self.vae.quantizer().codebook().embedding().detach().f_copy_(&centres)?;
+            Ok(())
+        })?;
         self.vae.quantizer().phi().reset_to_identity();
         Ok(())
     }
@@ -220,6 +232,7 @@ impl Task for TokenizerTask {
         if step < self.replace_until
             && let Some(rows) = &self.rows
         {
+            check_finite(rows, || "the vectors that replace unused codes".into())?;
             let stream = Stream::new("replace-codes", self.settings.training.seed).at(step);
             replace_unused(self.vae.quantizer().codebook().embedding(), &self.window, rows, &stream);
         }
@@ -301,7 +314,15 @@ impl Task for TokenizerTask {
     }
 
     fn numbers(&self) -> BTreeMap<String, f64> {
-        BTreeMap::from([("usage_updates".to_owned(), self.usage.updates() as f64)])
+        let left_out = self.parts().map(|(part, pictures)| (part, pictures.left_out()));
+        let mut numbers = BTreeMap::from([
+            ("usage_updates".to_owned(), self.usage.updates() as f64),
+            (LEFT_OUT.to_owned(), left_out.iter().map(|(_, places)| places.len()).sum::<usize>() as f64),
+        ]);
+        for (part, places) in &left_out {
+            numbers.extend(places.iter().map(|place| (format!("{LEFT_OUT}.{part}.{place}"), 1.0)));
+        }
+        numbers
     }
 
     fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, numbers: &BTreeMap<String, f64>) -> Result<()> {
@@ -309,6 +330,14 @@ impl Task for TokenizerTask {
         let window =
             window.ok_or_else(|| Error::Config("the checkpoint lacks the tokenizer's window".into()))?;
         self.window.f_copy_(window)?;
+        // Checkpoints of earlier versions do not say.
+        if numbers.contains_key(LEFT_OUT) {
+            for (part, pictures) in self.parts() {
+                let before = format!("{LEFT_OUT}.{part}.");
+                let places = numbers.keys().filter_map(|key| key.strip_prefix(&before)?.parse().ok());
+                pictures.recall(&places.collect())?;
+            }
+        }
         let updates = numbers.get("usage_updates").copied().unwrap_or(0.0) as u64;
         if let Some(usage) = self.vae.usage(updates) {
             self.usage = usage;

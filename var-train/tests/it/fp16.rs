@@ -142,7 +142,7 @@ fn a_step_that_overflows_is_passed_over_and_halves_the_factor() {
     train(&mut task, &fixture, "run", 8);
     let factors = logged(&fixture, "run", "loss_scale");
     assert_eq!(factors, [2048.0, 2048.0, 2048.0, 1024.0, 512.0, 512.0, 512.0, 512.0].map(Some));
-    // The norm is that of the gradient itself; an infinite one is null.
+    // The norm is that of the gradient itself; a step that was passed over has none.
     let norms = logged(&fixture, "run", "grad_norm");
     assert_eq!(norms, [Some(1.0), Some(1.0), None, None, Some(1.0), Some(1.0), Some(1.0), Some(1.0)]);
     let values = losses(&fixture.path("run"));

@@ -4,10 +4,13 @@
 mod average;
 mod bad_input;
 mod checkpoint;
+mod early;
 mod fixture;
 mod fp16;
 mod golden;
 mod memory;
+mod missing;
+mod not_finite;
 mod progressive;
 mod ranks;
 mod ranks_lost;

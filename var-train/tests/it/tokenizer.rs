@@ -161,3 +161,88 @@ fn numbers_out_of_all_bounds_are_refused_by_name() {
         assert!(message.contains(part), "{setting}: {message}");
     }
 }
+
+/// The number of bad pictures in a run's result.
+fn bad(out: &Path) -> Value {
+    let text = std::fs::read_to_string(out.join("result.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["bad"].clone()
+}
+
+#[test]
+fn pictures_left_out_are_said_though_quiet_and_count_the_same_after_a_resume() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    for name in ["a.jpg", "b.jpg", "c.jpg", "d.jpg"] {
+        std::fs::write(data.join("class-0").join(name), b"\xff\xd8\xff\xe0 not a picture").unwrap();
+    }
+    let out = folder.path().join("run");
+    // Larger pictures than wanted are read at every step, and a finished run reads no more for training.
+    let settings = ["--set", "schedule=1,2,4", "--set", "image_side=8", "--set", "steps=12"];
+    for more in [&[][..], &["--resume"]] {
+        let output = command(&data, &out).args(settings).args(more).output().unwrap();
+        let message = String::from_utf8_lossy(&output.stderr).to_string();
+        assert!(output.status.success(), "{message}");
+        assert!(message.contains("bad ones left out") && message.contains(".jpg"), "{message}");
+        assert_eq!(bad(&out), 4, "{more:?}");
+    }
+}
+
+#[test]
+fn a_picture_that_became_unreadable_since_the_checkpoint_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let out = folder.path().join("run");
+    assert!(command(&data, &out).args(["--set", "steps=3"]).status().unwrap().success());
+    let (file, kept) = (data.join("class-0/07.ppm"), folder.path().join("kept"));
+    std::fs::rename(&file, &kept).unwrap();
+    std::fs::write(&file, "P6").unwrap();
+    let message = error_of(command(&data, &out).args(["--set", "steps=3", "--resume"]));
+    for part in
+        ["0 pictures could not be read when the run began, and 1 cannot now", "07.ppm", "put the files back"]
+    {
+        assert!(message.contains(part), "'{part}' is not in: {message}");
+    }
+    std::fs::rename(&kept, &file).unwrap();
+    assert!(command(&data, &out).args(["--set", "steps=3", "--resume"]).status().unwrap().success());
+}
+
+#[test]
+fn pictures_of_which_none_can_be_read_make_no_run_folder_and_the_same_command_works_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let good = folder.path().join("good");
+    std::fs::rename(&data, &good).unwrap();
+    let out = folder.path().join("run");
+    let message = error_of(command(&data, &out).args(["--set", "steps=3"]));
+    assert!(message.contains("pictures: no such file or folder"), "{message}");
+    for class in ["class-0", "class-1"] {
+        std::fs::create_dir_all(data.join(class)).unwrap();
+        for i in 0..10 {
+            std::fs::write(data.join(class).join(format!("{i}.png")), "none").unwrap();
+        }
+    }
+    for more in [&["--dry-run"][..], &[]] {
+        let message = error_of(command(&data, &out).args(["--set", "steps=3"]).args(more));
+        assert!(message.contains("0 training and 0 held-out pictures that can be read"), "{message}");
+        assert!(message.contains(".png") && !out.exists(), "{message}");
+    }
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&good, &data).unwrap();
+    assert!(command(&data, &out).args(["--set", "steps=3"]).status().unwrap().success());
+}
+
+#[test]
+fn settings_of_a_tokenizer_without_effect_are_said_even_when_quiet() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let settings =
+        ["--set", "steps=4", "--set", "random_crop=true", "--set", "validation_pictures=500", "--zero"];
+    let output = command(&data, &folder.path().join("run")).args(settings).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(output.status.success(), "{message}");
+    for part in
+        ["recipe.random_crop has no effect", "recipe.validation_pictures has no effect", "--zero is ignored"]
+    {
+        assert_eq!(message.matches(part).count(), 1, "'{part}' is not once in: {message}");
+    }
+}

@@ -7,8 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::error::bad_use;
 
-/// The file that makes a folder a case.
-const MANIFEST: &str = "manifest.json";
+/// The files of which one makes a folder a case. One that lost its manifest is a case that no program can check, and
+/// so a failure.
+const MARKS: [&str; 2] = ["manifest.json", "expected.safetensors"];
 
 /// Every case at or below `dir`, at any depth, in the order of their paths. Links to folders are
 /// followed, each folder is looked at once.
@@ -33,7 +34,7 @@ fn walk(dir: &Path, seen: &mut BTreeSet<PathBuf>, cases: &mut Vec<PathBuf>) -> R
     if !seen.insert(dir.canonicalize().with_context(unreadable)?) {
         return Ok(());
     }
-    if dir.join(MANIFEST).is_file() {
+    if MARKS.iter().any(|name| dir.join(name).is_file()) {
         cases.push(dir.to_path_buf());
     }
     let mut folders = Vec::new();
@@ -56,7 +57,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         for case in ["b", "a/deep/er", "a"] {
             std::fs::create_dir_all(dir.path().join(case)).unwrap();
-            std::fs::write(dir.path().join(case).join(MANIFEST), "{}").unwrap();
+            std::fs::write(dir.path().join(case).join(MARKS[0]), "{}").unwrap();
         }
         std::fs::create_dir(dir.path().join("no-case")).unwrap();
         std::os::unix::fs::symlink("..", dir.path().join("a/circle")).unwrap();
@@ -67,7 +68,14 @@ mod tests {
     #[test]
     fn a_folder_that_is_a_case_itself_counts() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(MANIFEST), "{}").unwrap();
+        std::fs::write(dir.path().join(MARKS[0]), "{}").unwrap();
+        assert_eq!(find(dir.path()).unwrap(), [dir.path()]);
+    }
+
+    #[test]
+    fn a_case_that_lost_its_manifest_is_still_a_case() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("expected.safetensors"), "").unwrap();
         assert_eq!(find(dir.path()).unwrap(), [dir.path()]);
     }
 

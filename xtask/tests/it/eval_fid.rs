@@ -1,5 +1,6 @@
 //! `cargo xtask eval-fid` with scripts in place of the programs.
 
+use predicates::prelude::*;
 use predicates::str::contains;
 
 use crate::sandbox::Sandbox;
@@ -74,7 +75,7 @@ fn a_sweep_scores_every_value_and_ends_with_a_curve() {
         "--sweep",
         "cfg=1:2:1",
         "--reference",
-        "val",
+        "emoji",
         "--out",
         "o",
         "--",
@@ -85,7 +86,7 @@ fn a_sweep_scores_every_value_and_ends_with_a_curve() {
     assert_eq!(calls.len(), 7, "{calls:?}");
     assert!(calls[0].contains("--cfg 1 ") && calls[3].contains("--cfg 2 "), "{calls:?}");
     assert!(
-        calls[5].ends_with("--reference val --out o/cfg2-k900-p0.96-n4-s0 --reference-cache o --quiet"),
+        calls[5].ends_with("--reference emoji --out o/cfg2-k900-p0.96-n4-s0 --reference-cache o --quiet"),
         "{calls:?}"
     );
     assert_eq!(calls[6], "var-scaling curve o/sweep-cfg.json");
@@ -158,8 +159,65 @@ fn exit_status_of_a_program_passes_through_and_bad_use_ends_in_2() {
         sandbox.xtask().arg("eval-fid").args(arguments).assert().code(2).stderr(contains(message));
     }
     std::fs::remove_file(sandbox.path("clone/tokens.h5")).unwrap();
-    sandbox.program("var-model", "");
     sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("name a --reference"));
     std::fs::remove_dir_all(sandbox.path("clone/runs")).unwrap();
     sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("no finished run"));
+}
+
+#[test]
+fn a_program_that_a_signal_ends_is_named_with_the_signal() {
+    let sandbox = with_a_run();
+    sandbox.program("var-eval", "kill -KILL $$");
+    let message = contains("error: var-eval was ended by signal 9").and(contains("the same command goes on"));
+    sandbox.xtask().args(["eval-fid", "-n", "4"]).assert().code(1).stderr(message);
+    sandbox.program("var-model", "kill -TERM $$");
+    let message = contains("error: var-model was ended by signal 15;");
+    sandbox.xtask().args(["eval-fid", "-n", "4"]).assert().code(1).stderr(message);
+}
+
+#[test]
+fn what_can_be_refused_is_refused_before_a_picture_is_sampled() {
+    let sandbox = with_a_run();
+    for (arguments, message) in [
+        (&["--reference", "none.npz"][..], "none.npz: no such file or folder; correct --reference"),
+        (
+            &["--samples", "none.tar", "--reference", "emoji"],
+            "none.tar: no such file or folder; correct --samples",
+        ),
+        (&["--sweep", "cfg=1:2:1", "--", "--metrics", "kid"], "put fd among --metrics"),
+    ] {
+        sandbox.xtask().arg("eval-fid").args(arguments).assert().code(2).stderr(contains(message));
+    }
+    std::fs::rename(sandbox.path("clone/tokens.h5"), sandbox.path("clone/moved.h5")).unwrap();
+    sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("(tokens.h5)"));
+    std::fs::rename(sandbox.path("clone/moved.h5"), sandbox.path("clone/tokens.h5")).unwrap();
+    std::fs::write(sandbox.path("clone/runs/small/classes.json"), "{}").unwrap();
+    sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("is no list of class names"));
+    assert_eq!(calls(&sandbox), [""; 0]);
+}
+
+#[test]
+fn runs_that_lack_files_are_named_with_what_they_lack() {
+    let sandbox = with_a_run();
+    let sweep = sandbox.path("clone/runs/sweep");
+    for name in ["1x32", "2x64"] {
+        let run = sweep.join("runs").join(name);
+        std::fs::create_dir_all(&run).unwrap();
+        for file in ["config.toml", "classes.json", "model.safetensors"] {
+            std::fs::copy(sandbox.path("clone/runs/small").join(file), run.join(file)).unwrap();
+        }
+    }
+    std::fs::remove_file(sweep.join("runs/2x64/model.safetensors")).unwrap();
+    std::fs::write(sweep.join("results.jsonl"), "{\"run\": \"runs/1x32\"}\n{\"run\": \"runs/3x96\"}\n")
+        .unwrap();
+    let told = contains("skips runs/sweep/runs/2x64: it lacks model.safetensors")
+        .and(contains("skips runs/sweep/runs/3x96: results.jsonl names it, but the folder is missing"));
+    sandbox.xtask().args(["eval-fid", "--run", "runs/sweep", "-n", "4"]).assert().success().stderr(told);
+    for (file, advice) in [("model.safetensors", "--resume"), ("classes.json", "restore the files")] {
+        let (from, to) = (sandbox.path("clone/runs/small").join(file), sandbox.path("clone/kept"));
+        std::fs::rename(&from, &to).unwrap();
+        let told = contains(format!("lacks {file}: ")).and(contains(advice));
+        sandbox.xtask().args(["eval-fid", "--run", "runs/small"]).assert().code(2).stderr(told);
+        std::fs::rename(&to, &from).unwrap();
+    }
 }

@@ -82,6 +82,29 @@ fn output_that_is_no_check_ends_in_status_1() {
 }
 
 #[test]
+fn a_case_that_lost_its_manifest_ends_in_status_1() {
+    let sandbox = with_cases();
+    sandbox.program("var-tokenizer", r#"test "$1 $2" = "golden --json" || exit 3
+        shift 2
+        for case; do
+          test -e "$case/manifest.json" && printf '{"case":"%s","quantity":"x","difference":0.0,"tolerance":1e-4,"pass":true}\n' "$case"
+        done; true"#);
+    std::fs::rename(sandbox.path("cases/a/manifest.json"), sandbox.path("cases/a/expected.safetensors"))
+        .unwrap();
+    let mut xtask = sandbox.xtask();
+    xtask.args(["golden", "--dir"]).arg(sandbox.path("cases"));
+    let output =
+        contains("a     -").and(contains("nothing to check")).and(ends_with("\n1 passed, 1 failed\n"));
+    xtask.assert().code(1).stdout(output);
+}
+
+#[test]
+fn committed_cases_that_are_missing_are_named_with_status_2() {
+    let sandbox = Sandbox::ready();
+    sandbox.xtask().arg("golden").assert().code(2).stderr(contains("var-tokenizer/tests/golden is missing"));
+}
+
+#[test]
 fn a_folder_without_cases_ends_in_status_1() {
     let sandbox = Sandbox::ready();
     let mut xtask = sandbox.xtask();
