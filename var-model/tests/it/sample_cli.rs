@@ -108,13 +108,13 @@ fn grid_archive_and_folder_hold_the_same_pictures() {
     assert_eq!(array.shape(), [6, 8, 8, 3]);
     let bytes: Vec<u8> = array.into_vec().unwrap();
     let labels: Vec<i64> = archive.by_name("arr_1").unwrap().unwrap().into_vec().unwrap();
-    assert_eq!(labels, [2, 2, 2, 0, 0, 0]);
+    assert_eq!(labels, [2, 0, 2, 0, 2, 0]);
     let grid = image::open(place.path("g.png")).unwrap().to_rgb8();
     for (i, expected) in bytes.chunks(8 * 8 * 3).enumerate() {
         let alone = image::open(place.path(&format!("f/{i:06}.png"))).unwrap().to_rgb8();
         assert_eq!(alone.as_raw(), expected);
         let cell =
-            image::imageops::crop_imm(&grid, (i as u32 % 3) * 10, (i as u32 / 3) * 10, 8, 8).to_image();
+            image::imageops::crop_imm(&grid, (i as u32 / 2) * 10, (i as u32 % 2) * 10, 8, 8).to_image();
         assert_eq!(cell.as_raw(), expected);
     }
     let settings: serde_json::Value = serde_json::from_slice(&place.read("g.png.json")).unwrap();
@@ -131,13 +131,13 @@ fn places_that_cannot_be_are_refused_before_anything_is_loaded() {
     let place = Place::new();
     std::fs::write(place.path("file"), "x").unwrap();
     for (outs, more, parts) in [
-        (&["file"][..], &[][..], &["is no folder"][..]),
+        (&["file"][..], &[][..], &["is not a folder"][..]),
         (&["x.jpg"], &[], &[".jpg", ".png"]),
         (&["a.png", "a.png"], &[], &["twice"]),
         (&["no/such/f"], &[], &["make it first"]),
         (&[], &[], &["--out"]),
-        (&["g.png"], &["--resume"], &["in one go"]),
-        (&["f"], &["--resume"], &["leave --resume away"]),
+        (&["g.png"], &["--resume"], &["made at the end"]),
+        (&["f"], &["--resume"], &["omit --resume"]),
         (&["g.png"], &["--temperature", "0"], &["temperature 0"]),
         (&["g.png"], &["--guidance", "steep"], &["ramp, constant"]),
         (&["g.png"], &["--keep", "0.5"], &["--classifier"]),
@@ -170,8 +170,9 @@ fn lines(path: &Path) -> usize {
 /// Starts a call and ends it by `signal` when some pictures are there.
 fn interrupted(place: &Place, outs: &[&str], more: &[&str], signal: &str) -> Output {
     let mut command = place.command(outs, more);
-    let child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = command.stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     while lines(&place.path("f/labels.csv")) < 9 {
+        assert_eq!(child.try_wait().unwrap(), None, "it ended on its own");
         std::thread::sleep(Duration::from_millis(1));
     }
     assert!(Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap().success());
@@ -191,7 +192,7 @@ fn what_was_killed_goes_on_to_the_same_bytes_and_settings_must_agree() {
     let other = [&options[..], &["--cfg", "2", "--resume"]].concat();
     refused(&killed.sample(&outs, &other), &["sampling.cfg 1.5 before, 2.0 now"]);
     let output = killed.works(&outs, &[&options[..], &["--resume"]].concat());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("going on after"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("resuming after"));
     for file in ["g.png", "x.npz", "f/labels.csv", "f/000000.png", "f/000239.png"] {
         assert_eq!(whole.read(file), killed.read(file), "{file}");
     }
@@ -206,7 +207,7 @@ fn sigterm_ends_in_order_and_says_how_to_go_on() {
     let output = interrupted(&place, &["f"], &["--per-class", "20000", "--batch", "4"], "-TERM");
     let text = String::from_utf8_lossy(&output.stderr).to_string();
     assert_eq!(output.status.code(), Some(3), "{text}");
-    assert!(text.contains("are safe") && text.contains("--resume"), "{text}");
+    assert!(text.contains("are saved") && text.contains("--resume"), "{text}");
     assert!(place.labels("f").len().is_multiple_of(4));
 }
 
@@ -226,9 +227,10 @@ fn a_full_disk_ends_with_one_and_leaves_what_was_there() {
     let output = limited(&inner);
     let text = String::from_utf8_lossy(&output.stderr).to_string();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("x.npz.partial") && text.contains("File too large"), "{text}");
+    assert!(text.contains("x.npz: File too large") && !text.contains("partial"), "{text}");
     assert_eq!(place.read("x.npz"), before);
-    // With room again, the same call goes on.
+    // With room again, the same call names the flag, and continues with it.
+    refused(&place.sample(&["x.npz"], &["--per-class", "64"]), &["x.npz", "--resume"]);
     place.works(&["x.npz"], &["--per-class", "64", "--resume"]);
     let output = limited(&place.command(&["g.png"], &["--per-class", "64"]));
     assert_eq!(output.status.code(), Some(1));
@@ -249,7 +251,9 @@ fn scales_are_shown_as_strips_and_animations() {
     assert_eq!(strip.dimensions(), (3 * 10 - 2, 8 * 10 - 2));
     for i in 0..8 {
         let last = image::imageops::crop_imm(&strip, 20, i * 10, 8, 8).to_image();
-        let picture = image::open(place.path(&format!("f/{i:06}.png"))).unwrap().to_rgb8();
+        // Picture number i of 5 per class, of 3 classes.
+        let row = i % 5 * 3 + i / 5;
+        let picture = image::open(place.path(&format!("f/{row:06}.png"))).unwrap().to_rgb8();
         let off = last.iter().zip(picture.iter()).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(off <= Some(1), "{i}: {off:?}");
     }
@@ -289,8 +293,10 @@ fn of_the_candidates_those_stay_that_the_classifier_is_surest_of() {
     let judged = [&judged[..], &["--classifier-std", "1,1,1", "--classes", "0,1", "--batch", "6"]].concat();
     let options = [&judged[..], &["--per-class", "3", "--keep", "0.5"]].concat();
     place.works(&["best", "x.npz"], &options);
+    // The row of picture `number` where there are 2 classes.
+    let row = |number: usize, per_class: usize| number % per_class * 2 + number / per_class;
     let bright = |i: usize| {
-        let picture = image::open(place.path(&format!("all/{i:06}.png"))).unwrap().to_rgb8();
+        let picture = image::open(place.path(&format!("all/{:06}.png", row(i, 6)))).unwrap().to_rgb8();
         picture.iter().map(|&b| u32::from(b)).sum::<u32>()
     };
     let mut expected: Vec<usize> = Vec::new();
@@ -303,25 +309,28 @@ fn of_the_candidates_those_stay_that_the_classifier_is_surest_of() {
     }
     let rows = place.labels("best");
     let kept: Vec<usize> = rows.iter().map(|row| row[3].parse().unwrap()).collect();
-    assert_eq!(kept, expected, "{rows:?}");
-    for (i, number) in kept.iter().enumerate() {
-        assert_eq!(place.read(&format!("best/{i:06}.png")), place.read(&format!("all/{number:06}.png")));
+    let in_rows: Vec<usize> = [0, 3, 1, 4, 2, 5].map(|number| expected[number]).to_vec();
+    assert_eq!(kept, in_rows, "{rows:?}");
+    for (i, &number) in kept.iter().enumerate() {
+        assert_eq!(rows[i][1], (i % 2).to_string());
+        let all = format!("all/{:06}.png", row(number, 6));
+        assert_eq!(place.read(&format!("best/{i:06}.png")), place.read(&all));
         let probability: f64 = rows[i][4].parse().unwrap();
         assert!((0.0..=1.0).contains(&probability));
     }
     let table = String::from_utf8(place.read("x.npz.kept.csv")).unwrap();
     assert!(table.lines().nth(1).unwrap().starts_with(&format!("0,0,ant,{},", kept[0])), "{table}");
-    // Going on from one class to the next gives the same; a scale strip of chosen pictures is made too.
+    // Resuming from one class to the next gives the same; a scale strip of chosen pictures is made too.
     std::fs::create_dir(place.path("half")).unwrap();
-    for file in ["settings.json", "000000.png", "000001.png", "000002.png"] {
+    for file in ["settings.json", "000000.png", "000002.png", "000004.png"] {
         std::fs::copy(place.path(&format!("best/{file}")), place.path(&format!("half/{file}"))).unwrap();
     }
     let labels = String::from_utf8(place.read("best/labels.csv")).unwrap();
-    let some: String = labels.split_inclusive('\n').take(4).collect();
+    let some: String = labels.split_inclusive('\n').filter(|line| !line.contains(".png,1,")).collect();
     std::fs::write(place.path("half/labels.csv"), some).unwrap();
     let strip = place.text("s.png");
     place.works(&["half"], &[&options[..], &["--resume", "--show-scales", &strip]].concat());
-    for file in ["labels.csv", "000003.png", "000005.png"] {
+    for file in ["labels.csv", "000001.png", "000005.png"] {
         assert_eq!(place.read(&format!("half/{file}")), place.read(&format!("best/{file}")), "{file}");
     }
     assert_eq!(image::open(strip).unwrap().height(), 6 * 10 - 2);
@@ -403,4 +412,90 @@ fn averaged_weights_are_sampled_where_the_run_has_them() {
     command.arg(other.path()).args(flags).arg("--out").arg(place.path("other.npz"));
     assert!(command.status().unwrap().success());
     assert_eq!(place.read("other.npz"), place.read("average.npz"));
+}
+
+#[test]
+fn class_folders_with_numbers_as_names_are_never_taken_for_numbers() {
+    let place = Place::new();
+    std::fs::write(place.run.path().join("classes.json"), r#"["1", "10", "2"]"#).unwrap();
+    refused(
+        &place.sample(&["f"], &["--classes", "1"]),
+        &["class '1' has two meanings", "number 1 ('10')", "number 0 ('1')", "id:1 ", "name:1 "],
+    );
+    refused(&place.sample(&["f"], &["--classes", "0-1"]), &["'0-1'", "id:0-1"]);
+    place.works(&["f"], &["--classes", "10,name:2,id:1,#0,none", "--per-class", "1"]);
+    let labels: Vec<String> = place.labels("f").iter().map(|row| row[1].clone()).collect();
+    assert_eq!(labels, ["1", "2", "1", "0", "3"]);
+}
+
+#[test]
+fn settings_without_effect_and_choices_are_said_once() {
+    let place = Place::new();
+    fill_run_folder(place.run.path(), 9, &[]);
+    std::fs::remove_file(place.run.path().join("classes.json")).unwrap();
+    let said = |more: &[&str]| {
+        let output = place.works(&["g.png"], &[&["--per-class", "1"], more].concat());
+        String::from_utf8_lossy(&output.stderr).to_string()
+    };
+    for (more, part) in [
+        (&["--classes", "1", "--top-k", "900"][..], "--top-k 900 has no effect: the model has 24 codes"),
+        (&["--classes", "none", "--cfg", "2"], "--cfg 2 has no effect without a class"),
+        (&["--classes", "1", "--cfg", "0", "--guidance", "constant"], "--guidance has no effect"),
+        (&["--classes", "1", "--batch", "99"], "--batch 99 has no effect: 1 images are sampled"),
+        (&["--classes", "1,2,1"], "class 1 is in --classes 2 times: 2 images"),
+        (&[], "samples the first 8 of 9 classes"),
+    ] {
+        let said = said(more);
+        assert_eq!(said.matches("note:").count(), 1, "{more:?}: {said}");
+        assert!(said.contains(part), "'{part}' is not in: {said}");
+    }
+    assert!(!said(&["--classes", "1"]).contains("note:"));
+}
+
+#[test]
+fn a_finished_output_with_resume_is_said_to_be_complete_and_stays_as_it_is() {
+    let place = Place::new();
+    for out in ["x.npz", "f", "g.png"] {
+        place.works(&[out], &["--per-class", "2"]);
+        let output = place.works(&[out], &["--per-class", "2", "--resume"]);
+        let said = String::from_utf8_lossy(&output.stderr).to_string();
+        assert!(said.contains("all 6 pictures are there: an earlier call finished them"), "{out}: {said}");
+        assert!(!said.contains("wrote"), "{out}: {said}");
+        let other = place.sample(&[out], &["--per-class", "2", "--resume", "--seed", "1"]);
+        refused(&other, &["seed 0 before, 1 now", "another --out"]);
+    }
+    // The grid of a finished folder is made without sampling.
+    let output = place.works(&["f", "h.png"], &["--per-class", "2", "--resume", "--json"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"sampled\":0"));
+    assert_eq!(place.read("h.png"), place.read("g.png"));
+}
+
+#[test]
+fn negative_numbers_after_flags_are_values() {
+    let place = Place::new();
+    for (more, parts) in [
+        (&["--cfg", "-1"][..], &["cfg -1", "from 0 on"][..]),
+        (&["--temperature", "-0.5"], &["temperature -0.5"]),
+        (&["--top-p", "-1e-3"], &["top-p -0.001", "0 to 1"]),
+        (&["--seed", "-1"], &["'-1'", "--seed"]),
+        (&["--per-class", "-1"], &["-1", "--per-class"]),
+        (&["--classes", "-1"], &["class '-1'"]),
+        (&["--classes", "-1-2"], &["class '-1-2'"]),
+        (&["--schedule", "-1,2"], &["'-1,2'", "--schedule"]),
+        (&["--keep", "-1", "--classifier", "c.pt"], &["--keep -1"]),
+    ] {
+        let output = place.sample(&["g.png"], more);
+        refused(&output, parts);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("unexpected argument"), "{more:?}");
+    }
+    for args in [
+        &["edit", "--run", "r", "--image", "i", "--out", "o", "--box", "-0.1,0,1,1"][..],
+        &["edit", "--run", "r", "--image", "i", "--out", "o", "--box", "0,0,1,1", "--feather", "-1"],
+        &["cost", "--depth", "-1"],
+        &["cost", "--depth", "3", "--schedule", "-1,2"],
+    ] {
+        let output = run(args);
+        refused(&output, &["-"]);
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("unexpected argument"), "{args:?}");
+    }
 }
