@@ -95,6 +95,7 @@ impl Folder {
         });
         let lines = rows::lines(&self.labels_path())?;
         let listed = lines.len();
+        self.earlier.made = has_pictures || listed > 0;
         let in_order = lines.iter().enumerate().all(|(row, line)| rows::row(line) == Some(row));
         self.lines = rows::by_number(&self.plan, lines);
         let there = (0..self.lines.len()).take_while(|&number| self.picture_path(number).exists()).count();

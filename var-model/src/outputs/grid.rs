@@ -52,6 +52,7 @@ impl GridFile {
         let mut earlier = Earlier::default();
         if resume {
             earlier.settings = settings::read(&settings_path(path))?;
+            earlier.made = earlier.settings.is_some();
             let missing = |path: &PathBuf| !path.exists();
             let table = plan.chosen.then(|| beside(path, ".kept.csv"));
             match std::iter::once(path.to_owned()).chain(table).find(missing) {

@@ -123,6 +123,8 @@ trait Output: std::fmt::Debug {
 struct Earlier {
     /// Its settings.
     settings: Option<Value>,
+    /// Whether it made anything here, be it one torn picture: its settings count then.
+    made: bool,
     /// Whole pictures, from number 0 on.
     done: usize,
     /// Whether all is there, and nothing left to do.
@@ -137,11 +139,6 @@ impl Earlier {
     /// Whether there is nothing to resume from.
     fn is_nothing(&self) -> bool {
         self.settings.is_none() && self.lost.is_none()
-    }
-
-    /// Whether pictures were made here: its settings count.
-    fn has_pictures(&self) -> bool {
-        self.done > 0 || self.finished || self.lost.is_some()
     }
 }
 
@@ -292,7 +289,7 @@ impl Outputs {
                 Kind::Folder => Box::new(Folder::open(path, plan, resume)?),
             });
         }
-        for output in outputs.iter().filter(|output| output.earlier().has_pictures()) {
+        for output in outputs.iter().filter(|output| output.earlier().made) {
             if let Some(difference) =
                 output.earlier().settings.as_ref().and_then(|before| settings::difference(before, settings))
             {

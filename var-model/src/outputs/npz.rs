@@ -96,6 +96,7 @@ impl Npz {
             return self.look_at_begun(&begun, &settings_of_begun);
         }
         if self.path.exists() {
+            self.earlier.made = true;
             self.earlier.settings = settings::read(&own_settings)?;
             if self.earlier.settings.is_none() {
                 let why = format!(
@@ -110,6 +111,7 @@ impl Npz {
         for (missing, settings) in [(&begun, &settings_of_begun), (&self.path, &own_settings)] {
             let table = beside(missing, ".kept.csv");
             if let Some(evidence) = [settings, &table].into_iter().find(|file| file.exists()) {
+                self.earlier.made = true;
                 self.earlier.settings = settings::read(settings)?;
                 self.earlier.lost = Some(lost(missing, evidence, "omit --resume"));
                 return Ok(());
@@ -130,8 +132,9 @@ impl Npz {
             return Err(var_tokenizer::Error::file(&self.path, why).into());
         }
         let file = File::open(begun).map_err(io(begun))?;
-        let whole = file.metadata().map_err(io(begun))?.len() / self.plan.picture_bytes() as u64;
-        self.earlier.done = (whole as usize).min(self.plan.pictures());
+        let bytes = file.metadata().map_err(io(begun))?.len();
+        self.earlier.made = bytes > 0;
+        self.earlier.done = ((bytes / self.plan.picture_bytes() as u64) as usize).min(self.plan.pictures());
         self.source = Some((file, 0));
         let table = beside(begun, ".kept.csv");
         if self.plan.chosen {

@@ -9,6 +9,7 @@ mod golden;
 mod memory;
 mod outputs;
 mod sample_cli;
+mod sample_flags;
 mod sampling;
 mod support;
 mod transformer;

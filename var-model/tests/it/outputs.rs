@@ -339,3 +339,23 @@ fn what_is_made_again_is_said() {
         assert_eq!(bytes, expected[&name], "{name:?}");
     }
 }
+
+#[test]
+fn pictures_of_other_settings_are_never_overwritten_however_few_of_them_fit() {
+    let before = plan(false);
+    let mut other = settings();
+    other["side"] = json!(64);
+    let now = Plan { side: 64, per_class: 2, ..plan(false) };
+    for out in ["x.npz", "f"] {
+        let folder = tempfile::tempdir().unwrap();
+        let outs = [folder.path().join(out)];
+        left(&outs[0], &before, 4);
+        if out == "f" {
+            std::fs::remove_file(outs[0].join("000000.png")).unwrap();
+        }
+        let files = everything(folder.path());
+        let message = Outputs::open(&outs, &now, &other, 4, true).unwrap_err().to_string();
+        assert!(message.contains("side none before, 64 now"), "{out}: {message}");
+        assert_eq!(everything(folder.path()), files);
+    }
+}
