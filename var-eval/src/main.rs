@@ -4,11 +4,9 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     var_tokenizer::torch::start();
-    let cli = commands::Cli::parse();
+    let (cli, _) = var_tokenizer::command_line::parse::<commands::Cli>();
     match var_tokenizer::torch::guarded(|| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -1,4 +1,8 @@
 //! Classes as a person names them: numbers, ranges, names, `all`, `none`.
+//!
+//! This is the one rule for all programs. A text may be read as numbers (`7`, `0-9`, `all`, `none`) and as the name
+//! of a class, since names may be numbers. A text with two readings that differ is refused. `id:7` (or `#7`) is
+//! the number, `name:7` the name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +11,7 @@ use var_tokenizer::nearest::nearest_few;
 
 use crate::error::{Error, Result};
 
-/// ImageNet's names, a line a class, synonyms between commas; source and licence are in
+/// ImageNet's names, one line per class, synonyms between commas; source and licence are in
 /// `assets/imagenet-classes.md`.
 static IMAGENET: &str = include_str!("../assets/imagenet-classes.txt");
 /// Models of so many classes are taken for ImageNet's when nobody names their classes.
@@ -18,19 +22,34 @@ const FEW: usize = 20;
 const SUGGESTIONS: usize = 6;
 /// The name of the label that stands for no class.
 pub const NONE: &str = "none";
+/// All classes.
+const ALL: &str = "all";
+/// What follows is a number, a range, `all` or `none`.
+const BY_NUMBER: &str = "id:";
+/// What follows is a name.
+const BY_NAME: &str = "name:";
+
+/// The text that stands for class `number` whatever the names are.
+pub fn by_number(number: usize) -> String {
+    format!("{BY_NUMBER}{number}")
+}
 
 /// The names of a model's classes. A name may have synonyms, separated by commas.
 #[derive(Debug, Clone)]
 pub struct ClassNames {
     /// By number; empty when nobody named them.
     names: Vec<String>,
-    /// Classes by synonym in lower case.
+    /// Classes by name and by synonym, as [`key`] writes them.
     index: BTreeMap<String, Vec<i64>>,
+    /// Classes whose name is a number, by its value: `007` is 7.
+    numerals: BTreeMap<usize, Vec<i64>>,
+    /// Most synonyms of a name.
+    longest: usize,
     classes: usize,
 }
 
 impl ClassNames {
-    /// The names of `classes` classes by number, or none of them: ImageNet's then for 1000 classes.
+    /// The names of `classes` classes by number. Without names: ImageNet's for 1000 classes.
     ///
     /// # Errors
     /// When there are more or fewer names than classes.
@@ -47,20 +66,25 @@ impl ClassNames {
             names
         };
         let mut index: BTreeMap<String, Vec<i64>> = BTreeMap::new();
-        for (name, number) in names.iter().zip(0..) {
+        let mut numerals: BTreeMap<usize, Vec<i64>> = BTreeMap::new();
+        for (name, label) in names.iter().zip(0..) {
             let whole = Some(name.as_str()).filter(|name| name.contains(','));
             for synonym in name.split(',').chain(whole) {
-                let known = index.entry(synonym.trim().to_lowercase()).or_default();
-                if known.last() != Some(&number) {
-                    known.push(number);
+                let known = index.entry(key(synonym)).or_default();
+                if known.last() != Some(&label) {
+                    known.push(label);
                 }
+            }
+            if let Some(value) = value(name) {
+                numerals.entry(value).or_default().push(label);
             }
         }
         index.remove("");
-        Ok(Self { names, index, classes })
+        let longest = names.iter().map(|name| name.split(',').count()).max().unwrap_or(1);
+        Ok(Self { names, index, numerals, longest, classes })
     }
 
-    /// Names out of a file: a JSON list, or a name a line (empty lines at the end are passed over).
+    /// Reads names from a file: a JSON list, or one name per line (empty lines at the end are skipped).
     ///
     /// # Errors
     /// When the file cannot be read, or holds more or fewer names than there are classes.
@@ -68,9 +92,10 @@ impl ClassNames {
         let bytes = std::fs::read(path).map_err(|e| var_tokenizer::Error::io(path, e))?;
         let wrong = |why: String| Error::from(var_tokenizer::Error::file(path, why));
         let text = String::from_utf8(bytes)
-            .map_err(|_| wrong("is no text: class names come as a JSON list or a name a line".into()))?;
+            .map_err(|_| wrong("is not text; class names are a JSON list, or one name per line".into()))?;
+        let text = text.trim_start_matches('\u{feff}');
         let names: Vec<String> = if text.trim_start().starts_with('[') {
-            serde_json::from_str(&text).map_err(|e| wrong(format!("is no JSON list of names: {e}")))?
+            serde_json::from_str(text).map_err(|e| wrong(format!("is not a JSON list of names: {e}")))?
         } else {
             text.trim_end().lines().map(|line| line.trim().to_owned()).collect()
         };
@@ -85,55 +110,194 @@ impl ClassNames {
         self.classes
     }
 
-    /// The labels that `text` stands for: a number (`7`), a range (`0-9`, both ends included), `all`, `none`
-    /// (the label `classes`, which stands for no class), or a name or synonym in any case of letters.
+    /// The labels that `text` stands for: a number (`7`, `#7`, `id:7`), a range (`0-9`, `id:0-9`, both ends
+    /// included), `all`, `none` (the label `classes`, which stands for no class), or a name or synonym (`bee`,
+    /// `name:bee`). Upper and lower case are the same, unless names differ in nothing else.
     ///
     /// # Errors
-    /// When a number is out of range, or a name is unknown (the nearest ones are listed) or that of several
-    /// classes (their numbers are listed).
+    /// When a number is out of range; when a name is unknown (lists the nearest ones) or stands for several
+    /// classes (lists their numbers); when `text` means one class as a number and another as a name.
     pub fn label(&self, text: &str) -> Result<Vec<i64>> {
         let text = text.trim();
-        match text {
-            "all" => return Ok((0..self.classes as i64).collect()),
-            NONE => return Ok(vec![self.classes as i64]),
-            _ => {}
+        if let Some(rest) = text.strip_prefix(BY_NUMBER) {
+            return self.numbers(rest.trim(), text).unwrap_or_else(|| {
+                Err(Error::Config(format!(
+                    "class '{text}': {BY_NUMBER} takes a number, a range, all or none"
+                )))
+            });
         }
-        if is_number(text) {
-            return Ok(vec![self.number(text, text)?]);
+        if let Some(rest) = text.strip_prefix(BY_NAME) {
+            return self.only(self.named(rest.trim()), rest.trim());
         }
-        if let Some((from, to)) = text.split_once('-')
-            && is_number(from.trim())
-            && is_number(to.trim())
-        {
-            let (from, to) = (self.number(from, text)?, self.number(to, text)?);
-            if from > to {
-                return Err(Error::Config(format!("classes '{text}': a range goes up, '{to}-{from}'")));
+        let (digits, named) = (text.strip_prefix('#').unwrap_or(text), self.named(text));
+        match (self.numbers(digits, text), named) {
+            (None, named) => self.only(named, text),
+            (Some(Err(_)), named) if !named.is_empty() => self.only(named, text),
+            (Some(Ok(numbers)), named) if !named.is_empty() && numbers != named => {
+                Err(self.two_meanings(text, digits, &numbers, named))
             }
-            return Ok((from..=to).collect());
-        }
-        match self.index.get(&text.to_lowercase()).map(Vec::as_slice) {
-            Some(&[label]) => Ok(vec![label]),
-            Some(several) => Err(Error::Config(format!(
-                "class '{text}' may be one of {}; give its number",
-                several.iter().map(|&l| format!("{l} ({})", self.name(l))).collect::<Vec<_>>().join(", ")
-            ))),
-            None => Err(self.unknown(text)),
+            (Some(numbers), _) => {
+                let numbers = numbers?;
+                if digits == text && text != ALL {
+                    self.refuse_other_numerals(text, &numbers)?;
+                }
+                Ok(numbers)
+            }
         }
     }
 
-    /// The labels of a list such as a person gives it, one after the other; empty entries are refused.
+    /// The labels of lists such as a person gives them, one after the other: what [`ClassNames::label`] takes,
+    /// between commas. A name that has commas itself is one entry.
     ///
     /// # Errors
-    /// As [`ClassNames::label`].
-    pub fn labels<'a>(&self, texts: impl IntoIterator<Item = &'a String>) -> Result<Vec<i64>> {
+    /// As [`ClassNames::label`], also for an empty entry.
+    pub fn labels<'a>(&self, lists: impl IntoIterator<Item = &'a String>) -> Result<Vec<i64>> {
         let mut labels = Vec::new();
-        for text in texts {
-            labels.extend(self.label(text)?);
+        for list in lists {
+            let entries: Vec<&str> = list.split(',').map(str::trim).collect();
+            let mut rest = entries.as_slice();
+            while let Some((first, others)) = rest.split_first() {
+                match self.with_commas(rest)? {
+                    Some((label, after)) => {
+                        labels.push(label);
+                        rest = after;
+                    }
+                    None => {
+                        labels.extend(self.label(first)?);
+                        rest = others;
+                    }
+                }
+            }
         }
         Ok(labels)
     }
 
-    /// The name of `label` with all its synonyms; `none` for no class, empty where nobody named it.
+    /// The class whose name is the longest beginning of `entries` with at least one comma, and the entries after
+    /// it.
+    fn with_commas<'a, 'b>(&self, entries: &'a [&'b str]) -> Result<Option<(i64, &'a [&'b str])>> {
+        for count in (2..=entries.len().min(self.longest)).rev() {
+            let Some((parts, after)) = entries.split_at_checked(count) else { continue };
+            let text = parts.join(", ");
+            let name = text.strip_prefix(BY_NAME).unwrap_or(&text);
+            let found = self.named(name);
+            if found.is_empty() {
+                continue;
+            }
+            let label = self.only(found, name)?.first().copied().unwrap_or(0);
+            // The list `b, c` is another thing than the class `b, c` where `b` and `c` are classes too.
+            let other = |part: &&str| self.whole(part).is_some_and(|other| other != label);
+            if name == text && parts.iter().all(other) {
+                let numbers: Vec<String> = parts
+                    .iter()
+                    .filter_map(|part| self.whole(part))
+                    .map(|l| format!("{BY_NUMBER}{l}"))
+                    .collect();
+                return Err(Error::Config(format!(
+                    "classes '{text}' have two meanings: class {label} ({}), and a list of {} classes; give \
+                     {BY_NUMBER}{label} for the first, {} for the second",
+                    self.name(label),
+                    parts.len(),
+                    numbers.join(",")
+                )));
+            }
+            return Ok(Some((label, after)));
+        }
+        Ok(None)
+    }
+
+    /// The one class that `text` stands for by its number or its whole name.
+    fn whole(&self, text: &str) -> Option<i64> {
+        let named = self.names.iter().position(|name| key(name) == key(text));
+        named.or_else(|| value(text).filter(|&number| number < self.classes)).map(|label| label as i64)
+    }
+
+    /// The classes with this name or synonym.
+    fn named(&self, text: &str) -> &[i64] {
+        self.index.get(&key(text)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The only class of `found`, which `text` names.
+    fn only(&self, found: &[i64], text: &str) -> Result<Vec<i64>> {
+        let exact = |label: &&i64| {
+            let name = self.name(**label);
+            spaced(name) == spaced(text) || name.split(',').any(|synonym| synonym.trim() == text)
+        };
+        let as_written: Vec<i64> = found.iter().filter(exact).copied().collect();
+        match (found, as_written.as_slice()) {
+            ([], _) => Err(self.unknown(text)),
+            (&[label], _) | (_, &[label]) => Ok(vec![label]),
+            (several, _) => Err(Error::Config(format!(
+                "class '{text}' may be one of {}; give its number, e.g. {BY_NUMBER}{}",
+                several.iter().map(|&l| format!("{l} ({})", self.name(l))).collect::<Vec<_>>().join(", "),
+                several.first().copied().unwrap_or(0)
+            ))),
+        }
+    }
+
+    /// What `text` stands for as a number, a range, `all` or `none`; `None` when it is none of these. `asked` is
+    /// what a message shows.
+    fn numbers(&self, text: &str, asked: &str) -> Option<Result<Vec<i64>>> {
+        match text {
+            ALL => return Some(Ok((0..self.classes as i64).collect())),
+            NONE => return Some(Ok(vec![self.classes as i64])),
+            _ => {}
+        }
+        if is_number(text) {
+            return Some(self.number(text, asked).map(|number| vec![number]));
+        }
+        let (from, to) = text.split_once('-').map(|(from, to)| (from.trim(), to.trim()))?;
+        if !is_number(from) || !is_number(to) {
+            return None;
+        }
+        let range = || {
+            let (first, last) = (self.number(from, asked)?, self.number(to, asked)?);
+            if first > last {
+                return Err(Error::Config(format!("classes '{asked}': a range goes up, '{to}-{from}'")));
+            }
+            Ok((first..=last).collect())
+        };
+        Some(range())
+    }
+
+    /// Refuses `numbers` when classes have numbers as names, and such a name is not the class's own number.
+    fn refuse_other_numerals(&self, text: &str, numbers: &[i64]) -> Result<()> {
+        for &number in numbers {
+            let named = usize::try_from(number).ok().and_then(|value| self.numerals.get(&value));
+            let Some(named) = named.filter(|named| named.as_slice() != [number]) else { continue };
+            if numbers.len() == 1 {
+                return Err(self.two_meanings(text, text, numbers, named));
+            }
+            let other = named.iter().copied().find(|&label| label != number).unwrap_or(number);
+            return Err(Error::Config(format!(
+                "classes '{text}' have two meanings: names of classes are numbers too, and the class named '{}' is \
+                 number {other}, while number {number} is named '{}'; give {BY_NUMBER}{text} for the numbers, or each \
+                 name as {BY_NAME}NAME",
+                self.name(other),
+                self.name(number)
+            )));
+        }
+        Ok(())
+    }
+
+    fn two_meanings(&self, text: &str, digits: &str, numbers: &[i64], named: &[i64]) -> Error {
+        let number = match numbers {
+            &[label] if label == self.classes as i64 => "no class".to_owned(),
+            &[label] if self.name(label).is_empty() => format!("number {label}"),
+            &[label] => format!("number {label} ('{}')", self.name(label)),
+            many => format!("{} classes by number", many.len()),
+        };
+        let names: Vec<String> = named.iter().map(|&l| format!("number {l} ('{}')", self.name(l))).collect();
+        let name = named.first().map(|&label| self.name(label)).unwrap_or_default();
+        // A name with synonyms is asked for as it was.
+        let name = if value(name).is_some() { name } else { text };
+        Error::Config(format!(
+            "class '{text}' has two meanings: {number}, and by name {}; give {BY_NUMBER}{digits} for the first, \
+             {BY_NAME}{name} for the second",
+            names.join(", ")
+        ))
+    }
+
+    /// The name of `label` with all its synonyms; `none` for no class, empty where the class has no name.
     pub fn name(&self, label: i64) -> &str {
         if label == self.classes as i64 {
             return NONE;
@@ -141,7 +305,7 @@ impl ClassNames {
         usize::try_from(label).ok().and_then(|l| self.names.get(l)).map_or("", String::as_str)
     }
 
-    /// A class number out of `text`, part of what was asked for.
+    /// A class number out of `text`, part of what was `asked`.
     fn number(&self, text: &str, asked: &str) -> Result<i64> {
         match text.trim().parse::<usize>() {
             Ok(number) if number < self.classes => Ok(number as i64),
@@ -171,6 +335,21 @@ impl ClassNames {
 
 fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The number that `text` writes in digits.
+fn value(text: &str) -> Option<usize> {
+    Some(text.trim()).filter(|text| is_number(text)).and_then(|text| text.parse().ok())
+}
+
+/// A name with one space after each comma, none around it.
+fn spaced(name: &str) -> String {
+    name.split(',').map(str::trim).collect::<Vec<_>>().join(", ")
+}
+
+/// What names are found by: [`spaced`], in lower case.
+fn key(name: &str) -> String {
+    spaced(name).to_lowercase()
 }
 
 #[cfg(test)]
@@ -257,9 +436,12 @@ mod tests {
     fn names_are_read_from_lists_and_lines_and_must_be_as_many_as_the_classes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("names");
-        for text in ["[\"a\", \"b, c\"]", "a\nb, c\n\n", "a\r\nb, c"] {
+        for text in
+            ["[\"a\", \"b, c\"]", "a\nb, c\n\n", "a\r\nb, c", "\u{feff}a\nb, c", "\u{feff}[\"a\", \"c\"]"]
+        {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(ClassNames::read(&path, 2).unwrap().label("c").unwrap(), [1], "{text}");
+            let names = ClassNames::read(&path, 2).unwrap();
+            assert_eq!((names.label("c").unwrap(), names.name(0)), (vec![1], "a"), "{text}");
             let message = ClassNames::read(&path, 3).unwrap_err().to_string();
             assert!(message.contains("2 class names") && message.contains("3 classes"), "{message}");
         }

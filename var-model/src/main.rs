@@ -4,14 +4,14 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use var_tokenizer::command_line;
 use var_tokenizer::progress::tell;
 use var_tokenizer::torch;
 
 fn main() -> ExitCode {
     torch::start();
-    let cli = cli::Cli::parse();
-    match torch::guarded(|| cli.run()) {
+    let (cli, given) = command_line::parse::<cli::Cli>();
+    match torch::guarded(|| cli.run(given)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tell(format_args!("error: {e}"));

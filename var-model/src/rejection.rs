@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use tch::{CModule, Device, Kind, Tensor};
+use var_tokenizer::torch::check_finite;
 use var_tokenizer::torch::module::{load_module, module_error};
 
 use crate::error::{Error, Result};
@@ -96,7 +97,7 @@ impl Classifier {
     /// the module's logits for pictures in [0, 1], resized (bicubic, antialiased) and normalised.
     ///
     /// # Errors
-    /// When the module fails, or gives other than `[B, classes]`.
+    /// When the module fails, or gives other than `[B, classes]` or no finite probabilities.
     pub fn probabilities(&self, images: &Tensor, label: i64) -> Result<Vec<f64>> {
         let logits = tch::no_grad(|| {
             let unit = (images.to_kind(Kind::Float) + 1.0) * 0.5;
@@ -122,6 +123,7 @@ impl Classifier {
             ));
         }
         let chosen = logits.to_kind(Kind::Double).softmax(-1, None).select(1, label).to_device(Device::Cpu);
+        check_finite(&chosen, || format!("{}: probabilities of class {label}", self.path.display()))?;
         Ok(Vec::<f64>::try_from(chosen.contiguous()).map_err(var_tokenizer::Error::from)?)
     }
 }
@@ -143,11 +145,9 @@ impl<T> Best<T> {
         Self { room, held: Vec::new() }
     }
 
-    /// Offers candidates with their probabilities and numbers. Of equals the earlier number stays; what is no
-    /// number counts as nothing.
+    /// Offers candidates with their probabilities and numbers. Of equals the earlier number stays.
     pub fn offer(&mut self, candidates: impl IntoIterator<Item = (f64, u64, T)>) {
-        let plain = |(p, number, item): (f64, u64, T)| (if p.is_nan() { 0.0 } else { p }, number, item);
-        self.held.extend(candidates.into_iter().map(plain));
+        self.held.extend(candidates);
         self.held.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         self.held.truncate(self.room);
     }
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn the_best_stay_in_the_order_of_their_numbers_however_they_are_offered() {
-        let all = [(0.1, 0), (0.9, 1), (0.5, 2), (0.5, 3), (f64::NAN, 4), (0.7, 5)];
+        let all = [(0.1, 0), (0.9, 1), (0.5, 2), (0.5, 3), (0.0, 4), (0.7, 5)];
         for part in 1..=all.len() {
             let mut best = Best::new(3);
             for chunk in all.chunks(part) {

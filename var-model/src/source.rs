@@ -12,6 +12,7 @@ use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae, builtin};
 use crate::classes::ClassNames;
 use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
+use crate::sampling::Sampler;
 use crate::transformer::Transformer;
 
 /// Where to find a model and what goes with it.
@@ -104,16 +105,15 @@ impl ModelSource {
         Ok(Opened { model_path, model, config, tokenizer_name, tokenizer, tokenizer_config, names })
     }
 
-    /// Loads the weights of what was opened, for sampling `batch` pictures at once.
+    /// The kind to compute in on `device`, for sampling `batch` pictures at once.
     ///
     /// # Errors
-    /// When the tensors do not fit, or a file cannot be read.
-    pub fn load(&self, opened: &Opened, batch: usize) -> Result<Loaded> {
-        let device = self.device.resolve()?;
+    /// When the device cannot compute in it.
+    pub fn compute_kind(&self, opened: &Opened, device: Device, batch: usize) -> Result<Kind> {
         let config = &opened.config;
         let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
         let product = [(batch.min(64) * last_scale) as i64, config.width as i64, 4 * config.width as i64];
-        opened.load(device, self.precision.resolve(device, product)?)
+        Ok(self.precision.resolve(device, product)?)
     }
 
     /// Model file, tokenizer and class names.
@@ -170,6 +170,15 @@ impl Opened {
             json!({"file": self.model_path.display().to_string(), "sha256": model?}),
             json!({"file": self.tokenizer_name, "sha256": tokenizer?}),
         ))
+    }
+
+    /// A sampler of `model` and `tokenizer`, which were loaded from here; its errors name the files.
+    ///
+    /// # Errors
+    /// When the two do not fit.
+    pub fn sampler<'a>(&self, model: &'a Transformer, tokenizer: &'a VqVae) -> Result<Sampler<'a>> {
+        let names = (self.model_path.display().to_string(), self.tokenizer_name.clone());
+        Ok(Sampler::new(model, tokenizer)?.named(names.0, names.1))
     }
 
     /// Loads the weights, in `kind`; with nothing beside them in memory.

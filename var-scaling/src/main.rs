@@ -4,11 +4,11 @@ mod cli;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use var_tokenizer::command_line;
 use var_tokenizer::progress::tell;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let (cli, _) = command_line::parse::<cli::Cli>();
     match cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

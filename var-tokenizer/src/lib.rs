@@ -22,6 +22,7 @@
 //! ```
 
 pub mod builtin;
+pub mod command_line;
 pub mod cost;
 pub mod encode;
 pub mod error;

@@ -10,7 +10,7 @@ use var_tokenizer::images::{Framing, Grid, Source, Split, View, from_tensor};
 use var_tokenizer::progress::{Progress, Show, say, tell};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
-use var_tokenizer::{Error, Result, ScaleSchedule, builtin, cost, golden};
+use var_tokenizer::{Error, Result, ScaleSchedule, builtin, command_line, cost, golden};
 
 #[derive(Parser)]
 #[command(name = "var-tokenizer", version, about = "Multi-scale VQ-VAE: pictures to tokens and back")]
@@ -38,7 +38,7 @@ enum Command {
         #[arg(long, default_value = "builtin", value_name = "FILE")]
         tokenizer: String,
         /// Sides of the token maps, where the tokenizer's own are not meant
-        #[arg(long, value_name = "SIDES")]
+        #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
         schedule: Option<ScaleSchedule>,
         /// Token file to write
         #[arg(long, value_name = "FILE")]
@@ -89,7 +89,7 @@ enum Command {
         #[arg(long, default_value = "builtin", value_name = "FILE")]
         tokenizer: String,
         /// Sides of the token maps, where the tokenizer's own are not meant
-        #[arg(long, value_name = "SIDES")]
+        #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
         schedule: Option<ScaleSchedule>,
         /// Grid file (PNG)
         #[arg(long, value_name = "FILE")]
@@ -275,7 +275,7 @@ fn inspect(what: &str) -> Result<()> {
 
 fn main() -> ExitCode {
     torch::start();
-    let cli = Cli::parse();
+    let (cli, _) = command_line::parse::<Cli>();
     match torch::guarded(|| run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -211,14 +211,14 @@ impl Tools<'_> {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         let samples = folder.join("samples.npz");
-        let mut sample = self.sampling(options, run, settings, "all", per_class);
+        let mut sample = self.sampling(options, run, settings, "id:all", per_class);
         if samples.exists() || folder.join("samples.npz.partial").exists() {
             sample.arg("--resume");
         }
         start(sample.arg("--out").arg(&samples))?;
         let grid = folder.join("grid.png");
         if !grid.exists() {
-            let shown: Vec<String> = (0..classes.min(GRID.0)).map(|class| class.to_string()).collect();
+            let shown: Vec<String> = (0..classes.min(GRID.0)).map(|class| format!("id:{class}")).collect();
             let mut sample = self.sampling(options, run, settings, &shown.join(","), GRID.1);
             start(sample.arg("--out").arg(&grid))?;
         }

@@ -15,13 +15,14 @@ mod scaling;
 mod setup;
 mod test;
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::project::Project;
 
@@ -95,7 +96,7 @@ impl Rest {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse().command) {
+    match run(arguments().command) {
         Ok(code) => code,
         Err(error) => {
             if !error.is::<error::ChildFailed>() {
@@ -104,6 +105,23 @@ fn main() -> ExitCode {
             error::exit_code(&error)
         }
     }
+}
+
+/// The arguments of this process. A negative number after a flag is the flag's value, not an unknown flag: the
+/// message is then about the number.
+fn arguments() -> Arguments {
+    fn accepting(command: clap::Command) -> clap::Command {
+        let accept = |arg: clap::Arg| match arg.get_action().takes_values() {
+            false => arg,
+            // `-1e-3` is no number to clap.
+            true if arg.get_value_parser().type_id() == TypeId::of::<f64>() => arg.allow_hyphen_values(true),
+            true => arg.allow_negative_numbers(true),
+        };
+        command.mut_args(accept).mut_subcommands(accepting)
+    }
+    let mut command = accepting(Arguments::command());
+    let mut matches = command.clone().get_matches();
+    Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|e| e.format(&mut command).exit())
 }
 
 /// Writes to standard output; a reader that has gone away (`| head`) is no failure.

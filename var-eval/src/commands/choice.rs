@@ -29,10 +29,10 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
     /// Mean of the channels of pictures in [0, 1], for torchscript (default: ImageNet's)
-    #[arg(long, value_name = "R,G,B")]
+    #[arg(long, value_name = "R,G,B", allow_hyphen_values = true)]
     mean: Option<Channels>,
     /// Standard deviation of the channels, for torchscript (default: ImageNet's)
-    #[arg(long, value_name = "R,G,B")]
+    #[arg(long, value_name = "R,G,B", allow_hyphen_values = true)]
     std: Option<Channels>,
     /// What the module gives: features or logits
     #[arg(long, value_name = "KIND")]

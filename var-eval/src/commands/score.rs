@@ -54,8 +54,9 @@ pub struct Score {
     /// Draws of 95% intervals for fd, pr, dc and accuracy, by resampling pictures; 0: none
     #[arg(long, default_value_t = 0, value_name = "DRAWS")]
     bootstrap: usize,
-    /// Classes of the samples by name, number or range, separated by commas (default: all)
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    /// Classes of the samples by name, number or range, separated by commas (default: all); id:7 is always the
+    /// number, name:7 the name
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     classes: Vec<String>,
     /// At most so many samples, drawn by chance, the same every time; 0: all
     #[arg(long, default_value_t = 0, value_name = "N")]

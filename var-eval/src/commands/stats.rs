@@ -40,8 +40,9 @@ pub struct Stats {
     network: NetworkArgs,
     #[command(flatten)]
     pixels: PixelArgs,
-    /// Classes by name, number or range, separated by commas (default: all)
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    /// Classes by name, number or range, separated by commas (default: all); id:7 is always the number,
+    /// name:7 the name
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     classes: Vec<String>,
     /// Part of the data set
     #[arg(long, default_value = "all", value_name = "PART")]

@@ -28,7 +28,7 @@ pub struct Convert {
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
     /// Sides of the token maps, where the file leaves them open
-    #[arg(long, value_name = "SIDES")]
+    #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
     schedule: Option<ScaleSchedule>,
     /// Heads, where a model without QK-norm does not have 64 channels a head
     #[arg(long)]

@@ -26,7 +26,7 @@ pub struct Cost {
     #[arg(long)]
     heads: Option<usize>,
     /// Sides of the token maps
-    #[arg(long, default_value = "1,2,3,4,5,6,8,10,13,16")]
+    #[arg(long, default_value = "1,2,3,4,5,6,8,10,13,16", allow_hyphen_values = true)]
     schedule: String,
     /// Codes
     #[arg(long, default_value_t = 4096)]

@@ -7,6 +7,7 @@ use var_model::Error;
 use var_model::commands::edit::{self, AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
 use var_model::edit::FractionBox;
 use var_model::sampling::SamplingOptions;
+use var_tokenizer::command_line::Given;
 
 use super::{ModelArgs, ShowArgs, up_to};
 
@@ -38,8 +39,8 @@ pub struct Edit {
     /// Generate what lies outside the box
     #[arg(long, conflicts_with = "mask")]
     outpaint: bool,
-    /// Class of what is generated, by number or name (default: no class)
-    #[arg(long)]
+    /// Class of what is generated, by number or name [default: no class]; id:7 is always the number, name:7 the name
+    #[arg(long, allow_hyphen_values = true)]
     class: Option<String>,
     /// Guidance at the last scale; 0 switches it off
     #[arg(long, default_value_t = 3.0)]
@@ -87,7 +88,7 @@ pub struct Edit {
 }
 
 impl Edit {
-    pub fn run(self) -> Result<(), Error> {
+    pub fn run(self, given: Given) -> Result<(), Error> {
         let mut progress = self.show.progress();
         let area = match (self.bounds, self.mask) {
             (Some(bounds), None) => AreaRequest::Box { bounds, outpaint: self.outpaint },
@@ -115,6 +116,7 @@ impl Edit {
             out: self.out,
             strip: self.strip,
             strip_zoom: self.strip_zoom,
+            given,
         };
         let summary = edit::edit(&request, &mut progress)?;
         let written = request.out.as_ref().or(request.strip.as_ref());

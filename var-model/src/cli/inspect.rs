@@ -17,7 +17,7 @@ pub struct Inspect {
     /// File of weights, of any layout
     file: PathBuf,
     /// Sides of the token maps, where the file leaves them open
-    #[arg(long, value_name = "SIDES")]
+    #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
     schedule: Option<ScaleSchedule>,
     /// Load the weights and say how long it took and how much memory, instead of the tables
     #[arg(long)]

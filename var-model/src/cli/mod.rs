@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use var_model::commands::portable;
 use var_model::source::ModelSource;
 use var_model::{Error, ScaleSchedule, golden};
+use var_tokenizer::command_line::Given;
 use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 
@@ -77,13 +78,13 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what the flags ask for.
-    pub fn run(self) -> Result<(), Error> {
+    /// Does what the flags ask for; the person gave those in `given`.
+    pub fn run(self, given: Given) -> Result<(), Error> {
         match self.command {
-            Command::Sample(sample) => sample.run(),
+            Command::Sample(sample) => sample.run(given),
             Command::Convert(convert) => convert.run(),
             Command::Inspect(inspect) => inspect.run(),
-            Command::Edit(edit) => edit.run(),
+            Command::Edit(edit) => edit.run(given),
             Command::Cost(cost) => cost.run(),
             Command::Portable { case, depth, dtype, out } => {
                 portable::write(case.as_deref(), depth, dtype.kind(), &out)
@@ -115,7 +116,7 @@ struct ModelArgs {
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
     /// Sides of the token maps, where the model's file leaves them open
-    #[arg(long, value_name = "SIDES")]
+    #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
     schedule: Option<ScaleSchedule>,
     /// Heads, where a model without QK-norm does not have 64 channels a head
     #[arg(long)]

@@ -7,7 +7,7 @@ use var_model::Error;
 use var_model::commands::sample::{self, MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
 use var_model::rejection::{MOST_SIZE, RejectionRequest, SIZE};
 use var_model::sampling::{Guidance, SamplingOptions};
-
+use var_tokenizer::command_line::Given;
 use var_tokenizer::torch::module::{Channels, IMAGENET_DEVIATION, IMAGENET_MEAN};
 
 use super::{ModelArgs, ShowArgs, up_to};
@@ -24,10 +24,11 @@ use super::{ModelArgs, ShowArgs, up_to};
 pub struct Sample {
     #[command(flatten)]
     model: ModelArgs,
-    /// Classes, comma-separated: numbers, ranges (0-9), names, all, none (default: the first 8)
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    /// Classes, comma-separated: numbers, ranges (0-9), names, all, none [default: the first 8]; id:7 is always the
+    /// number, name:7 the name
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     classes: Vec<String>,
-    /// Pictures a class
+    /// Images per class
     #[arg(long, default_value_t = 8, value_parser = up_to(MOST_PICTURES))]
     per_class: usize,
     /// Guidance at the last scale; 0 switches it off
@@ -58,7 +59,7 @@ pub struct Sample {
     /// repeated
     #[arg(long, value_name = "PLACE", required_unless_present = "show_scales")]
     out: Vec<PathBuf>,
-    /// Go on with an interrupted call into the same places
+    /// Continue an interrupted call into the same places
     #[arg(long)]
     resume: bool,
     /// The first 8 pictures after each scale: a strip (.png) or an animation (.gif, .apng); may be repeated
@@ -74,10 +75,10 @@ pub struct Sample {
     #[arg(long, value_name = "PIXELS", requires = "keep", default_value_t = SIZE, value_parser = up_to(MOST_SIZE))]
     classifier_size: usize,
     /// Mean of the channels, for the classifier (default: ImageNet's)
-    #[arg(long, value_name = "R,G,B", requires = "keep")]
+    #[arg(long, value_name = "R,G,B", requires = "keep", allow_hyphen_values = true)]
     classifier_mean: Option<Channels>,
     /// Standard deviation of the channels, for the classifier (default: ImageNet's)
-    #[arg(long, value_name = "R,G,B", requires = "keep")]
+    #[arg(long, value_name = "R,G,B", requires = "keep", allow_hyphen_values = true)]
     classifier_std: Option<Channels>,
     /// Say what would be done, and what memory and disk it takes, without loading weights
     #[arg(long)]
@@ -87,27 +88,29 @@ pub struct Sample {
 }
 
 impl Sample {
-    pub fn run(self) -> Result<(), Error> {
+    pub fn run(self, given: Given) -> Result<(), Error> {
         let mut progress = self.show.progress();
         let (as_json, dry_run) = (self.show.json, self.dry_run);
-        let request = self.request();
+        let request = self.request(given);
         if dry_run {
             return sample::dry_run(&request, as_json);
         }
         let summary = sample::sample(request, &mut progress)?;
         let places: Vec<&str> =
             summary["outputs"].as_array().into_iter().flatten().filter_map(|o| o.as_str()).collect();
-        progress.note(&format!(
-            "wrote {} ({} pictures, {:.1} a second)",
-            places.join(", "),
-            summary["pictures"],
-            summary["images_per_second"].as_f64().unwrap_or(0.0)
-        ));
+        if summary["complete"] != true {
+            progress.note(&format!(
+                "wrote {} ({} pictures, {:.1} a second)",
+                places.join(", "),
+                summary["pictures"],
+                summary["images_per_second"].as_f64().unwrap_or(0.0)
+            ));
+        }
         progress.event(&summary);
         Ok(())
     }
 
-    fn request(self) -> SampleRequest {
+    fn request(self, given: Given) -> SampleRequest {
         let rejection = self.keep.zip(self.classifier).map(|(keep, classifier)| RejectionRequest {
             keep,
             classifier,
@@ -133,6 +136,7 @@ impl Sample {
             show_scales: self.show_scales,
             rejection,
             resume: self.resume,
+            given,
         }
     }
 }

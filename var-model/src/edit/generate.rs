@@ -29,7 +29,8 @@ pub struct Generation {
 /// hands each to `each` with its number. The pictures are the decoder's: kept parts are reconstructions.
 ///
 /// # Errors
-/// When the picture, the mask or the label does not fit the model, libtorch fails, or `each` does.
+/// When the picture, the mask or the label does not fit the model, a value that is computed is not finite, libtorch
+/// fails, or `each` does.
 pub fn generate(
     sampler: &Sampler,
     tokenizer: &VqVae,
@@ -39,7 +40,7 @@ pub fn generate(
     mut each: impl FnMut(usize, RgbImage) -> Result<()>,
 ) -> Result<()> {
     let schedule = &tokenizer.config().schedule;
-    let kept = mask.kept(encode(tokenizer, square)?, schedule)?;
+    let kept = mask.kept(encode(sampler, square)?, schedule)?;
     let at_once = at_once(sampler.config(), MOST_AT_ONCE);
     let numbers: Vec<u64> = (0..generation.variants as u64).collect();
     for chunk in numbers.chunks(at_once) {
@@ -54,8 +55,8 @@ pub fn generate(
 }
 
 /// Ids `[1, L]` of a square picture.
-fn encode(tokenizer: &VqVae, square: &RgbImage) -> Result<Tensor> {
+fn encode(sampler: &Sampler, square: &RgbImage) -> Result<Tensor> {
     let (width, height) = square.dimensions();
     let shape = [1, 3, i64::from(height), i64::from(width)];
-    Ok(tokenizer.encode(&Tensor::from_slice(&to_unit(square)).view(shape))?)
+    sampler.encode(&Tensor::from_slice(&to_unit(square)).view(shape))
 }

@@ -1,16 +1,17 @@
-//! A folder of PNGs with `labels.csv` and `settings.json`. A picture counts as there when its line is.
+//! A folder of PNGs with `labels.csv` and `settings.json`. PNGs are named by their rows. A picture counts as done when
+//! its line is there; lines are in the order of the picture numbers until the end, then in that of the rows.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use rayon::prelude::*;
 use serde_json::Value;
-use var_tokenizer::files::lock;
+use var_tokenizer::files::{open_locked, write_atomically};
 use var_tokenizer::locks::Lock;
 
-use super::{Output, Picture, Plan, io, rows, settings};
+use super::{Earlier, Output, Picture, Plan, io, rows, settings};
 use crate::error::{Error, Result};
 
 const LABELS: &str = "labels.csv";
@@ -29,7 +30,7 @@ pub(super) fn check(path: &Path) -> Result<()> {
         return Ok(());
     }
     if path.exists() {
-        let why = "is no folder; --out takes a new folder for PNGs, or a file that ends in .png or .npz";
+        let why = "is not a folder; --out takes a new folder for PNGs, or a file that ends in .png or .npz";
         return Err(var_tokenizer::Error::file(path, why).into());
     }
     Ok(var_tokenizer::files::check_place(path)?)
@@ -46,7 +47,10 @@ pub(super) fn refuse_begun(path: &Path) -> Result<()> {
         return Ok(());
     }
     let why = if settings_path(path).exists() {
-        "holds pictures of an earlier call; go on with --resume, or choose another --out"
+        "holds pictures of an earlier call; continue with --resume, or choose another --out"
+    } else if path.join(LABELS).exists() {
+        "holds labels.csv of an earlier call, but settings.json is missing, which says how the pictures were made; put \
+         it back, or choose another --out"
     } else {
         "is not empty; name a new folder for the PNGs, or a file that ends in .png or .npz"
     };
@@ -57,8 +61,8 @@ pub(super) fn refuse_begun(path: &Path) -> Result<()> {
 pub(super) struct Folder {
     path: PathBuf,
     plan: Plan,
-    earlier: Option<Value>,
-    /// Whole lines of the pictures that were there.
+    earlier: Earlier,
+    /// Lines of the pictures that were there, by their numbers.
     lines: Vec<String>,
     labels: Option<File>,
     lock: Option<Lock>,
@@ -70,41 +74,69 @@ impl Folder {
         let mut folder = Self {
             path: path.to_owned(),
             plan: plan.clone(),
-            earlier: None,
+            earlier: Earlier::default(),
             lines: Vec::new(),
             labels: None,
             lock: None,
             written: 0,
         };
         if resume {
-            folder.earlier = settings::read(&settings_path(path))?;
-            if folder.earlier.is_some() {
-                folder.lines = rows::lines(&path.join(LABELS))?;
-                let there = (0..folder.lines.len().min(plan.pictures()))
-                    .take_while(|&i| folder.picture_path(i).exists())
-                    .count();
-                folder.lines.truncate(there);
-            } else {
-                // Nothing of ours: what lies here is somebody else's.
-                refuse_begun(path)?;
-            }
+            folder.look()?;
         }
         Ok(folder)
     }
 
-    fn name(&self, index: usize) -> String {
-        let digits = self.plan.pictures().saturating_sub(1).to_string().len().max(DIGITS);
-        format!("{index:0digits$}.png")
+    /// Takes in what an earlier call left.
+    fn look(&mut self) -> Result<()> {
+        self.earlier.settings = settings::read(&settings_path(&self.path))?;
+        if self.earlier.settings.is_none() {
+            // Nothing of ours: what lies here is somebody else's.
+            return refuse_begun(&self.path);
+        }
+        let has_pictures = std::fs::read_dir(&self.path).map_err(io(&self.path))?.any(|entry| {
+            entry.is_ok_and(|entry| Path::new(&entry.file_name()).extension().is_some_and(|e| e == "png"))
+        });
+        let lines = rows::lines(&self.labels_path())?;
+        let listed = lines.len();
+        self.earlier.made = has_pictures || listed > 0;
+        let in_order = lines.iter().enumerate().all(|(row, line)| rows::row(line) == Some(row));
+        self.lines = rows::by_number(&self.plan, lines);
+        let there = (0..self.lines.len()).take_while(|&number| self.picture_path(number).exists()).count();
+        let next = (there < self.lines.len()).then(|| self.name(there));
+        self.lines.truncate(there);
+        self.earlier.done = there;
+        self.earlier.finished = there == self.plan.pictures() && in_order;
+        if has_pictures && listed == 0 && !self.labels_path().exists() {
+            self.earlier.lost = Some(
+                "labels.csv is missing, but there are pictures; put it back, or choose another --out to start over".into(),
+            );
+        } else if !has_pictures && listed > 0 {
+            self.earlier.lost = Some(format!(
+                "labels.csv lists {listed} pictures, but they are missing; put them back, or choose another --out to start \
+                 over"
+            ));
+        } else if let Some(next) = next {
+            self.earlier.note = Some(format!(
+                "labels.csv lists {listed} pictures, but {next} is missing; pictures from there on are written again"
+            ));
+        }
+        Ok(())
     }
 
-    fn picture_path(&self, index: usize) -> PathBuf {
-        self.path.join(self.name(index))
+    /// The file name of picture `number`: its row.
+    fn name(&self, number: usize) -> String {
+        let digits = self.plan.pictures().saturating_sub(1).to_string().len().max(DIGITS);
+        format!("{:0digits$}.png", self.plan.row(number))
+    }
+
+    fn picture_path(&self, number: usize) -> PathBuf {
+        self.path.join(self.name(number))
     }
 
     /// Writes a picture where it belongs at once: it counts only when its line is there, and fifty thousand are
     /// not to be flushed one by one.
-    fn write_picture(&self, index: usize, image: &RgbImage) -> Result<()> {
-        let path = self.picture_path(index);
+    fn write_picture(&self, number: usize, image: &RgbImage) -> Result<()> {
+        let path = self.picture_path(number);
         image.save(&path).map_err(|e| match e {
             image::ImageError::IoError(e) => io(&path)(e),
             other => Error::Config(format!("{}: {other}", path.display())),
@@ -121,20 +153,16 @@ impl Output for Folder {
         &self.path
     }
 
-    fn done(&self) -> usize {
-        self.lines.len()
+    fn earlier(&self) -> &Earlier {
+        &self.earlier
     }
 
-    fn settings(&self) -> Option<&Value> {
-        self.earlier.as_ref()
-    }
-
-    fn read(&mut self, index: usize) -> Result<Picture> {
-        let path = self.picture_path(index);
+    fn read(&mut self, number: usize) -> Result<Picture> {
+        let path = self.picture_path(number);
         let damaged = |why: String| {
             Error::from(var_tokenizer::Error::file(
                 &path,
-                format!("{why}; delete it, then --resume makes it anew"),
+                format!("{why}; delete it, then --resume makes it again"),
             ))
         };
         let image = image::open(&path).map_err(|e| damaged(e.to_string()))?.to_rgb8();
@@ -142,9 +170,13 @@ impl Output for Folder {
             return Err(damaged("has another size".into()));
         }
         let candidate = if self.plan.chosen {
-            let line = self.lines.get(index).map(String::as_str).unwrap_or_default();
+            let line = self.lines.get(number).map(String::as_str).unwrap_or_default();
             Some(rows::candidate(line).ok_or_else(|| {
-                var_tokenizer::Error::file(self.labels_path(), format!("line {} is damaged", index + 2))
+                let why = format!(
+                    "the line of {} is damaged; delete it, then --resume makes the picture again",
+                    self.name(number)
+                );
+                var_tokenizer::Error::file(self.labels_path(), why)
             })?)
         } else {
             None
@@ -153,11 +185,22 @@ impl Output for Folder {
     }
 
     fn begin(&mut self, count: usize, settings: &Value) -> Result<()> {
+        self.written = count;
+        if self.earlier.finished {
+            return Ok(());
+        }
+        if self.earlier.settings.is_none() {
+            // Another process may have begun meanwhile.
+            refuse_begun(&self.path)?;
+        }
         if !self.path.exists() {
             std::fs::create_dir(&self.path).map_err(io(&self.path))?;
         }
-        // They are equal when a call goes on.
-        if self.earlier.is_none() {
+        let path = self.labels_path();
+        let at = io(&path);
+        let (mut file, lock) = open_locked(&path)?;
+        let before = self.earlier.settings.as_ref();
+        if before.is_none_or(|before| settings::difference(before, settings).is_some()) {
             settings::write(&settings_path(&self.path), settings)?;
         }
         self.lines.truncate(count);
@@ -166,23 +209,20 @@ impl Output for Folder {
             text.push_str(line);
             text.push('\n');
         }
-        let path = self.labels_path();
-        let at = io(&path);
-        let open = OpenOptions::new().create(true).append(true).open(&path);
-        let mut file = open.map_err(&at)?;
-        let lock = locked(&file, &path)?;
         // Cut back where it stands: a lock is on the file, not on its name.
-        if std::fs::read(&path).map_err(&at)?.starts_with(text.as_bytes()) {
-            file.set_len(text.len() as u64).map_err(&at)?;
-        } else {
-            file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(&at)?;
+        if !std::fs::read(&path).map_err(&at)?.starts_with(text.as_bytes()) {
+            file.rewind().and_then(|()| file.write_all(text.as_bytes())).map_err(&at)?;
         }
+        file.set_len(text.len() as u64).map_err(&at)?;
+        file.seek(SeekFrom::End(0)).map_err(&at)?;
         (self.labels, self.lock) = (Some(file), Some(lock));
-        self.written = count;
         Ok(())
     }
 
     fn add(&mut self, pictures: &[Picture]) -> Result<()> {
+        if self.earlier.finished {
+            return Ok(());
+        }
         let begin = self.written;
         pictures
             .par_iter()
@@ -207,15 +247,18 @@ impl Output for Folder {
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.sync()
+        if self.earlier.finished {
+            return Ok(());
+        }
+        self.sync()?;
+        let path = self.labels_path();
+        let table = rows::in_row_order(rows::head(&self.plan, "file"), rows::lines(&path)?);
+        write_atomically(&path, table.as_bytes())?;
+        self.earlier.finished = true;
+        Ok(())
     }
 
     fn keeps(&self) -> bool {
         true
     }
-}
-
-/// Locks `file` against other processes for as long as the lock lives.
-pub(super) fn locked(file: &File, path: &Path) -> Result<Lock> {
-    Ok(lock(file, path, "another process is writing it; wait for it, or choose another --out")?)
 }

@@ -1,4 +1,4 @@
-//! All pictures in one PNG, a row a class; made at the end.
+//! All pictures in one PNG, one row per class; made at the end.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 use var_tokenizer::files::write_atomically;
 use var_tokenizer::images::Grid;
 
-use super::{Output, Picture, Plan, beside, rows, settings};
+use super::{Candidate, Earlier, Output, Picture, Plan, beside, rows, settings};
 use crate::error::{Error, Result};
 
 /// Most pixels of a grid: 0.8 GB.
@@ -20,6 +20,12 @@ pub(super) struct GridFile {
     settings: Value,
     filled: usize,
     kept: String,
+    earlier: Earlier,
+}
+
+/// The settings file of a grid.
+pub(super) fn settings_path(path: &Path) -> PathBuf {
+    beside(path, ".json")
 }
 
 /// The empty grid of `plan`.
@@ -39,8 +45,32 @@ pub(super) fn empty(plan: &Plan) -> Result<Grid> {
 }
 
 impl GridFile {
-    pub(super) fn new(path: &Path, plan: &Plan) -> Result<Self> {
+    /// With `resume` looks whether an earlier call made the grid. With `others`, the settings of other outputs of this
+    /// call, a grid of other settings counts as nothing: it is made again from their pictures.
+    pub(super) fn open(path: &Path, plan: &Plan, resume: bool, others: Option<&Value>) -> Result<Self> {
         let kept = if plan.chosen { rows::head(plan, "picture") } else { String::new() };
+        let mut earlier = Earlier::default();
+        if resume {
+            earlier.settings = settings::read(&settings_path(path))?;
+            earlier.made = earlier.settings.is_some();
+            let missing = |path: &PathBuf| !path.exists();
+            let table = plan.chosen.then(|| beside(path, ".kept.csv"));
+            match std::iter::once(path.to_owned()).chain(table).find(missing) {
+                Some(missing) if earlier.settings.is_some() => {
+                    earlier.lost = Some(format!(
+                        "{} is missing, but {} shows that it was made; put it back, or omit --resume to make it again",
+                        missing.display(),
+                        settings_path(path).display()
+                    ));
+                }
+                _ => earlier.finished = earlier.settings.is_some(),
+            }
+            let same =
+                |now| earlier.settings.as_ref().is_some_and(|s| settings::difference(s, now).is_none());
+            if earlier.lost.is_some() && others.is_some() || !others.is_none_or(same) {
+                earlier = Earlier::default();
+            }
+        }
         Ok(Self {
             path: path.to_owned(),
             plan: plan.clone(),
@@ -48,6 +78,7 @@ impl GridFile {
             settings: Value::Null,
             filled: 0,
             kept,
+            earlier,
         })
     }
 }
@@ -57,16 +88,20 @@ impl Output for GridFile {
         &self.path
     }
 
-    fn done(&self) -> usize {
-        0
-    }
-
-    fn settings(&self) -> Option<&Value> {
-        None
+    fn earlier(&self) -> &Earlier {
+        &self.earlier
     }
 
     fn read(&mut self, _: usize) -> Result<Picture> {
-        Err(Error::Config(format!("{} is a grid: no single pictures are read from it", self.path.display())))
+        Err(Error::Config(format!(
+            "{} is a grid; single pictures cannot be read from it",
+            self.path.display()
+        )))
+    }
+
+    fn candidate(&mut self, number: usize) -> Result<Option<Candidate>> {
+        let lines = rows::lines(&beside(&self.path, ".kept.csv"))?;
+        Ok(lines.get(number).and_then(|line| rows::candidate(line)))
     }
 
     fn begin(&mut self, _: usize, settings: &Value) -> Result<()> {
@@ -91,12 +126,15 @@ impl Output for GridFile {
     }
 
     fn finish(&mut self) -> Result<()> {
+        if self.earlier.finished {
+            return Ok(());
+        }
         self.grid.write(&self.path)?;
-        settings::write(&beside(&self.path, ".json"), &self.settings)?;
         if self.plan.chosen {
             write_atomically(&beside(&self.path, ".kept.csv"), self.kept.as_bytes())?;
         }
-        Ok(())
+        // Last: it says that all is there.
+        settings::write(&settings_path(&self.path), &self.settings)
     }
 
     fn keeps(&self) -> bool {

@@ -1,8 +1,11 @@
-//! Where sampled pictures go: one grid, an npz archive, a folder of PNGs, and the settings beside each.
+//! Where sampled pictures go: one grid, an npz archive, a folder of PNGs, and the settings next to each.
 //!
-//! All outputs of a call hold the same pictures in the same order. An archive and a folder grow with the work
-//! and can be gone on with; a grid is made at the end. Whichever has most pictures fills the others up when a
-//! call goes on.
+//! All outputs of a call hold the same pictures. Pictures are numbered class by class, and made in this order. A
+//! grid has one row per class. An archive and a folder go around the classes ([`Plan::row`]), so that every part
+//! of them is balanced: evaluators score parts.
+//!
+//! An archive and a folder grow with the work and can be resumed; a grid is made at the end. The output with most
+//! pictures fills up the others when a call resumes. Nothing is written before the first pictures are there.
 
 mod folder;
 mod grid;
@@ -30,7 +33,7 @@ const NOT_FOLDERS: [&str; 9] = ["jpg", "jpeg", "webp", "gif", "apng", "bmp", "np
 /// Which pictures a call makes.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The label of each class, in the order of the pictures.
+    /// The label of each class, in the order of the picture numbers.
     pub labels: Vec<i64>,
     /// Names of the labels.
     pub names: ClassNames,
@@ -48,10 +51,23 @@ impl Plan {
         self.labels.len() * self.per_class
     }
 
-    /// Label and name of picture `index`.
-    fn class(&self, index: usize) -> (i64, &str) {
-        let label = self.labels.get(index / self.per_class.max(1)).copied().unwrap_or(0);
+    /// Label and name of picture `number`.
+    fn class(&self, number: usize) -> (i64, &str) {
+        let label = self.labels.get(number / self.per_class.max(1)).copied().unwrap_or(0);
         (label, self.names.name(label))
+    }
+
+    /// The row of picture `number` in an archive and a folder: the first picture of each class, then the second of
+    /// each. Numbers of pictures per class differ by at most one in any run of rows.
+    pub fn row(&self, number: usize) -> usize {
+        let per_class = self.per_class.max(1);
+        number % per_class * self.labels.len() + number / per_class
+    }
+
+    /// The number of the picture in `row`; the inverse of [`Plan::row`].
+    pub fn number_in(&self, row: usize) -> usize {
+        let classes = self.labels.len().max(1);
+        row % classes * self.per_class + row / classes
     }
 
     /// Bytes of one picture.
@@ -82,22 +98,48 @@ pub struct Candidate {
 trait Output: std::fmt::Debug {
     /// The place as it was named.
     fn path(&self) -> &Path;
-    /// Whole pictures that an earlier call left here.
-    fn done(&self) -> usize;
-    /// The settings that the earlier call left here; `None` when there was none.
-    fn settings(&self) -> Option<&Value>;
-    /// Picture `index` of those that are here.
-    fn read(&mut self, index: usize) -> Result<Picture>;
+    /// What an earlier call left here.
+    fn earlier(&self) -> &Earlier;
+    /// Picture `number`, which is here.
+    fn read(&mut self, number: usize) -> Result<Picture>;
+    /// Which candidate picture `number` was.
+    fn candidate(&mut self, number: usize) -> Result<Option<Candidate>> {
+        Ok(self.read(number)?.candidate)
+    }
     /// Gets ready to write: the first `count` pictures stay, the rest goes.
     fn begin(&mut self, count: usize, settings: &Value) -> Result<()>;
-    /// Appends pictures.
+    /// Appends pictures, in the order of their numbers.
     fn add(&mut self, pictures: &[Picture]) -> Result<()>;
     /// Makes sure that what was added is on the disk.
     fn sync(&mut self) -> Result<()>;
     /// Makes the output whole.
     fn finish(&mut self) -> Result<()>;
-    /// Whether an interrupted call can be gone on with from here.
+    /// Whether an interrupted call can be resumed from here.
     fn keeps(&self) -> bool;
+}
+
+/// What an earlier call left at a place.
+#[derive(Debug, Default)]
+struct Earlier {
+    /// Its settings.
+    settings: Option<Value>,
+    /// Whether it made anything here, be it one torn picture: its settings count then.
+    made: bool,
+    /// Whole pictures, from number 0 on.
+    done: usize,
+    /// Whether all is there, and nothing left to do.
+    finished: bool,
+    /// What is missing although other files show that pictures were made, and what to do.
+    lost: Option<String>,
+    /// What a person should know.
+    note: Option<String>,
+}
+
+impl Earlier {
+    /// Whether there is nothing to resume from.
+    fn is_nothing(&self) -> bool {
+        self.settings.is_none() && self.lost.is_none()
+    }
 }
 
 /// What a path means by its ending.
@@ -169,14 +211,19 @@ pub fn check_places(paths: &[PathBuf], resume: bool) -> Result<()> {
             }
         }
     }
-    if resume && !kinds.is_empty() && kinds.iter().all(|&kind| kind == Kind::Grid) {
-        return Err(Error::Config(
-            "--resume: a grid is made in one go and alone has nothing to go on from; give --out a folder or an \
-             .npz beside it, or leave --resume away"
-                .into(),
-        ));
+    let grids = !kinds.is_empty() && kinds.iter().all(|&kind| kind == Kind::Grid);
+    if resume && grids && !paths.iter().any(|path| grid::settings_path(path).exists()) {
+        return Err(grids_alone());
     }
     Ok(())
+}
+
+fn grids_alone() -> Error {
+    Error::Config(
+        "--resume: a grid is made at the end and has no pictures to resume from; add a folder or an .npz (--out), or \
+         omit --resume"
+            .into(),
+    )
 }
 
 /// The settings that an earlier call left at one of the places, to learn from before anything is loaded.
@@ -186,7 +233,7 @@ pub fn check_places(paths: &[PathBuf], resume: bool) -> Result<()> {
 pub fn earlier_settings(paths: &[PathBuf]) -> Result<Option<Value>> {
     for path in paths {
         let found = match Kind::of(path)? {
-            Kind::Grid => None,
+            Kind::Grid => settings::read(&grid::settings_path(path))?,
             Kind::Npz => npz::earlier_settings(path)?,
             Kind::Folder => settings::read(&folder::settings_path(path))?,
         };
@@ -214,72 +261,148 @@ pub fn check_grids(paths: &[PathBuf], plan: &Plan) -> Result<()> {
 #[derive(Debug)]
 pub struct Outputs {
     outputs: Vec<Box<dyn Output>>,
+    settings: Value,
     /// Pictures that are in all of them.
     done: usize,
     /// Numbers of the first pictures, all candidates counted.
     first: Vec<u64>,
+    /// Whether files were opened to write.
+    begun: bool,
+    /// Whether an earlier call finished all of them.
+    complete: bool,
+    notes: Vec<String>,
 }
 
 impl Outputs {
-    /// Opens the places for the pictures of `plan`. With `resume` what is there is gone on with, from a
-    /// multiple of `unit` pictures, so that batches are cut as they would have been.
+    /// Opens the places for the pictures of `plan`. With `resume` continues with what is there, from a multiple of
+    /// `unit` pictures, so that batches are cut as they would have been.
     ///
     /// # Errors
-    /// When a place cannot be written, another process writes there, or the settings there differ.
+    /// When another process writes there, the settings there differ, there is nothing to resume from, or what there
+    /// was is missing.
     pub fn open(paths: &[PathBuf], plan: &Plan, settings: &Value, unit: usize, resume: bool) -> Result<Self> {
         let mut outputs: Vec<Box<dyn Output>> = Vec::with_capacity(paths.len());
+        let grids = !paths.is_empty() && paths.iter().all(|path| matches!(Kind::of(path), Ok(Kind::Grid)));
         for path in paths {
             outputs.push(match Kind::of(path)? {
-                Kind::Grid => Box::new(GridFile::new(path, plan)?),
+                Kind::Grid => Box::new(GridFile::open(path, plan, resume, (!grids).then_some(settings))?),
                 Kind::Npz => Box::new(Npz::open(path, plan, resume)?),
                 Kind::Folder => Box::new(Folder::open(path, plan, resume)?),
             });
         }
-        for output in &outputs {
+        for output in outputs.iter().filter(|output| output.earlier().made) {
             if let Some(difference) =
-                output.settings().and_then(|before| settings::difference(before, settings))
+                output.earlier().settings.as_ref().and_then(|before| settings::difference(before, settings))
             {
                 return Err(Error::Config(format!(
-                    "--resume: {} was begun with other settings: {difference}; give the same, or another place",
+                    "--resume: {} was started with other settings: {difference}; give the same settings, choose \
+                     another --out, or delete it to start over",
                     output.path().display()
                 )));
             }
         }
-        if resume && !paths.is_empty() && outputs.iter().all(|output| output.settings().is_none()) {
-            return Err(Error::Config(
-                "--resume: no earlier call left anything at these places; leave --resume away to start"
-                    .into(),
-            ));
+        let complete =
+            resume && !outputs.is_empty() && outputs.iter().all(|output| output.earlier().finished);
+        let mut opened = Self {
+            outputs,
+            settings: settings.clone(),
+            done: 0,
+            first: Vec::new(),
+            begun: false,
+            complete,
+            notes: Vec::new(),
+        };
+        if resume && !paths.is_empty() {
+            opened.check_something_is_there(grids)?;
         }
-        let most = outputs.iter().map(|output| output.done()).max().unwrap_or(0);
-        let whole = if most >= plan.pictures() { plan.pictures() } else { most / unit.max(1) * unit.max(1) };
-        let mut opened = Self { outputs, done: whole, first: Vec::new() };
-        opened.level(settings)?;
+        let most = opened.outputs.iter().map(|output| output.earlier().done).max().unwrap_or(0);
+        let unit = unit.max(1);
+        opened.done = if complete || most >= plan.pictures() { plan.pictures() } else { most / unit * unit };
+        opened.find_first(plan)?;
+        if opened.done > 0 && !complete {
+            opened.level()?;
+        }
         Ok(opened)
     }
 
+    /// Refuses to resume from nothing, and to start over where pictures were made that are missing now.
+    fn check_something_is_there(&mut self, grids: bool) -> Result<()> {
+        let earlier = || self.outputs.iter().map(|output| (output.path(), output.earlier()));
+        let none_done = !self.complete && earlier().all(|(_, earlier)| earlier.done == 0);
+        if none_done {
+            if let Some((path, lost)) = earlier().find_map(|(path, e)| Some((path, e.lost.as_ref()?))) {
+                return Err(var_tokenizer::Error::file(path, lost).into());
+            }
+            if grids {
+                return Err(grids_alone());
+            }
+            if earlier().all(|(_, earlier)| earlier.is_nothing()) {
+                return Err(Error::Config(
+                    "--resume: no earlier call left pictures at these places; omit --resume to start".into(),
+                ));
+            }
+        }
+        let mut notes = Vec::new();
+        for (path, earlier) in earlier() {
+            if let Some(lost) = &earlier.lost {
+                notes.push(format!("{}: {lost}; it is filled from the other outputs", path.display()));
+            }
+            notes.extend(earlier.note.iter().map(|note| format!("{}: {note}", path.display())));
+        }
+        self.notes = notes;
+        Ok(())
+    }
+
+    /// The output that has most pictures.
+    fn leader(&mut self) -> Option<&mut Box<dyn Output>> {
+        self.outputs.iter_mut().max_by_key(|output| output.earlier().done)
+    }
+
+    /// Learns the numbers of the first pictures.
+    fn find_first(&mut self, plan: &Plan) -> Result<()> {
+        for number in 0..self.done.min(MOST_SHOWN) {
+            let candidate = match self.leader().filter(|_| plan.chosen) {
+                Some(leader) => leader.candidate(number)?,
+                None => None,
+            };
+            self.first.push(candidate.map_or(number as u64, |c| c.number));
+        }
+        Ok(())
+    }
+
     /// Brings all outputs to the same number of pictures.
-    fn level(&mut self, settings: &Value) -> Result<()> {
-        let leader = (0..self.outputs.len()).max_by_key(|&i| self.outputs.get(i).map_or(0, |o| o.done()));
-        let before: Vec<usize> = self.outputs.iter().map(|o| o.done().min(self.done)).collect();
-        for index in 0..self.done.min(MOST_SHOWN) {
-            let Some(source) = leader.and_then(|i| self.outputs.get_mut(i)) else { break };
-            let candidate = source.read(index)?.candidate;
-            self.first.push(candidate.map_or(index as u64, |c| c.number));
-        }
-        for (output, &count) in self.outputs.iter_mut().zip(&before) {
-            output.begin(count, settings)?;
-        }
-        for index in before.iter().copied().min().unwrap_or(0)..self.done {
-            let Some(source) = leader.and_then(|i| self.outputs.get_mut(i)) else { break };
-            let picture = source.read(index)?;
+    fn level(&mut self) -> Result<()> {
+        let before: Vec<usize> = self.outputs.iter().map(|o| o.earlier().done.min(self.done)).collect();
+        self.begin(&before)?;
+        for number in before.iter().copied().min().unwrap_or(0)..self.done {
+            let Some(leader) = self.leader() else { break };
+            let picture = leader.read(number)?;
             for (output, &count) in self.outputs.iter_mut().zip(&before) {
-                if index >= count {
+                if number >= count {
                     output.add(std::slice::from_ref(&picture))?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Opens the files to write; so many pictures of each stay.
+    fn begin(&mut self, counts: &[usize]) -> Result<()> {
+        for (output, &count) in self.outputs.iter_mut().zip(counts) {
+            output.begin(count, &self.settings)?;
+        }
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Whether an earlier call finished all outputs: nothing is left to do.
+    pub fn complete(&self) -> bool {
+        self.complete
+    }
+
+    /// What a person should know about what was found.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// Pictures that all outputs have.
@@ -295,8 +418,11 @@ impl Outputs {
     /// Appends pictures to all outputs.
     ///
     /// # Errors
-    /// When the disk is full.
+    /// When the disk is full, or another process writes there.
     pub fn add(&mut self, pictures: &[Picture]) -> Result<()> {
+        if !self.begun {
+            self.begin(&vec![0; self.outputs.len()])?;
+        }
         let room = MOST_SHOWN.saturating_sub(self.first.len());
         let numbers = pictures.iter().zip(self.done as u64..).take(room);
         self.first.extend(numbers.map(|(picture, index)| picture.candidate.map_or(index, |c| c.number)));
@@ -307,7 +433,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Makes sure that what was added is on the disk; whether a later call can go on from it.
+    /// Makes sure that what was added is on the disk; whether a later call can resume from it.
     ///
     /// # Errors
     /// When the disk fails.
@@ -315,7 +441,7 @@ impl Outputs {
         for output in &mut self.outputs {
             output.sync()?;
         }
-        Ok(self.outputs.iter().any(|output| output.keeps()))
+        Ok(self.done > 0 && self.outputs.iter().any(|output| output.keeps()))
     }
 
     /// Makes all outputs whole.
@@ -324,6 +450,16 @@ impl Outputs {
     /// When the disk is full; what was there before stays.
     pub fn finish(&mut self) -> Result<()> {
         self.outputs.iter_mut().try_for_each(|output| output.finish())
+    }
+}
+
+/// Turns an error about a file beside the one at `path` into one about it: a person knows no other name.
+fn about(path: &Path) -> impl Fn(var_tokenizer::Error) -> Error + '_ {
+    use var_tokenizer::Error as E;
+    move |e| match e {
+        E::Io { source, .. } => E::io(path, source).into(),
+        E::File { message, .. } => E::file(path, message).into(),
+        other => other.into(),
     }
 }
 

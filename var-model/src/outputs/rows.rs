@@ -1,6 +1,6 @@
-//! Tables of pictures: a line each, with label, name and, where candidates were chosen from, which one it
-//! was.
+//! Tables of pictures: one line each, with label, name and, where a classifier chose, which candidate it was.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Candidate, Picture, Plan};
@@ -11,23 +11,40 @@ pub(super) fn head(plan: &Plan, first: &str) -> String {
     format!("{first},label,name{}\n", if plan.chosen { ",candidate,probability" } else { "" })
 }
 
-/// The line of picture `index`, which the first column calls `first`.
-pub(super) fn line(plan: &Plan, index: usize, first: &str, picture: &Picture) -> String {
-    let (label, name) = plan.class(index);
+/// The line of picture `number`, which the first column calls `first`.
+pub(super) fn line(plan: &Plan, number: usize, first: &str, picture: &Picture) -> String {
+    let (label, name) = plan.class(number);
     let candidate = picture.candidate.map(|c| format!(",{},{}", c.number, c.probability)).unwrap_or_default();
-    format!("{first},{label},{}{candidate}\n", quoted(name))
+    // One line per picture, whatever the name.
+    format!("{first},{label},{}{candidate}\n", quoted(&name.replace(['\n', '\r'], " ")))
 }
 
 /// A field of a CSV file: in quotes where it holds what separates fields.
 fn quoted(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text.into()
-    }
+    if text.contains([',', '"']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.into() }
 }
 
-/// The whole lines of a table behind its first one, without their ends; a torn last line is passed over.
+/// Text of a table of these lines, in the order of their rows.
+pub(super) fn in_row_order(head: String, lines: Vec<String>) -> String {
+    let by_row: BTreeMap<usize, String> =
+        lines.into_iter().filter_map(|line| Some((row(&line)?, line))).collect();
+    by_row.values().fold(head, |text, line| text + line + "\n")
+}
+
+/// The lines of pictures 0, 1, … of `plan`, until the first one that is missing; `lines` name rows, in any order.
+pub(super) fn by_number(plan: &Plan, lines: Vec<String>) -> Vec<String> {
+    let mut by_row: BTreeMap<usize, String> =
+        lines.into_iter().filter_map(|line| Some((row(&line)?, line))).collect();
+    (0..plan.pictures()).map_while(|number| by_row.remove(&plan.row(number))).collect()
+}
+
+/// The row that a line is about: its first field, a number or the name of a picture.
+pub(super) fn row(line: &str) -> Option<usize> {
+    let first = line.split(',').next()?;
+    first.strip_suffix(".png").unwrap_or(first).parse().ok()
+}
+
+/// The whole lines of a table after its first one, without their ends; skips a torn last line.
 pub(super) fn lines(path: &Path) -> Result<Vec<String>> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text
@@ -56,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_candidate_comes_back_out_of_its_line_whatever_the_name() {
-        let names = ClassNames::new(vec!["a \"b\", c".into()], 1).unwrap();
+        let names = ClassNames::new(vec!["a \"b\",\nc".into()], 1).unwrap();
         let plan = Plan { labels: vec![0], names, per_class: 2, side: 1, chosen: true };
         let kept = Candidate { number: 7, probability: 0.1 + 0.2 };
         let picture = Picture { image: RgbImage::new(1, 1), candidate: Some(kept) };

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, RgbImage, RgbaImage};
 use tch::Tensor;
-use var_tokenizer::VqVae;
 use var_tokenizer::files::{check_place, write_atomically};
 use var_tokenizer::images::{Grid, from_tensor};
 
 use crate::error::{Error, Result};
+use crate::sampling::Sampler;
 
 /// Pictures that are shown at most.
 pub const MOST_SHOWN: usize = 8;
@@ -74,8 +74,8 @@ impl Scales {
     /// `[B, z, h, w]` after each scale.
     ///
     /// # Errors
-    /// When libtorch fails.
-    pub fn take(&mut self, first: usize, latents: &[Tensor], tokenizer: &VqVae) -> Result<()> {
+    /// When a picture is not finite, or libtorch fails.
+    pub fn take(&mut self, first: usize, latents: &[Tensor], sampler: &Sampler) -> Result<()> {
         let missing = self.missing();
         let count = latents.first().map_or(0, |latent| latent.size().first().copied().unwrap_or(0) as usize);
         if first != missing.start || missing.is_empty() || count == 0 {
@@ -83,9 +83,10 @@ impl Scales {
         }
         let count = count.min(missing.len());
         let mut taken = vec![Vec::with_capacity(latents.len()); count];
-        for latent in latents {
+        for (k, latent) in latents.iter().enumerate() {
             let latent = latent.narrow(0, 0, count as i64);
-            let images = tch::no_grad(|| tokenizer.decode_latent(&latent))?.clamp(-1.0, 1.0);
+            let what = || format!("pictures after scale {} of {}", k + 1, latents.len());
+            let images = tch::no_grad(|| sampler.decode(&latent, what))?;
             for (frames, picture) in taken.iter_mut().zip(from_tensor(&images)?) {
                 frames.push(picture);
             }

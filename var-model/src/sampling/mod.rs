@@ -7,4 +7,4 @@ pub mod filter;
 pub mod sampler;
 
 pub use draws::Draws;
-pub use sampler::{Guidance, Kept, Sample, Sampler, SamplingOptions, at_once};
+pub use sampler::{Guidance, Kept, Sample, Sampler, SamplingOptions, at_once, check_pair};

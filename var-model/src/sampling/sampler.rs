@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
-use var_tokenizer::VqVae;
+use var_tokenizer::torch::{NotFinite, check_finite};
+use var_tokenizer::{TokenizerConfig, VqVae};
 
 use super::draws::{Draws, invert};
 use super::filter::filter;
@@ -123,24 +124,41 @@ pub fn at_once(config: &TransformerConfig, wanted: usize) -> usize {
 pub struct Sampler<'a> {
     model: &'a Transformer,
     tokenizer: &'a VqVae,
+    /// What errors call the two.
+    names: (String, String),
+}
+
+/// Makes sure that a model was made for this tokenizer.
+///
+/// # Errors
+/// When they have other schedules, vocabularies or latents.
+pub fn check_pair(model: &TransformerConfig, tokenizer: &TokenizerConfig) -> Result<()> {
+    let (m, t) = (model, tokenizer);
+    if m.schedule == t.schedule && m.vocabulary == t.vocabulary && m.latent_channels == t.latent_channels {
+        return Ok(());
+    }
+    Err(Error::Config(format!(
+        "the model expects schedule {}, {} codes, {} latent channels; the tokenizer has {}, {}, {}: use the tokenizer \
+         that the model was trained with",
+        m.schedule, m.vocabulary, m.latent_channels, t.schedule, t.vocabulary, t.latent_channels
+    )))
 }
 
 impl<'a> Sampler<'a> {
     /// A sampler of these two.
     ///
     /// # Errors
-    /// When the model was not made for this tokenizer: another schedule, vocabulary or latent.
+    /// As [`check_pair`].
     pub fn new(model: &'a Transformer, tokenizer: &'a VqVae) -> Result<Self> {
-        let (m, t) = (model.config(), tokenizer.config());
-        if m.schedule != t.schedule || m.vocabulary != t.vocabulary || m.latent_channels != t.latent_channels
-        {
-            return Err(Error::Config(format!(
-                "the model expects schedule {}, {} codes, {} latent channels; the tokenizer has {}, {}, {}: \
-                 use the tokenizer that the model was trained with",
-                m.schedule, m.vocabulary, m.latent_channels, t.schedule, t.vocabulary, t.latent_channels
-            )));
-        }
-        Ok(Self { model, tokenizer })
+        check_pair(model.config(), tokenizer.config())?;
+        Ok(Self { model, tokenizer, names: ("the model".into(), "the tokenizer".into()) })
+    }
+
+    /// Names the files of model and tokenizer, for errors about values that are not finite.
+    #[must_use]
+    pub fn named(mut self, model: String, tokenizer: String) -> Self {
+        self.names = (model, tokenizer);
+        self
     }
 
     /// The transformer's configuration.
@@ -152,7 +170,7 @@ impl<'a> Sampler<'a> {
     /// as many pictures.
     ///
     /// # Errors
-    /// When a label or an option is out of range, or libtorch fails.
+    /// When a label or an option is out of range, a logit, latent or picture is not finite, or libtorch fails.
     pub fn sample(&self, labels: &[i64], draws: &Draws, options: &SamplingOptions) -> Result<Sample> {
         self.sample_around(labels, draws, options, None)
     }
@@ -230,7 +248,9 @@ impl<'a> Sampler<'a> {
             let length = schedule.range(k).len();
             let logits = model.run(&tokens, &modulations, &mut Context::Cached(&mut cache), None)?;
             let t = options.guidance.at(options.cfg, schedule.progress(k));
-            let logits = guide(&logits, batch, t, guided, options.temperature);
+            let raw = logits;
+            let logits = guide(&raw, batch, t, guided, options.temperature);
+            self.check_logits(&raw, &logits, k, options)?;
             let vocabulary = config.vocabulary as i64;
             let allowed = filter(&logits.view([-1, vocabulary]), options.top_k, options.top_p);
             let uniforms = draws.uniforms(k, length, model.device()).view([-1]);
@@ -253,14 +273,56 @@ impl<'a> Sampler<'a> {
             }
             let contribution = quantizer.contribution(&vectors, k);
             let next = quantizer.next_input(&mut latent, &contribution, k);
+            check_finite(&latent, || format!("{}: latent after {}", self.names.1, self.scale(k)))?;
             latents.push(latent.shallow_clone());
             if let Some(next) = next {
                 let embedded = model.embed_vectors(&next, schedule.range(k + 1).start);
                 tokens = if guided { embedded.repeat([2, 1, 1]) } else { embedded };
             }
         }
-        let images = self.tokenizer.decode_latent(&latent)?.clamp(-1.0, 1.0);
+        let images = self.decode(&latent, || "pictures".into())?;
         Ok(Sample { ids: Tensor::cat(&ids, 1), latents, images })
+    }
+
+    /// Makes sure that the `logits` of scale `k` are finite; `raw` are those of the model, without guidance and
+    /// temperature. Costs one sum over values that the filter sorts.
+    fn check_logits(&self, raw: &Tensor, logits: &Tensor, k: usize, options: &SamplingOptions) -> Result<()> {
+        let Some(found) = NotFinite::in_tensor(logits)? else { return Ok(()) };
+        check_finite(raw, || format!("{}: logits of {}", self.names.0, self.scale(k)))?;
+        Err(Error::Config(format!(
+            "guidance {} and temperature {}: logits of {} are finite before them, not after ({found}); give a smaller \
+             --cfg or a larger --temperature",
+            options.cfg,
+            options.temperature,
+            self.scale(k)
+        )))
+    }
+
+    /// Decodes latents `[B, z, h, w]` to pictures `[B, 3, S, S]` clamped to [-1, 1]. `what` names them in an error.
+    ///
+    /// # Errors
+    /// When a value is not finite, or libtorch fails.
+    pub fn decode(&self, latents: &Tensor, what: impl FnOnce() -> String) -> Result<Tensor> {
+        let images = self.tokenizer.decode_latent(latents)?;
+        check_finite(&images, || format!("{}: {}", self.names.1, what()))?;
+        Ok(images.clamp(-1.0, 1.0))
+    }
+
+    /// Ids `[B, L]` of pictures `[B, 3, S, S]` in [-1, 1].
+    ///
+    /// # Errors
+    /// When the side does not fit the schedule, a latent is not finite, or libtorch fails.
+    pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
+        tch::no_grad(|| {
+            let latent = self.tokenizer.latent(images)?;
+            check_finite(&latent, || format!("{}: latent of the picture", self.names.1))?;
+            Ok(self.tokenizer.quantizer().encode(&latent)?)
+        })
+    }
+
+    /// Scale `k` in words.
+    fn scale(&self, k: usize) -> String {
+        format!("scale {} of {}", k + 1, self.model.config().schedule.scales())
     }
 }
 

@@ -9,6 +9,7 @@ use tch::{Device, Tensor};
 use var_model::commands::edit::{AreaRequest, EditRequest, edit};
 use var_model::sampling::SamplingOptions;
 use var_model::source::ModelSource;
+use var_tokenizer::command_line::Given;
 use var_tokenizer::images::{from_unit, to_unit};
 use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::{VqVae, builtin};
@@ -255,6 +256,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
             out: Some(place.path("o.png")),
             strip: None,
             strip_zoom: 1,
+            given: Given::default(),
         };
         change(&mut request);
         let error = edit(&request, &mut Progress::new(Show::Quiet)).unwrap_err();
@@ -289,6 +291,33 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     assert_eq!(read(&place.path("square.png")), photo(8, 8));
     std::fs::write(place.path("model.safetensors"), "junk").unwrap();
     no(&|_| (), &["model.safetensors"]);
+}
+
+#[test]
+fn a_class_whose_name_is_a_number_is_edited_to_by_id_or_by_name() {
+    let place = Place::new();
+    std::fs::write(place.path("classes.json"), r#"["1", "10", "2"]"#).unwrap();
+    refused(
+        &place.edit("--image square.png --box 0,0,1,1 --class 1 --out o.png"),
+        &["class '1' has two meanings", "id:1 ", "name:1 "],
+    );
+    for (class, label) in [("id:1", 1), ("#1", 1), ("name:1", 0), ("10", 1)] {
+        place.edited(&format!("--image square.png --box 0,0,1,1 --class {class}"));
+        assert_eq!(place.record("out.png.json")["class"], label, "{class}");
+    }
+}
+
+#[test]
+fn settings_of_an_edit_without_effect_are_said() {
+    let place = Place::new();
+    for (more, part) in [
+        ("--cfg 2", "--cfg 2 has no effect without a class"),
+        ("--class 1 --top-k 99", "--top-k 99 has no effect: the model has 24 codes"),
+    ] {
+        let (_, said) = place.edited(&format!("--image square.png --box 0,0,0.5,1 {more}"));
+        assert_eq!(said.matches("note:").count(), 1, "{said}");
+        assert!(said.contains(part), "{said}");
+    }
 }
 
 #[test]

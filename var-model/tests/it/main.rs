@@ -1,12 +1,15 @@
 //! Tests of the model crate, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod classes;
 mod cli;
 mod edit;
+mod finite;
 mod golden;
 mod memory;
 mod outputs;
 mod sample_cli;
+mod sample_flags;
 mod sampling;
 mod support;
 mod transformer;

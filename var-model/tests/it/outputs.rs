@@ -1,4 +1,4 @@
-//! Outputs that are left in the middle and gone on with.
+//! Outputs: the order of their rows, and what happens when they are left in the middle and resumed.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,6 +85,12 @@ fn nothing_but_the_outputs_is_left_behind() {
     let lines: Vec<&str> = labels.lines().collect();
     assert_eq!(lines[0], "file,label,name,candidate,probability");
     assert_eq!(lines[1], "000000.png,1,\"b, c\",1,0.3333333333333333");
+    // Row 1 is the first picture of the second class: number 4.
+    assert!(lines[2].starts_with("000001.png,0,a,9,"), "{}", lines[2]);
+    let kept = String::from_utf8(files[Path::new("x.npz.kept.csv")].clone()).unwrap();
+    assert!(kept.lines().nth(2).unwrap().starts_with("1,0,a,9,"), "{kept}");
+    let kept = String::from_utf8(files[Path::new("grid.png.kept.csv")].clone()).unwrap();
+    assert!(kept.lines().nth(2).unwrap().starts_with("1,1,\"b, c\",3,"), "{kept}");
     assert!(lines[12].starts_with("000011.png,2,none,23,"), "{}", lines[12]);
 }
 
@@ -93,7 +99,7 @@ fn what_is_left_at_any_picture_goes_on_to_the_same_bytes() {
     for chosen in [false, true] {
         let plan = plan(chosen);
         let expected = whole(&plan);
-        for left_at in 0..=plan.pictures() {
+        for left_at in 1..=plan.pictures() {
             let folder = tempfile::tempdir().unwrap();
             let paths = paths(folder.path());
             let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, false).unwrap();
@@ -159,13 +165,13 @@ fn a_finished_archive_fills_a_new_folder_and_a_grid() {
 }
 
 #[test]
-fn other_settings_another_process_and_nothing_at_all_are_no_place_to_go_on() {
+fn other_settings_another_process_and_nothing_at_all_are_refused_by_resume() {
     let plan = plan(false);
     let folder = tempfile::tempdir().unwrap();
     let paths = paths(folder.path());
     let message = |result: var_model::Result<Outputs>| result.unwrap_err().to_string();
     let nothing = message(Outputs::open(&paths, &plan, &settings(), 4, true));
-    assert!(nothing.contains("leave --resume away"), "{nothing}");
+    assert!(nothing.contains("omit --resume"), "{nothing}");
     let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, false).unwrap();
     fill(&mut outputs, &plan, 5, 1);
     let busy = message(Outputs::open(&paths, &plan, &settings(), 4, true));
@@ -181,5 +187,175 @@ fn other_settings_another_process_and_nothing_at_all_are_no_place_to_go_on() {
     let taken = check_places(&paths, false).unwrap_err().to_string();
     assert!(taken.contains("pictures") && taken.contains("--resume"), "{taken}");
     let alone = check_places(&paths[..1], true).unwrap_err().to_string();
-    assert!(alone.contains("in one go"), "{alone}");
+    assert!(alone.contains("made at the end"), "{alone}");
+}
+
+#[test]
+fn every_run_of_rows_is_balanced_over_the_classes() {
+    let names = ClassNames::new(Vec::new(), 9).unwrap();
+    for (classes, per_class) in [(1, 5), (2, 1), (3, 4), (7, 3), (5, 8)] {
+        let plan =
+            Plan { labels: (0..classes).collect(), names: names.clone(), per_class, side: 2, chosen: false };
+        let class_in = |row: usize| plan.number_in(row) / per_class;
+        for row in 0..plan.pictures() {
+            assert_eq!(plan.row(plan.number_in(row)), row);
+        }
+        for from in 0..plan.pictures() {
+            let mut counts = vec![0; classes as usize];
+            for row in from..plan.pictures() {
+                counts[class_in(row)] += 1;
+                let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+                assert!(most - least <= 1, "{classes} × {per_class}, rows {from} to {row}: {counts:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn labels_of_archive_and_folder_are_those_of_the_pictures_in_the_same_rows() {
+    let plan = plan(false);
+    let files = whole(&plan);
+    let bytes = std::io::Cursor::new(files[Path::new("x.npz")].clone());
+    let mut archive = npyz::npz::NpzArchive::new(bytes).unwrap();
+    let pixels: Vec<u8> = archive.by_name("arr_0").unwrap().unwrap().into_vec().unwrap();
+    let labels: Vec<i64> = archive.by_name("arr_1").unwrap().unwrap().into_vec().unwrap();
+    assert_eq!(labels, [1, 0, 2, 1, 0, 2, 1, 0, 2, 1, 0, 2]);
+    let table = String::from_utf8(files[Path::new("pictures/labels.csv")].clone()).unwrap();
+    for (row, line) in table.lines().skip(1).enumerate() {
+        let name = format!("{row:06}.png");
+        assert!(line.starts_with(&format!("{name},{},", labels[row])), "{line}");
+        let picture = image::load_from_memory(&files[&Path::new("pictures").join(&name)]).unwrap().to_rgb8();
+        let size = (3 * SIDE * SIDE) as usize;
+        assert_eq!(picture.as_raw(), &pixels[row * size..][..size]);
+        // Red is the number of the picture: class by class.
+        assert_eq!(picture.get_pixel(0, 0)[0] as usize, plan.number_in(row));
+    }
+}
+
+#[test]
+fn nothing_is_written_before_the_first_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs = Outputs::open(&paths(folder.path()), &plan(true), &settings(), 4, false).unwrap();
+    drop(outputs);
+    assert!(everything(folder.path()).is_empty());
+}
+
+#[test]
+fn a_finished_output_is_complete_whatever_its_kind() {
+    for chosen in [false, true] {
+        let plan = plan(chosen);
+        let folder = tempfile::tempdir().unwrap();
+        let paths = paths(folder.path());
+        let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, false).unwrap();
+        fill(&mut outputs, &plan, plan.pictures(), 4);
+        outputs.finish().unwrap();
+        drop(outputs);
+        let before = everything(folder.path());
+        for outs in [&paths[..], &paths[..1], &paths[1..2], &paths[2..]] {
+            let mut outputs = Outputs::open(outs, &plan, &settings(), 4, true).unwrap();
+            assert!(outputs.complete() && outputs.notes().is_empty(), "{outs:?}");
+            assert_eq!((outputs.done(), outputs.first().len()), (12, 8));
+            assert_eq!(outputs.first()[2], if chosen { 5 } else { 2 });
+            outputs.finish().unwrap();
+            assert_eq!(everything(folder.path()), before);
+            let mut other = settings();
+            other["seed"] = json!(4);
+            let message = Outputs::open(outs, &plan, &other, 4, true).unwrap_err().to_string();
+            assert!(message.contains("seed 3 before, 4 now") || outs.len() == 3, "{message}");
+        }
+    }
+}
+
+/// Leaves `done` pictures at `path`, all of them finished.
+fn left(path: &Path, plan: &Plan, done: usize) {
+    let mut outputs = Outputs::open(&[path.to_owned()], plan, &settings(), 4, false).unwrap();
+    fill(&mut outputs, plan, done, 4);
+    if done == plan.pictures() {
+        outputs.finish().unwrap();
+    }
+}
+
+#[test]
+fn missing_pictures_are_no_fresh_start_where_other_files_show_that_they_were_made() {
+    let plan = plan(true);
+    let all = plan.pictures();
+    // Output, pictures left there, what is removed, what the message names.
+    let cases: [(&str, usize, &[&str], &[&str]); 13] = [
+        ("x.npz", 8, &["x.npz.partial"], &["x.npz.partial is missing", "x.npz.partial.json", "put it back"]),
+        ("x.npz", 8, &["x.npz.partial.json"], &["x.npz.partial.json is missing", "put it back"]),
+        ("x.npz", 8, &["x.npz.partial.kept.csv"], &["x.npz.partial.kept.csv is missing", "put it back"]),
+        ("x.npz", all, &["x.npz"], &["x.npz is missing", "x.npz.json", "omit --resume"]),
+        ("x.npz", all, &["x.npz", "x.npz.json"], &["x.npz is missing", "x.npz.kept.csv", "omit --resume"]),
+        ("f", all, &["f/labels.csv", "f/settings.json"], &["is not empty"]),
+        ("x.npz", all, &["x.npz.json"], &["x.npz.json is missing", "put it back"]),
+        ("x.npz", all, &["x.npz.kept.csv"], &["x.npz.kept.csv is missing", "omit --resume"]),
+        ("f", 8, &["f/settings.json"], &["settings.json is missing", "put it back", "another --out"]),
+        ("f", 8, &["f/labels.csv"], &["labels.csv is missing", "put it back", "another --out"]),
+        ("f", all, &["f/*.png"], &["labels.csv lists 12 pictures", "missing", "another --out"]),
+        ("g.png", all, &["g.png"], &["g.png is missing", "g.png.json", "omit --resume"]),
+        ("g.png", all, &["g.png.kept.csv"], &["g.png.kept.csv is missing", "omit --resume"]),
+    ];
+    for (out, done, removed, parts) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(out);
+        left(&path, &plan, done);
+        for name in removed {
+            match name.strip_suffix("*.png") {
+                Some(inside) => {
+                    for row in 0..all {
+                        std::fs::remove_file(folder.path().join(format!("{inside}{row:06}.png"))).unwrap();
+                    }
+                }
+                None => std::fs::remove_file(folder.path().join(name)).unwrap(),
+            }
+        }
+        let before = everything(folder.path());
+        let outs = [path];
+        check_places(&outs, true).unwrap();
+        let error = Outputs::open(&outs, &plan, &settings(), 4, true).unwrap_err();
+        let message = error.to_string();
+        assert_eq!(error.exit_code(), 2, "{message}");
+        for part in parts {
+            assert!(message.contains(part), "{out} without {removed:?}: '{part}' is not in: {message}");
+        }
+        assert_eq!(everything(folder.path()), before);
+    }
+}
+
+#[test]
+fn what_is_made_again_is_said() {
+    let plan = plan(false);
+    let expected = whole(&plan);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pictures");
+    left(&path, &plan, plan.pictures());
+    std::fs::remove_file(path.join("000004.png")).unwrap();
+    let mut outputs = Outputs::open(&[path], &plan, &settings(), 4, true).unwrap();
+    assert_eq!((outputs.done(), outputs.complete()), (4, false));
+    assert!(outputs.notes()[0].contains("000004.png is missing"), "{:?}", outputs.notes());
+    fill(&mut outputs, &plan, plan.pictures(), 4);
+    outputs.finish().unwrap();
+    for (name, bytes) in everything(folder.path()) {
+        assert_eq!(bytes, expected[&name], "{name:?}");
+    }
+}
+
+#[test]
+fn pictures_of_other_settings_are_never_overwritten_however_few_of_them_fit() {
+    let before = plan(false);
+    let mut other = settings();
+    other["side"] = json!(64);
+    let now = Plan { side: 64, per_class: 2, ..plan(false) };
+    for out in ["x.npz", "f"] {
+        let folder = tempfile::tempdir().unwrap();
+        let outs = [folder.path().join(out)];
+        left(&outs[0], &before, 4);
+        if out == "f" {
+            std::fs::remove_file(outs[0].join("000000.png")).unwrap();
+        }
+        let files = everything(folder.path());
+        let message = Outputs::open(&outs, &now, &other, 4, true).unwrap_err().to_string();
+        assert!(message.contains("side none before, 64 now"), "{out}: {message}");
+        assert_eq!(everything(folder.path()), files);
+    }
 }

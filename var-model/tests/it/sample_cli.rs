@@ -13,13 +13,13 @@ use super::support::{fill_run_folder, program, refused, run, run_folder};
 use super::wait::while_alive;
 
 /// A run folder and a place for outputs beside it.
-struct Place {
-    run: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) run: tempfile::TempDir,
     out: tempfile::TempDir,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { run: run_folder(), out: tempfile::tempdir().unwrap() }
     }
 
@@ -41,21 +41,21 @@ impl Place {
         command
     }
 
-    fn sample(&self, outs: &[&str], more: &[&str]) -> Output {
+    pub(crate) fn sample(&self, outs: &[&str], more: &[&str]) -> Output {
         self.command(outs, more).output().unwrap()
     }
 
-    fn works(&self, outs: &[&str], more: &[&str]) -> Output {
+    pub(crate) fn works(&self, outs: &[&str], more: &[&str]) -> Output {
         let output = self.sample(outs, more);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         output
     }
 
-    fn read(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path(name)).unwrap()
     }
 
-    fn labels(&self, folder: &str) -> Vec<Vec<String>> {
+    pub(crate) fn labels(&self, folder: &str) -> Vec<Vec<String>> {
         let text = String::from_utf8(self.read(&format!("{folder}/labels.csv"))).unwrap();
         text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect()
     }
@@ -109,13 +109,13 @@ fn grid_archive_and_folder_hold_the_same_pictures() {
     assert_eq!(array.shape(), [6, 8, 8, 3]);
     let bytes: Vec<u8> = array.into_vec().unwrap();
     let labels: Vec<i64> = archive.by_name("arr_1").unwrap().unwrap().into_vec().unwrap();
-    assert_eq!(labels, [2, 2, 2, 0, 0, 0]);
+    assert_eq!(labels, [2, 0, 2, 0, 2, 0]);
     let grid = image::open(place.path("g.png")).unwrap().to_rgb8();
     for (i, expected) in bytes.chunks(8 * 8 * 3).enumerate() {
         let alone = image::open(place.path(&format!("f/{i:06}.png"))).unwrap().to_rgb8();
         assert_eq!(alone.as_raw(), expected);
         let cell =
-            image::imageops::crop_imm(&grid, (i as u32 % 3) * 10, (i as u32 / 3) * 10, 8, 8).to_image();
+            image::imageops::crop_imm(&grid, (i as u32 / 2) * 10, (i as u32 % 2) * 10, 8, 8).to_image();
         assert_eq!(cell.as_raw(), expected);
     }
     let settings: serde_json::Value = serde_json::from_slice(&place.read("g.png.json")).unwrap();
@@ -132,13 +132,13 @@ fn places_that_cannot_be_are_refused_before_anything_is_loaded() {
     let place = Place::new();
     std::fs::write(place.path("file"), "x").unwrap();
     for (outs, more, parts) in [
-        (&["file"][..], &[][..], &["is no folder"][..]),
+        (&["file"][..], &[][..], &["is not a folder"][..]),
         (&["x.jpg"], &[], &[".jpg", ".png"]),
         (&["a.png", "a.png"], &[], &["twice"]),
         (&["no/such/f"], &[], &["make it first"]),
         (&[], &[], &["--out"]),
-        (&["g.png"], &["--resume"], &["in one go"]),
-        (&["f"], &["--resume"], &["leave --resume away"]),
+        (&["g.png"], &["--resume"], &["made at the end"]),
+        (&["f"], &["--resume"], &["omit --resume"]),
         (&["g.png"], &["--temperature", "0"], &["temperature 0"]),
         (&["g.png"], &["--guidance", "steep"], &["ramp, constant"]),
         (&["g.png"], &["--keep", "0.5"], &["--classifier"]),
@@ -192,7 +192,7 @@ fn what_was_killed_goes_on_to_the_same_bytes_and_settings_must_agree() {
     let other = [&options[..], &["--cfg", "2", "--resume"]].concat();
     refused(&killed.sample(&outs, &other), &["sampling.cfg 1.5 before, 2.0 now"]);
     let output = killed.works(&outs, &[&options[..], &["--resume"]].concat());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("going on after"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("resuming after"));
     for file in ["g.png", "x.npz", "f/labels.csv", "f/000000.png", "f/000239.png"] {
         assert_eq!(whole.read(file), killed.read(file), "{file}");
     }
@@ -207,7 +207,7 @@ fn sigterm_ends_in_order_and_says_how_to_go_on() {
     let output = interrupted(&place, &["f"], &["--per-class", "20000", "--batch", "4"], "-TERM");
     let text = String::from_utf8_lossy(&output.stderr).to_string();
     assert_eq!(output.status.code(), Some(3), "{text}");
-    assert!(text.contains("are safe") && text.contains("--resume"), "{text}");
+    assert!(text.contains("are saved") && text.contains("--resume"), "{text}");
     assert!(place.labels("f").len().is_multiple_of(4));
 }
 
@@ -227,9 +227,10 @@ fn a_full_disk_ends_with_one_and_leaves_what_was_there() {
     let output = limited(&inner);
     let text = String::from_utf8_lossy(&output.stderr).to_string();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("x.npz.partial") && text.contains("File too large"), "{text}");
+    assert!(text.contains("x.npz: File too large") && !text.contains("partial"), "{text}");
     assert_eq!(place.read("x.npz"), before);
-    // With room again, the same call goes on.
+    // With room again, the same call names the flag, and continues with it.
+    refused(&place.sample(&["x.npz"], &["--per-class", "64"]), &["x.npz", "--resume"]);
     place.works(&["x.npz"], &["--per-class", "64", "--resume"]);
     let output = limited(&place.command(&["g.png"], &["--per-class", "64"]));
     assert_eq!(output.status.code(), Some(1));
@@ -250,7 +251,9 @@ fn scales_are_shown_as_strips_and_animations() {
     assert_eq!(strip.dimensions(), (3 * 10 - 2, 8 * 10 - 2));
     for i in 0..8 {
         let last = image::imageops::crop_imm(&strip, 20, i * 10, 8, 8).to_image();
-        let picture = image::open(place.path(&format!("f/{i:06}.png"))).unwrap().to_rgb8();
+        // Picture number i of 5 per class, of 3 classes.
+        let row = i % 5 * 3 + i / 5;
+        let picture = image::open(place.path(&format!("f/{row:06}.png"))).unwrap().to_rgb8();
         let off = last.iter().zip(picture.iter()).map(|(a, b)| a.abs_diff(*b)).max();
         assert!(off <= Some(1), "{i}: {off:?}");
     }
@@ -290,8 +293,10 @@ fn of_the_candidates_those_stay_that_the_classifier_is_surest_of() {
     let judged = [&judged[..], &["--classifier-std", "1,1,1", "--classes", "0,1", "--batch", "6"]].concat();
     let options = [&judged[..], &["--per-class", "3", "--keep", "0.5"]].concat();
     place.works(&["best", "x.npz"], &options);
+    // The row of picture `number` where there are 2 classes.
+    let row = |number: usize, per_class: usize| number % per_class * 2 + number / per_class;
     let bright = |i: usize| {
-        let picture = image::open(place.path(&format!("all/{i:06}.png"))).unwrap().to_rgb8();
+        let picture = image::open(place.path(&format!("all/{:06}.png", row(i, 6)))).unwrap().to_rgb8();
         picture.iter().map(|&b| u32::from(b)).sum::<u32>()
     };
     let mut expected: Vec<usize> = Vec::new();
@@ -304,25 +309,28 @@ fn of_the_candidates_those_stay_that_the_classifier_is_surest_of() {
     }
     let rows = place.labels("best");
     let kept: Vec<usize> = rows.iter().map(|row| row[3].parse().unwrap()).collect();
-    assert_eq!(kept, expected, "{rows:?}");
-    for (i, number) in kept.iter().enumerate() {
-        assert_eq!(place.read(&format!("best/{i:06}.png")), place.read(&format!("all/{number:06}.png")));
+    let in_rows: Vec<usize> = [0, 3, 1, 4, 2, 5].map(|number| expected[number]).to_vec();
+    assert_eq!(kept, in_rows, "{rows:?}");
+    for (i, &number) in kept.iter().enumerate() {
+        assert_eq!(rows[i][1], (i % 2).to_string());
+        let all = format!("all/{:06}.png", row(number, 6));
+        assert_eq!(place.read(&format!("best/{i:06}.png")), place.read(&all));
         let probability: f64 = rows[i][4].parse().unwrap();
         assert!((0.0..=1.0).contains(&probability));
     }
     let table = String::from_utf8(place.read("x.npz.kept.csv")).unwrap();
     assert!(table.lines().nth(1).unwrap().starts_with(&format!("0,0,ant,{},", kept[0])), "{table}");
-    // Going on from one class to the next gives the same; a scale strip of chosen pictures is made too.
+    // Resuming from one class to the next gives the same; a scale strip of chosen pictures is made too.
     std::fs::create_dir(place.path("half")).unwrap();
-    for file in ["settings.json", "000000.png", "000001.png", "000002.png"] {
+    for file in ["settings.json", "000000.png", "000002.png", "000004.png"] {
         std::fs::copy(place.path(&format!("best/{file}")), place.path(&format!("half/{file}"))).unwrap();
     }
     let labels = String::from_utf8(place.read("best/labels.csv")).unwrap();
-    let some: String = labels.split_inclusive('\n').take(4).collect();
+    let some: String = labels.split_inclusive('\n').filter(|line| !line.contains(".png,1,")).collect();
     std::fs::write(place.path("half/labels.csv"), some).unwrap();
     let strip = place.text("s.png");
     place.works(&["half"], &[&options[..], &["--resume", "--show-scales", &strip]].concat());
-    for file in ["labels.csv", "000003.png", "000005.png"] {
+    for file in ["labels.csv", "000001.png", "000005.png"] {
         assert_eq!(place.read(&format!("half/{file}")), place.read(&format!("best/{file}")), "{file}");
     }
     assert_eq!(image::open(strip).unwrap().height(), 6 * 10 - 2);

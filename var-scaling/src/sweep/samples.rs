@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use var_model::classes::by_number;
+
 use crate::plan::{Plan, Run};
 use crate::text::without_mark;
 
@@ -48,12 +50,12 @@ fn class_count(folder: &Path) -> Option<usize> {
     Some(serde_json::from_str::<Vec<String>>(without_mark(&text)).ok()?.len())
 }
 
-/// Class numbers for the rows: the wanted ones that exist, or the first ones.
+/// Classes for the rows, by number: the wanted ones that exist, or the first ones.
 fn classes(wanted: &[usize], known: Option<usize>) -> Vec<String> {
     let all = known.unwrap_or(if wanted.is_empty() { 0 } else { usize::MAX });
     let chosen: Vec<usize> = wanted.iter().copied().filter(|&c| c < all).collect();
     let chosen = if chosen.is_empty() && known.is_some() { (0..all.min(ROWS)).collect() } else { chosen };
-    chosen.iter().map(usize::to_string).collect()
+    chosen.into_iter().map(by_number).collect()
 }
 
 #[cfg(test)]
@@ -62,11 +64,11 @@ mod tests {
 
     #[test]
     fn rows_are_classes_that_the_model_has() {
-        assert_eq!(classes(&[], Some(3)), ["0", "1", "2"]);
+        assert_eq!(classes(&[], Some(3)), ["id:0", "id:1", "id:2"]);
         assert_eq!(classes(&[], Some(1000)).len(), ROWS);
-        assert_eq!(classes(&[22, 980], Some(100)), ["22"]);
-        assert_eq!(classes(&[22], Some(3)), ["0", "1", "2"]);
-        assert_eq!(classes(&[22], None), ["22"]);
+        assert_eq!(classes(&[22, 980], Some(100)), ["id:22"]);
+        assert_eq!(classes(&[22], Some(3)), ["id:0", "id:1", "id:2"]);
+        assert_eq!(classes(&[22], None), ["id:22"]);
         assert!(classes(&[], None).is_empty());
     }
 }

@@ -78,7 +78,7 @@ fn sample_rows_are_classes_that_the_model_has() {
     let fake = Fake::new();
     fake.sweep(&["--sizes", "1x32"]).assert().success();
     let call = fake.calls().into_iter().find(|c| c.starts_with("model sample")).unwrap();
-    assert!(call.contains("--classes 0,1,2 "), "{call}");
+    assert!(call.contains("--classes id:0,id:1,id:2 "), "{call}");
 }
 
 #[test]

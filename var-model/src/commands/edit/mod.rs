@@ -9,16 +9,18 @@ use std::time::Instant;
 use image::RgbImage;
 use places::Places;
 use serde_json::{Value, json};
+use var_tokenizer::command_line::Given;
 use var_tokenizer::images::resize::{Filter, resize};
 use var_tokenizer::images::{Grid, read_picture, write_png};
 use var_tokenizer::progress::Progress;
 use var_tokenizer::torch::Precision;
 
 use crate::classes::{self, ClassNames};
+use crate::commands::sample::options_notes;
 use crate::edit::{Area, FractionBox, Generation, Plan, Region, generate};
 use crate::error::{Error, Result};
 use crate::outputs::settings;
-use crate::sampling::{Sampler, SamplingOptions};
+use crate::sampling::{SamplingOptions, check_pair};
 use crate::source::{Loaded, ModelSource};
 
 /// Most variants of one call.
@@ -74,13 +76,15 @@ pub struct EditRequest {
     pub strip: Option<PathBuf>,
     /// How many times the strip is enlarged, 1 to [`MOST_ZOOM`].
     pub strip_zoom: u32,
+    /// Which flags the person gave: what has no effect is reported for these.
+    pub given: Given,
 }
 
 /// Edits a photo; what was done, as the `done` event of `--json`.
 ///
 /// # Errors
-/// When a file is missing, damaged or does not fit, the class is unknown, an option is out of range, or a
-/// result cannot be written; whether its folder can be is looked at first.
+/// When a file is missing, damaged or does not fit, the class is unknown, an option is out of range, or a result cannot
+/// be written (all of this is checked before weights are loaded); when a value is not finite.
 pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
     let places = Places::of(request)?;
     let photo = read_picture(&request.image)?;
@@ -88,13 +92,14 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
     let area = read_area(&request.area, &photo, &mut notes)?;
     let opened = request.source.open()?;
     let label = class_label(request.class.as_deref(), &opened.names)?;
-    let Loaded { model, tokenizer } = request.source.load(&opened, request.variants)?;
-    let config = model.config();
-    let sampler = Sampler::new(&model, &tokenizer)?;
-    let side = tokenizer.config().image_side();
+    let config = &opened.config;
+    check_pair(config, &opened.tokenizer_config)?;
+    let side = opened.tokenizer_config.image_side();
     let plan = Plan::new(photo, &area, side as u32, config.schedule.last_side())?;
     let blends = request.blend.unwrap_or(request.feather.is_some() || !plan.is_native());
     describe(&plan, blends, side, &mut notes);
+    let unconditional = label == config.classes as i64;
+    notes.extend(options_notes(&request.options, &request.given, config.vocabulary, unconditional));
     for note in &notes {
         progress.note(&format!("note: {note}"));
     }
@@ -102,6 +107,10 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
     let mut strip = request.strip.as_ref().map(|_| begun_strip(&plan, &square, request)).transpose()?;
     let weights = blends.then(|| plan.weights(request.feather));
 
+    let device = request.source.device.resolve()?;
+    let kind = request.source.compute_kind(&opened, device, request.variants)?;
+    let Loaded { model, tokenizer } = opened.load(device, kind)?;
+    let sampler = opened.sampler(&model, &tokenizer)?;
     let began = Instant::now();
     let generation =
         Generation { label, options: request.options, seed: request.seed, variants: request.variants };

@@ -1,9 +1,10 @@
 //! `var-model sample --dry-run`: what a call would do, without weights.
 
 use serde_json::{Value, json};
-use var_tokenizer::progress::say;
+use var_tokenizer::progress::{say, tell};
 use var_tokenizer::torch::Precision;
 
+use super::notes;
 use super::request::{Job, SampleRequest};
 use crate::cost::{self, SamplingMemory};
 use crate::error::Result;
@@ -19,6 +20,9 @@ pub fn dry_run(request: &SampleRequest, as_json: bool) -> Result<()> {
     let job = Job::new(request, &request.source.open()?)?;
     outputs::check_grids(&request.out, &job.plan)?;
     let sizes = sizes(request, &job)?;
+    for note in notes::of(request, &job) {
+        tell(format_args!("note: {note}"));
+    }
     let guided = request.options.cfg > 0.0;
     let kinds: &[(&str, usize)] = match request.source.precision {
         Precision::F32 => &[("f32", 4)],

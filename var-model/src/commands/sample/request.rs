@@ -9,9 +9,10 @@ use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::outputs::{self, Plan, scales};
 use crate::rejection::RejectionRequest;
-use crate::sampling::{SamplingOptions, at_once};
+use crate::sampling::{SamplingOptions, at_once, check_pair};
 use crate::source::{ModelSource, Opened};
 use var_tokenizer::TokenizerConfig;
+use var_tokenizer::command_line::Given;
 use var_tokenizer::files::sha256_of;
 
 /// Classes when none are named.
@@ -21,12 +22,15 @@ pub const MOST_PICTURES: usize = 1_000_000;
 /// Most pictures that are sampled at once.
 pub const MOST_AT_ONCE: usize = 1024;
 
+/// How rows of an archive and a folder are ordered: [`Plan::row`].
+const ROW_ORDER: &str = "round-robin";
+
 /// What `var-model sample` is told.
 #[derive(Debug)]
 pub struct SampleRequest {
     /// Model, tokenizer and class names.
     pub source: ModelSource,
-    /// Classes by number, range or name, `all` or `none`; empty: the first ones.
+    /// Lists of classes as [`crate::ClassNames::labels`] takes them; empty: the first classes.
     pub classes: Vec<String>,
     /// Pictures a class.
     pub per_class: usize,
@@ -42,8 +46,10 @@ pub struct SampleRequest {
     pub show_scales: Vec<PathBuf>,
     /// Samples more and keeps the best.
     pub rejection: Option<RejectionRequest>,
-    /// Goes on with an interrupted call.
+    /// Continues an interrupted call.
     pub resume: bool,
+    /// Which flags the person gave: what has no effect is reported for these.
+    pub given: Given,
 }
 
 impl SampleRequest {
@@ -65,7 +71,7 @@ impl SampleRequest {
             return Err(Error::Config("give --out or --show-scales: a place for the pictures".into()));
         }
         if self.resume && self.out.is_empty() {
-            return Err(Error::Config("--resume: only what --out names can be gone on with".into()));
+            return Err(Error::Config("--resume: only what --out names can be resumed".into()));
         }
         if let Some(both) = self.out.iter().find(|path| self.show_scales.contains(path)) {
             return Err(Error::Config(format!(
@@ -97,9 +103,10 @@ impl Job {
     /// When a file is missing or does not fit, a class is unknown, or there are too many pictures.
     pub fn new(request: &SampleRequest, opened: &Opened) -> Result<Self> {
         let (config, tokenizer) = (opened.config.clone(), opened.tokenizer_config.clone());
+        check_pair(&config, &tokenizer)?;
         let names = opened.names.clone();
         let labels = if request.classes.is_empty() {
-            (0..config.classes.min(DEFAULT_CLASSES) as i64).collect()
+            (0..config.classes.min(DEFAULT_CLASSES) as i64).collect::<Vec<i64>>()
         } else {
             names.labels(&request.classes)?
         };
@@ -121,7 +128,7 @@ impl Job {
         }
         if request.rejection.is_some() && labels.contains(&(config.classes as i64)) {
             return Err(Error::Config(
-                "--keep: the class none has no probability to choose by; leave one of them away".into(),
+                "--keep: the class none has no probability to choose by; omit one of the two".into(),
             ));
         }
         let at_once = at_once(&config, request.batch);
@@ -178,7 +185,7 @@ impl Job {
                 _ => "cpu".to_owned(),
             },
             "rejection": rejection,
-            "pictures": self.plan.pictures(), "side": self.plan.side,
+            "pictures": self.plan.pictures(), "side": self.plan.side, "order": ROW_ORDER,
         }))
     }
 }

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use serde_json::json;
 use tch::Tensor;
-use var_tokenizer::VqVae;
 use var_tokenizer::images::from_tensor;
 use var_tokenizer::progress::Progress;
 
@@ -21,7 +20,6 @@ pub(super) struct Work<'a> {
     request: &'a SampleRequest,
     job: &'a Job,
     sampler: &'a Sampler<'a>,
-    tokenizer: &'a VqVae,
     outputs: Outputs,
     scales: Scales,
     stop: Arc<AtomicBool>,
@@ -38,7 +36,6 @@ impl<'a> Work<'a> {
         request: &'a SampleRequest,
         job: &'a Job,
         sampler: &'a Sampler<'a>,
-        tokenizer: &'a VqVae,
         outputs: Outputs,
         stop: Arc<AtomicBool>,
         progress: &'a mut Progress,
@@ -51,7 +48,6 @@ impl<'a> Work<'a> {
             request,
             job,
             sampler,
-            tokenizer,
             outputs,
             scales: Scales::new(shown),
             stop,
@@ -66,7 +62,7 @@ impl<'a> Work<'a> {
     pub(super) fn run(&mut self, classifier: Option<&Classifier>) -> Result<(usize, f64)> {
         let total = self.job.plan.pictures();
         if self.outputs.done() > 0 {
-            self.progress.note(&format!("going on after {} of {total} pictures", self.outputs.done()));
+            self.progress.note(&format!("resuming after {} of {total} pictures", self.outputs.done()));
         }
         self.progress.start(self.before as u64, self.job.sampled() as u64);
         while self.outputs.done() < total {
@@ -87,7 +83,7 @@ impl<'a> Work<'a> {
         let first = self.outputs.done();
         let count = self.job.at_once.min(self.job.plan.pictures() - first);
         let sample = self.next(first, count)?;
-        self.scales.take(first, &sample.latents, self.tokenizer)?;
+        self.scales.take(first, &sample.latents, self.sampler)?;
         let pictures = from_tensor(&sample.images)?;
         let pictures: Vec<Picture> =
             pictures.into_iter().map(|image| Picture { image, candidate: None }).collect();
@@ -167,7 +163,7 @@ impl<'a> Work<'a> {
                 break;
             }
             let latents: Vec<Tensor> = self.sample(&numbers)?.latents;
-            self.scales.take(missing.start, &latents, self.tokenizer)?;
+            self.scales.take(missing.start, &latents, self.sampler)?;
         }
         self.request.show_scales.iter().try_for_each(|path| self.scales.write(path))
     }
@@ -180,11 +176,13 @@ impl<'a> Work<'a> {
         self.progress.finish();
         let (done, total) = (self.outputs.done(), self.job.plan.pictures());
         let advice = if self.outputs.sync()? {
-            format!("{done} of {total} pictures are safe; the same command with --resume goes on")
+            format!("{done} of {total} pictures are saved; the same command with --resume continues")
+        } else if done == 0 {
+            "no pictures were finished, and nothing is written; the same command starts again".to_owned()
         } else {
             format!(
-                "{done} of {total} pictures were sampled, and a grid keeps none; with a folder or an .npz \
-                 beside it (--out) a call can be gone on with"
+                "{done} of {total} pictures were sampled, and a grid saves none; a folder or an .npz (--out) next to \
+                 it makes --resume possible"
             )
         };
         Err(var_tokenizer::Error::Interrupted(advice).into())

@@ -1,0 +1,71 @@
+//! What a person should know before the work: settings without effect, and choices that were made.
+
+use std::collections::BTreeMap;
+
+use super::request::{Job, SampleRequest};
+use crate::outputs::scales::MOST_SHOWN;
+use crate::sampling::SamplingOptions;
+use var_tokenizer::command_line::Given;
+
+/// The notes on a request.
+pub(super) fn of(request: &SampleRequest, job: &Job) -> Vec<String> {
+    let (given, plan, config) = (&request.given, &job.plan, &job.config);
+    let none = config.classes as i64;
+    let mut notes =
+        options(&request.options, given, config.vocabulary, plan.labels.iter().all(|&l| l == none));
+    if request.classes.is_empty() && plan.labels.len() < config.classes {
+        notes.push(format!(
+            "samples the first {} of {} classes; --classes chooses others",
+            plan.labels.len(),
+            config.classes
+        ));
+    }
+    let mut times: BTreeMap<i64, usize> = BTreeMap::new();
+    for &label in &plan.labels {
+        *times.entry(label).or_default() += 1;
+    }
+    for (label, times) in times.into_iter().filter(|&(_, times)| times > 1) {
+        let name = plan.names.name(label);
+        let name = if name.is_empty() { label.to_string() } else { format!("{label} ({name})") };
+        notes.push(format!(
+            "class {name} is in --classes {times} times: {} images of it are made",
+            times * plan.per_class
+        ));
+    }
+    if given.has("batch") && request.batch > job.sampled() {
+        notes.push(format!("--batch {} has no effect: {} images are sampled", request.batch, job.sampled()));
+    } else if job.at_once < request.batch.min(job.sampled()) {
+        notes.push(format!(
+            "samples {} images at once, not {}: more logits would take gigabytes",
+            job.at_once, request.batch
+        ));
+    }
+    if let Some(rejection) = request.rejection.as_ref().filter(|_| job.candidates == plan.per_class) {
+        notes
+            .push(format!("--keep {} has no effect: all {} candidates stay", rejection.keep, plan.per_class));
+    }
+    if !request.show_scales.is_empty() && plan.pictures() > MOST_SHOWN {
+        notes.push(format!("--show-scales shows the first {MOST_SHOWN} of {} images", plan.pictures()));
+    }
+    notes
+}
+
+/// The notes on how tokens are chosen, among `vocabulary` codes. `unconditional`: only for the class none.
+pub(in crate::commands) fn options(
+    options: &SamplingOptions,
+    given: &Given,
+    vocabulary: usize,
+    unconditional: bool,
+) -> Vec<String> {
+    let mut notes = Vec::new();
+    if given.has("top_k") && options.top_k > vocabulary {
+        notes.push(format!("--top-k {} has no effect: the model has {vocabulary} codes", options.top_k));
+    }
+    if given.has("cfg") && options.cfg > 0.0 && unconditional {
+        notes.push(format!("--cfg {} has no effect without a class", options.cfg));
+    }
+    if given.has("guidance") && (options.cfg == 0.0 || unconditional) {
+        notes.push("--guidance has no effect without guidance: --cfg is 0, or there is no class".to_owned());
+    }
+    notes
+}
