@@ -48,8 +48,7 @@ impl Notes<'_> {
     }
 }
 
-/// What to say of the settings of a model's run of `steps` steps, with `held_out` rows to validate on. `shape` is the
-/// learning rate's as it was given.
+/// What to say of the settings of a model's run of `steps` steps, with `held_out` rows to validate on.
 pub fn of_model(settings: &ModelRun, given: &Given, steps: u64, held_out: usize) -> Vec<String> {
     let mut notes = Notes { given, notes: Vec::new() };
     notes.training(&settings.training, steps);
