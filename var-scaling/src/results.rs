@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use var_tokenizer::files::write_atomically;
 use crate::scores::{self, Scores};
+use var_tokenizer::files::write_atomically;
 
 /// What is measured on held-out pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

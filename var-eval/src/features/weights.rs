@@ -5,6 +5,7 @@ use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::files::sha256_of;
+use var_tokenizer::torch::NotFinite;
 use var_tokenizer::weights::{Checkpoint, StateDict};
 
 use crate::error::{Error, Result};
@@ -71,7 +72,13 @@ impl TensorSource for WeightsFile {
             Some(stored) if stored.shape() != shape => {
                 format!("{name} has shape {:?}, expected {shape:?}", stored.shape())
             }
-            Some(stored) => return Ok(stored.tensor()?.f_to_kind(Kind::Float)?),
+            Some(stored) => {
+                let tensor = stored.tensor()?.f_to_kind(Kind::Float)?;
+                match NotFinite::in_tensor(&tensor)? {
+                    None => return Ok(tensor),
+                    Some(found) => format!("{name}: {found}"),
+                }
+            }
         };
         self.problems.push(problem);
         // Stands in until `finish` reports it, without taking memory.

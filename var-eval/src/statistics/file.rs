@@ -10,8 +10,8 @@ use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use serde::{Deserialize, Serialize};
 use var_tokenizer::files::{sha256_of, write_atomically, write_with};
-use var_tokenizer::zips::or_forget;
 use var_tokenizer::images::npz;
+use var_tokenizer::zips::or_forget;
 
 use super::Gaussian;
 use crate::error::{Error, Result};

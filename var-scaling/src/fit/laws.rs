@@ -9,8 +9,8 @@ use super::frontier::{Scored, contested};
 use super::law::{FittedLaw, Point, Subject};
 use super::power::Mode;
 use crate::error::{Error, Result};
-use var_tokenizer::files::write_atomically;
 use crate::results::{Metric, Results};
+use var_tokenizer::files::write_atomically;
 
 /// The unit of `N`: billions of parameters, as published.
 pub const PARAMETER_UNIT: f64 = 1e9;

@@ -14,8 +14,8 @@ use plotters::style::{
 };
 
 use crate::error::{Error, Result};
-use var_tokenizer::files::write_atomically;
 use crate::plot::palette;
+use var_tokenizer::files::write_atomically;
 
 /// Font of plots and report: regular.
 pub const FONT_REGULAR: &[u8] = include_bytes!("../../assets/Inter-Regular.subset.otf");

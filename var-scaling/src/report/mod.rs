@@ -7,11 +7,11 @@ mod sections;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use var_tokenizer::files::write_atomically;
 use crate::fit::{FitOptions, FitsFile};
 use crate::plot::{self, Figure};
 use crate::results::Results;
 use crate::sweep::state::{Record, read_record};
+use var_tokenizer::files::write_atomically;
 
 /// Everything that the page tells about.
 #[derive(Debug)]

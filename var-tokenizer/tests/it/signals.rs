@@ -10,7 +10,8 @@ use var_tokenizer::signals::{asking_to_stop, stop};
 /// Runs the ignored test `name` of this file, after the words `before` of a shell.
 fn run(name: &str, before: &str) -> Output {
     let program = std::env::current_exe().unwrap();
-    let script = format!("{before}; exec '{}' --exact signals::{name} --ignored --nocapture", program.display());
+    let script =
+        format!("{before}; exec '{}' --exact signals::{name} --ignored --nocapture", program.display());
     Command::new("sh").args(["-c", &script]).output().unwrap()
 }
 

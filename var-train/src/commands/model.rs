@@ -98,6 +98,7 @@ fn train_model(
 ) -> Result<()> {
     let file = TokenFile::open(tokens)?;
     let opened = builtin::open(tokenizer, Some(&file.info().schedule), device)?;
+    opened.notes.iter().for_each(|note| progress.note(&format!("note: {tokenizer}: {note}")));
     file.require_tokenizer(&opened.sha256)?;
     let (train, validation) =
         (TokenRows::new(file.read_split(Split::Train)?), TokenRows::new(file.read_split(Split::Val)?));

@@ -47,7 +47,8 @@ struct Rank {
 pub fn launch(count: usize) -> Result<u8> {
     ffi::quiet();
     let system = |what: &'static str| move |e| Error::io(what, e);
-    let mut signals = Signals::new(asking_to_stop().into_iter().chain([SIGUSR1])).map_err(system("signals"))?;
+    let mut signals =
+        Signals::new(asking_to_stop().into_iter().chain([SIGUSR1])).map_err(system("signals"))?;
     // Served here and not by rank 0, so that it outlives every rank.
     let store = Store::serve(ADDRESS, 0, Duration::from_secs(30))?;
     let mut ranks: Vec<Rank> = Vec::with_capacity(count);

@@ -1,7 +1,7 @@
 //! `var-model sample --dry-run`: what a call would do, without weights.
 
 use serde_json::{Value, json};
-use var_tokenizer::progress::say;
+use var_tokenizer::progress::{say, tell};
 use var_tokenizer::torch::Precision;
 
 use super::request::{Job, SampleRequest};
@@ -16,7 +16,9 @@ use crate::outputs::{self, Kind};
 /// As `sample` before it loads weights.
 pub fn dry_run(request: &SampleRequest, as_json: bool) -> Result<()> {
     request.check()?;
-    let job = Job::new(request, &request.source.open()?)?;
+    let opened = request.source.open()?;
+    opened.notes().iter().for_each(tell);
+    let job = Job::new(request, &opened)?;
     outputs::check_grids(&request.out, &job.plan)?;
     let sizes = sizes(request, &job)?;
     let guided = request.options.cfg > 0.0;

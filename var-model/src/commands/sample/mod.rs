@@ -25,10 +25,11 @@ use work::Work;
 /// # Errors
 /// When a file is missing or does not fit, a class is unknown, the numbers of pictures are out of range, an
 /// output cannot be written (whether it can be is looked at first) or is taken, what is gone on with was
-/// begun with other settings, or a signal (SIGINT, SIGTERM) came.
+/// begun with other settings, or a signal asked to stop.
 pub fn sample(mut request: SampleRequest, progress: &mut Progress) -> Result<Value> {
     request.check()?;
     let opened = request.source.open()?;
+    opened.notes().iter().for_each(|note| progress.note(note));
     let job = Job::new(&request, &opened)?;
     outputs::check_grids(&request.out, &job.plan)?;
     let stop = signals::stop()?;
