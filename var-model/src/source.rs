@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tch::{Device, Kind};
-use var_tokenizer::files::sha256_of;
 use var_tokenizer::torch::{DeviceChoice, Precision};
-use var_tokenizer::weights::{Checkpoint, Role, StateDict};
+use var_tokenizer::weights::{Checkpoint, Role, StateDict, shards};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae, builtin};
 
 use crate::classes::ClassNames;
@@ -24,6 +23,8 @@ pub struct ModelSource {
     pub ema: bool,
     /// Model file of any layout, instead of a run folder.
     pub model: Option<PathBuf>,
+    /// Which part of the model file, where it holds several models.
+    pub part: Option<String>,
     /// Tokenizer file of any layout or `builtin`; by default the run folder's, or the tokenizer in the
     /// model file where that is a trainer's checkpoint.
     pub tokenizer: Option<String>,
@@ -75,6 +76,9 @@ impl ModelSource {
     pub fn open(&self) -> Result<Opened> {
         let (model_path, tokenizer, names) = self.locate()?;
         let mut checkpoint = Checkpoint::open(&model_path)?;
+        if let Some(part) = &self.part {
+            checkpoint.choose(part)?;
+        }
         let schedule = self.schedule.clone().or_else(|| checkpoint.schedule.take());
         let model = checkpoint.take(Role::Transformer)?;
         let config = TransformerConfig::of(&model, schedule.as_ref(), self.heads)?;
@@ -85,12 +89,13 @@ impl ModelSource {
             }
             // A trainer's checkpoint has both.
             None => {
-                let dict = checkpoint.take(Role::Tokenizer).map_err(|_| {
-                    Error::Config(format!(
-                        "{} holds no tokenizer beside the model: give --tokenizer",
+                if !checkpoint.parts.values().any(|dict| Role::of(dict) == Some(Role::Tokenizer)) {
+                    return Err(Error::Config(format!(
+                        "{} holds no tokenizer next to the model: give --tokenizer",
                         model_path.display()
-                    ))
-                })?;
+                    )));
+                }
+                let dict = checkpoint.take(Role::Tokenizer)?;
                 let config = TokenizerConfig::of(&dict, Some(&config.schedule))?;
                 (model_path.display().to_string(), (dict, config))
             }
@@ -158,6 +163,14 @@ fn class_names(path: &Path) -> Result<Vec<String>> {
 }
 
 impl Opened {
+    /// What a person should know about how the tensors were found, a line each.
+    pub fn notes(&self) -> Vec<String> {
+        let of = |dict: &StateDict| -> Vec<String> {
+            dict.notes.iter().map(|note| format!("note: {}: {note}", dict.name)).collect()
+        };
+        [of(&self.model), of(&self.tokenizer)].concat()
+    }
+
     /// Both files by name and SHA-256, as settings and records keep them.
     ///
     /// # Errors
@@ -165,7 +178,7 @@ impl Opened {
     pub fn fingerprints(&self) -> Result<(Value, Value)> {
         // Gigabytes: seconds each.
         let (model, tokenizer) =
-            rayon::join(|| sha256_of(&self.model_path), || builtin::digest(&self.tokenizer_name));
+            rayon::join(|| shards::digest(&self.model_path), || builtin::digest(&self.tokenizer_name));
         Ok((
             json!({"file": self.model_path.display().to_string(), "sha256": model?}),
             json!({"file": self.tokenizer_name, "sha256": tokenizer?}),

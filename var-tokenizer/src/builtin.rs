@@ -5,10 +5,10 @@ use std::path::Path;
 use tch::Device;
 
 use crate::error::{Error, Result};
-use crate::files::{sha256, sha256_of};
+use crate::files::sha256;
 use crate::schedule::ScaleSchedule;
 use crate::vqvae::{TokenizerConfig, VqVae};
-use crate::weights::{Checkpoint, Role, StateDict};
+use crate::weights::{Checkpoint, Role, StateDict, shards};
 
 /// Weights and configuration; recipe and scores are in `assets/emoji-tokenizer.md`.
 static EMOJI: &[u8] = include_bytes!("../assets/emoji-tokenizer.safetensors");
@@ -23,6 +23,8 @@ pub struct Opened {
     pub tokenizer: VqVae,
     /// SHA-256 of its file in hexadecimal, which token files carry.
     pub sha256: String,
+    /// How its tensors were found, for the person.
+    pub notes: Vec<String>,
 }
 
 /// The file's bytes of `name`: the word `builtin`, or a path.
@@ -34,7 +36,13 @@ pub fn bytes(name: &str) -> Result<Vec<u8>> {
         return Ok(EMOJI.to_vec());
     }
     let path = Path::new(name);
-    std::fs::read(path).map_err(|e| Error::io(path, e))
+    match shards::files(path)?.as_slice() {
+        [only] => std::fs::read(only).map_err(|e| Error::io(only, e)),
+        several => Err(Error::file(
+            path,
+            format!("is in {} files; write it to one with `var-model convert`", several.len()),
+        )),
+    }
 }
 
 /// The weights of `name` (the word `builtin`, or a path) and its configuration; `schedule` is that of the
@@ -55,12 +63,12 @@ pub fn weights(name: &str, schedule: Option<&ScaleSchedule>) -> Result<(StateDic
     Ok((dict, config))
 }
 
-/// SHA-256 of the file of `name`, in hexadecimal.
+/// SHA-256 of the weights of `name`, in hexadecimal.
 ///
 /// # Errors
 /// When the file cannot be read.
 pub fn digest(name: &str) -> Result<String> {
-    if name == NAME { Ok(sha256(EMOJI)) } else { sha256_of(Path::new(name)) }
+    if name == NAME { Ok(sha256(EMOJI)) } else { shards::digest(Path::new(name)) }
 }
 
 /// Opens the tokenizer `name`: the word `builtin`, or the path of a file of any layout. A `schedule` wins
@@ -74,5 +82,5 @@ pub fn open(name: &str, schedule: Option<&ScaleSchedule>, device: Device) -> Res
         config.schedule = schedule.clone();
     }
     let tokenizer = VqVae::of(&dict, &config, device)?;
-    Ok(Opened { tokenizer, sha256: digest(name)? })
+    Ok(Opened { tokenizer, sha256: digest(name)?, notes: dict.notes })
 }

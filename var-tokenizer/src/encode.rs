@@ -63,7 +63,7 @@ pub struct EncodeRequest {
 ///
 /// # Errors
 /// When the source or the tokenizer cannot be read, pictures do not fit, the disk is full, or a signal
-/// (SIGINT, SIGTERM) came; the same call then goes on.
+/// asked to stop; the same call then goes on.
 pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value> {
     if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
         return Err(Error::Config("--crops and --batch must be at least 1, --crops at most 65535".into()));
@@ -71,6 +71,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     let stop = signals::stop()?;
     let device = request.device.resolve()?;
     let opened = builtin::open(&request.tokenizer, request.schedule.as_ref(), device)?;
+    opened.notes.iter().for_each(|note| progress.note(&format!("note: {}: {note}", request.tokenizer)));
     let mut vae = opened.tokenizer;
     let source = Source::open(&request.data)?;
     let limit = |n: usize| if n == 0 { usize::MAX } else { n };

@@ -176,7 +176,9 @@ fn run(command: Command) -> Result<()> {
             check_place(&out)?;
             let count = count as usize;
             let device = device.resolve()?;
-            let mut vae = builtin::open(&tokenizer, schedule.as_ref(), device)?.tokenizer;
+            let opened = builtin::open(&tokenizer, schedule.as_ref(), device)?;
+            opened.notes.iter().for_each(|note| tell(format_args!("note: {tokenizer}: {note}")));
+            let mut vae = opened.tokenizer;
             vae.set_compute_kind(precision.resolve(device, typical_product(&vae, count))?);
             vae.freeze();
             reconstruct(&vae, &data, count, &out, json)

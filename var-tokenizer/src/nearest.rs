@@ -1,5 +1,8 @@
 //! The known words nearest to a mistyped one.
 
+/// Most edits that a typo has, in words of any length.
+const MOST: usize = 3;
+
 /// Edit distance: insertions, deletions, replacements and swaps of neighbours, each costing one.
 pub fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
@@ -19,8 +22,8 @@ pub fn distance(a: &str, b: &str) -> usize {
     last.last().copied().unwrap_or(0)
 }
 
-/// The candidate nearest to `word`, when one is near enough to be meant: at most a third of the shorter of the two
-/// differs, or it begins with `word`, or it is the larger part of the beginning of `word`.
+/// The candidate nearest to `word`, when one is near enough to be meant: at most a third of the shorter of the two,
+/// and three letters, differ, or it begins with `word`, or it is the larger part of the beginning of `word`.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     near(word, candidates).min_by_key(|&(d, _)| d).map(|(_, c)| c)
 }
@@ -53,7 +56,7 @@ fn near<'a>(
     let length = word.chars().count();
     candidates.into_iter().filter_map(move |c| {
         let other = c.chars().count();
-        let limit = length.min(other) / 3;
+        let limit = (length.min(other) / 3).min(MOST);
         let begun =
             length > 2 && c.starts_with(word) || other > 2 && 2 * other > length && word.starts_with(c);
         let distance = if begun { 1 } else { distance(word, c) };

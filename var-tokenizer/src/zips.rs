@@ -78,8 +78,15 @@ pub(crate) fn directory(source: &impl Bytes) -> Result<Vec<Entry>> {
     let at = (0..(tail.len() + 1).saturating_sub(END))
         .rev()
         .find(|&at| tail.get(at..at + 4) == Some(b"PK\x05\x06"))
-        .filter(|&at| number(&tail, at + 20, 2) == Some((tail.len() - at - END) as u64))
         .ok_or_else(|| damaged("no end record"))?;
+    let (comment, behind) = (field(&tail, at + 20, 2), (tail.len() - at - END) as u64);
+    if behind > comment {
+        let why = format!("has {} bytes behind its end; copy or download it again", behind - comment);
+        return Err(Error::file(source.path(), why));
+    }
+    if behind < comment {
+        return Err(damaged("no end record"));
+    }
     let end = length - tail_length + at as u64;
     let (mut count, mut size, mut offset) =
         (field(&tail, at + 10, 2), field(&tail, at + 12, 4), field(&tail, at + 16, 4));

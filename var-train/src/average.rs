@@ -51,7 +51,7 @@ impl Average {
     /// # Errors
     /// Lists what is missing or mis-shaped; nothing is changed then.
     pub fn load(&mut self, path: &std::path::Path) -> Result<()> {
-        let tensors = safetensors::open(path)?.read_all()?;
+        let tensors = safetensors::open(path)?.read_finite()?;
         let problems: Vec<String> = self
             .names
             .iter()

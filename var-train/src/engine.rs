@@ -433,7 +433,7 @@ fn restore(
     }
     task.load(&safetensors::open(&found.path.join(MODEL_FILE))?)?;
     let file = found.path.join(OPTIMIZER_FILE);
-    let tensors = safetensors::open(&file)?.read_all()?;
+    let tensors = safetensors::open(&file)?.read_finite()?;
     optimizer.load(&tensors, &file.display().to_string())?;
     let mut restored = vec![(MODEL_FILE, task.parameters().to_map())];
     if let Some(average) = task.average() {

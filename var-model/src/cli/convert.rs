@@ -7,23 +7,23 @@ use tch::Kind;
 use var_model::commands::convert::{ConvertRequest, convert};
 use var_model::{Error, ScaleSchedule};
 use var_tokenizer::progress::{say, tell};
-use var_tokenizer::weights::Role;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   var-model convert var_d16.pth var_d16.safetensors
   var-model convert vae_ch160v4096z32.pth vae.safetensors
   var-model convert ar-ckpt-last.pth model.safetensors --part model     out of a trainer's checkpoint
+  var-model convert last.ckpt ema.safetensors --part ema                of several models
   var-model convert runs/small/model.safetensors model.pth              for torch.load(weights_only=True)
   var-model convert var_d30.pth var_d30_bf16.safetensors --dtype bf16   half the size")]
 pub struct Convert {
-    /// File to read: .pth as released, a trainer's checkpoint, or .safetensors
+    /// File to read: .pth as released, a trainer's checkpoint, .safetensors, or the index of several
     from: PathBuf,
     /// File to write: .pth or .safetensors
     to: PathBuf,
-    /// Which network, where the file holds both
-    #[arg(long, value_enum)]
-    part: Option<Part>,
+    /// Which part, where the file holds several: `model`, `tokenizer`, or a name that `inspect` shows
+    #[arg(long, value_name = "NAME")]
+    part: Option<String>,
     /// Type of the written values (default: that of the file)
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
@@ -39,12 +39,6 @@ pub struct Convert {
     /// The result as one JSON object on standard output
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Part {
-    Model,
-    Tokenizer,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -69,10 +63,7 @@ impl Convert {
         let request = ConvertRequest {
             from: self.from,
             to: self.to,
-            part: self.part.map(|part| match part {
-                Part::Model => Role::Transformer,
-                Part::Tokenizer => Role::Tokenizer,
-            }),
+            part: self.part,
             kind: self.dtype.map(Dtype::kind),
             schedule: self.schedule,
             heads: self.heads,

@@ -14,11 +14,14 @@ use var_model::{Error, ScaleSchedule};
   var-model inspect runs/small/model.safetensors --json
   var-model inspect var_d30.pth --load --dtype bf16      does it fit into memory?")]
 pub struct Inspect {
-    /// File of weights, of any layout
+    /// File of weights, of any layout, or the index of several
     file: PathBuf,
     /// Sides of the token maps, where the file leaves them open
     #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
     schedule: Option<ScaleSchedule>,
+    /// Only this part, where the file holds several
+    #[arg(long, value_name = "NAME")]
+    part: Option<String>,
     /// Load the weights and say how long it took and how much memory, instead of the tables
     #[arg(long)]
     load: bool,
@@ -32,9 +35,10 @@ pub struct Inspect {
 
 impl Inspect {
     pub fn run(self) -> Result<(), Error> {
+        let (schedule, part) = (self.schedule.as_ref(), self.part.as_deref());
         if self.load {
-            return inspect::load(&self.file, self.schedule.as_ref(), self.dtype.kind(), self.json);
+            return inspect::load(&self.file, schedule, part, self.dtype.kind(), self.json);
         }
-        inspect::print(&self.file, self.schedule.as_ref(), self.json)
+        inspect::print(&self.file, schedule, part, self.json)
     }
 }

@@ -106,9 +106,13 @@ struct ModelArgs {
     /// Take the averaged weights of the run (trained with `--set ema=…`)
     #[arg(long, requires = "run")]
     ema: bool,
-    /// Model file, instead of a run folder: .pth as released, a trainer's checkpoint, or .safetensors
+    /// Model file, instead of a run folder: .pth as released, a trainer's checkpoint, .safetensors, or the index
+    /// of several
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
+    /// Which model, where the file holds several (`var-model inspect` shows them)
+    #[arg(long, value_name = "NAME", requires = "model")]
+    part: Option<String>,
     /// Tokenizer file, or `builtin` (default: the run folder's, or that in a trainer's checkpoint)
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<String>,
@@ -131,8 +135,9 @@ struct ModelArgs {
 
 impl From<ModelArgs> for ModelSource {
     fn from(args: ModelArgs) -> Self {
-        let ModelArgs { run, ema, model, tokenizer, class_names, schedule, heads, device, precision } = args;
-        Self { run, ema, model, tokenizer, class_names, schedule, heads, device, precision }
+        let ModelArgs { run, ema, model, part, tokenizer, class_names, schedule, heads, device, precision } =
+            args;
+        Self { run, ema, model, part, tokenizer, class_names, schedule, heads, device, precision }
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::files::check_place;
+use var_tokenizer::torch::NotFinite;
 use var_tokenizer::weights::pickle::writer;
+use var_tokenizer::weights::state_dict::type_name;
 use var_tokenizer::weights::{Checkpoint, Role, safetensors};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
 
@@ -21,8 +23,8 @@ pub struct ConvertRequest {
     pub from: PathBuf,
     /// The file to write; `.pth` or `.safetensors`.
     pub to: PathBuf,
-    /// Which network, where the file holds both.
-    pub part: Option<Role>,
+    /// Which part, where the file holds several: its key, `model` or `tokenizer`.
+    pub part: Option<String>,
     /// Type of the written values; the file's own when nothing is said.
     pub kind: Option<Kind>,
     /// Sides of the token maps, where the file leaves them open.
@@ -49,14 +51,14 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
     let target = target(&request.to)?;
     check_place(&request.to)?;
     let mut checkpoint = Checkpoint::open(&request.from)?;
-    let role = match request.part {
-        Some(role) => role,
+    let role = match &request.part {
+        Some(part) => checkpoint.choose(part)?,
         None => only_role(&checkpoint, &request.from)?,
     };
     let schedule = request.schedule.clone().or_else(|| checkpoint.schedule.take());
     let dict = checkpoint.take(role)?;
     let kind = request.kind.or_else(|| dict.tensors.values().map(|t| t.kind()).find(is_float));
-    let mut notes = Vec::new();
+    let mut notes = dict.notes.clone();
     // Buffers of the published code go to a transformer's .pth beside the weights.
     let (mut tensors, metadata, buffers) = match role {
         Role::Transformer => {
@@ -87,7 +89,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
             (vae.parameters().to_map(), vae.metadata()?, None)
         }
     };
-    tensors = finished(tensors, kind);
+    tensors = finished(tensors, kind, &dict.name)?;
     let values: usize = tensors.values().map(Tensor::numel).sum();
     match target {
         Target::Safetensors => drop(safetensors::write(&request.to, &tensors, &metadata)?),
@@ -105,17 +107,25 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
     Ok((summary, notes))
 }
 
-/// The tensors with their values in `kind`; one after the other, so that both types are never there at once.
+/// The tensors with their values in `kind`; one after the other, so that both types are never there at once. `file` is
+/// where they come from.
+///
+/// # Errors
+/// When a value is too large for `kind`; names the tensor.
 pub(super) fn finished(
     mut tensors: BTreeMap<String, Tensor>,
     kind: Option<Kind>,
-) -> BTreeMap<String, Tensor> {
-    if let Some(kind) = kind {
-        for tensor in tensors.values_mut().filter(|tensor| is_float(&tensor.kind())) {
-            *tensor = tensor.to_kind(kind);
+    file: &str,
+) -> Result<BTreeMap<String, Tensor>> {
+    let Some(kind) = kind else { return Ok(tensors) };
+    for (name, tensor) in tensors.iter_mut().filter(|(_, tensor)| is_float(&tensor.kind())) {
+        *tensor = tensor.to_kind(kind);
+        if let Some(found) = NotFinite::in_tensor(tensor)? {
+            let why = format!("tensor {name}: {found} as {}; choose a wider --dtype", type_name(kind));
+            return Err(var_tokenizer::Error::file(file, why).into());
         }
     }
-    tensors
+    Ok(tensors)
 }
 
 fn is_float(kind: &Kind) -> bool {
@@ -132,15 +142,20 @@ fn target(path: &Path) -> Result<Target> {
 
 /// The role that the file's tensors play, if it is one.
 fn only_role(checkpoint: &Checkpoint, path: &Path) -> Result<Role> {
-    let mut roles: Vec<Role> = checkpoint.parts.values().filter_map(Role::of).collect();
-    roles.dedup();
+    let mut roles: Vec<Role> = Vec::new();
+    for role in checkpoint.parts.values().filter_map(Role::of) {
+        if !roles.contains(&role) {
+            roles.push(role);
+        }
+    }
     match roles.as_slice() {
         [role] => Ok(*role),
         // Says what there is instead.
         [] => checkpoint.part(Role::Transformer).map(|_| Role::Transformer).map_err(Error::from),
         _ => Err(Error::Config(format!(
-            "{}: holds a model and a tokenizer; say --part model or --part tokenizer",
-            path.display()
+            "{}: holds a model and a tokenizer; say --part model or --part tokenizer, or name one of {}",
+            path.display(),
+            checkpoint.listed(None)
         ))),
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tch::{Device, Kind};
 use var_tokenizer::memory;
 use var_tokenizer::progress::say;
-use var_tokenizer::weights::{Checkpoint, Parameters, Role, StateDict};
+use var_tokenizer::weights::{Checkpoint, Parameters, Role, StateDict, shards};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
 
 use crate::config::TransformerConfig;
@@ -15,16 +15,17 @@ use crate::cost;
 use crate::error::Result;
 use crate::transformer::Transformer;
 
-/// Prints tensors, configuration and cost of what is in the file at `path`, as tables or one JSON object;
-/// only names and shapes are read.
+/// Prints tensors, configuration and cost of what is in the file at `path`, or in one part of it, as tables or one
+/// JSON object; only names and shapes are read.
 ///
 /// # Errors
 /// When the file is damaged or holds no weights.
-pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, as_json: bool) -> Result<()> {
-    let checkpoint = Checkpoint::open(path)?;
+pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, only: Option<&str>, as_json: bool) -> Result<()> {
+    let checkpoint = open(path, only)?;
     let schedule = schedule.or(checkpoint.schedule.as_ref());
     let parts: Vec<Value> = checkpoint.parts.iter().map(|(key, dict)| part(key, dict, schedule)).collect();
-    let bytes = std::fs::metadata(path).map(|about| about.len()).unwrap_or(0);
+    let bytes: u64 =
+        shards::files(path)?.iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
     if as_json {
         say(json!({"layout": checkpoint.layout.to_string(), "bytes": bytes, "parts": parts}))?;
         return Ok(());
@@ -39,12 +40,28 @@ pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, as_json: bool) -> Re
     Ok(())
 }
 
+/// The file at `path`, of whose networks only the part `only` is left.
+fn open(path: &Path, only: Option<&str>) -> Result<Checkpoint> {
+    let mut checkpoint = Checkpoint::open(path)?;
+    if let Some(only) = only {
+        let role = checkpoint.choose(only)?;
+        checkpoint.parts.retain(|_, dict| Role::of(dict) == Some(role));
+    }
+    Ok(checkpoint)
+}
+
 /// Loads what is in the file at `path` in `kind` and prints how long it took and how much memory.
 ///
 /// # Errors
 /// When the tensors do not fit together or the file cannot be read.
-pub fn load(path: &Path, schedule: Option<&ScaleSchedule>, kind: Kind, as_json: bool) -> Result<()> {
-    let checkpoint = Checkpoint::open(path)?;
+pub fn load(
+    path: &Path,
+    schedule: Option<&ScaleSchedule>,
+    only: Option<&str>,
+    kind: Kind,
+    as_json: bool,
+) -> Result<()> {
+    let checkpoint = open(path, only)?;
     let schedule = schedule.or(checkpoint.schedule.as_ref());
     for dict in checkpoint.parts.values() {
         let (before, began) = (memory::peak().unwrap_or(0.0), Instant::now());
@@ -115,6 +132,7 @@ fn part(key: &str, dict: &StateDict, schedule: Option<&ScaleSchedule>) -> Value 
     let values: usize = dict.tensors.values().map(|t| t.numel()).sum();
     json!({
         "part": key, "role": role.map(|role| role.to_string()), "tensors": tensors, "values": values,
+        "skipped": dict.skipped, "notes": dict.notes,
         "config": config.as_ref().ok(), "unknown": config.as_ref().err(), "cost": cost,
     })
 }
@@ -134,6 +152,12 @@ fn table(part: &Value) -> Result<()> {
         part["tensors"].as_array().map_or(0, Vec::len),
         part["values"]
     ))?;
+    for (name, what) in part["skipped"].as_object().into_iter().flatten() {
+        say(format_args!("  skipped: {name} is {}", what.as_str().unwrap_or("")))?;
+    }
+    for note in part["notes"].as_array().into_iter().flatten() {
+        say(format_args!("  note: {}", note.as_str().unwrap_or("")))?;
+    }
     for (title, table) in [("configuration", &part["config"]), ("cost", &part["cost"])] {
         let Some(entries) = table.as_object() else { continue };
         say(title)?;
@@ -141,7 +165,7 @@ fn table(part: &Value) -> Result<()> {
             let number = value.as_f64().filter(|_| name.ends_with("flops"));
             match number {
                 Some(flops) => say(format_args!(
-                    "  {:<48} {:.1} GFLOP a picture",
+                    "  {:<48} {:.1} GFLOP per picture",
                     name.replace("_flops", ""),
                     flops / 1e9
                 ))?,

@@ -33,16 +33,23 @@ pub fn write(case: Option<&Path>, depth: Option<usize>, kind: Kind, folder: &Pat
     std::fs::create_dir_all(folder).map_err(|e| var_tokenizer::Error::io(folder, e))?;
     let mut vae = VqVae::new(&tokenizer, Device::Cpu, None)?;
     portable::fill(vae.parameters_mut(), seed);
-    put(&folder.join("vae.pth"), vae.parameters().to_map(), kind)?;
+    put(&folder.join("vae.pth"), vae.parameters().to_map(), kind, Vec::new())?;
     drop(vae);
     let mut transformer = Transformer::new(&model, &Initialisation::default(), Device::Cpu, None)?;
     portable::fill(transformer.parameters_mut(), seed + 1);
-    let mut tensors = transformer.parameters().to_map();
+    let tensors = transformer.parameters().to_map();
     drop(transformer);
-    tensors.extend(published_buffers(&model, kind));
-    put(&folder.join("var.pth"), tensors, kind)
+    put(&folder.join("var.pth"), tensors, kind, published_buffers(&model, kind))
 }
 
-fn put(path: &Path, tensors: BTreeMap<String, Tensor>, kind: Kind) -> Result<()> {
-    Ok(writer::write(path, &finished(tensors, Some(kind)).into_iter().collect::<Vec<_>>())?)
+/// `more` is written as it is.
+fn put(
+    path: &Path,
+    tensors: BTreeMap<String, Tensor>,
+    kind: Kind,
+    more: Vec<(String, Tensor)>,
+) -> Result<()> {
+    let mut tensors = finished(tensors, Some(kind), &path.display().to_string())?;
+    tensors.extend(more);
+    Ok(writer::write(path, &tensors.into_iter().collect::<Vec<_>>())?)
 }

@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 use var_model::config::Standardisation;
 use var_model::transformer::Initialisation;
 use var_model::{Transformer, TransformerConfig};
+use var_tokenizer::weights::pickle::writer;
 use var_tokenizer::weights::{Checkpoint, portable, safetensors};
 
 use super::support::{refused, run, run_folder};
@@ -192,6 +193,127 @@ fn bad_files_are_refused_and_leave_nothing() {
         &run(&["sample", "--model", &vae, "--tokenizer", &vae, "--out", &path("g.png")]),
         &["holds a tokenizer, not a transformer"],
     );
+}
+
+/// Writes the golden transformer under changed names into one file, and the same with halved values under others.
+fn two_models(path: &Path) {
+    let model = Checkpoint::open(&golden("var.pth")).unwrap().parts[""].read_all().unwrap();
+    let halved = |t: &Tensor| if t.is_floating_point() { t * 0.5 } else { t.shallow_clone() };
+    let all: Vec<(String, Tensor)> = model
+        .iter()
+        .flat_map(|(n, t)| [(format!("model.{n}"), t.shallow_clone()), (format!("ema.{n}"), halved(t))])
+        .collect();
+    writer::write(path, &all).unwrap();
+}
+
+#[test]
+fn several_models_in_one_file_need_a_part_and_inspect_shows_all() {
+    var_tokenizer::torch::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name));
+    let (both, vae, out) = (path("both.pth"), text(&golden("vae.pth")), path("g.png"));
+    two_models(Path::new(&both));
+    let told: Value = serde_json::from_str(&succeeded(&["inspect", &both, "--json"])).unwrap();
+    let parts: Vec<&str> =
+        told["parts"].as_array().unwrap().iter().map(|part| part["part"].as_str().unwrap()).collect();
+    assert_eq!(parts, ["ema", "model"]);
+    let one: Value =
+        serde_json::from_str(&succeeded(&["inspect", &both, "--json", "--part", "ema"])).unwrap();
+    assert_eq!(one["parts"].as_array().unwrap().len(), 1);
+
+    let sample = ["sample", "--model", &both, "--tokenizer", &vae, "--per-class", "1", "--quiet", "--out"];
+    let words = ["both.pth: holds several transformers", "'ema'", "'model'", "parameters", "--part"];
+    refused(&run(&[&sample[..], &[&out]].concat()), &words);
+    refused(&run(&["convert", &both, &path("x.safetensors")]), &words);
+    assert!(!Path::new(&out).exists() && !Path::new(&path("x.safetensors")).exists());
+    let picture = |model: &str, more: &[&str], name: &str| {
+        let mut args = vec!["sample", "--model", model, "--tokenizer", &vae, "--per-class", "1", "--quiet"];
+        let place = path(name);
+        args.extend(["--precision", "f32", "--out", &place]);
+        succeeded(&[&args[..], more].concat());
+        std::fs::read(place).unwrap()
+    };
+    let plain = picture(&text(&golden("var.pth")), &[], "a.png");
+    assert_eq!(picture(&both, &["--part", "model"], "b.png"), plain);
+    let average = path("ema.safetensors");
+    succeeded(&["convert", &both, &average, "--part", "ema"]);
+    let averaged = picture(&average, &[], "c.png");
+    assert_ne!(averaged, plain);
+    assert_eq!(picture(&both, &["--part", "ema"], "d.png"), averaged);
+}
+
+#[test]
+fn a_nan_model_is_refused_by_name_and_nothing_is_written() {
+    var_tokenizer::torch::start();
+    let folder = run_folder();
+    let path = |name: &str| text(&folder.path().join(name));
+    let (bad, vae) = (path("bad.pth"), text(&golden("vae.pth")));
+    let model = Checkpoint::open(&golden("var.pth")).unwrap().parts[""].read_all().unwrap();
+    let _ = model["head.weight"].view([-1]).get(5).fill_(f64::NAN);
+    writer::write(Path::new(&bad), &model.into_iter().collect::<Vec<_>>()).unwrap();
+    let words = ["bad.pth: tensor head.weight: 1 of", "NaN"];
+    for out in ["g.png", "x.npz", "pictures"] {
+        let out = path(out);
+        refused(&run(&["sample", "--model", &bad, "--tokenizer", &vae, "--quiet", "--out", &out]), &words);
+        assert!(!Path::new(&out).exists() && !Path::new(&format!("{out}.partial")).exists());
+    }
+    refused(&run(&["convert", &bad, &path("x.safetensors")]), &words);
+    assert!(!Path::new(&path("x.safetensors")).exists());
+    refused(&run(&["inspect", &bad, "--load"]), &words);
+}
+
+#[test]
+fn a_conversion_that_makes_infinities_is_refused_by_name() {
+    var_tokenizer::torch::start();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| text(&folder.path().join(name));
+    let (large, out) = (path("large.pth"), path("half.safetensors"));
+    let model = Checkpoint::open(&golden("var.pth")).unwrap().parts[""].read_all().unwrap();
+    let _ = model["head.weight"].view([-1]).get(5).fill_(1e6);
+    writer::write(Path::new(&large), &model.into_iter().collect::<Vec<_>>()).unwrap();
+    refused(
+        &run(&["convert", &large, &out, "--dtype", "f16"]),
+        &["large.pth: tensor head.weight: 1 of", "infinite as f16", "wider --dtype"],
+    );
+    assert!(!Path::new(&out).exists());
+    succeeded(&["convert", &large, &out, "--dtype", "bf16"]);
+}
+
+#[test]
+fn a_full_disk_is_told_in_one_line_and_leaves_nothing() {
+    let folder = run_folder();
+    let model = text(&folder.path().join("model.safetensors"));
+    let program = env!("CARGO_BIN_EXE_var-model");
+    for (name, command) in [
+        ("x.pth", format!("convert {model}")),
+        ("x.safetensors", format!("convert {model}")),
+        ("x.npz", format!("sample --run {} --per-class 1 --quiet --out", text(folder.path()))),
+    ] {
+        let out = text(&folder.path().join(name));
+        // No file may have more than 1024 bytes.
+        let script = format!("trap '' XFSZ; ulimit -f 2; exec {program} {command} {out}");
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: {said}");
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(matches!(lines[..], [line] if line.starts_with("error: ") && line.contains(name)), "{said}");
+        assert!(!Path::new(&out).exists());
+    }
+}
+
+#[test]
+fn weights_go_through_a_link_and_to_standard_output() {
+    let folder = run_folder();
+    let path = |name: &str| text(&folder.path().join(name));
+    let model = path("model.safetensors");
+    std::os::unix::fs::symlink("far.pth", path("link.pth")).unwrap();
+    succeeded(&["convert", &model, &path("link.pth")]);
+    assert!(std::fs::symlink_metadata(path("link.pth")).unwrap().is_symlink());
+    Checkpoint::open(Path::new(&path("far.pth"))).unwrap();
+    std::os::unix::fs::symlink("/dev/stdout", path("out.pth")).unwrap();
+    let output = run(&["convert", &model, &path("out.pth")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.stdout, std::fs::read(path("far.pth")).unwrap());
 }
 
 #[test]

@@ -6,6 +6,9 @@ use tch::{Kind, Tensor};
 
 use crate::error::{Error, Result};
 
+/// Values that are summed at once.
+const PIECE: i64 = 1 << 20;
+
 /// How many values of a tensor are not finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotFinite {
@@ -29,14 +32,19 @@ impl NotFinite {
             return Ok(None);
         }
         let tensor = tensor.detach();
-        // The sum of finite f64 values may overflow; a sum that is finite proves that all its terms are.
-        if tensor.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
-            return Ok(None);
+        let mut found = Self { nan: 0, infinite: 0, of: tensor.numel() as u64 };
+        // libtorch sums in f64 by way of a copy: a piece of a large tensor at a time.
+        let pieces =
+            if tensor.is_contiguous() { tensor.f_view([-1])?.f_split(PIECE, 0)? } else { vec![tensor] };
+        for piece in pieces {
+            // The sum of finite f64 values may overflow; a sum that is finite proves that all its terms are.
+            if piece.f_sum(Kind::Double)?.f_double_value(&[])?.is_finite() {
+                continue;
+            }
+            found.nan += piece.f_isnan()?.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
+            found.infinite += piece.f_isinf()?.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
         }
-        let nan = tensor.f_isnan()?.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
-        let infinite = tensor.f_isinf()?.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
-        let found = Self { nan, infinite, of: tensor.numel() as u64 };
-        Ok((nan + infinite > 0).then_some(found))
+        Ok((found.nan + found.infinite > 0).then_some(found))
     }
 }
 

@@ -128,10 +128,11 @@ pub fn adamw_update(slots: &[&Slot], gradients: &[Tensor], settings: &AdamW) -> 
 }
 
 /// Scales the gradients of `parameters` in place so that their common norm is at most `max`, and
-/// returns the norm they had. Parameters without a gradient are left out.
+/// returns the norm they had. Skips parameters without a gradient. A norm that is not finite is returned as it is,
+/// and nothing is scaled: with a scaled loss it tells an overflow, else the caller stops.
 ///
 /// # Errors
-/// When libtorch fails, or when a norm is not finite: then nothing has been scaled.
+/// When libtorch fails, or `max` is not a positive number.
 pub fn clip_grad_norm<T: AsRef<Tensor>>(parameters: &[T], max: f64) -> Result<f64> {
     let gradients: Vec<Tensor> =
         parameters.iter().map(|p| p.as_ref().grad()).filter(Tensor::defined).collect();

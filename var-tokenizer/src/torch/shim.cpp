@@ -10,6 +10,7 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
+#include <cmath>
 #include <csignal>
 #ifdef __linux__
 #include <malloc.h>
@@ -120,13 +121,13 @@ int var_fused_adamw(at::Tensor* const* p, at::Tensor* const* g, at::Tensor* cons
   });
 }
 
-// Norm of all gradients together; scales them in place where it exceeds `max`.
+// Norm of all gradients together; scales them in place where it is finite and exceeds `max`.
 int var_clip_grad_norm(at::Tensor* const* g, size_t n, double max, double* norm) {
   return checked([&] {
     c10::NoGradGuard off;
     auto G = list(g, n);
     *norm = at::stack(at::_foreach_norm(G, 2)).norm().item<double>();
-    if (*norm > max) at::_foreach_mul_(G, max / (*norm + 1e-6));
+    if (std::isfinite(*norm) && *norm > max) at::_foreach_mul_(G, max / (*norm + 1e-6));
   });
 }
 

@@ -12,6 +12,10 @@ use super::state_dict::StateDict;
 use crate::error::{Error, Result};
 use crate::random::Stream;
 
+/// How many times their size in the file tensors may have in memory, and bytes that are never too many.
+const MOST_EXPANDED: u64 = 8;
+const SMALL: u64 = 1 << 20;
+
 /// How the first value of a parameter is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Init {
@@ -156,7 +160,7 @@ impl Parameters {
         let mut problems = Vec::new();
         for p in &self.entries {
             match dict.get(&p.name) {
-                None if !ignored(&p.name) => problems.push(format!("missing {}", p.name)),
+                None if !ignored(&p.name) => problems.push(dict.missing(&p.name)),
                 Some(t) if t.shape() != p.tensor.size() && !ignored(&p.name) => problems.push(format!(
                     "{} has shape {:?}, expected {:?}",
                     p.name,
@@ -171,6 +175,13 @@ impl Parameters {
                 problems.push(format!("unexpected {name}"));
             }
         }
+        // Expanded tensors are larger in memory than in their file; a small file must not fill the memory.
+        let used = self.entries.iter().filter_map(|p| dict.get(&p.name));
+        let (wanted, there) =
+            used.fold((0, 0), |(wanted, there), t| (wanted + t.bytes(), there + t.bytes_in_file()));
+        if wanted > there.saturating_mul(MOST_EXPANDED).saturating_add(SMALL) {
+            problems.push(format!("{wanted} bytes of tensors are expanded from {there} bytes in the file"));
+        }
         if !problems.is_empty() {
             return Err(Error::Weights { file: dict.name.clone(), problems });
         }
@@ -181,14 +192,18 @@ impl Parameters {
     /// [`Parameters::check`].
     ///
     /// # Errors
-    /// As [`Parameters::check`], before anything is copied; or when a file cannot be read.
+    /// As [`Parameters::check`], before anything is copied; when a file cannot be read; when a value is not finite,
+    /// in the file or in the type of its entry.
     pub fn load(&mut self, dict: &StateDict, ignored: impl Fn(&str) -> bool) -> Result<()> {
-        self.check(dict, ignored)?;
+        self.check(dict, &ignored)?;
         for p in &self.entries {
             if let Some(stored) = dict.get(&p.name)
                 && stored.shape() == p.tensor.size()
             {
                 stored.copy_into(&p.tensor)?;
+                if !ignored(&p.name) {
+                    stored.check(&p.tensor, &dict.name, &p.name)?;
+                }
             }
         }
         Ok(())

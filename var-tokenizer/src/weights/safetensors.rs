@@ -47,14 +47,10 @@ fn damaged(path: &Path, e: &SafeTensorError) -> Error {
     Error::file(path, format!("is not a whole safetensors file ({e}); was the copy cut short?"))
 }
 
-fn unknown(path: &Path, name: &str, dtype: Dtype) -> Error {
-    Error::file(path, format!("tensor {name} has type {dtype:?}, which is not supported"))
-}
-
 /// Reads names and shapes of the file at `path`; the values stay in it.
 ///
 /// # Errors
-/// When it cannot be read, is damaged, or holds a type that libtorch lacks.
+/// When it cannot be read or is damaged. Tensors of types that libtorch lacks are skipped.
 pub fn open(path: &Path) -> Result<StateDict> {
     open_in(&Home::open(path)?)
 }
@@ -78,15 +74,18 @@ pub(crate) fn open_in(home: &Arc<Home>) -> Result<StateDict> {
     if begin.checked_add(metadata.data_len() as u64) != Some(length) {
         return Err(damaged(path, &SafeTensorError::MetadataIncompleteBuffer));
     }
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut skipped) = (BTreeMap::new(), BTreeMap::new());
     for (name, info) in metadata.tensors() {
-        let kind = kind_of(info.dtype).ok_or_else(|| unknown(path, &name, info.dtype))?;
+        let Some(kind) = kind_of(info.dtype) else {
+            skipped.insert(name, format!("a tensor of type {:?}", info.dtype));
+            continue;
+        };
         let shape = info.shape.iter().map(|&length| length as i64).collect();
         let stored = Stored::new(home, begin + info.data_offsets.0 as u64, kind, shape, None);
         tensors.insert(name, stored);
     }
     let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
-    Ok(StateDict { name: path.display().to_string(), tensors, metadata })
+    Ok(StateDict { name: path.display().to_string(), tensors, metadata, skipped, notes: Vec::new() })
 }
 
 /// Writes the tensors beside `path`, flushes them to the disk and renames; the old file stays whole until

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
+use super::foreign::NUMPY;
 use super::home::Home;
 use crate::error::{Error, Result};
+use crate::torch::NotFinite;
 use crate::torch::memory::fill_bytes;
 
 /// Most bytes that are read at once where values change their type on the way.
@@ -54,6 +56,34 @@ impl Stored {
     /// Number of values.
     pub fn numel(&self) -> usize {
         self.shape.iter().product::<i64>() as usize
+    }
+
+    /// Bytes of the values in memory.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.numel() as u64 * self.kind.elt_size_in_bytes() as u64
+    }
+
+    /// Bytes of the values in the file: fewer where a tensor was expanded.
+    pub(crate) fn bytes_in_file(&self) -> u64 {
+        let values = self.strides.as_ref().map_or(self.numel() as u64, |s| span(&self.shape, s) as u64);
+        values * self.kind.elt_size_in_bytes() as u64
+    }
+
+    /// Checks the values after their way into `tensor`, of whatever type: those of the file may be bad, or too large
+    /// for the type. `file` and `name` are for the error.
+    pub(crate) fn check(&self, tensor: &Tensor, file: &str, name: &str) -> Result<()> {
+        let Some(found) = NotFinite::in_tensor(tensor)? else { return Ok(()) };
+        let why = match NotFinite::in_tensor(&self.tensor()?)? {
+            Some(own) => format!(
+                "tensor {name}: {own}; the training diverged or the file is damaged: take another checkpoint"
+            ),
+            None => format!(
+                "tensor {name}: {found} as {}, though all are finite in the file ({}); choose a wider type",
+                type_name(tensor.kind()),
+                type_name(self.kind)
+            ),
+        };
+        Err(Error::file(file, why))
     }
 
     /// The values as a tensor on the CPU, in their own type.
@@ -107,6 +137,17 @@ impl Stored {
     }
 }
 
+/// The short name of a type of floating-point numbers, as `--dtype` takes it; libtorch's for others.
+pub fn type_name(kind: Kind) -> String {
+    match kind {
+        Kind::Double => "f64".into(),
+        Kind::Float => "f32".into(),
+        Kind::Half => "f16".into(),
+        Kind::BFloat16 => "bf16".into(),
+        other => format!("{other:?}"),
+    }
+}
+
 /// Whether `strides` are those of `shape` in C order; dimensions of length 1 may have any.
 fn is_contiguous(shape: &[i64], strides: &[i64]) -> bool {
     let mut expected = 1;
@@ -134,6 +175,10 @@ pub struct StateDict {
     pub tensors: BTreeMap<String, Stored>,
     /// Text beside the tensors; for our files, the configuration.
     pub metadata: BTreeMap<String, String>,
+    /// Tensors that are not read, and what they are: `a sparse tensor`.
+    pub skipped: BTreeMap<String, String>,
+    /// What a person should know about how the tensors were found; programs say it once.
+    pub notes: Vec<String>,
 }
 
 impl StateDict {
@@ -147,7 +192,7 @@ impl StateDict {
     /// # Errors
     /// When there is none, or it has another number of dimensions than `N`.
     pub fn shape<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
-        let stored = self.get(name).ok_or_else(|| self.problem(format!("missing {name}")))?;
+        let stored = self.get(name).ok_or_else(|| self.problem(self.missing(name)))?;
         let lengths: Vec<usize> = stored.shape.iter().map(|&length| length as usize).collect();
         lengths.try_into().map_err(|found: Vec<usize>| {
             self.problem(format!("{name} has shape {found:?}, expected {N} dimensions"))
@@ -162,6 +207,38 @@ impl StateDict {
                 self.tensors.range(start.clone()..).next().is_some_and(|(name, _)| name.starts_with(&start))
             })
             .count()
+    }
+
+    /// What is wrong when the tensor called `name` is not there.
+    pub(crate) fn missing(&self, name: &str) -> String {
+        match self.skipped.get(name) {
+            Some(what) if what.contains("numpy") => format!("{name} is {what}: {NUMPY}"),
+            Some(what) => format!("{name} is {what}, which is not read: save it as f32, f16 or bf16"),
+            None => format!("missing {name}"),
+        }
+    }
+
+    /// Notes which tensors are skipped.
+    pub(crate) fn note_skipped(&mut self) {
+        const LISTED: usize = 3;
+        let names: Vec<String> =
+            self.skipped.iter().take(LISTED).map(|(name, what)| format!("{name} ({what})")).collect();
+        let more = if self.skipped.len() > LISTED { ", …" } else { "" };
+        if !names.is_empty() {
+            self.notes.push(format!("skips {} tensors: {}{more}", self.skipped.len(), names.join(", ")));
+        }
+    }
+
+    /// As [`StateDict::read_all`], for tensors that are computed with: all values are finite.
+    ///
+    /// # Errors
+    /// As [`Stored::tensor`]; names the file and a tensor that has other values.
+    pub fn read_finite(&self) -> Result<BTreeMap<String, Tensor>> {
+        let tensors = self.read_all()?;
+        for (name, stored) in &self.tensors {
+            tensors.get(name).map_or(Ok(()), |tensor| stored.check(tensor, &self.name, name))?;
+        }
+        Ok(tensors)
     }
 
     /// All tensors, read into memory.

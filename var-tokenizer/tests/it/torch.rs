@@ -55,6 +55,19 @@ fn clipping_scales_to_the_largest_norm_and_returns_the_old_one() {
 }
 
 #[test]
+fn clipping_returns_a_norm_that_is_not_finite_and_scales_nothing() {
+    start();
+    for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        let (a, b) = (parameter(&[3.0, bad]), parameter(&[4.0]));
+        (&a * &a * 0.5).sum(Kind::Float).backward();
+        (&b * &b * 0.5).sum(Kind::Float).backward();
+        let norm = clip_grad_norm(&[&a, &b], 2.0).unwrap();
+        assert!(!norm.is_finite(), "{bad}: {norm}");
+        assert_eq!((a.grad().double_value(&[0]), b.grad().double_value(&[0])), (3.0, 4.0), "{bad}");
+    }
+}
+
+#[test]
 fn a_step_on_shapes_that_do_not_fit_is_an_error() {
     start();
     let p = parameter(&[1.0, 2.0]);

@@ -154,6 +154,9 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
             );
         }
         tell_config(common, progress)?;
+        for note in &ready.opened.notes {
+            common.warn(progress, &format!("{tokenizer}: {note}"));
+        }
         for note in effects::of_model(&settings, &given, ready.steps, ready.file.rows(Split::Val)) {
             common.warn(progress, &note);
         }

@@ -91,6 +91,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
     let mut notes = Vec::new();
     let area = read_area(&request.area, &photo, &mut notes)?;
     let opened = request.source.open()?;
+    opened.notes().iter().for_each(|note| progress.note(note));
     let label = class_label(request.class.as_deref(), &opened.names)?;
     let config = &opened.config;
     check_pair(config, &opened.tokenizer_config)?;

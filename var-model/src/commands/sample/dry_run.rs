@@ -17,7 +17,9 @@ use crate::outputs::{self, Kind};
 /// As `sample` before it loads weights.
 pub fn dry_run(request: &SampleRequest, as_json: bool) -> Result<()> {
     request.check()?;
-    let job = Job::new(request, &request.source.open()?)?;
+    let opened = request.source.open()?;
+    opened.notes().iter().for_each(tell);
+    let job = Job::new(request, &opened)?;
     outputs::check_grids(&request.out, &job.plan)?;
     let sizes = sizes(request, &job)?;
     for note in notes::of(request, &job) {

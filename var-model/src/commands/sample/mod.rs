@@ -26,10 +26,11 @@ use work::Work;
 /// # Errors
 /// When a file is missing or does not fit, a class is unknown, the numbers of pictures are out of range, an
 /// output cannot be written or is taken, an interrupted call had other settings or its pictures are missing (all of
-/// this is checked before weights are loaded), a value is not finite, or a signal (SIGINT, SIGTERM) came.
+/// this is checked before weights are loaded), a value is not finite, or a signal asked to stop.
 pub fn sample(mut request: SampleRequest, progress: &mut Progress) -> Result<Value> {
     request.check()?;
     let opened = request.source.open()?;
+    opened.notes().iter().for_each(|note| progress.note(note));
     let job = Job::new(&request, &opened)?;
     outputs::check_grids(&request.out, &job.plan)?;
     let mut notes = notes::of(&request, &job);

@@ -1,5 +1,7 @@
 //! What the functions in a pickle put together: dictionaries, storages, tensors.
 
+use tch::Kind;
+
 use super::globals::Known;
 use super::machine::{Step, damaged};
 use super::values::{Arena, Id, Storage, Value, View};
@@ -30,8 +32,39 @@ pub(super) fn call(arena: &Arena, function: Id, arguments: Id) -> Step<Built> {
             };
             Built::New(Value::Dict(given.iter().map(pair).collect::<Step<_>>()?))
         }
-        Known::Tensor => Built::New(Value::Tensor(view(arena, arguments)?)),
+        Known::DefaultDict => Built::New(Value::Dict(Vec::new())),
+        Known::Tensor => {
+            let view = view(arena, arguments)?;
+            Built::New(match foreign(view.storage.kind) {
+                Some(what) => Value::Foreign(what.into()),
+                None => Value::Tensor(view),
+            })
+        }
+        Known::NewerTensor => {
+            let kind = match arguments.get(6).map(|&id| arena.get(id)) {
+                Some(Value::Type(kind)) => kind,
+                _ => return Err(damaged("a tensor")),
+            };
+            Built::New(Value::Foreign(format!("a tensor of type {kind}")))
+        }
+        Known::Foreign(what) => Built::New(Value::Foreign((*what).into())),
+        Known::WithAttributes => match arguments {
+            // The function must be another one: arguments may lead back to themselves.
+            &[function, _, arguments, ..] if *arena.get(function) != Value::Global(Known::WithAttributes) => {
+                call(arena, function, arguments)?
+            }
+            _ => return Err(damaged("a tensor")),
+        },
     })
+}
+
+/// What a tensor of this kind is, if it is one that is not read.
+fn foreign(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::ComplexFloat | Kind::ComplexDouble => Some("a complex tensor"),
+        Kind::QInt8 | Kind::QUInt8 | Kind::QInt32 => Some("a quantized tensor"),
+        _ => None,
+    }
 }
 
 /// `(storage, offset, shape, strides, …)`.

@@ -13,12 +13,13 @@ use super::tree::{self, Found};
 use super::values::{Storage, Value, View};
 use crate::error::{Error, Result};
 use crate::weights::checkpoint::Layout;
+use crate::weights::foreign::NUMPY;
 use crate::weights::home::Home;
-use crate::weights::state_dict::Stored;
+use crate::weights::state_dict::{StateDict, Stored};
 use crate::zips;
 
-/// Tensors of each dictionary by the keys that lead to it, and the schedule where one is written down.
-pub(crate) type Parts = (BTreeMap<String, BTreeMap<String, Stored>>, Option<Vec<usize>>);
+/// Each dictionary of tensors by the keys that lead to it, and the schedule where one is written down.
+pub(crate) type Parts = (BTreeMap<String, StateDict>, Option<Vec<usize>>);
 
 /// How many times its own size a file's tensors may have in all.
 const MOST_SHARED: u64 = 8;
@@ -38,20 +39,21 @@ pub(crate) fn open(home: &Arc<Home>, layout: Layout) -> Result<Parts> {
     let mut placed = BTreeMap::new();
     let claimed: u64 = parts
         .values()
-        .flat_map(BTreeMap::values)
-        .map(|view| view.shape.iter().product::<i64>() as u64 * view.storage.kind.elt_size_in_bytes() as u64)
+        .flat_map(|part| part.tensors.values())
+        .map(|view| view.distinct() * view.storage.kind.elt_size_in_bytes() as u64)
         .fold(0, u64::saturating_add);
     // A few tensors share their values in honest files; thousands over the same would fill the memory.
     if claimed > home.length().saturating_mul(MOST_SHARED) {
         return Err(wrong(format!("is damaged: tensors of {claimed} bytes in {} bytes", home.length())));
     }
-    for (path, views) in parts {
-        let tensors = views
+    for (path, part) in parts {
+        let tensors = part
+            .tensors
             .into_iter()
             .map(|(name, view)| place(home, &extents, &name, view).map(|stored| (name, stored)))
             .collect::<std::result::Result<_, _>>()
             .map_err(wrong)?;
-        placed.insert(path, tensors);
+        placed.insert(path, StateDict { tensors, skipped: part.skipped, ..StateDict::default() });
     }
     Ok((placed, schedule))
 }
@@ -73,7 +75,7 @@ fn zipped(home: &Home) -> Result<(Unpickled, Extents)> {
     let folder = entries
         .iter()
         .find_map(|entry| entry.name.strip_suffix("data.pkl").filter(|folder| folder.ends_with('/')))
-        .ok_or_else(|| wrong("is a zip archive without data.pkl: not a file of torch.save".into()))?;
+        .ok_or_else(|| wrong(other_archive(&entries)))?;
     let mut extents = HashMap::new();
     let mut pickle = None;
     for entry in &entries {
@@ -109,6 +111,22 @@ fn zipped(home: &Home) -> Result<(Unpickled, Extents)> {
     Ok((unpickled, extents))
 }
 
+/// What an archive is that is not one of torch.save.
+fn other_archive(entries: &[zips::Entry]) -> String {
+    let ends = |endings: &[&str]| {
+        let entry = |entry: &&zips::Entry| endings.iter().any(|ending| entry.name.ends_with(ending));
+        entries.iter().find(entry).map(|entry| &entry.name)
+    };
+    if ends(&[".npy"]).is_some() {
+        return format!("is an archive of numpy arrays (.npz): {NUMPY}");
+    }
+    let not = "is a zip archive without data.pkl: not a file of torch.save";
+    match ends(&[".pth", ".pt", ".ckpt", ".bin", ".safetensors"]) {
+        Some(name) => format!("{not}. It holds {name}: unpack it, and name that file"),
+        None => format!("{not}; is it the right file?"),
+    }
+}
+
 /// A reader that knows how far it has come.
 struct Counted<R> {
     reader: R,
@@ -128,7 +146,13 @@ impl<R: Read> Read for Counted<R> {
 fn legacy(home: &Home) -> std::result::Result<(Unpickled, Extents), String> {
     let length = home.length();
     let mut reader = Counted { reader: BufReader::new(home.section(0, length)), position: 0 };
-    unpickle(&mut reader)?;
+    let magic = unpickle(&mut reader)?;
+    // The magic number has more than 64 bits.
+    if *magic.arena.get(magic.root) != Value::Other {
+        let numpy = magic.arena.values().any(|value| matches!(value, Value::Foreign(_)));
+        let advice = if numpy { format!(": {NUMPY}") } else { "; is it the right file?".into() };
+        return Err(format!("is a plain pickle, not a file of torch.save{advice}"));
+    }
     let version = unpickle(&mut reader)?;
     if version.arena.int(version.root) != Some(1001) {
         return Err("is a pickle, but not one of torch.save".into());

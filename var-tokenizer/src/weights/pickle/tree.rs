@@ -8,11 +8,19 @@ use super::values::{Id, Value, View};
 /// Deepest nesting that is looked into.
 const DEEPEST: usize = 32;
 
+/// The tensors of one dictionary.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    pub tensors: BTreeMap<String, View>,
+    /// Those that are not read, and what they are.
+    pub skipped: BTreeMap<String, String>,
+}
+
 /// What there is in a checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// Dictionaries that hold tensors, by the keys that lead to them, joined by `/`; "" is the outermost.
-    pub parts: BTreeMap<String, BTreeMap<String, View>>,
+    pub parts: BTreeMap<String, Part>,
     /// Sides of the token maps (`patch_nums`), which the published trainer writes down.
     pub schedule: Option<Vec<usize>>,
 }
@@ -34,11 +42,14 @@ pub(crate) fn explore(unpickled: &Unpickled) -> Found {
             Value::List(items) => items.iter().enumerate().map(|(i, &item)| (i.to_string(), item)).collect(),
             _ => continue,
         };
-        let mut tensors = BTreeMap::new();
+        let mut part = Part::default();
         for (key, child) in children {
             match arena.get(child) {
                 Value::Tensor(view) => {
-                    tensors.insert(key, view.clone());
+                    part.tensors.insert(key, view.clone());
+                }
+                Value::Foreign(what) => {
+                    part.skipped.insert(key, what.clone());
                 }
                 Value::List(_) if key == "patch_nums" => {
                     let sides = arena.ints(child).unwrap_or_default();
@@ -51,8 +62,8 @@ pub(crate) fn explore(unpickled: &Unpickled) -> Found {
                 _ => {}
             }
         }
-        if !tensors.is_empty() {
-            found.parts.insert(path, tensors);
+        if !part.tensors.is_empty() || !part.skipped.is_empty() {
+            found.parts.insert(path, part);
         }
     }
     found

@@ -5,6 +5,9 @@ use tch::Kind;
 /// Place of a value in the arena.
 pub(crate) type Id = usize;
 
+/// Most values of an expanded tensor: none that can be used has as many.
+const MOST_EXPANDED: i64 = 1 << 40;
+
 /// Most values of one pickle. The checkpoint of a 2B model and its optimizer has some twenty thousand.
 pub(crate) const MOST_VALUES: usize = 1 << 20;
 
@@ -42,6 +45,10 @@ pub(crate) enum Value {
     Dict(Vec<(Id, Id)>),
     /// A type of tensor storage.
     StorageType(Kind),
+    /// A type of values.
+    Type(&'static str),
+    /// A tensor or array that is not read, in words: "a sparse tensor".
+    Foreign(String),
     /// A function that puts something together.
     Global(super::globals::Known),
     Storage(Storage),
@@ -112,7 +119,8 @@ impl View {
     /// A view of `storage`.
     ///
     /// # Errors
-    /// When it does not lie within the storage, or shows more values than there are.
+    /// When it does not lie within the storage, or shows more values than there are other than by expanding, which
+    /// repeats values along a dimension of stride 0.
     pub(crate) fn new(
         storage: Storage,
         offset: i64,
@@ -133,12 +141,25 @@ impl View {
         let last = shape.iter().zip(&strides).try_fold(offset, |at, (&length, &stride)| {
             at.checked_add(length.saturating_sub(1).max(0).checked_mul(stride)?)
         });
-        let (Some(numel), Some(last)) = (numel.filter(|_| sane), last) else { return Err(wrong()) };
+        let numel = numel.filter(|&numel| sane && numel <= MOST_EXPANDED.max(storage.numel as i64));
+        let (Some(numel), Some(last)) = (numel, last) else { return Err(wrong()) };
+        let view = Self {
+            storage: storage.clone(),
+            offset: offset as u64,
+            shape: shape.clone(),
+            strides: strides.clone(),
+        };
         // More values than the storage has would be a small file that fills the memory.
-        if numel > 0 && (last as u64 >= storage.numel || numel as u64 > storage.numel) {
+        if numel > 0 && (last as u64 >= storage.numel || view.distinct() > storage.numel) {
             return Err(wrong());
         }
-        Ok(Self { storage, offset: offset as u64, shape, strides })
+        Ok(view)
+    }
+
+    /// How many values there are without those that expanding repeats.
+    pub(crate) fn distinct(&self) -> u64 {
+        let lengths = self.shape.iter().zip(&self.strides);
+        lengths.map(|(&length, &stride)| if stride == 0 { length.min(1) } else { length } as u64).product()
     }
 }
 
@@ -156,6 +177,9 @@ mod tests {
         assert!(View::new(storage(6), 0, vec![3, 2], vec![1, 3]).is_ok());
         assert!(View::new(storage(6), 5, vec![], vec![]).is_ok());
         assert!(View::new(storage(0), 0, vec![0, 7], vec![7, 1]).is_ok());
+        // Expanded.
+        let view = View::new(storage(6), 0, vec![1 << 20, 6], vec![0, 1]).unwrap();
+        assert_eq!(view.distinct(), 6);
     }
 
     #[test]
@@ -164,7 +188,8 @@ mod tests {
             (0, vec![7], vec![1]),
             (1, vec![2, 3], vec![3, 1]),
             (0, vec![1 << 40, 1 << 40], vec![0, 0]),
-            (0, vec![1 << 30], vec![0]),
+            (0, vec![2, 1 << 40], vec![0, 0]),
+            (0, vec![1 << 30, 7], vec![0, 1]),
             (-1, vec![2], vec![1]),
             (0, vec![2], vec![-1]),
             (i64::MAX, vec![2], vec![i64::MAX]),
