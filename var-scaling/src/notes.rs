@@ -28,7 +28,9 @@ pub fn of(
     }
     let list = request.sizes.clone().unwrap_or_else(|| preset.ladder.sizes.join(","));
     for size in repeated(ladder::names_in(&list).iter().map(String::as_str)) {
-        notes.push(format!("{size} is named more than once; it is trained once (--seeds N trains it N times)"));
+        notes.push(format!(
+            "{size} is named more than once; it is trained once (--seeds N trains it N times)"
+        ));
     }
     let own_file = name.ends_with(".toml") || name.contains('/');
     let unused: Vec<&str> = preset
@@ -38,7 +40,10 @@ pub fn of(
         .filter(|size| own_file && !runs.iter().any(|run| run.size.name == **size))
         .collect();
     if !unused.is_empty() {
-        notes.push(format!("[size.{}] of the preset has no effect: not among the sizes", unused.join("], [size.")));
+        notes.push(format!(
+            "[size.{}] of the preset has no effect: not among the sizes",
+            unused.join("], [size.")
+        ));
     }
     if matches!(tokenizer, TokenizerSource::Given(_)) && !preset.tokenizer.set.is_empty() {
         notes.push("[tokenizer.set] of the preset has no effect: the tokenizer is not trained".into());
@@ -75,7 +80,11 @@ mod tests {
         let set = ["epochs=2", "steps=5", "training.steps=6"].map(str::to_owned).to_vec();
         let found = notes(Request { set, sizes: Some("1x32,2x64,1x32".into()), ..Request::default() });
         assert_eq!(found.len(), 3, "{found:?}");
-        for part in ["--set steps is given more than once", "--set epochs has no effect", "1x32 is named more than once"] {
+        for part in [
+            "--set steps is given more than once",
+            "--set epochs has no effect",
+            "1x32 is named more than once",
+        ] {
             assert!(found.iter().any(|note| note.contains(part)), "{part}: {found:?}");
         }
     }
@@ -84,7 +93,8 @@ mod tests {
     fn parts_of_a_preset_file_that_nothing_uses_are_named() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("mine.toml");
-        let text = include_str!("../presets/emoji-nano.toml").replace("top_k = 0", "top_k = 0\nclasses = [3, 40]");
+        let text =
+            include_str!("../presets/emoji-nano.toml").replace("top_k = 0", "top_k = 0\nclasses = [3, 40]");
         let text = format!("\u{feff}{text}\n[tokenizer.set]\nsteps = 3\n[size.d20]\nsteps = 4\n");
         std::fs::write(&path, text).unwrap();
         let found = notes(Request { preset: Some(path.display().to_string()), ..Request::default() });

@@ -145,7 +145,17 @@ impl Plan {
         let assumption = machine::assumption(request.flops_rate);
         let notes = notes::of(request, &name, &preset, &tokenizer, &pictures, &runs);
         let name = Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned());
-        Ok(Self { name, preset, pictures, tokenizer, seed: request.seed, preparations, runs, assumption, notes })
+        Ok(Self {
+            name,
+            preset,
+            pictures,
+            tokenizer,
+            seed: request.seed,
+            preparations,
+            runs,
+            assumption,
+            notes,
+        })
     }
 
     /// The pictures as the other programs name them: `emoji` or a path.

@@ -10,7 +10,8 @@ pub fn quote_non_finite(line: &str) -> String {
     let mut out = String::with_capacity(line.len() + 8);
     let (mut inside, mut escaped, mut rest) = (false, false, line);
     while let Some(c) = rest.chars().next() {
-        if !inside && let Some(word) = ["NaN", "-Infinity", "Infinity"].iter().find(|w| rest.starts_with(**w)) {
+        if !inside && let Some(word) = ["NaN", "-Infinity", "Infinity"].iter().find(|w| rest.starts_with(**w))
+        {
             out.push_str(&format!("\"{word}\""));
             rest = rest.strip_prefix(*word).unwrap_or_default();
             continue;

@@ -303,7 +303,12 @@ mod tests {
             let points = off.iter().enumerate().flat_map(|(i, off)| {
                 let x = 4_f64.powi(i as i32);
                 let y = 2.0 + 3.0 * x.powf(-0.3) + scatter * off;
-                [-0.001, 0.0, 0.001].map(|seed| Point { run: "r".into(), size: format!("s{i}"), x, y: y + seed })
+                [-0.001, 0.0, 0.001].map(|seed| Point {
+                    run: "r".into(),
+                    size: format!("s{i}"),
+                    x,
+                    y: y + seed,
+                })
             });
             let subject = Subject {
                 name: "L_all(N)".into(),

@@ -98,8 +98,7 @@ impl Centred {
     /// the data.
     fn slice(&self, exponent: f64, limit: f64) -> Option<Slice> {
         let n = self.points.len() as f64;
-        let powers: Vec<(f64, f64)> =
-            self.points.iter().map(|&(x, y)| ((-exponent * x).exp(), y)).collect();
+        let powers: Vec<(f64, f64)> = self.points.iter().map(|&(x, y)| ((-exponent * x).exp(), y)).collect();
         let (factor, irreducible) = line(powers.iter().copied());
         let mean = powers.iter().map(|p| p.0).sum::<f64>() / n;
         let spread: f64 = powers.iter().map(|p| (p.0 - mean).powi(2)).sum();
@@ -140,11 +139,7 @@ fn fitted(points: &[(f64, f64)], curve: &Curve, level: f64) -> Intervals {
         high: Some(highest(&|t, s| crossing(t, s.factor.0))),
     };
     let finite = |end: Option<f64>| end.filter(|v| v.is_finite() && alpha.closed());
-    Intervals {
-        alpha,
-        ln_beta: Ends { low: finite(ln_beta.low), high: finite(ln_beta.high) },
-        irreducible,
-    }
+    Intervals { alpha, ln_beta: Ends { low: finite(ln_beta.low), high: finite(ln_beta.high) }, irreducible }
 }
 
 /// Where `allowed` ends between `best`, where it holds, and `end`; none when it holds at `end`.

@@ -85,8 +85,9 @@ pub fn nothing_lost(
         ));
     }
     if !folder.has_stage("tokenizer") {
-        training(folder, "tokenizer", &path.join("tokenizer"))
-            .map_err(|(place, what)| Error::file(place, format!("{what} start a new sweep with another --out")))?;
+        training(folder, "tokenizer", &path.join("tokenizer")).map_err(|(place, what)| {
+            Error::file(place, format!("{what} start a new sweep with another --out"))
+        })?;
     }
     for name in ahead.into_iter().filter(|name| !starts_over(name)) {
         training(folder, name, &path.join("runs").join(name)).map_err(|(place, what)| {
@@ -107,7 +108,10 @@ fn training(
         return Ok(());
     }
     if saved && !begun(run) {
-        return Err((config, "missing, but there are checkpoints next to it; put it back to resume, or".into()));
+        return Err((
+            config,
+            "missing, but there are checkpoints next to it; put it back to resume, or".into(),
+        ));
     }
     if folder.has_saved(name) && !saved {
         let lost = if run.is_dir() { run.join("checkpoints") } else { run.to_owned() };

@@ -225,7 +225,10 @@ pub fn read_record(folder: &Path) -> Result<Option<Record>> {
         Err(e) => return Err(Error::io(&path, e)),
     };
     serde_json::from_str(without_mark(&text)).map(Some).map_err(|e| {
-        Error::file(&path, format!("is damaged ({e}); restore it to resume, or start a new sweep with another --out"))
+        Error::file(
+            &path,
+            format!("is damaged ({e}); restore it to resume, or start a new sweep with another --out"),
+        )
     })
 }
 
