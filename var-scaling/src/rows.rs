@@ -16,7 +16,6 @@ use var_tokenizer::files::write_atomically;
 enum Range {
     Positive,
     NotNegative,
-    Share,
 }
 
 /// The numbers that a law or a table needs.
@@ -26,8 +25,8 @@ const NUMBERS: [(&str, Range); 8] = [
     ("flops", Range::Positive),
     ("val_loss_all", Range::Positive),
     ("val_loss_last", Range::Positive),
-    ("val_err_all", Range::Share),
-    ("val_err_last", Range::Share),
+    ("val_err_all", Range::NotNegative),
+    ("val_err_last", Range::NotNegative),
     ("seconds", Range::NotNegative),
 ];
 
@@ -144,7 +143,6 @@ fn row(line: &str) -> std::result::Result<ResultLine, Fault> {
                 (n, _) if n.is_nan() => Some(format!("{key} is not a number")),
                 (n, Range::Positive) if n <= 0.0 => Some(format!("{key} = {n}, but must be above 0")),
                 (n, _) if n < 0.0 => Some(format!("{key} = {n}, but must not be negative")),
-                (n, Range::Share) if n > 1.0 => Some(format!("{key} = {n}, but is a share of 0 to 1")),
                 _ => None,
             },
             Some(Value::Null) => Some(format!("{key} is null")),
@@ -216,7 +214,7 @@ mod tests {
             ("\"val_loss_last\":5.1", "\"val_loss_last\":-Infinity", "val_loss_last is -Infinity"),
             ("\"val_loss_all\":5.0", "\"val_loss_all\":-1.0", "val_loss_all = -1, but must be above 0"),
             ("\"params\":1", "\"params\":0", "params = 0, but must be above 0"),
-            ("\"val_err_all\":0.9", "\"val_err_all\":90.0", "val_err_all = 90, but is a share"),
+            ("\"val_err_all\":0.9", "\"val_err_all\":-0.9", "val_err_all = -0.9, but must not be negative"),
             ("\"seconds\":1.5", "\"seconds\":-1", "seconds = -1, but must not be negative"),
         ] {
             let bad = good.replace(from, to).replace("good", "bad");
@@ -225,11 +223,7 @@ mod tests {
             std::fs::write(&path, &text).unwrap();
             let rows = open(&path).unwrap();
             assert_eq!(rows.lines.len(), 1, "{why}");
-            assert_eq!(
-                rows.skipped,
-                [format!("line 2 (bad) is left out: {why}")]
-                    .map(|t| { if why.ends_with("share") { format!("{t} of 0 to 1") } else { t } })
-            );
+            assert_eq!(rows.skipped, [format!("line 2 (bad) is left out: {why}")]);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "what was there stays");
         }
     }

@@ -49,10 +49,10 @@ pub fn of(law: &FittedLaw, c: &Coefficients) -> String {
     };
     let percent = (law.level * 100.0).round();
     let mut text = format!(
-        "exponent {} ({percent} % interval {}), irreducible part {:.3} ({how})",
+        "exponent {} ({percent} % interval {}), irreducible part {} ({how})",
         number(c.alpha.value),
         ends(&c.alpha, number),
-        c.irreducible.value,
+        loss(c.irreducible.value),
     );
     for (open, what) in [(!c.alpha.closed(), "exponent"), (!c.irreducible.closed(), "irreducible part")] {
         if open {
@@ -67,9 +67,7 @@ pub fn of(law: &FittedLaw, c: &Coefficients) -> String {
         Some(test) => {
             text.push_str(&format!("; no lack of fit beyond the spread of seeds ({})", probability(test.p)))
         }
-        None => {
-            text.push_str("; one run per size, so the scatter between sizes is all the noise that is known")
-        }
+        None => text.push_str("; one run per size: the scatter between sizes is the only noise known"),
     }
     if !c.alpha.closed() || !c.irreducible.closed() || law.lacks_fit() {
         text.push_str("; these points do not determine the law: more sizes would");
@@ -78,6 +76,11 @@ pub fn of(law: &FittedLaw, c: &Coefficients) -> String {
         }
     }
     text
+}
+
+/// A loss to three decimals, a small one to three digits.
+pub fn loss(value: f64) -> String {
+    if value.abs() < 0.1 { number(value) } else { format!("{value:.3}") }
 }
 
 fn probability(p: f64) -> String {

@@ -14,13 +14,12 @@ use plotters::style::{
 };
 
 use crate::error::{Error, Result};
-use crate::plot::palette;
 use var_tokenizer::files::write_atomically;
 
 /// Font of plots and report: regular.
-pub const FONT_REGULAR: &[u8] = include_bytes!("../../assets/Inter-Regular.subset.otf");
+pub const FONT_REGULAR: &[u8] = include_bytes!("../../assets/Inter-Regular.subset.ttf");
 /// Font of plots and report: headings.
-pub const FONT_BOLD: &[u8] = include_bytes!("../../assets/Inter-SemiBold.subset.otf");
+pub const FONT_BOLD: &[u8] = include_bytes!("../../assets/Inter-SemiBold.subset.ttf");
 
 /// Which point of a text lies at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,20 +251,23 @@ fn dashes(points: &[(f64, f64)], dash: f64) -> Vec<Vec<(f64, f64)>> {
     pieces
 }
 
-/// A label in the usual ink.
-pub fn label(at: (f64, f64), text: impl Into<String>, size: f64, anchor: Anchor) -> Item {
-    Item::Label { at, text: text.into(), size, color: palette::INK, anchor, bold: false }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::palette;
 
     fn drawing() -> Drawing {
         Drawing {
             size: (200, 120),
             items: vec![
-                label((20.0, 20.0), "α = −0.2 × 10⁵ ∞", 20.0, Anchor::Left),
+                Item::Label {
+                    at: (20.0, 20.0),
+                    text: "α = −0.2 × 10⁵ ∞".into(),
+                    size: 20.0,
+                    color: palette::INK,
+                    anchor: Anchor::Left,
+                    bold: false,
+                },
                 Item::Dot { at: (100.0, 60.0), radius: 5.0, color: palette::INK },
                 Item::Line {
                     points: vec![(0.0, 100.0), (200.0, 100.0)],
@@ -286,6 +288,29 @@ mod tests {
         assert_eq!(png.dimensions(), (200, 120));
         let dark = png.pixels().filter(|p| p.0[0] < 128).count();
         assert!(dark > 300, "letters, dot and line leave ink: {dark}");
+    }
+
+    #[test]
+    fn every_letter_of_a_label_is_drawn() {
+        let of = |text: &str| {
+            let item = Item::Label {
+                at: (4.0, 24.0),
+                text: text.into(),
+                size: 30.0,
+                color: palette::INK,
+                anchor: Anchor::Left,
+                bold: false,
+            };
+            Drawing { size: (60, 48), items: vec![item] }.png().unwrap()
+        };
+        // What the font does not have is drawn as a box, which no letter may equal.
+        let missing = of("\u{e000}");
+        for letter in
+            "éèàçñøåüößÄÖÜẞłżščřőğışțđžþæœαβγδεζηθλμνξπρστφχψωΓΔΘΛΣΦΨΩЖяий€–—…×·±≤≥≈≠∞√∑∂−⁻⁰⁹₀₉←→′".chars()
+        {
+            let drawn = of(&letter.to_string());
+            assert!(drawn != missing && drawn != of(" "), "{letter}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
-use super::chart::{Chart, Mark, Series};
+use super::chart::{Chart, Layout, Mark, Series};
 use super::palette;
 use crate::error::{Error, Result};
 use crate::text::without_mark;
@@ -49,6 +49,7 @@ impl Curve {
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let series = [Mark::Line(4), Mark::Dots].map(|mark| Series {
             name: None,
+            end: None,
             color: palette::PAIR[0],
             mark,
             points: points.clone(),
@@ -61,7 +62,7 @@ impl Curve {
             series: series.into(),
             names: Vec::new(),
         }
-        .drawing()
+        .drawing(&Layout::WIDE)
     }
 }
 

@@ -7,7 +7,7 @@ use var_tokenizer::files::make_folder;
 
 use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
-use super::chart::{Chart, Mark, Series};
+use super::chart::{Chart, Layout, Mark, Series};
 use super::palette;
 use crate::error::Result;
 use crate::fit::frontier::{Scored, pareto};
@@ -28,7 +28,19 @@ pub struct Figure {
     /// What it shows.
     pub caption: String,
     /// The plot.
-    pub drawing: Drawing,
+    pub chart: Chart,
+}
+
+impl Figure {
+    /// The plot for files, and for pages with room.
+    pub fn wide(&self) -> Drawing {
+        self.chart.drawing(&Layout::WIDE)
+    }
+
+    /// The plot for phones, and for two columns on paper.
+    pub fn narrow(&self) -> Drawing {
+        self.chart.drawing(&Layout::NARROW)
+    }
 }
 
 /// All plots of a sweep.
@@ -49,7 +61,7 @@ pub fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Result<Vec
     make_folder(folder)?;
     let all = figures(results, fits);
     for figure in &all {
-        figure.drawing.write(folder, &figure.stem)?;
+        figure.wide().write(folder, &figure.stem)?;
     }
     Ok(all)
 }
@@ -125,13 +137,19 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
         let (low, high) = reach(law);
         let line = spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.at(x))).collect();
-        series.push(Series { name: Some(legend(law)), color: palette::QUIET, mark: mark(law), points: line });
+        series.push(Series {
+            name: Some(legend(law)),
+            end: None,
+            color: palette::QUIET,
+            mark: mark(law),
+            points: line,
+        });
         subtitle.push_str(", the line is the fitted law");
     } else {
         subtitle.push_str("; these points carry no exponent");
     }
     let points: Vec<(f64, f64)> = results.lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
-    series.push(Series { name: Some("trained models".into()), color, mark: Mark::Dots, points });
+    series.push(Series { name: Some("trained models".into()), end: None, color, mark: Mark::Dots, points });
     let chart = Chart {
         title: format!("Validation {word} against size, {}", scales(metric)),
         subtitle,
@@ -141,7 +159,7 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
         series,
     };
     let caption = format!("{what} of every size against its parameters, {}.", scales(metric));
-    Figure { stem: format!("{word}-parameters-{last}"), caption, drawing: chart.drawing() }
+    Figure { stem: format!("{word}-parameters-{last}"), caption, chart }
 }
 
 /// Scores of pictures against size.
@@ -163,13 +181,14 @@ fn by_score(results: &Results, scores: &Scores) -> Option<Figure> {
         names: size_names(results),
         series: vec![Series {
             name: Some("trained models".into()),
+            end: None,
             color: palette::PAIR[0],
             mark: Mark::Dots,
             points,
         }],
     };
     let caption = format!("{} of every scored size against its parameters.", scores.name);
-    Some(Figure { stem: "score-parameters".into(), caption, drawing: chart.drawing() })
+    Some(Figure { stem: "score-parameters".into(), caption, chart })
 }
 
 fn reducible(results: &Results, fits: &FitsFile) -> Figure {
@@ -191,13 +210,19 @@ fn reducible(results: &Results, fits: &FitsFile) -> Figure {
                 .map(|x| (x * PARAMETER_UNIT, curve.reducible(x)))
                 .collect();
             let name = format!("{}, {}", scales(metric), legend(law).trim_start_matches("fit: "));
-            series.push(Series { name: Some(name), color, mark: mark(law), points });
+            series.push(Series { name: Some(name), end: None, color, mark: mark(law), points });
             let how = if law.irreducible == Irreducible::Given { "given" } else { "fitted" };
             parts.push(format!("{} {floor:.3} ({how})", scales(metric)));
         } else {
             parts.push(format!("{} 0 (no exponent)", scales(metric)));
         }
-        series.push(Series { name: Some(scales(metric).into()), color, mark: Mark::Dots, points: dots });
+        series.push(Series {
+            name: Some(scales(metric).into()),
+            end: None,
+            color,
+            mark: Mark::Dots,
+            points: dots,
+        });
     }
     series.sort_by_key(|s| s.mark == Mark::Dots);
     let chart = Chart {
@@ -209,7 +234,7 @@ fn reducible(results: &Results, fits: &FitsFile) -> Figure {
         series,
     };
     let caption = "The loss less its irreducible part, both axes logarithmic.".into();
-    Figure { stem: "loss-parameters-reducible".into(), caption, drawing: chart.drawing() }
+    Figure { stem: "loss-parameters-reducible".into(), caption, chart }
 }
 
 /// The runs in order of size, each with its colour: by size, so that seeds of a size share it.
@@ -246,13 +271,15 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
         let name = first.then(|| run_legend(line));
         // A run of one validation is a dot.
         let mark = if points.len() > 1 { Mark::Line(3) } else { Mark::Dots };
-        series.push(Series { name, color, mark, points });
+        let end = first.then(|| line.size());
+        series.push(Series { name, end, color, mark, points });
     }
     let frontier: Vec<Scored> = pareto(&scored);
     let steps = staircase(&frontier);
     let ends: Vec<(f64, f64)> = scored.iter().filter(|p| p.last).map(|p| (p.flops, p.value)).collect();
     series.push(Series {
         name: Some("frontier".into()),
+        end: None,
         color: palette::QUIET,
         mark: Mark::Dashed,
         points: steps,
@@ -262,12 +289,23 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
         let (low, high) = reach(law);
         let points = spread(low, high, CURVE).into_iter().map(|x| (x * COMPUTE_UNIT, curve.at(x))).collect();
-        series.push(Series { name: Some(legend(law)), color: palette::PAIR[1], mark: mark(law), points });
+        series.push(Series {
+            name: Some(legend(law)),
+            end: None,
+            color: palette::PAIR[1],
+            mark: mark(law),
+            points,
+        });
     } else {
         subtitle.push_str("; the frontier carries no exponent");
     }
-    let dots =
-        Series { name: Some("end of a run".into()), color: palette::INK, mark: Mark::Dots, points: ends };
+    let dots = Series {
+        name: Some("end of a run".into()),
+        end: None,
+        color: palette::INK,
+        mark: Mark::Dots,
+        points: ends,
+    };
     series.push(dots);
     let (word, what, last) = names_of(metric);
     let chart = Chart {
@@ -282,7 +320,7 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
         "{what}, {}, of all validations of all runs against the compute spent until then, with the Pareto frontier.",
         scales(metric)
     );
-    Figure { stem: format!("{word}-compute-{last}"), caption, drawing: chart.drawing() }
+    Figure { stem: format!("{word}-compute-{last}"), caption, chart }
 }
 
 /// The frontier as what could be had for each amount of compute.
@@ -298,37 +336,62 @@ fn staircase(frontier: &[Scored]) -> Vec<(f64, f64)> {
 }
 
 fn training(results: &Results) -> Figure {
-    let mut series = Vec::new();
-    let mut last = Vec::new();
-    let mut values = Vec::new();
+    let (mut batches, mut series) = (Vec::new(), Vec::new());
     for (line, color, first) in colored(results) {
         let curve = results.curve(&line.name);
         let per_step = line.tokens as f64 / line.steps.max(1) as f64;
         let raw: Vec<(f64, f64)> =
             curve.iter().filter_map(|p| Some((p.step as f64 * per_step, p.train_loss?))).collect();
-        let points = smooth(&raw);
-        values.extend(points.iter().skip(points.len() / 8).map(|p| p.1));
-        series.push(Series { name: None, color, mark: Mark::Faint, points });
+        batches.push(Series { name: None, end: None, color, mark: Mark::Faint, points: smooth(&raw) });
         let points: Vec<(f64, f64)> = curve
             .iter()
             .filter_map(|p| Some((p.step as f64 * per_step, p.validation?.value(Metric::LossAll))))
             .collect();
-        values.extend(points.iter().map(|p| p.1));
-        last.push(Series { name: first.then(|| run_legend(line)), color, mark: Mark::Line(4), points });
+        let (name, end) = (first.then(|| run_legend(line)), first.then(|| line.size()));
+        series.push(Series { name, end, color, mark: Mark::Line(4), points });
     }
-    let ends = last.iter().flat_map(|s| s.points.iter().map(|p| p.0)).collect::<Vec<_>>();
-    series.extend(last);
+    let begin = where_they_differ(&series);
+    let from = |all: &[Series]| -> Vec<(f64, f64)> {
+        all.iter().flat_map(|s| s.points.iter().copied().filter(|p| p.0 >= begin)).collect()
+    };
+    // The range is that of validation: single batches jump.
+    let shown = from(&series);
+    let shown = if shown.is_empty() { from(&batches) } else { shown };
+    let (first, last) = range(shown.iter().map(|p| p.0));
+    let room = 0.12 * (last - first).max(0.0);
+    let mut x = Axis::around("Tokens seen", Scale::Linear, [first, last + room]);
+    x.low = x.low.max(0.0);
+    batches.extend(series);
     let chart = Chart {
         title: "Training curves".into(),
-        subtitle: "Loss over all tokens: validation (strong), training (faint, smoothed)".into(),
-        x: Axis { low: 0.0, ..Axis::around("Tokens seen", Scale::Linear, ends.into_iter().chain([0.0])) },
-        y: Axis::around("Loss (nats per token)", Scale::Linear, values),
+        subtitle:
+            "Loss over all tokens: validation (strong), training (faint, smoothed); from where sizes differ"
+                .into(),
+        x,
+        y: Axis::around("Loss (nats per token)", Scale::Linear, shown.iter().map(|p| p.1)),
         names: Vec::new(),
-        series,
+        series: batches,
     };
-    let caption =
-        "Loss over all tokens along training, on held-out pictures and on the training batches.".into();
-    Figure { stem: "training-curves".into(), caption, drawing: chart.drawing() }
+    let caption = "Loss over all tokens along training, on held-out pictures and on the training batches, from where the \
+                   sizes begin to differ."
+        .into();
+    Figure { stem: "training-curves".into(), caption, chart }
+}
+
+/// The first tokens at which the validations of the runs differ by half of what they differ by at the end: before,
+/// all fall alike, and would take the height of the plot.
+fn where_they_differ(series: &[Series]) -> f64 {
+    let mut places: Vec<(f64, f64, f64, usize)> = Vec::new();
+    for (x, y) in series.iter().flat_map(|s| s.points.iter().copied()) {
+        match places.iter_mut().find(|p| p.0 == x) {
+            Some(p) => *p = (x, p.1.min(y), p.2.max(y), p.3 + 1),
+            None => places.push((x, y, y, 1)),
+        }
+    }
+    places.retain(|p| p.3 > 1);
+    places.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let spread = places.last().map_or(0.0, |p| p.2 - p.1);
+    places.iter().find(|p| p.2 - p.1 >= spread / 2.0).map_or(0.0, |p| p.0)
 }
 
 /// Mean over a window that grows with the curve: training losses of single batches jump.
@@ -338,4 +401,27 @@ fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .windows(width)
         .filter_map(|w| Some((w.get(width / 2)?.0, w.iter().map(|p| p.1).sum::<f64>() / width as f64)))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn training_curves_begin_where_sizes_differ() {
+        let series = |points: &[(f64, f64)]| Series {
+            name: None,
+            end: None,
+            color: palette::INK,
+            mark: Mark::Line(4),
+            points: points.to_vec(),
+        };
+        let all = [
+            series(&[(1.0, 6.2), (2.0, 5.4), (3.0, 5.0), (4.0, 4.8)]),
+            series(&[(1.0, 6.2), (2.0, 5.3), (3.0, 4.6), (4.0, 4.4)]),
+        ];
+        assert_eq!(where_they_differ(&all), 3.0);
+        assert_eq!(where_they_differ(&all[..1]), 0.0);
+        assert_eq!(where_they_differ(&[]), 0.0);
+    }
 }

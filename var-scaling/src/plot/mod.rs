@@ -6,6 +6,8 @@ pub mod canvas;
 pub mod chart;
 pub mod curve;
 pub mod figures;
+mod frame;
+mod legend;
 pub mod palette;
 
 pub use figures::{Figure, draw_all, figures};

@@ -30,7 +30,7 @@ pub fn page(material: &Material) -> Result<String> {
     let face = |weight: u32, bytes: &[u8]| {
         format!(
             "@font-face {{ font-family: \"Report\"; font-weight: {weight}; \
-             src: url(data:font/otf;base64,{}) format(\"opentype\"); }}\n",
+             src: url(data:font/ttf;base64,{}) format(\"truetype\"); }}\n",
             STANDARD.encode(bytes)
         )
     };

@@ -110,14 +110,15 @@ pub fn sizes(material: &Material) -> String {
     if mixed {
         head.push("Precision");
     }
+    // Losses first: on a phone the first columns are all that is seen.
     head.extend([
-        "#Parameters",
-        "#Tokens",
-        "#Compute",
         "#Loss, all scales",
         "#Loss, last scale",
         "#Error, all",
         "#Error, last",
+        "#Parameters",
+        "#Tokens",
+        "#Compute",
         "#Time",
     ]);
     let rows: Vec<(bool, Vec<String>)> = lines
@@ -132,13 +133,13 @@ pub fn sizes(material: &Material) -> String {
                 cells.push(escape(if l.precision.is_empty() { "not known" } else { &l.precision }));
             }
             cells.extend([
-                count(l.params as f64),
-                count(l.tokens as f64),
-                flops(l.flops),
                 format!("{:.4}", l.val_loss_all),
                 format!("{:.4}", l.val_loss_last),
                 format!("{:.2} %", 100.0 * l.val_err_all),
                 format!("{:.2} %", 100.0 * l.val_err_last),
+                count(l.params as f64),
+                count(l.tokens as f64),
+                flops(l.flops),
                 duration(l.seconds),
             ]);
             (best.as_ref() == Some(&l.name), cells)
@@ -159,6 +160,12 @@ pub fn sizes(material: &Material) -> String {
             escape(&missing.join(", "))
         )
     };
+    let skipped: String = material
+        .results
+        .skipped
+        .iter()
+        .map(|what| format!("<p class=\"warn\">{}.</p>\n", escape(what)))
+        .collect();
     let mixture = if mixed {
         format!(
             "<p class=\"warn\">The sizes were not trained in one precision ({}). What that changes is in the \
@@ -170,20 +177,23 @@ pub fn sizes(material: &Material) -> String {
         String::new()
     };
     format!(
-        "<h2>Sizes</h2>\n{}{missing}{mixture}<p class=\"note\">Loss is the cross-entropy in nats per token, error the share \
+        "<h2>Sizes</h2>\n<div class=\"sizes\">{}</div>{missing}{skipped}{mixture}<p class=\"note\">Loss is the cross-entropy in nats per token, error the share \
          of tokens that are not the most likely one, both on held-out pictures. The best row is tinted.</p>\n",
         table(&head, &rows)
     )
 }
 
 fn figure(figure: &Figure) -> String {
-    match figure.drawing.svg() {
-        Ok(svg) => format!(
-            "<figure>{}<figcaption>{}</figcaption></figure>\n",
-            named(&svg, &figure.caption),
+    match (figure.wide().svg(), figure.narrow().svg()) {
+        (Ok(wide), Ok(narrow)) => format!(
+            "<figure><div class=\"wide\">{}</div><div class=\"narrow\">{}</div><figcaption>{}</figcaption></figure>\n",
+            named(&wide, &figure.caption),
+            named(&narrow, &figure.caption),
             escape(&figure.caption)
         ),
-        Err(e) => format!("<p class=\"warn\">This plot could not be drawn: {}.</p>\n", escape(&e)),
+        (Err(e), _) | (_, Err(e)) => {
+            format!("<p class=\"warn\">This plot could not be drawn: {}.</p>\n", escape(&e))
+        }
     }
 }
 
@@ -227,17 +237,19 @@ pub fn laws(material: &Material) -> String {
         "Law",
         "Exponent α",
         "Irreducible part",
-        "#Pearson",
-        "#Points",
         "Verdict",
         "~In words",
+        "#Pearson",
+        "#Points",
         "#Paper's α",
     ];
     format!(
         "<h2>Laws</h2>\n<p>Every law has the form L = L∞ + (β·X)<sup>α</sup>: what is left above the irreducible \
          part L∞ falls as a power of the parameters N or of the training compute C. For losses, L∞ is fitted \
          together with the exponent unless it was given; for error rates it is 0, as in the paper. An exponent is \
-         given only with its interval, and not at all where these points cannot carry one.</p>\n{}\
+         given only with its interval (95 %, profile likelihood on one mean per size), and not at all where these points \
+         cannot carry one. A law is determined when its intervals have both ends and its sizes scatter no more than \
+         their seeds.</p>\n{}\
          <ul class=\"note\">\n{}<li>Pearson's correlation is taken between the logarithms of X and of the reducible \
          part (of the whole value where there is no fit).</li>\n<li>The paper's exponents were measured on ImageNet \
          with models thousands of times larger; they stand here as labels, not as a target.</li>\n</ul>\n",
@@ -257,12 +269,12 @@ fn law(law: &FittedLaw) -> Vec<String> {
             ),
             match law.irreducible {
                 Irreducible::Given => {
-                    format!("{:.3}<br><span class=\"note\">given</span>", c.irreducible.value)
+                    format!("{}<br><span class=\"note\">given</span>", verdict::loss(c.irreducible.value))
                 }
                 Irreducible::Fitted => format!(
-                    "{:.3}<br><span class=\"note\">fitted, {}</span>",
-                    c.irreducible.value,
-                    verdict::ends(&c.irreducible, |v| format!("{v:.3}"))
+                    "{}<br><span class=\"note\">fitted, {}</span>",
+                    verdict::loss(c.irreducible.value),
+                    verdict::ends(&c.irreducible, verdict::loss)
                 ),
             },
         ),
@@ -289,10 +301,10 @@ fn law(law: &FittedLaw) -> Vec<String> {
         ),
         exponent,
         irreducible,
-        law.pearson.map_or_else(|| "—".into(), |p| format!("{p:.3}").replace('-', "−")),
-        law.points.len().to_string(),
         format!("<span class=\"{class}\">{badge}</span>"),
         escape(words),
+        law.pearson.map_or_else(|| "—".into(), |p| format!("{p:.3}").replace('-', "−")),
+        law.points.len().to_string(),
         law.published.map_or_else(|| "—".into(), |p| number(p.0)),
     ]
 }
@@ -306,9 +318,9 @@ pub fn scores(material: &Material) -> String {
         .map(|(l, value)| {
             let cells = vec![
                 escape(&l.name),
-                count(l.params as f64),
-                format!("{:.4}", l.val_loss_all),
                 format!("{value:.2}"),
+                format!("{:.4}", l.val_loss_all),
+                count(l.params as f64),
             ];
             (value == best, cells)
         })
@@ -320,7 +332,7 @@ pub fn scores(material: &Material) -> String {
         "<h2>Scores of pictures</h2>\n<div class=\"plots\">\n{plot}</div>\n{}<p class=\"note\">{} of {} samples of each \
          model (<code>{}</code>) and {} pictures of {}; lower is better. It depends on the number of pictures: only \
          scores of one table compare. Each has its protocol in <code>evaluation/{}/metrics.md</code> of its run.</p>\n",
-        table(&["Size", "#Parameters", "#Loss, all scales", &distance], &rows),
+        table(&["Size", &distance, "#Loss, all scales", "#Parameters"], &rows),
         escape(&scores.name),
         number(scores.counts.0),
         escape(&scores.settings),

@@ -285,3 +285,34 @@ fn an_output_folder_that_is_a_file_is_refused() {
     std::fs::write(fake.out(), "x").unwrap();
     fake.sweep(&[]).assert().failure().stderr(contains("error:").and(contains("out")));
 }
+
+#[test]
+fn settings_of_a_plan_are_checked_as_in_the_real_run() {
+    let fake = Fake::new();
+    for command in [&["plan"][..], &["sweep", "--dry-run"]] {
+        let refused = fake.program().args(command).args(["--set", "nonsense=3"]).assert().code(2);
+        refused.stderr(contains("error: 1x32: --set: unknown key 'nonsense'"));
+    }
+    let text = include_str!("../../presets/cifar-nano.toml");
+    std::fs::write(fake.path("mine.toml"), format!("{text}\n[tokenizer.set]\nnonsense = 3\n")).unwrap();
+    let refused = fake.program().args(["plan", "--preset", "mine.toml"]).assert().code(2);
+    refused.stderr(contains("error: tokenizer: --set: unknown key 'nonsense'"));
+    assert!(fake.calls().is_empty() && !fake.out().exists());
+    // Without the trainer the plan is shown, and says that it was not checked.
+    std::fs::remove_file(fake.path("bin/var-train")).unwrap();
+    fake.program().arg("plan").assert().success().stdout(contains("note: the settings are not checked"));
+}
+
+#[test]
+fn settings_without_effect_are_told_by_plan_and_sweep() {
+    let fake = Fake::new();
+    let words = "note: --set epochs has no effect: --set steps says how long";
+    fake.program()
+        .args(["plan", "--set", "epochs=3", "--set", "steps=10"])
+        .assert()
+        .success()
+        .stdout(contains(words));
+    fake.sweep(&["--set", "epochs=3", "--sizes", "1x32"]).assert().success().stderr(contains(words));
+    let twice = ["--irreducible", "loss_all=3", "--irreducible", "loss_all=4"];
+    fake.sweep(&twice).assert().code(2).stderr(contains("loss_all is given twice"));
+}

@@ -393,3 +393,172 @@ fn scores_of_pictures_beside_the_runs_come_into_the_report_and_the_plots() {
     }
     assert!(!page().contains("no picture score is part"));
 }
+
+/// A sweep of two sizes that stopped while the second had a checkpoint.
+fn half_finished() -> Fake {
+    let fake = Fake::new();
+    fake.mark("die-2x64");
+    fake.sweep(&["--sizes", "1x32,2x64"]).assert().code(1);
+    fake
+}
+
+fn remove(path: &std::path::Path) {
+    if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
+}
+
+#[test]
+fn a_file_that_is_lost_from_a_half_finished_sweep_is_named_and_work_is_not_begun_anew() {
+    for (lost, named, way) in [
+        (
+            "sweep.json",
+            "sweep.json: missing, but results.jsonl, tokens.h5, runs/1x32, runs/2x64 show",
+            "--out",
+        ),
+        ("tokens.h5", "tokens.h5: missing", "--start-over tokens"),
+        ("runs/2x64", "runs/2x64: missing or empty", "--start-over 2x64"),
+        ("runs/2x64/checkpoints", "runs/2x64/checkpoints: missing or empty", "--start-over 2x64"),
+        ("runs/2x64/config.toml", "runs/2x64/config.toml: missing", "--start-over 2x64"),
+    ] {
+        let fake = half_finished();
+        let calls = fake.calls();
+        let place = fake.out().join(lost);
+        let kept = fake.path("kept");
+        std::fs::rename(&place, &kept).unwrap();
+        let sizes = ["--sizes", "1x32,2x64"];
+        for _ in 0..2 {
+            let words = contains(named).and(contains("put it back to resume")).and(contains(way));
+            fake.sweep(&sizes).assert().code(2).stderr(words);
+        }
+        assert_eq!(fake.calls(), calls, "{lost}");
+        // Repaired, the same command goes on.
+        std::fs::rename(&kept, &place).unwrap();
+        fake.sweep(&sizes).assert().success();
+        assert!(fake.trained("2x64")[1].ends_with("--resume"), "{lost}");
+        assert_eq!(fake.results().len(), 2);
+    }
+}
+
+#[test]
+fn results_that_are_lost_are_taken_from_the_run_folders_and_lost_finished_files_are_told() {
+    let fake = half_finished();
+    remove(&fake.out().join("results.jsonl"));
+    let found = fake.sweep(&["--sizes", "1x32,2x64"]).assert().success();
+    found.stderr(contains("1x32: its result is taken from"));
+    assert_eq!((fake.trained("1x32").len(), fake.results().len()), (1, 2));
+    // A finished sweep needs neither tokens nor runs any more, and says what its report lacks.
+    for lost in ["tokens.h5", "runs/2x64", "samples/1x32.png", "fits.json", "report.html", "logs", "plots"] {
+        remove(&fake.out().join(lost));
+        let calls = fake.calls().len();
+        let words = if lost.starts_with("runs") || lost.starts_with("samples") {
+            "runs/2x64/metrics.jsonl: missing"
+        } else {
+            ""
+        };
+        fake.sweep(&["--sizes", "1x32,2x64"]).assert().success().stdout(contains(words));
+        let new = fake.calls()[calls..].to_vec();
+        assert!(new.iter().all(|call| call.starts_with("model sample")), "{lost}: {new:?}");
+        assert_eq!(fake.results().len(), 2, "{lost}");
+    }
+}
+
+#[test]
+fn a_trained_tokenizer_that_is_lost_is_named() {
+    let fake = Fake::new();
+    fake.mark("fail-1x32");
+    let arguments = ["--sizes", "1x32", "--train-tokenizer"];
+    fake.sweep(&arguments).assert().code(1);
+    let file = fake.out().join("tokenizer/tokenizer.safetensors");
+    let kept = fake.path("kept");
+    std::fs::rename(&file, &kept).unwrap();
+    let calls = fake.calls();
+    let words = contains("tokenizer.safetensors: missing").and(contains("--out"));
+    fake.sweep(&arguments).assert().code(2).stderr(words);
+    assert_eq!(fake.calls(), calls);
+    std::fs::rename(&kept, &file).unwrap();
+    fake.unmark("fail-1x32");
+    fake.sweep(&arguments).assert().success();
+}
+
+#[test]
+fn start_over_moves_what_there_is_aside_and_refuses_what_is_finished() {
+    let fake = half_finished();
+    let sweep = |name: &str| fake.sweep(&["--sizes", "1x32,2x64", "--start-over", name]);
+    sweep("1x32").assert().code(2).stderr(contains("--start-over 1x32: it is finished"));
+    sweep("9x9").assert().code(2).stderr(contains("tokens or one of 1x32, 2x64"));
+    sweep("2x64,tokens").assert().success().stderr(contains("2x64.old-1").and(contains("tokens.h5.old-1")));
+    assert!(!fake.trained("2x64")[1].contains("--resume"));
+    assert!(fake.out().join("runs/2x64.old-1/checkpoints/step-00000001").is_dir());
+    assert!(fake.out().join("tokens.h5.old-1").is_file() && fake.out().join("tokens.h5").is_file());
+}
+
+#[test]
+fn what_is_left_out_of_results_is_told_by_every_command() {
+    let fake = Fake::new();
+    fake.sweep(&[]).assert().success();
+    let path = fake.out().join("results.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let text = text.replace("\"name\":\"3x96\"", "\"val_loss_all\":NaN,\"name\":\"3x96\"");
+    let line = text.lines().nth(2).unwrap();
+    let (before, after) = line.split_once("\"val_loss_all\":NaN,").unwrap();
+    let end = after.split_once("\"val_loss_all\":").unwrap();
+    let rest = end.1.split_once(',').unwrap().1;
+    let bad = format!("{before}{}\"val_loss_all\":NaN,{rest}", end.0);
+    std::fs::write(&path, format!("\u{feff}{}", text.replace(line, &bad))).unwrap();
+    for command in ["fit", "plot", "report"] {
+        let words = contains("warning: results.jsonl: line 3 (3x96) is left out: val_loss_all is NaN");
+        fake.program().arg(command).arg(fake.out()).assert().success().stderr(words);
+    }
+    let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
+    assert!(page.contains("line 3 (3x96) is left out"));
+    assert_eq!(fake.fits()["laws"][0]["sizes"], 4);
+}
+
+#[test]
+fn fits_of_an_earlier_format_are_refused_with_the_way_to_renew_them() {
+    let fake = Fake::new();
+    fake.sweep(&[]).assert().success();
+    assert_eq!(fake.fits()["version"], 2);
+    std::fs::write(fake.out().join("fits.json"), "{\"version\": 1, \"laws\": []}").unwrap();
+    for command in ["plot", "report"] {
+        let refused = fake.program().arg(command).arg(fake.out()).assert().code(2);
+        refused.stderr(contains("format 1").and(contains("var-scaling fit")));
+    }
+    fake.program().arg("fit").arg(fake.out()).assert().success();
+    fake.program().arg("report").arg(fake.out()).assert().success();
+}
+
+#[test]
+fn fit_names_the_sizes_that_are_not_monotone() {
+    let fake = Fake::new();
+    fake.sweep(&[]).assert().success();
+    let path = fake.out().join("results.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let line = text.lines().nth(2).unwrap().to_owned();
+    let mut row: serde_json::Value = serde_json::from_str(&line).unwrap();
+    row["val_loss_all"] = 9.5.into();
+    std::fs::write(&path, text.replace(&line, &row.to_string())).unwrap();
+    let words = contains("not monotone: 3x96 is worse than the smaller 2x64");
+    fake.program().arg("fit").arg(fake.out()).assert().success().stdout(words);
+}
+
+#[test]
+fn the_report_has_plots_for_phones_and_tables_with_losses_first() {
+    let fake = Fake::new();
+    fake.sweep(&["--seeds", "2"]).assert().success();
+    let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
+    let count = |part: &str| page.matches(part).count();
+    assert!(count("<div class=\"narrow\"><svg") == count("<div class=\"wide\"><svg") && count("<svg") > 10);
+    let loss = page.find(">Loss, all scales</th>").unwrap();
+    assert!(loss < page.find(">Parameters</th>").unwrap());
+    assert!(page.contains("no lack of fit beyond the spread of seeds"));
+    for (class, least) in [("wide", 12.0 * 1160.0 / 600.0), ("narrow", 12.0 * 720.0 / 358.0)] {
+        let begin = format!("<div class=\"{class}\">");
+        for figure in page.split(&begin).skip(1) {
+            let svg = figure.split("</svg>").next().unwrap();
+            for size in svg.split("font-size=\"").skip(1) {
+                let size: f64 = size.split('"').next().unwrap().parse().unwrap();
+                assert!(size >= least, "{class}: {size}");
+            }
+        }
+    }
+}
