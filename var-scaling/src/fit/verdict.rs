@@ -67,7 +67,7 @@ pub fn of(law: &FittedLaw, c: &Coefficients) -> String {
         Some(test) => {
             text.push_str(&format!("; no lack of fit beyond the spread of seeds ({})", probability(test.p)))
         }
-        None => text.push_str("; one run per size: the scatter between sizes is the only noise known"),
+        None => text.push_str("; no spread of seeds is known: the scatter between sizes counts as the noise"),
     }
     if !c.alpha.closed() || !c.irreducible.closed() || law.lacks_fit() {
         text.push_str("; these points do not determine the law: more sizes would");
