@@ -24,6 +24,14 @@ impl TokenizerConfig {
         }
         let [channels, _, _, _] = dict.shape("encoder.conv_in.weight")?;
         let levels = dict.count("encoder.down.", ".");
+        let residual = "quantize.quant_resi.";
+        if levels == 0 || !dict.tensors.keys().any(|name| name.starts_with(residual)) {
+            return Err(Error::file(
+                &dict.name,
+                "holds a VQ-VAE of another kind, without encoder.down or quantize.quant_resi; expected the \
+                 multi-scale tokenizer of VAR",
+            ));
+        }
         let multipliers = (0..levels)
             .map(|level| {
                 let [width, _, _, _] = dict.shape(&format!("encoder.down.{level}.block.0.conv1.weight"))?;

@@ -192,7 +192,9 @@ impl StateDict {
     /// # Errors
     /// When there is none, or it has another number of dimensions than `N`.
     pub fn shape<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
-        let stored = self.get(name).ok_or_else(|| self.problem(self.missing(name)))?;
+        let stored = self
+            .get(name)
+            .ok_or_else(|| self.problem(format!("{}; is it another network?", self.missing(name))))?;
         let lengths: Vec<usize> = stored.shape.iter().map(|&length| length as usize).collect();
         lengths.try_into().map_err(|found: Vec<usize>| {
             self.problem(format!("{name} has shape {found:?}, expected {N} dimensions"))
