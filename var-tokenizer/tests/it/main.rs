@@ -7,6 +7,7 @@ mod golden;
 mod hostile;
 mod images;
 mod quantizer;
+mod reconstruct;
 mod resize;
 mod tokens;
 mod torch;
