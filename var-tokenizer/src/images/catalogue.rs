@@ -223,7 +223,8 @@ impl Files<'_> {
             };
             // Without a part all of the source is looked at; what is beside `train` and `val` is said elsewhere.
             if !folders.contains(folder) {
-                lost.entry(folder).or_insert((0, name)).0 += 1;
+                let (count, example) = lost.entry(folder).or_insert((0, name));
+                (*count, *example) = (*count + 1, (*example).min(name));
             }
         }
         for (folder, (count, example)) in lost {

@@ -96,11 +96,6 @@ impl Stock {
         &self.names
     }
 
-    /// Where file `position` lies.
-    pub(crate) fn place(&self, position: usize) -> Option<&Place> {
-        self.places.get(position)
-    }
-
     /// The files whose names end like pictures.
     pub(crate) fn pictures(&self) -> Vec<usize> {
         (0..self.names.len())

@@ -27,7 +27,9 @@ fn a_folder_of_reconstructions_has_every_held_out_picture_under_the_same_name() 
     let (tokenizer, _) = prepare(folder.path());
     let pictures = folder.path().join("split");
     let picture = |shade: u8| image::RgbImage::from_pixel(16, 16, image::Rgb([shade; 3]));
-    for name in ["train/cats/0.png", "val/cats/a.png", "val/cats/b.bmp", "val/cats/a.bmp", "val/cats/deep/c.png"] {
+    for name in
+        ["train/cats/0.png", "val/cats/a.png", "val/cats/b.bmp", "val/cats/a.bmp", "val/cats/deep/c.png"]
+    {
         let path = pictures.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         picture(name.len() as u8 * 8).save(path).unwrap();
@@ -39,8 +41,18 @@ fn a_folder_of_reconstructions_has_every_held_out_picture_under_the_same_name() 
     std::fs::create_dir_all(&stale).unwrap();
     std::fs::write(stale.join("stale.png"), b"").unwrap();
     let (data, target) = (pictures.display().to_string(), out.display().to_string());
-    let command =
-        ["reconstruct", "--data", &data, "--tokenizer", &tokenizer, "--folder", &target, "--batch", "2", "--json"];
+    let command = [
+        "reconstruct",
+        "--data",
+        &data,
+        "--tokenizer",
+        &tokenizer,
+        "--folder",
+        &target,
+        "--batch",
+        "2",
+        "--json",
+    ];
     let output = run(&command);
     assert!(output.status.success(), "{}", message(&output));
     assert!(message(&output).contains("bad.png"), "{}", message(&output));
@@ -52,14 +64,17 @@ fn a_folder_of_reconstructions_has_every_held_out_picture_under_the_same_name() 
     // 16 pixels already: the original is the picture itself.
     let original = read_picture(&out.join("originals/cats/b.png")).unwrap();
     assert_eq!(original, picture("val/cats/b.bmp".len() as u8 * 8));
-    let event: serde_json::Value = serde_json::from_slice(&output.stdout.split(|&b| b == b'\n').rev().nth(1).unwrap().to_vec()).unwrap();
+    let event: serde_json::Value =
+        serde_json::from_slice(&output.stdout.split(|&b| b == b'\n').rev().nth(1).unwrap().to_vec()).unwrap();
     assert_eq!((&event["images"], &event["bad"]), (&4.into(), &1.into()));
     // The scores are those of the files, but for rounding to bytes.
     let psnr = originals
         .iter()
         .map(|name| {
-            let pair = ["originals", "reconstructions"].map(|part| read_picture(&out.join(part).join(name)).unwrap());
-            let squares = pair[0].iter().zip(pair[1].iter()).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
+            let pair = ["originals", "reconstructions"]
+                .map(|part| read_picture(&out.join(part).join(name)).unwrap());
+            let squares =
+                pair[0].iter().zip(pair[1].iter()).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
             10.0 * (255.0_f64.powi(2) / (squares.sum::<f64>() / pair[0].len() as f64)).log10()
         })
         .sum::<f64>()
@@ -74,7 +89,11 @@ fn inspect_goes_by_content_whatever_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let (tokenizer, pictures) = prepare(folder.path());
     let path = |name: &str| folder.path().join(name).display().to_string();
-    assert!(run(&["encode", "--data", &pictures, "--tokenizer", &tokenizer, "--out", &path("t.h5")]).status.success());
+    assert!(
+        run(&["encode", "--data", &pictures, "--tokenizer", &tokenizer, "--out", &path("t.h5")])
+            .status
+            .success()
+    );
     std::fs::copy(path("t.h5"), path("tokens.safetensors")).unwrap();
     std::fs::copy(&tokenizer, path("weights.h5")).unwrap();
     let inspected = |name: &str| String::from_utf8_lossy(&run(&["inspect", &path(name)]).stdout).to_string();

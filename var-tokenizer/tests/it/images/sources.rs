@@ -164,7 +164,7 @@ fn unclear_and_empty_sources_are_refused_in_plain_words() {
     ]);
     assert!(refusal(classes.path()).contains("'mouse'"));
     let single = tree(&[("x.png", png([1; 3]))]);
-    assert!(refusal(&single.path().join("x.png")).contains("neither a folder nor a tar"));
+    assert!(refusal(&single.path().join("x.png")).contains("single picture"));
     let empty = tree(&[("x.tar", Vec::new())]);
     assert!(refusal(&empty.path().join("x.tar")).contains("empty"));
     assert!(Source::open("emoji").unwrap().partition(0.95, 0).is_err());
