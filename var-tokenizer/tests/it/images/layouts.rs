@@ -166,9 +166,6 @@ fn tiny_imagenets_table_gives_the_held_out_classes() {
     ];
     let place = tree(&[("x.tar", tar_of(&files))]);
     for path in [tree(&files).path(), &place.path().join("x.tar")] {
-        if !path.exists() {
-            continue;
-        }
         let source = Source::open(path).unwrap();
         let class = |i: usize| source.classes()[source.entries()[i].class as usize].as_str();
         assert_eq!([0, 1, 2, 3].map(class), ["n01", "n02", "n02", "n01"]);
