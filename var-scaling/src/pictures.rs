@@ -25,6 +25,8 @@ pub struct Pictures {
     pub training: u64,
     /// Held out, up to the preset's limit; none while nobody has named any.
     pub held_out: Option<u64>,
+    /// A sentence for each thing that was skipped or decided when they were listed.
+    pub notes: Vec<String>,
 }
 
 impl Pictures {
@@ -38,7 +40,7 @@ impl Pictures {
         let Some(source) = source.map(absolute) else {
             let (classes, all) = (tokens.classes, tokens.pictures);
             let training = limited(all, data.limit);
-            return Ok(Self { source: None, classes, all, training, held_out: None });
+            return Ok(Self { source: None, classes, all, training, held_out: None, notes: Vec::new() });
         };
         // Names and labels alone; no picture is decoded.
         let opened = Source::open(&source)?;
@@ -53,6 +55,7 @@ impl Pictures {
             all,
             training: limited(all, data.limit),
             held_out: Some(limited(parts.val.len() as u64, data.limit_held_out)),
+            notes: opened.notes().to_vec(),
         })
     }
 

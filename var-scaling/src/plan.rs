@@ -143,7 +143,8 @@ impl Plan {
         runs.sort_by(|a, b| a.parameters.cmp(&b.parameters).then(a.seed.cmp(&b.seed)));
         let preparations = preparations(&tokenizer, &preset, &pictures, request.flops_rate);
         let assumption = machine::assumption(request.flops_rate);
-        let notes = notes::of(request, &name, &preset, &tokenizer, &pictures, &runs);
+        let mut notes = pictures.notes.clone();
+        notes.extend(notes::of(request, &name, &preset, &tokenizer, &pictures, &runs));
         let name = Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned());
         Ok(Self {
             name,

@@ -1,26 +1,26 @@
 //! Pictures to a token file: resumable, with several views a picture where asked for.
 
+mod omissions;
 mod statistics;
 
-use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
-use crate::builtin;
+use omissions::Omissions;
+
 use crate::error::{Error, Result};
-use crate::files::hexadecimal;
-use crate::images::{Bad, Framing, Report, Source, Split, View};
+use crate::files::{check_lasting_place, hexadecimal};
+use crate::images::{Framing, Partition, Source, Split, View};
 use crate::progress::Progress;
 use crate::schedule::ScaleSchedule;
-use crate::signals;
-use crate::tokens::{Rows, TokenInfo, TokenWriter};
+use crate::tokens::{Rows, TokenInfo, TokenWriter, partial_path};
 use crate::torch::{DeviceChoice, Precision};
 use crate::vqvae::VqVae;
+use crate::{builtin, h5, signals};
 
 /// Share of each class that is held out where a source does not say.
 pub const HELD_OUT: f64 = 0.1;
@@ -58,72 +58,54 @@ pub struct EncodeRequest {
     pub precision: Precision,
 }
 
-/// Encodes, and returns the summary that `--json` prints: `train` and `val` (rows), `bad` (pictures left
-/// out by this call), `images_per_second`, `out`. The bad pictures are listed in `OUT.bad.txt`.
+/// One view of one picture.
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    split: Split,
+    /// Of the picture in its source.
+    index: usize,
+    /// Of the view.
+    number: usize,
+}
+
+/// Encodes, and returns the summary that `--json` prints: `train` and `val` (rows), `bad` (pictures that the whole
+/// file leaves out), `images_per_second` (of this call), `out`. The bad pictures are listed in `OUT.bad.txt`.
 ///
 /// # Errors
-/// When the source or the tokenizer cannot be read, pictures do not fit, the disk is full, or a signal
-/// asked to stop; the same call then goes on.
+/// When the source or the tokenizer cannot be read, pictures do not fit, the tokenizer computes numbers that are not
+/// finite, the disk is full, what was begun before is missing or was begun otherwise, or a signal asked
+/// to stop; the same call then resumes.
 pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value> {
     if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
         return Err(Error::Config("--crops and --batch must be at least 1, --crops at most 65535".into()));
     }
+    check_out(request)?;
     let stop = signals::stop()?;
     let device = request.device.resolve()?;
     let opened = builtin::open(&request.tokenizer, request.schedule.as_ref(), device)?;
     opened.notes.iter().for_each(|note| progress.note(&format!("note: {}: {note}", request.tokenizer)));
     let mut vae = opened.tokenizer;
+    let framing = Framing::new(vae.config().image_side())?;
+    vae.set_compute_kind(request.precision.resolve(device, typical_product(&vae, request.batch))?);
+    vae.freeze();
     let source = Source::open(&request.data)?;
+    for note in source.notes() {
+        progress.warn(&format!("{}: {note}", source.label()));
+    }
     let limit = |n: usize| if n == 0 { usize::MAX } else { n };
     let parts = source.partition(HELD_OUT, SPLIT_SEED)?.limited(
         limit(request.limit),
         limit(request.limit_held_out),
         request.seed,
     );
-    let compute = request.precision.resolve(device, typical_product(&vae, request.batch))?;
-    vae.set_compute_kind(compute);
-    vae.freeze();
-    let config = vae.config().clone();
-    let framing = Framing::new(config.image_side())?;
-    // All views in the order in which they are encoded; a position in it is where a resume goes on.
-    let mut views: Vec<(Split, usize, usize)> = Vec::new();
-    for &index in &parts.train {
-        views.extend((0..request.crops).map(|number| (Split::Train, index, number)));
+    if parts.train.is_empty() {
+        return Err(Error::file(source.label(), "holds no pictures to train on, only held-out ones"));
     }
-    views.extend(parts.val.iter().map(|&index| (Split::Val, index, 0)));
-    let info = TokenInfo {
-        schedule: config.schedule.clone(),
-        vocabulary: config.vocabulary,
-        latent_channels: config.latent_channels,
-        tokenizer_sha256: opened.sha256,
-        image_side: config.image_side(),
-        crop_policy: format!(
-            "{} of each training picture{}, seed {}; held out: centre",
-            if request.crops == 1 { "centre".to_owned() } else { format!("{} views", request.crops) },
-            if request.flip { ", odd ones mirrored" } else { "" },
-            request.seed
-        ),
-        source: source.label().to_owned(),
-        pictures_sha256: fingerprint(&source, &views),
-        precision: Precision::name_of(compute).into(),
-        class_names: source.classes().to_vec(),
-        input_statistics: None,
-    };
-    let mut writer = if request.restart {
-        TokenWriter::create(&request.out, info)?
-    } else {
-        TokenWriter::resume(&request.out, info)?
-    };
+    let views = views(&parts, request.crops);
+    let info = info(request, &vae, opened.sha256, &source, &views);
+    let (mut writer, mut omissions) = begin(request, info, &source, &views, progress)?;
     let mut position = writer.progress().position as usize;
-    if position > 0 {
-        progress.note(&format!("going on after {position} of {} pictures", views.len()));
-    }
     progress.start(position as u64, views.len() as u64);
-    let mut report = Report::default();
-    let list = with_bad_suffix(&request.out);
-    if position == 0 && list.exists() {
-        std::fs::remove_file(&list).map_err(|e| Error::io(&list, e))?;
-    }
     while position < views.len() {
         if stop.load(Ordering::Relaxed) {
             progress.finish();
@@ -135,29 +117,26 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
             )));
         }
         let rest = views.get(position..).unwrap_or_default();
-        let split = rest.first().map_or(Split::Train, |v| v.0);
-        let part: Vec<(Split, usize, usize)> =
-            rest.iter().take(request.batch).take_while(|v| v.0 == split).copied().collect();
+        let split = rest.first().map_or(Split::Train, |view| view.split);
+        let part: Vec<Item> =
+            rest.iter().take(request.batch).take_while(|view| view.split == split).copied().collect();
         let items: Vec<(usize, View)> = part
             .iter()
-            .map(|&(_, index, number)| (index, View::numbered(request.seed, index, number, request.flip)))
+            .map(|view| (view.index, View::numbered(request.seed, view.index, view.number, request.flip)))
             .collect();
         let batch = source.load_batch(&items, &framing);
-        let known = report.bad.len();
-        report.add(&batch);
-        append_bad(&list, report.bad.get(known..).unwrap_or_default())?;
+        omissions.add(&source, &part, &batch)?;
         position += part.len();
         let mut rows = Rows { labels: batch.labels.clone(), ..Rows::default() };
-        for &item in &batch.items {
-            let (_, index, number) = part.get(item).copied().unwrap_or((split, 0, 0));
-            rows.sources.push(index as u32);
-            rows.crops.push(number as u16);
+        for view in batch.items.iter().filter_map(|&item| part.get(item)) {
+            rows.sources.push(view.index as u32);
+            rows.crops.push(view.number as u16);
         }
         if !batch.is_empty() {
-            let side = config.image_side() as i64;
+            let side = framing.side() as i64;
             let images = Tensor::from_slice(&batch.pixels).view([batch.len() as i64, 3, side, side]);
-            let ids = vae.encode(&images)?.to_kind(Kind::Int).flatten(0, -1);
-            let ids: Vec<i32> = Vec::try_from(ids)?;
+            let ids = vae.encode(&images).map_err(|e| named(e, &request.tokenizer))?;
+            let ids: Vec<i32> = Vec::try_from(ids.to_kind(Kind::Int).flatten(0, -1))?;
             rows.tokens = ids.into_iter().map(|id| id as u32).collect();
         }
         writer.append(split, &rows, position as u64)?;
@@ -165,46 +144,126 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     }
     let rate = progress.rate();
     progress.finish();
+    if let Some(sentence) = omissions.sentence() {
+        progress.warn(&sentence);
+    }
     let rows = writer.progress();
+    if rows.train == 0 {
+        let message = format!(
+            "no picture to train on could be read; the reasons are in {}. Repair them, then give the same command again",
+            omissions.list().display()
+        );
+        return Err(Error::file(source.label(), message));
+    }
+    if let Some(sentence) = omissions.lost_classes(&source, &views) {
+        progress.warn(&sentence);
+    }
     progress.note("measuring mean and deviation of the transformer's input vectors");
-    match statistics::measure(&vae, &writer, &parts.train, request.seed)? {
+    let statistics = statistics::measure(&vae, &writer, &parts.train, request.seed);
+    match statistics.map_err(|e| named(e, &request.tokenizer))? {
         Some(statistics) => writer.finish_with(statistics)?,
         None => writer.finish()?,
     }
-    if !report.bad.is_empty() {
-        progress.note(&format!("{report}\nall of them are listed in {}", list.display()));
-    }
     Ok(json!({
-        "event": "done", "train": rows.train, "val": rows.val, "bad": report.bad.len(),
+        "event": "done", "train": rows.train, "val": rows.val, "bad": omissions.count(),
         "images_per_second": rate, "out": request.out.display().to_string(),
     }))
 }
 
-/// `OUT.bad.txt`: name and reason of every picture left out, separated by a tab.
-fn with_bad_suffix(out: &Path) -> PathBuf {
-    let mut name = out.as_os_str().to_owned();
-    name.push(".bad.txt");
-    name.into()
+/// Makes sure that a token file may go where it was asked for, before anything is computed.
+fn check_out(request: &EncodeRequest) -> Result<()> {
+    let out = &request.out;
+    check_lasting_place(out)?;
+    if !request.restart {
+        omissions::check_fresh(out)?;
+    }
+    // A name typed for another: pictures or weights would be lost.
+    let holds = |out: &PathBuf| std::fs::metadata(out).is_ok_and(|found| found.is_file() && found.len() > 0);
+    if holds(out) && !h5::is_hdf5(out)? {
+        return Err(Error::file(out, "exists, and is not a token file; name another output"));
+    }
+    Ok(())
 }
 
-/// Adds bad pictures to the list, as they are met.
-fn append_bad(list: &Path, bad: &[Bad]) -> Result<()> {
-    if bad.is_empty() {
-        return Ok(());
+/// All views in the order in which they are encoded; a position in it is where a resume goes on.
+fn views(parts: &Partition, crops: usize) -> Vec<Item> {
+    let train = parts.train.iter().flat_map(|&index| (0..crops).map(move |number| (index, number)));
+    let train = train.map(|(index, number)| Item { split: Split::Train, index, number });
+    train.chain(parts.val.iter().map(|&index| Item { split: Split::Val, index, number: 0 })).collect()
+}
+
+/// What the token file says of itself.
+fn info(request: &EncodeRequest, vae: &VqVae, sha256: String, source: &Source, views: &[Item]) -> TokenInfo {
+    let config = vae.config();
+    TokenInfo {
+        schedule: config.schedule.clone(),
+        vocabulary: config.vocabulary,
+        latent_channels: config.latent_channels,
+        tokenizer_sha256: sha256,
+        image_side: config.image_side(),
+        crop_policy: format!(
+            "{} of each training picture{}, seed {}; held out: centre",
+            if request.crops == 1 { "centre".to_owned() } else { format!("{} views", request.crops) },
+            if request.flip { ", odd ones mirrored" } else { "" },
+            request.seed
+        ),
+        source: source.label().to_owned(),
+        pictures_sha256: fingerprint(source, views),
+        precision: Precision::name_of(vae.compute_kind()).into(),
+        class_names: source.classes().to_vec(),
+        input_statistics: None,
     }
-    let lines: String = bad.iter().map(|bad| format!("{}\t{}\n", bad.name, bad.reason)).collect();
-    let open = std::fs::OpenOptions::new().create(true).append(true).open(list);
-    open.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|e| Error::io(list, e))
+}
+
+/// The writer, at the place where an earlier call stopped, and what was left out before it.
+fn begin(
+    request: &EncodeRequest,
+    info: TokenInfo,
+    source: &Source,
+    views: &[Item],
+    progress: &Progress,
+) -> Result<(TokenWriter, Omissions)> {
+    let mut writer = if request.restart {
+        TokenWriter::create(&request.out, info)?
+    } else {
+        TokenWriter::resume(&request.out, info)?
+    };
+    let at = writer.progress();
+    let dealt = views.get(..at.position as usize).ok_or_else(|| {
+        Error::file(
+            partial_path(&request.out),
+            "goes beyond the list of pictures; pass --restart to start over",
+        )
+    })?;
+    if dealt.len() == views.len() && at.train == 0 {
+        // Nothing would ever come of that journal.
+        progress.warn("an earlier call could read no picture to train on: starting over");
+        writer.clear()?;
+    } else if !dealt.is_empty() {
+        progress.note(&format!("going on after {} of {} pictures", dealt.len(), views.len()));
+        let omissions = Omissions::resume(&request.out, source, dealt, &writer)?;
+        return Ok((writer, omissions));
+    }
+    let omissions = Omissions::start(&request.out)?;
+    Ok((writer, omissions))
+}
+
+/// An error about numbers that are not finite, with the file of the tokenizer that computed them.
+pub(crate) fn named(e: Error, tokenizer: &str) -> Error {
+    match e {
+        Error::NotFinite { what, found } => Error::NotFinite { what: format!("{tokenizer}: {what}"), found },
+        other => other,
+    }
 }
 
 /// SHA-256 over the list of pictures and which views of which of them are encoded.
-fn fingerprint(source: &Source, views: &[(Split, usize, usize)]) -> String {
+fn fingerprint(source: &Source, views: &[Item]) -> String {
     let mut sum = Sha256::new();
     sum.update(source.fingerprint());
-    for &(split, index, number) in views {
-        sum.update([u8::from(split == Split::Val)]);
-        sum.update((index as u64).to_le_bytes());
-        sum.update((number as u64).to_le_bytes());
+    for view in views {
+        sum.update([u8::from(view.split == Split::Val)]);
+        sum.update((view.index as u64).to_le_bytes());
+        sum.update((view.number as u64).to_le_bytes());
     }
     hexadecimal(&sum.finalize())
 }
@@ -215,28 +274,4 @@ pub fn typical_product(vae: &VqVae, batch: usize) -> [i64; 3] {
     let side = vae.config().image_side() as i64;
     let width = vae.config().channels as i64;
     [(batch as i64 * side * side).min(65_536), 9 * width, width]
-}
-
-/// Reconstructs `count` pictures out of `pixels`, `[count, 3, S, S]` in [-1, 1].
-///
-/// Gives `[count, 1 + K, 3, S, S]` on the CPU, the original before the picture after each scale, and the
-/// scores of the last: `psnr` (dB, mean over pictures) and `l1` (mean absolute error).
-///
-/// # Errors
-/// When the pictures do not have the tokenizer's side, or libtorch fails.
-pub fn reconstruct(
-    vae: &VqVae,
-    pixels: &[f32],
-    count: usize,
-) -> Result<(Tensor, BTreeMap<&'static str, f64>)> {
-    let side = vae.config().image_side() as i64;
-    let images = Tensor::from_slice(pixels).view([count as i64, 3, side, side]);
-    let scales = vae.decode_scales(&vae.encode(&images)?)?.to_device(tch::Device::Cpu);
-    let last = scales.select(1, vae.config().schedule.scales() as i64 - 1);
-    let squares = (&last - &images).square().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double);
-    let psnr = ((squares.clamp_min(1e-12).reciprocal() * 4.0).log10() * 10.0).mean(Kind::Double);
-    let l1 = (&last - &images).abs().mean(Kind::Double).double_value(&[]);
-    let scores = BTreeMap::from([("psnr", psnr.double_value(&[])), ("l1", l1)]);
-    // Original first, then after each scale: [B, 1 + K, 3, S, S].
-    Ok((Tensor::cat(&[images.unsqueeze(1), scales], 1), scores))
 }

@@ -1,16 +1,14 @@
 //! Command line of the tokenizer.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use var_tokenizer::encode::{self, EncodeRequest, HELD_OUT, SPLIT_SEED, typical_product};
-use var_tokenizer::files::{check_lasting_place, check_place};
-use var_tokenizer::images::{Framing, Grid, Source, Split, View, from_tensor};
+use var_tokenizer::encode::{self, EncodeRequest};
 use var_tokenizer::progress::{Progress, Show, say, tell};
-use var_tokenizer::tokens::TokenFile;
+use var_tokenizer::reconstruct::{self, ReconstructRequest, Scores};
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
-use var_tokenizer::{Error, Result, ScaleSchedule, builtin, command_line, cost, golden};
+use var_tokenizer::{Result, ScaleSchedule, command_line, golden, inspect};
 
 #[derive(Parser)]
 #[command(name = "var-tokenizer", version, about = "Multi-scale VQ-VAE: pictures to tokens and back")]
@@ -77,12 +75,18 @@ enum Command {
         #[arg(long)]
         quiet: bool,
     },
-    /// Write a grid: each row an original, then its reconstruction after each scale
-    #[command(after_help = "Examples:
+    /// Put held-out pictures through the tokenizer: a grid to look at, a folder to score
+    #[command(after_help = "A row of the grid is an original, then its reconstruction after each scale.
+
+Examples:
   var-tokenizer reconstruct --data emoji --out grid.png
-  var-tokenizer reconstruct --data photos/ --tokenizer t.safetensors --count 16 --out grid.png")]
+  var-tokenizer reconstruct --data photos/ --tokenizer t.safetensors --count 16 --out grid.png
+
+rFID, PSNR, SSIM and LPIPS of a tokenizer:
+  var-tokenizer reconstruct --data photos/ --tokenizer t.safetensors --folder recon/
+  var-eval reconstruction --reference recon/originals --samples recon/reconstructions --fd")]
     Reconstruct {
-        /// Pictures, as for encode; the held-out ones are shown
+        /// Pictures, as for encode; the held-out ones are taken
         #[arg(long, value_name = "PATH")]
         data: String,
         /// Tokenizer file, or `builtin`
@@ -92,20 +96,29 @@ enum Command {
         #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
         schedule: Option<ScaleSchedule>,
         /// Grid file (PNG)
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-        /// Pictures, evenly spread over the held-out ones
+        #[arg(long, value_name = "FILE", required_unless_present = "folder")]
+        out: Option<PathBuf>,
+        /// New folder for all held-out pictures: originals/ and reconstructions/, with the same names
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+        /// Pictures of the grid, evenly spread over the held-out ones
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
         count: u64,
+        /// Pictures reconstructed at once for the folder
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4096))]
+        batch: u64,
         /// auto, cpu, cuda or cuda:N
         #[arg(long, default_value = "auto")]
         device: DeviceChoice,
         /// auto (measures), f32 or bf16
         #[arg(long, default_value = "f32")]
         precision: Precision,
-        /// Scores as one JSON object on standard output
-        #[arg(long)]
+        /// Progress and scores as JSON lines on standard output
+        #[arg(long, conflicts_with = "quiet")]
         json: bool,
+        /// No progress
+        #[arg(long)]
+        quiet: bool,
     },
     /// Describe a tokenizer file, a token file, or a source of pictures
     #[command(after_help = "Examples:
@@ -159,7 +172,6 @@ fn run(command: Command) -> Result<()> {
                 device,
                 precision,
             };
-            check_lasting_place(&request.out)?;
             let mut progress = Progress::new(Show::from_flags(json, quiet));
             let summary = encode::encode(&request, &mut progress)?;
             progress.note(&format!(
@@ -172,18 +184,36 @@ fn run(command: Command) -> Result<()> {
             progress.event(&summary);
             Ok(())
         }
-        Command::Reconstruct { data, tokenizer, schedule, out, count, device, precision, json } => {
-            check_place(&out)?;
-            let count = count as usize;
-            let device = device.resolve()?;
-            let opened = builtin::open(&tokenizer, schedule.as_ref(), device)?;
-            opened.notes.iter().for_each(|note| tell(format_args!("note: {tokenizer}: {note}")));
-            let mut vae = opened.tokenizer;
-            vae.set_compute_kind(precision.resolve(device, typical_product(&vae, count))?);
-            vae.freeze();
-            reconstruct(&vae, &data, count, &out, json)
+        Command::Reconstruct {
+            data,
+            tokenizer,
+            schedule,
+            out,
+            folder,
+            count,
+            batch,
+            device,
+            precision,
+            json,
+            quiet,
+        } => {
+            let request = ReconstructRequest {
+                data,
+                tokenizer,
+                schedule,
+                out,
+                folder,
+                count: count as usize,
+                batch: batch as usize,
+                device,
+                precision,
+            };
+            let mut progress = Progress::new(Show::from_flags(json, quiet));
+            let scores = reconstruct::reconstruct(&request, &mut progress)?;
+            report(&request, &scores, &progress);
+            Ok(())
         }
-        Command::Inspect { what } => inspect(&what),
+        Command::Inspect { what } => inspect::describe(&what)?.iter().try_for_each(say),
         Command::Golden { folders, .. } => {
             golden::print_json(&folders, golden::check);
             Ok(())
@@ -191,88 +221,24 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
-fn reconstruct(vae: &var_tokenizer::VqVae, data: &str, count: usize, out: &Path, json: bool) -> Result<()> {
-    let source = Source::open(data)?;
-    let parts = source.partition(HELD_OUT, SPLIT_SEED)?;
-    let held_out = parts.part(Split::Val);
-    let stride = (held_out.len() / count.max(1)).max(1);
-    let items: Vec<(usize, View)> =
-        held_out.iter().step_by(stride).take(count).map(|&i| (i, View::CENTRE)).collect();
-    let side = vae.config().image_side();
-    let batch = source.load_batch(&items, &Framing::new(side)?);
-    if batch.is_empty() {
-        return Err(Error::file(data, "holds no held-out picture that can be read"));
-    }
-    let (rows, scores) = encode::reconstruct(vae, &batch.pixels, batch.len())?;
-    let columns = vae.config().schedule.scales() + 1;
-    let mut grid = Grid::new(batch.len(), columns, side)?;
-    for (row, pictures) in rows.unbind(0).iter().enumerate() {
-        for (column, picture) in from_tensor(pictures)?.iter().enumerate() {
-            grid.put_picture(row, column, picture)?;
-        }
-    }
-    grid.write(out)?;
-    if json {
-        say(serde_json::json!({"event": "done", "scores": scores, "out": out.display().to_string()}))?;
-    } else {
-        tell(format_args!(
-            "wrote {}: {} pictures, PSNR {:.2} dB, L1 {:.4}",
-            out.display(),
-            batch.len(),
-            scores["psnr"],
-            scores["l1"]
-        ));
-    }
-    Ok(())
-}
-
-fn inspect(what: &str) -> Result<()> {
-    let path = Path::new(what);
-    let weights = |e: &std::ffi::OsStr| ["safetensors", "pth", "pt", "ckpt"].iter().any(|w| e == *w);
-    if what == builtin::NAME || path.extension().is_some_and(weights) {
-        let (dict, config) = builtin::weights(what, None)?;
-        say(format_args!("tokenizer   {what}\nSHA-256     {}", builtin::digest(what)?))?;
-        say(format_args!("parameters  {}", cost::parameters(&config)))?;
-        say(format_args!("pictures    {0}×{0}, f{1}", config.image_side(), config.downsampling()))?;
-        say(format_args!("schedule    {} ({} tokens)", config.schedule, config.schedule.tokens()))?;
-        say(format_args!("codebook    {} codes of {} channels", config.vocabulary, config.latent_channels))?;
-        for (name, tensor) in &dict.tensors {
-            say(format_args!("  {name:<50} {:?}", tensor.shape()))?;
-        }
-        return Ok(());
-    }
-    if path.extension().is_some_and(|e| e == "h5") {
-        let file = TokenFile::open(path)?;
-        let info = file.info();
-        say(format_args!("tokens      {what}\ntokenizer   {}", info.tokenizer_sha256))?;
-        say(format_args!(
-            "rows        {} training, {} held out",
-            file.rows(Split::Train),
-            file.rows(Split::Val)
-        ))?;
-        say(format_args!("schedule    {} ({} tokens)", info.schedule, info.length()))?;
-        say(format_args!("codebook    {} codes of {} channels", info.vocabulary, info.latent_channels))?;
-        say(format_args!(
-            "pictures    {0}×{0} from {1}; {2}",
-            info.image_side, info.source, info.crop_policy
-        ))?;
-        say(format_args!("classes     {}: {}", info.classes(), info.class_names.join(", ")))?;
-        return Ok(());
-    }
-    let source = Source::open(what)?;
-    let parts = source.partition(HELD_OUT, SPLIT_SEED)?;
-    say(format_args!(
-        "pictures    {} ({} training, {} held out)",
-        source.len(),
-        parts.train.len(),
-        parts.val.len()
-    ))?;
-    say(format_args!("classes     {}", source.classes().len()))?;
-    for (class, name) in source.classes().iter().enumerate() {
-        let count = source.entries().iter().filter(|e| e.class as usize == class).count();
-        say(format_args!("  {name:<30} {count}"))?;
-    }
-    Ok(())
+/// Says what was reconstructed and where it is.
+fn report(request: &ReconstructRequest, scores: &Scores, progress: &Progress) {
+    let places: Vec<String> = [&request.out, &request.folder]
+        .into_iter()
+        .flatten()
+        .map(|path| path.display().to_string())
+        .collect();
+    progress.note(&format!(
+        "wrote {}: {} pictures, PSNR {:.2} dB, L1 {:.4}",
+        places.join(" and "),
+        scores.pictures,
+        scores.psnr,
+        scores.l1
+    ));
+    progress.event(&serde_json::json!({
+        "event": "done", "scores": {"psnr": scores.psnr, "l1": scores.l1}, "images": scores.pictures,
+        "bad": scores.bad, "out": request.out, "folder": request.folder,
+    }));
 }
 
 fn main() -> ExitCode {

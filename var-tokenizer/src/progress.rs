@@ -143,6 +143,14 @@ impl Progress {
         }
     }
 
+    /// A line on what was left out or decided, which also `--quiet` does not silence.
+    pub fn warn(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(text),
+            None => tell(text),
+        }
+    }
+
     /// One JSON event on standard output; nothing unless JSON was asked for.
     pub fn event(&self, value: &Value) {
         if self.show == Show::Json {

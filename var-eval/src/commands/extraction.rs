@@ -47,6 +47,9 @@ impl ExtractionArgs {
         stop: &Arc<AtomicBool>,
         progress: &mut Progress,
     ) -> Result<FeatureFile> {
+        for note in pictures.notes() {
+            progress.warn(&format!("{}: {note}", pictures.label()));
+        }
         let extraction = Extraction {
             pictures: Arc::new(pictures),
             out,

@@ -49,6 +49,11 @@ pub struct PictureSet {
 pub type Read = std::result::Result<Decoded, Bad>;
 
 impl PictureSet {
+    /// A sentence for each thing that was skipped or decided when the source was opened.
+    pub fn notes(&self) -> &[String] {
+        self.source.notes()
+    }
+
     /// Opens `spec`: what [`Source::open`] takes, a folder or archive that `var-model sample` wrote, a run folder
     /// in which samples lie as `samples.npz` or `samples/`, or a token file: the pictures that it was made of,
     /// resized and cropped to its side as they were encoded. `rule` says how pixels are read; those of a token file

@@ -2,6 +2,7 @@
 
 pub mod text;
 
+use std::io::Read;
 use std::path::Path;
 
 use hdf5::{Dataset, File, H5Type};
@@ -22,6 +23,17 @@ pub fn error(path: &Path, what: &str, e: &hdf5::Error) -> Error {
         Some(number) => Error::io(path, std::io::Error::from_raw_os_error(number)),
         None => Error::file(path, format!("{what}: {}", text.lines().next().unwrap_or("unknown HDF5 error"))),
     }
+}
+
+/// Whether the file at `path` begins as HDF5 does.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_hdf5(path: &Path) -> Result<bool> {
+    let mut magic = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    file.take(8).read_to_end(&mut magic).map_err(|e| Error::io(path, e))?;
+    Ok(magic == b"\x89HDF\r\n\x1a\n")
 }
 
 /// Opens a finished file for reading. It never changes, so there is nothing to lock.

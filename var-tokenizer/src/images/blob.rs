@@ -37,15 +37,19 @@ pub(crate) struct Blob {
 impl Blob {
     /// The file at `path`, unpacked first when it is gzip.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let plain = Self::plain(path)?;
         let mut magic = [0; 2];
-        let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
-        let found = file.read_exact_at(&mut magic, 0).is_ok().then_some(magic);
-        if found == Some([0x1f, 0x8b]) {
-            file.seek(SeekFrom::Start(0)).map_err(|e| Error::io(path, e))?;
-            let unpacker = flate2::read::MultiGzDecoder::new(std::io::BufReader::new(file));
-            return Self::unpack(path, size, unpacker, "gzip");
+        if plain.length >= 2 && plain.read_at(&mut magic, 0).is_ok() && magic == [0x1f, 0x8b] {
+            let unpacker = flate2::read::MultiGzDecoder::new(std::io::BufReader::new(plain.reader()));
+            return Self::unpack(path, plain.length, unpacker, "gzip");
         }
+        Ok(plain)
+    }
+
+    /// The file at `path` as it is.
+    pub(crate) fn plain(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
         Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length: size, packed: size })
     }
 

@@ -11,7 +11,7 @@ use super::blob::Blob;
 use super::decode::{Decoded, Pixels};
 use super::source::{Entry, Listing, Pictures};
 use super::split::Split;
-use super::tarball::Member;
+use super::stock::Stock;
 use crate::error::{Error, Result};
 
 const SIDE: u32 = 32;
@@ -73,23 +73,32 @@ pub(crate) fn open_folder(folder: &Path) -> Result<Option<Listing>> {
     Ok(None)
 }
 
-/// Opens a tar if it is CIFAR's binary version.
-pub(crate) fn open_tar(blob: &Blob, members: &[Member]) -> Result<Option<Listing>> {
-    let base = |m: &Member| m.name.rsplit('/').next().unwrap_or("").to_owned();
-    if members.iter().any(|m| m.name.contains("batches-py/") || m.name.contains("cifar-100-python/")) {
-        return Err(Error::file(
-            blob.path(),
-            "this is CIFAR's Python version (pickles); take the binary version, e.g. cifar-10-binary.tar.gz",
-        ));
-    }
-    let Some(kind) = KINDS.iter().find(|kind| members.iter().any(|m| base(m) == kind.first)) else {
+/// Opens a tar, whose files are `stock`, if it is CIFAR's binary version.
+pub(crate) fn open_tar(stock: &Stock) -> Result<Option<Listing>> {
+    let base = |name: &String| name.rsplit('/').next().unwrap_or("").to_owned();
+    let Some(kind) = KINDS.iter().find(|kind| stock.names().iter().any(|name| base(name) == kind.first))
+    else {
         return Ok(None);
     };
-    let find = |name: &str| -> Result<Option<Blob>> {
-        let member = members.iter().find(|m| base(m) == name);
-        member.map(|m| blob.slice(m.offset, m.size)).transpose()
+    let find = |wanted: &str| -> Result<Option<Blob>> {
+        let position = stock.names().iter().position(|name| base(name) == wanted);
+        position.map(|position| stock.blob(position)).transpose()
     };
-    open(blob.path(), kind, find).map(Some)
+    open(stock.path(), kind, find).map(Some)
+}
+
+/// Refuses CIFAR's Python version, which only Python can read.
+///
+/// # Errors
+/// When the files of `stock` are those of it.
+pub(crate) fn check_not_pickled(stock: &Stock) -> Result<()> {
+    let pickled = |name: &String| name.contains("batches-py/") || name.contains("cifar-100-python/");
+    if !stock.names().iter().any(pickled) {
+        return Ok(());
+    }
+    let message =
+        "this is CIFAR's Python version (pickles); take the binary version, e.g. cifar-10-binary.tar.gz";
+    Err(Error::file(stock.path(), message))
 }
 
 fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -> Result<Listing> {
@@ -147,7 +156,7 @@ fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -
         let count = entries.iter().map(|entry| entry.class + 1).max().unwrap_or(0);
         classes = (0..count).map(|class| class.to_string()).collect();
     }
-    Ok(Listing { entries, classes, pictures: Box::new(records) })
+    Ok(Listing { entries, classes, pictures: Box::new(records), notes: Vec::new() })
 }
 
 /// One name a line; empty lines at the end do not count.

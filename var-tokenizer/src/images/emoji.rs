@@ -69,5 +69,5 @@ pub(crate) fn open() -> Result<Listing> {
             if tone.is_empty() { format!("{class}/{emoji}") } else { format!("{class}/{emoji}/{tone}") };
         entries.push(Entry { name, class: number as u32, split: None, group });
     }
-    Ok(Listing { entries, classes, pictures: Box::new(Sheet) })
+    Ok(Listing { entries, classes, pictures: Box::new(Sheet), notes: Vec::new() })
 }

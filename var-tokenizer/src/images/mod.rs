@@ -14,6 +14,7 @@
 //! # Ok::<(), var_tokenizer::Error>(())
 //! ```
 
+mod archives;
 mod batch;
 mod blob;
 mod catalogue;
@@ -21,17 +22,23 @@ mod cifar;
 pub mod decode;
 pub mod emoji;
 mod folder;
+mod foreign;
 pub mod grid;
+mod labels;
+mod names;
 pub mod npz;
 pub mod resize;
 mod source;
 mod split;
+mod stock;
 mod tarball;
 pub mod transform;
 
 pub use batch::{Bad, Batch, Report};
 pub use decode::{Decoded, Pixels, Traits, read_picture, read_pixels};
+pub(crate) use foreign::check_plain;
 pub use grid::{Grid, write_png};
+pub(crate) use npz::is_torch_zip;
 pub use source::{EMOJI, Entry, Source};
 pub use split::{Partition, Split};
 pub use transform::{Framing, Placement, View, from_tensor, from_unit, to_unit};

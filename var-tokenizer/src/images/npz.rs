@@ -63,13 +63,16 @@ fn open_trusting(blob: &Blob) -> Result<Listing> {
     let wrong = |message: String| Error::file(blob.path(), message);
     let damaged = |e: std::io::Error| wrong(format!("truncated or damaged npz: {e}"));
     // The reader makes room for as many arrays as the archive announces.
-    zips::directory(blob)?;
+    check_arrays(blob, &zips::directory(blob)?)?;
     let mut archive = NpzArchive::new(blob.reader()).map_err(damaged)?;
     let mut names: Vec<String> = archive.array_names().map(str::to_owned).collect();
     names.sort();
     if !names.iter().any(|name| name == PICTURES) {
         let found = if names.is_empty() { "nothing".into() } else { names.join(", ") };
-        return Err(wrong(format!("no array {PICTURES} (u8 [N, H, W, 3]) in it; it has {found}")));
+        return Err(wrong(format!(
+            "no array {PICTURES} (u8 [N, H, W, 3]) in it; it has {found}. Save it again: numpy.savez('pictures.npz', \
+             {PICTURES}=pictures, labels=labels)"
+        )));
     }
     let (count, pictures) = pictures(blob, &mut archive)?;
     let labels = match LABELS.into_iter().find(|name| names.iter().any(|n| n == name)) {
@@ -89,7 +92,30 @@ fn open_trusting(blob: &Blob) -> Result<Listing> {
         .map(|(class, group)| Entry { name: format!("{PICTURES}/{group}"), class, split: None, group })
         .collect();
     let classes = (0..classes).map(|class| class.to_string()).collect();
-    Ok(Listing { entries, classes, pictures: Box::new(pictures) })
+    Ok(Listing { entries, classes, pictures: Box::new(pictures), notes: Vec::new() })
+}
+
+/// Refuses zip archives that hold other things than arrays.
+fn check_arrays(blob: &Blob, files: &[zips::Entry]) -> Result<()> {
+    if files.is_empty() || files.iter().any(|file| file.name.ends_with(".npy")) {
+        return Ok(());
+    }
+    let message = if files.iter().any(is_torch) {
+        "this is a file of weights (PyTorch), not of pictures".to_owned()
+    } else {
+        format!("this is a zip archive of {} files: unpack it, or pack the pictures as a tar", files.len())
+    };
+    Err(Error::file(blob.path(), message))
+}
+
+/// What `torch.save` alone puts into a zip archive.
+fn is_torch(file: &zips::Entry) -> bool {
+    file.name.ends_with("data.pkl")
+}
+
+/// Whether the zip archive at `path` was written by `torch.save`.
+pub(crate) fn is_torch_zip(path: &Path) -> bool {
+    Blob::plain(path).and_then(|blob| zips::directory(&blob)).is_ok_and(|files| files.iter().any(is_torch))
 }
 
 /// The array of pictures and how many there are. What was stored without compression is read where it
@@ -104,12 +130,23 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
     let is_bytes =
         matches!(header.dtype(), DType::Plain(t) if t.type_char() == TypeChar::Uint && t.size_field() == 1);
     if !is_bytes {
-        return Err(wrong(format!("expected u8, got {}", header.dtype().descr())));
+        return Err(wrong(format!(
+            "expected u8 from 0 to 255, got {}; convert it and save it again",
+            header.dtype().descr()
+        )));
     }
     let (count, height, width, channels) = match *header.shape() {
         [n, h, w] => (n, h, w, 1),
         [n, h, w, c] if c == 1 || c == 3 => (n, h, w, c),
-        ref other => return Err(wrong(format!("expected shape [N, H, W, 3], got {other:?}"))),
+        [_, 3, h, w] if h > 4 && w > 4 => {
+            return Err(wrong(format!(
+                "expected shape [N, H, W, 3], got {:?}; save it with transpose(0, 2, 3, 1)",
+                header.shape()
+            )));
+        }
+        ref other => {
+            return Err(wrong(format!("expected shape [N, H, W, 3], got {other:?}; save RGB alone")));
+        }
     };
     if header.order() == Order::Fortran {
         return Err(wrong("stored in Fortran order; save it with numpy.ascontiguousarray".into()));
@@ -121,6 +158,9 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
     let channels = channels as u32;
     let picture = u64::from(width) * u64::from(height) * u64::from(channels);
     let length = count.checked_mul(picture).filter(|&length| length > 0);
+    if count == 0 {
+        return Err(wrong("holds no pictures".into()));
+    }
     let length = length.ok_or_else(|| wrong(format!("cannot hold {count} pictures")))?;
     blob.check_list(count.saturating_mul(PICTURE_COST))?;
     let data = if stored {
@@ -186,7 +226,10 @@ pub fn header(reader: &mut impl Read) -> std::result::Result<NpyHeader, String> 
 fn labels<R: Read>(npy: NpyFile<R>, count: usize) -> std::result::Result<Vec<u32>, String> {
     let length = npy.shape().iter().try_fold(1_u64, |all, &side| all.checked_mul(side));
     if length != Some(count as u64) {
-        return Err(format!("shape {:?} for {count} pictures", npy.shape()));
+        return Err(format!(
+            "shape {:?} for {count} pictures; expected a class number per picture",
+            npy.shape()
+        ));
     }
     let dtype = npy.dtype();
     let DType::Plain(kind) = &dtype else { return Err("expected whole numbers".into()) };
@@ -200,7 +243,7 @@ fn labels<R: Read>(npy: NpyFile<R>, count: usize) -> std::result::Result<Vec<u32
         (TypeChar::Int, 2) => widen(npy.into_vec::<i16>().map_err(read)?),
         (TypeChar::Int, 4) => widen(npy.into_vec::<i32>().map_err(read)?),
         (TypeChar::Int, 8) => widen(npy.into_vec::<i64>().map_err(read)?),
-        _ => return Err(format!("expected whole numbers, got {}", dtype.descr())),
+        _ => return Err(format!("expected class numbers (an integer type), got {}", dtype.descr())),
     };
     wide.into_iter()
         .map(|label| match u32::try_from(label) {

@@ -1,17 +1,18 @@
 //! A data set of labelled pictures, wherever it lies.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::RgbImage;
 use sha2::{Digest, Sha256};
 
 use super::blob::Blob;
-use super::catalogue::{HELD_OUT, check_held_out_classes};
+use super::catalogue::catalogue;
 use super::decode::{Decoded, Pixels};
+use super::names::few;
 use super::split::{Partition, Split, partition};
-use super::{cifar, emoji, folder, npz, tarball};
+use super::stock::Stock;
+use super::{archives, cifar, emoji, folder, foreign, npz, tarball};
 use crate::error::{Error, Result};
 use crate::files::hexadecimal;
 
@@ -46,6 +47,8 @@ pub(crate) struct Listing {
     pub(crate) classes: Vec<String>,
     /// Access to the pictures.
     pub(crate) pictures: Box<dyn Pictures>,
+    /// A sentence for each thing that was skipped or decided.
+    pub(crate) notes: Vec<String>,
 }
 
 /// A data set of labelled pictures.
@@ -61,8 +64,9 @@ impl Source {
     /// Opens `spec`: the word `emoji`, or the path of
     ///
     /// - a folder of class folders, with `train/` and `val/` above them or not,
-    /// - a folder with `train.tar` and `val.tar` (or `test.tar`),
-    /// - a tar or tar.gz of such folders,
+    /// - Tiny ImageNet's folder, with its table of held-out classes,
+    /// - a folder with `train.tar` and `val.tar` (or `test.tar`), with a tar per class, or with shards of WebDataset,
+    /// - a tar or tar.gz of any of these,
     /// - an npz with `arr_0` u8 `[N, H, W, 3]` and labels in `labels` or `arr_1`,
     /// - CIFAR's binary version, packed or not.
     ///
@@ -94,6 +98,12 @@ impl Source {
             sum.update(entry.class.to_le_bytes());
         }
         hexadecimal(&sum.finalize())
+    }
+
+    /// A sentence for each thing that was skipped or decided when the source was opened: hidden entries, pipes, classes
+    /// without pictures. To be said once.
+    pub fn notes(&self) -> &[String] {
+        &self.listing.notes
     }
 
     /// What was opened, as it was asked for.
@@ -159,16 +169,14 @@ fn open_path(path: &Path) -> Result<Listing> {
         ),
         _ => Error::io(path, e),
     })?;
+    foreign::check_plain(path, &metadata)?;
     if !metadata.is_dir() {
         return open_file(path);
     }
-    if let Some(listing) = cifar::open_folder(path)? {
-        return Ok(listing);
+    match cifar::open_folder(path)? {
+        Some(listing) => Ok(listing),
+        None => Listing::of_stock(folder::read(path)?, None),
     }
-    if let Some((train, held_out)) = pair_of_tars(path) {
-        return merge(path, open_file(&train)?, open_file(&held_out)?);
-    }
-    folder::open(path)
 }
 
 /// Opens a file by what its first bytes say.
@@ -181,94 +189,48 @@ fn open_file(path: &Path) -> Result<Listing> {
     if head.starts_with(b"PK") {
         return npz::open(&blob);
     }
-    let named_tar = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tar"));
-    if head.get(257..262) == Some(b"ustar".as_slice()) || named_tar {
-        return tarball::open(&blob);
+    if !tarball::is_tar(&head) {
+        return Err(foreign::refusal(path, &head));
     }
-    Err(Error::file(
-        path,
-        "neither a folder nor a tar, tar.gz or npz file; a single picture needs a folder around it",
-    ))
-}
-
-/// `train.tar` and `val.tar` in a folder, under the names that are understood.
-fn pair_of_tars(folder: &Path) -> Option<(PathBuf, PathBuf)> {
-    let find = |stem: &str| {
-        ["tar", "tar.gz", "tgz"]
-            .into_iter()
-            .map(|end| folder.join(format!("{stem}.{end}")))
-            .find(|p| p.is_file())
-    };
-    Some((find("train")?, HELD_OUT.into_iter().find_map(find)?))
-}
-
-/// Pictures to train on and pictures held out that lie in files of their own.
-#[derive(Debug)]
-struct Pair {
-    first: Box<dyn Pictures>,
-    count: usize,
-    second: Box<dyn Pictures>,
-}
-
-impl Pictures for Pair {
-    fn picture(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
-        match index.checked_sub(self.count) {
-            None => self.first.picture(index, pixels),
-            Some(index) => self.second.picture(index, pixels),
-        }
+    let (stock, _) = tarball::read(&blob)?;
+    match cifar::open_tar(&stock)? {
+        Some(listing) => Ok(listing),
+        None => Listing::of_stock(stock, Some(&blob)),
     }
-}
-
-fn merge(path: &Path, train: Listing, held_out: Listing) -> Result<Listing> {
-    let numbers: BTreeMap<&str, u32> = train.classes.iter().map(String::as_str).zip(0..).collect();
-    // Two tars of loose pictures have one class each, named after the tars: they are the same class.
-    let lone = train.classes.len() == 1 && held_out.classes.len() == 1;
-    if !lone {
-        let known: BTreeSet<&str> = numbers.keys().copied().collect();
-        let found = held_out.classes.iter().map(String::as_str);
-        check_held_out_classes(path, "the held-out tar", &known, found)?;
-    }
-    let count = train.entries.len();
-    let classes_of_held_out = held_out.classes;
-    let second = held_out.entries.into_iter().map(|entry| {
-        let name = classes_of_held_out.get(entry.class as usize).map_or("", String::as_str);
-        let class = numbers.get(name).copied().unwrap_or(0);
-        Entry { class, split: Some(Split::Val), ..entry }
-    });
-    let mut entries: Vec<Entry> = train
-        .entries
-        .into_iter()
-        .map(|entry| Entry { split: Some(Split::Train), ..entry })
-        .chain(second)
-        .collect();
-    for (group, entry) in (0..).zip(&mut entries) {
-        entry.group = group;
-    }
-    Ok(Listing {
-        entries,
-        classes: train.classes,
-        pictures: Box::new(Pair { first: train.pictures, count, second: held_out.pictures }),
-    })
 }
 
 impl Listing {
-    /// A listing of catalogued names, whose pictures `pictures` hands out in the catalogue's order.
-    pub(crate) fn of_catalogue(
-        items: &[super::catalogue::Item],
-        classes: Vec<String>,
-        names: &[String],
-        pictures: Box<dyn Pictures>,
-    ) -> Self {
-        let entries = items
+    /// A listing of the pictures in `stock`, or in the tars that it holds; `whole` is the archive that it is, if any.
+    fn of_stock(mut stock: Stock, whole: Option<&Blob>) -> Result<Self> {
+        cifar::check_not_pickled(&stock)?;
+        let mut notes = Vec::new();
+        let tars = archives::tars(&stock);
+        if stock.pictures().is_empty() {
+            if tars.is_empty() {
+                return Err(foreign::no_pictures(&stock));
+            }
+            stock = archives::open(stock, whole)?;
+        } else if !tars.is_empty() {
+            let names = tars.iter().filter_map(|&i| stock.names().get(i)).map(String::as_str);
+            notes.push(format!(
+                "skips tars beside the pictures: {}",
+                few(names.collect::<Vec<_>>().into_iter())
+            ));
+        }
+        let catalogue = catalogue(&stock)?;
+        notes.extend(catalogue.notes);
+        let entries = catalogue
+            .items
             .iter()
             .zip(0..)
             .map(|(item, group)| Entry {
-                name: names.get(item.position).cloned().unwrap_or_default(),
+                name: stock.names().get(item.position).cloned().unwrap_or_default(),
                 class: item.class,
                 split: item.split,
                 group,
             })
             .collect();
-        Self { entries, classes, pictures }
+        let positions: Vec<usize> = catalogue.items.iter().map(|item| item.position).collect();
+        Ok(Self { entries, classes: catalogue.classes, pictures: stock.access(&positions), notes })
     }
 }

@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::images::Split;
 use crate::journal::{self, Fields, Kind};
 
-const KIND: Kind = Kind { magic: b"VARTOK1\n", what: "tokens" };
+/// First bytes of a journal of tokens.
+pub(super) const MAGIC: &[u8; 8] = b"VARTOK1\n";
+const KIND: Kind = Kind { magic: MAGIC, what: "tokens" };
 /// Payload length, part, rows, position.
 const BLOCK_HEAD: usize = 4 + 1 + 4 + 8;
 /// Bytes of a row beside its ids.
@@ -46,11 +48,11 @@ impl Journal {
     pub(super) fn resume(path: &Path, info: &TokenInfo) -> Result<Self> {
         let blocks = journal::Journal::resume(path, KIND, &head(path, info)?, |found| {
             let found = serde_json::from_slice::<TokenInfo>(found).ok().filter(|found| found.check().is_ok());
-            let found =
-                found.ok_or_else(|| Error::file(path, "damaged at its head; delete it to start anew"))?;
+            let found = found
+                .ok_or_else(|| Error::file(path, "damaged at its head; pass --restart to start over"))?;
             difference(&found, info).map_or(Ok(()), |difference| {
                 let message = format!(
-                    "was begun with other settings ({difference}); use the same, or delete it to start anew"
+                    "was begun with other settings ({difference}). Use the same to resume, or pass --restart to start over"
                 );
                 Err(Error::file(path, message))
             })
@@ -105,6 +107,14 @@ impl Journal {
     /// All whole blocks from the first on.
     pub(super) fn blocks<'a>(&'a self, info: &'a TokenInfo) -> Result<Blocks<'a>> {
         Ok(Blocks { blocks: self.blocks.blocks()?, info })
+    }
+
+    /// Forgets all rows.
+    pub(super) fn clear(&mut self, info: &TokenInfo) -> Result<()> {
+        let begin = self.blocks(info)?.blocks.at();
+        self.blocks.keep(begin)?;
+        (self.rows, self.position) = ([0; 2], 0);
+        Ok(())
     }
 
     /// Deletes the journal; its rows are safe elsewhere.

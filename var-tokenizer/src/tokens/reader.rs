@@ -1,5 +1,6 @@
 //! Reading `tokens.h5`, believing nothing that was not checked.
 
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -96,6 +97,18 @@ impl SplitTokens {
     }
 }
 
+/// Says of a journal what it is.
+fn check_not_journal(path: &Path) -> Result<()> {
+    let mut magic = Vec::new();
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    file.take(8).read_to_end(&mut magic).map_err(|e| Error::io(path, e))?;
+    if magic != super::journal::MAGIC {
+        return Ok(());
+    }
+    let message = "is the journal of a token file that is not finished; give the same encode command again to finish it";
+    Err(Error::file(path, message))
+}
+
 impl TokenFile {
     /// Opens `path` for reading.
     ///
@@ -103,8 +116,11 @@ impl TokenFile {
     /// When it is missing, unfinished, truncated, damaged, of another kind or another format version.
     pub fn open(path: &Path) -> Result<Self> {
         match std::fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return Err(Error::file(path, "is a folder; expected a token file (tokens.h5)")),
+            Ok(metadata) if metadata.is_file() => check_not_journal(path)?,
+            Ok(metadata) => {
+                let what = if metadata.is_dir() { "a folder" } else { "not a plain file" };
+                return Err(Error::file(path, format!("is {what}; expected a token file (tokens.h5)")));
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && partial_path(path).exists() => {
                 return Err(Error::file(
                     path,

@@ -87,6 +87,14 @@ impl TokenWriter {
         Ok(())
     }
 
+    /// Forgets all rows: the next position is 0 again.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn clear(&mut self) -> Result<()> {
+        self.journal.clear(&self.info)
+    }
+
     /// Forces all rows onto the disk: after this, a loss of power takes nothing.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ use layers::Convolution;
 
 use crate::error::{Error, Result};
 use crate::quantizer::{Quantizer, Usage};
+use crate::torch::check_finite;
 use crate::weights::{Checkpoint, Parameters, Role, StateDict, Storage, safetensors};
 
 /// Metadata key of the configuration in our `.safetensors` files.
@@ -214,6 +215,11 @@ impl VqVae {
         self.compute = kind;
     }
 
+    /// What encoder and decoder compute in.
+    pub fn compute_kind(&self) -> Kind {
+        self.compute
+    }
+
     /// Stores encoder and decoder in the compute kind, for inference without casts. Not for training.
     pub fn freeze(&mut self) {
         self.parameters.set_requires_grad(false);
@@ -239,9 +245,14 @@ impl VqVae {
     /// Pictures `[B, 3, S, S]` in [-1, 1] → ids `[B, L]` (i64), without gradient.
     ///
     /// # Errors
-    /// When the side does not fit the schedule.
+    /// When the side does not fit the schedule, or the latent is not finite.
     pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
-        tch::no_grad(|| self.quantizer.encode(&self.latent(images)?))
+        tch::no_grad(|| {
+            let latent = self.latent(images)?;
+            // The nearest code of a NaN is code 0.
+            check_finite(&latent, || "latent of the tokenizer's encoder".into())?;
+            self.quantizer.encode(&latent)
+        })
     }
 
     /// Latent `[B, z, h, w]` → pictures `[B, 3, S, S]` in `f32`, not clamped.
@@ -256,29 +267,36 @@ impl VqVae {
     /// Ids `[B, L]` → pictures `[B, 3, S, S]` clamped to [-1, 1].
     ///
     /// # Errors
-    /// When there are more or fewer tokens than the schedule has.
+    /// When there are more or fewer tokens than the schedule has, or the pictures are not finite.
     pub fn decode(&self, ids: &Tensor) -> Result<Tensor> {
         tch::no_grad(|| {
             let latents = self.quantizer.latents(ids)?;
             let last = latents.last().ok_or_else(|| Error::Config("no tokens to decode".into()))?;
-            Ok(self.decode_latent(last)?.clamp(-1.0, 1.0))
+            self.shown(last)
         })
     }
 
     /// Ids `[B, L]` → the pictures after each scale, `[B, K, 3, S, S]`, clamped.
     ///
     /// # Errors
-    /// When there are more or fewer tokens than the schedule has.
+    /// When there are more or fewer tokens than the schedule has, or the pictures are not finite.
     pub fn decode_scales(&self, ids: &Tensor) -> Result<Tensor> {
         tch::no_grad(|| {
             let pictures = self
                 .quantizer
                 .latents(ids)?
                 .iter()
-                .map(|latent| Ok(self.decode_latent(latent)?.clamp(-1.0, 1.0)))
+                .map(|latent| self.shown(latent))
                 .collect::<Result<Vec<_>>>()?;
             Ok(Tensor::stack(&pictures, 1))
         })
+    }
+
+    /// The pictures of a latent, clamped. An infinity would pass for white after that.
+    fn shown(&self, latent: &Tensor) -> Result<Tensor> {
+        let pictures = self.decode_latent(latent)?;
+        check_finite(&pictures, || "pictures of the tokenizer's decoder".into())?;
+        Ok(pictures.clamp(-1.0, 1.0))
     }
 
     /// Ids `[B, L]` → teacher-forcing vectors `[B, L − s_1², z]` of the transformer.

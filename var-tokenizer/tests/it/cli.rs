@@ -77,7 +77,7 @@ fn encode_writes_the_ids_that_the_tokenizer_gives_and_skips_bad_pictures() {
     ]);
     assert!(output.status.success(), "{}", message(&output));
     let text = message(&output);
-    assert!(text.contains("1 bad ones left out") && text.contains("broken.jpg"), "{text}");
+    assert!(text.contains("left out 1 pictures") && text.contains("broken.jpg"), "{text}");
     let list = std::fs::read_to_string(format!("{out}.bad.txt")).unwrap();
     assert!(list.lines().count() == 1 && list.contains("broken.jpg\t"), "{list}");
     let file = TokenFile::open(Path::new(&out)).unwrap();

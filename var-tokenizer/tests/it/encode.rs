@@ -11,7 +11,7 @@ use var_tokenizer::VqVae;
 use var_tokenizer::images::Split;
 use var_tokenizer::tokens::{InputStatistics, TokenFile, partial_path};
 
-use crate::cli::{message, prepare, run};
+use crate::cli::{message, prepare, refused, run};
 
 /// Side of the pictures.
 const SIDE: u64 = 16;
@@ -101,4 +101,148 @@ fn input_statistics_cover_all_classes_and_a_killed_encode_resumes_to_the_same_bi
     assert!(partial_path(&killed).exists() && !killed.exists());
     encode(&killed, "64");
     assert_eq!(TokenFile::open(&killed).unwrap().info().input_statistics.as_ref(), Some(&found));
+}
+
+/// A picture in the two class folders that [`prepare`] makes.
+fn spoil(pictures: &str, class: &str) {
+    for i in 0..12 {
+        std::fs::write(Path::new(pictures).join(class).join(format!("{i}.png")), b"").unwrap();
+    }
+}
+
+fn encode(pictures: &str, tokenizer: &str, out: &str, more: &[&str]) -> Output {
+    let fixed = ["encode", "--data", pictures, "--tokenizer", tokenizer, "--out", out, "--device", "cpu"];
+    run(&[&fixed, more].concat())
+}
+
+/// `encode --json`'s last line.
+fn result(output: &Output) -> serde_json::Value {
+    let text = String::from_utf8_lossy(&output.stdout).to_string();
+    serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap()
+}
+
+#[test]
+fn quiet_still_names_bad_pictures_and_a_class_that_loses_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, pictures) = prepare(folder.path());
+    spoil(&pictures, "red");
+    let out = folder.path().join("t.h5").display().to_string();
+    let output = encode(&pictures, &tokenizer, &out, &["--quiet"]);
+    let text = message(&output);
+    assert!(output.status.success() && output.stdout.is_empty(), "{text}");
+    assert!(text.contains("left out 12 pictures") && text.contains("t.h5.bad.txt"), "{text}");
+    assert!(text.contains("classes without any picture left") && text.contains("'red' (12)"), "{text}");
+    let grid = folder.path().join("grid.png").display().to_string();
+    let output =
+        run(&["reconstruct", "--data", &pictures, "--tokenizer", &tokenizer, "--out", &grid, "--quiet"]);
+    assert!(
+        output.status.success() && message(&output).contains("1 bad ones left out"),
+        "{}",
+        message(&output)
+    );
+}
+
+#[test]
+fn after_a_resume_bad_pictures_are_counted_over_the_whole_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, _) = prepare(folder.path());
+    let pictures = folder.path().join("many");
+    let picture = image::RgbImage::from_pixel(16, 16, image::Rgb([9; 3]));
+    std::fs::create_dir_all(pictures.join("one")).unwrap();
+    for i in 0..1500 {
+        let path = pictures.join(format!("one/{i:04}.png"));
+        if i % 100 == 50 { std::fs::write(path, b"").unwrap() } else { picture.save(path).unwrap() }
+    }
+    let (pictures, out) = (pictures.display().to_string(), folder.path().join("t.h5").display().to_string());
+    let arguments =
+        ["--data", &pictures, "--tokenizer", &tokenizer, "--out", &out, "--device", "cpu", "--batch", "16"];
+    let output = cut_short(128, false, &arguments);
+    assert_eq!(output.status.code(), None, "{}", message(&output));
+    let list = format!("{out}.bad.txt");
+    let before = std::fs::read_to_string(&list).unwrap().lines().count();
+    assert!((2..15).contains(&before), "{before} of 15 bad ones before the end");
+    // A kill while a line is written.
+    std::fs::write(&list, [std::fs::read(&list).unwrap(), b"one/14".to_vec()].concat()).unwrap();
+    let output = encode(&pictures, &tokenizer, &out, &["--json"]);
+    assert!(output.status.success(), "{}", message(&output));
+    assert_eq!(result(&output)["bad"], 15);
+    assert!(message(&output).contains("left out 15 pictures"), "{}", message(&output));
+    let lines = std::fs::read_to_string(&list).unwrap();
+    assert_eq!(lines.lines().count(), 15, "{lines}");
+    assert!(lines.lines().all(|line| line.contains(".png\t")), "{lines}");
+}
+
+#[test]
+fn a_lost_journal_is_not_a_fresh_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, pictures) = prepare(folder.path());
+    let out = folder.path().join("t.h5").display().to_string();
+    std::fs::write(format!("{out}.bad.txt"), "red/1.png\tis bad\n").unwrap();
+    let output = encode(&pictures, &tokenizer, &out, &[]);
+    refused(&output, &["t.h5.bad.txt", "t.h5.partial are missing", "--restart"]);
+    assert!(Path::new(&format!("{out}.bad.txt")).exists());
+    assert!(encode(&pictures, &tokenizer, &out, &["--restart"]).status.success());
+    assert!(!Path::new(&format!("{out}.bad.txt")).exists());
+}
+
+#[test]
+fn after_the_pictures_are_repaired_the_same_command_works() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, pictures) = prepare(folder.path());
+    spoil(&pictures, "red");
+    spoil(&pictures, "blue");
+    let out = folder.path().join("t.h5").display().to_string();
+    for _ in 0..2 {
+        let output = encode(&pictures, &tokenizer, &out, &["--quiet"]);
+        assert_eq!(output.status.code(), Some(2), "{}", message(&output));
+        assert!(message(&output).contains("no picture to train on could be read"), "{}", message(&output));
+    }
+    prepare(folder.path());
+    let output = encode(&pictures, &tokenizer, &out, &[]);
+    assert!(output.status.success() && message(&output).contains("starting over"), "{}", message(&output));
+    assert!(!Path::new(&format!("{out}.bad.txt")).exists());
+}
+
+#[test]
+fn after_a_full_disk_the_same_command_resumes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, _) = prepare(folder.path());
+    let pictures = folder.path().join("sorted.npz");
+    sorted_by_class(&pictures, 1000);
+    let (pictures, out) = (pictures.display().to_string(), folder.path().join("t.h5").display().to_string());
+    let arguments = ["--data", &pictures, "--tokenizer", &tokenizer, "--out", &out, "--device", "cpu"];
+    let output = cut_short(64, true, &arguments);
+    assert_eq!(output.status.code(), Some(1), "{}", message(&output));
+    let output = encode(&pictures, &tokenizer, &out, &[]);
+    assert!(output.status.success() && message(&output).contains("going on after"), "{}", message(&output));
+}
+
+#[test]
+fn a_file_that_is_no_token_file_is_never_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, pictures) = prepare(folder.path());
+    refused(&encode(&pictures, &tokenizer, &tokenizer, &["--restart"]), &["is not a token file"]);
+    assert!(VqVae::load(Path::new(&tokenizer), tch::Device::Cpu).is_ok());
+}
+
+#[test]
+fn numbers_that_are_not_finite_give_neither_ids_nor_scores() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, pictures) = prepare(folder.path());
+    // Finite weights, of which products overflow.
+    let vae = VqVae::load(Path::new(&tokenizer), tch::Device::Cpu).unwrap();
+    let weight = vae.parameters().get("encoder.conv_in.weight").unwrap();
+    let _ = tch::no_grad(|| weight.shallow_clone().fill_(3e38));
+    vae.save(Path::new(&tokenizer)).unwrap();
+    let out = folder.path().join("t.h5").display().to_string();
+    let output = encode(&pictures, &tokenizer, &out, &["--quiet"]);
+    assert_eq!(output.status.code(), Some(1), "{}", message(&output));
+    for part in ["tokenizer.safetensors", "latent", "values are"] {
+        assert!(message(&output).contains(part), "{}", message(&output));
+    }
+    assert!(!Path::new(&out).exists());
+    let grid = folder.path().join("grid.png").display().to_string();
+    let output = run(&["reconstruct", "--data", &pictures, "--tokenizer", &tokenizer, "--out", &grid]);
+    assert_eq!(output.status.code(), Some(1), "{}", message(&output));
+    assert!(!Path::new(&grid).exists());
 }

@@ -1,6 +1,7 @@
 //! Pictures in and out on real files: decoding, batches, grids; sources are in a module of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod layouts;
 mod pixels;
 mod sources;
 

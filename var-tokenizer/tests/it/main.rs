@@ -9,6 +9,7 @@ mod hostile;
 mod images;
 mod locks;
 mod quantizer;
+mod reconstruct;
 mod resize;
 mod signals;
 mod tokens;

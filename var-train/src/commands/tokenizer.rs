@@ -45,6 +45,9 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
     // The place first: nothing else has to be read for it.
     common.start()?;
     let source = Source::open(data).map_err(|e| missing(e, "--data", "the pictures"))?;
+    for note in source.notes() {
+        common.warn(progress, &format!("{}: {note}", source.label()));
+    }
     let data_sha256 = source.fingerprint();
     let found = stored(common, "tokenizer", &settings, &data_sha256, "")?;
     if common.zero {

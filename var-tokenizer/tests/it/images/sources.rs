@@ -13,7 +13,7 @@ use var_tokenizer::images::{Source, Split};
 
 use super::{encoded, flat, folder, png, tree};
 
-fn tar_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn tar_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = tar::Header::new_ustar();
@@ -24,14 +24,14 @@ fn tar_of(files: &[(&str, Vec<u8>)]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
 /// What can be seen of a source: names, classes, splits and pixels.
-fn contents(source: &Source) -> Vec<(String, String, Option<Split>, Vec<u8>)> {
+pub(super) fn contents(source: &Source) -> Vec<(String, String, Option<Split>, Vec<u8>)> {
     (0..source.len())
         .map(|i| {
             let entry = &source.entries()[i];
@@ -41,7 +41,7 @@ fn contents(source: &Source) -> Vec<(String, String, Option<Split>, Vec<u8>)> {
         .collect()
 }
 
-fn refusal(path: &Path) -> String {
+pub(super) fn refusal(path: &Path) -> String {
     Source::open(path).expect_err("must be refused").to_string()
 }
 
@@ -164,7 +164,7 @@ fn unclear_and_empty_sources_are_refused_in_plain_words() {
     ]);
     assert!(refusal(classes.path()).contains("'mouse'"));
     let single = tree(&[("x.png", png([1; 3]))]);
-    assert!(refusal(&single.path().join("x.png")).contains("neither a folder nor a tar"));
+    assert!(refusal(&single.path().join("x.png")).contains("single picture"));
     let empty = tree(&[("x.tar", Vec::new())]);
     assert!(refusal(&empty.path().join("x.tar")).contains("empty"));
     assert!(Source::open("emoji").unwrap().partition(0.95, 0).is_err());
@@ -189,7 +189,7 @@ fn a_tar_cut_anywhere_is_refused() {
     assert!(refusal(&path).contains("truncated or damaged gzip"));
 }
 
-fn npz_of(count: u64, labels: Option<Vec<i64>>, method: CompressionMethod) -> Vec<u8> {
+pub(super) fn npz_of(count: u64, labels: Option<Vec<i64>>, method: CompressionMethod) -> Vec<u8> {
     let mut writer = npyz::npz::NpzWriter::new(Cursor::new(Vec::new()));
     let options = FileOptions::default().compression_method(method);
     let array = writer.array::<u8>("arr_0", options).unwrap();

@@ -1,0 +1,324 @@
+//! Held-out pictures through the tokenizer and back: a grid to look at, or a folder to score.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use image::RgbImage;
+use tch::{Device, Kind, Tensor};
+
+use crate::encode::{HELD_OUT, SPLIT_SEED, named};
+use crate::error::{Error, Result};
+use crate::files::{check_place, sync_folder_of};
+use crate::images::{Batch, Framing, Grid, Report, Source, Split, View, from_tensor, write_png};
+use crate::progress::Progress;
+use crate::schedule::ScaleSchedule;
+use crate::signals;
+use crate::torch::{DeviceChoice, Precision};
+use crate::vqvae::VqVae;
+
+/// The folder of the pictures as the tokenizer sees them.
+pub const ORIGINALS: &str = "originals";
+/// The folder of what it makes of them, under the same names.
+pub const RECONSTRUCTIONS: &str = "reconstructions";
+
+/// What `var-tokenizer reconstruct` is told.
+#[derive(Debug)]
+pub struct ReconstructRequest {
+    /// Pictures: a path or `emoji`; the held-out ones are taken.
+    pub data: String,
+    /// Tokenizer file or `builtin`.
+    pub tokenizer: String,
+    /// Sides of the token maps, where the tokenizer's own are not meant.
+    pub schedule: Option<ScaleSchedule>,
+    /// Grid to write, as a PNG.
+    pub out: Option<PathBuf>,
+    /// Folder to write: every held-out picture, and its reconstruction.
+    pub folder: Option<PathBuf>,
+    /// Pictures of the grid.
+    pub count: usize,
+    /// Pictures reconstructed at once.
+    pub batch: usize,
+    /// Where to compute.
+    pub device: DeviceChoice,
+    /// In what precision.
+    pub precision: Precision,
+}
+
+/// What was reconstructed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Scores {
+    /// Pictures.
+    pub pictures: usize,
+    /// Peak signal-to-noise ratio in dB over values in [−1, 1], mean over pictures.
+    pub psnr: f64,
+    /// Mean absolute error over values in [−1, 1], mean over pictures.
+    pub l1: f64,
+    /// Pictures that could not be read.
+    pub bad: usize,
+}
+
+/// The tokenizer and the pictures, once both are known to be there.
+struct Work<'a> {
+    request: &'a ReconstructRequest,
+    vae: VqVae,
+    source: Source,
+    held_out: Vec<usize>,
+    framing: Framing,
+}
+
+/// Writes what `request` asks for: a grid, a folder, or both. The scores are those of the folder, or else of the grid.
+/// Pictures that cannot be read are named through `progress`.
+///
+/// # Errors
+/// When a place cannot be written or the folder has something in it, source or tokenizer cannot be read, no held-out
+/// picture can be read, the tokenizer computes numbers that are not finite, or a signal asked to stop.
+pub fn reconstruct(request: &ReconstructRequest, progress: &mut Progress) -> Result<Scores> {
+    if let Some(out) = &request.out {
+        check_place(out)?;
+    }
+    if let Some(folder) = &request.folder {
+        check_folder(folder)?;
+    }
+    let work = Work::open(request, progress)?;
+    let mut scores = Scores::default();
+    if let Some(out) = &request.out {
+        scores = work.grid(out, progress)?;
+    }
+    if let Some(folder) = &request.folder {
+        scores = work.folder(folder, progress)?;
+    }
+    Ok(scores)
+}
+
+/// Makes sure that a folder can be made at `path`.
+fn check_folder(path: &Path) -> Result<()> {
+    match std::fs::read_dir(path).map(|entries| entries.count()) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(Error::file(path, "is not empty; name a new folder, or delete it first")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => check_place(path),
+        Err(e) => Err(Error::io(path, e)),
+    }
+}
+
+impl<'a> Work<'a> {
+    fn open(request: &'a ReconstructRequest, progress: &Progress) -> Result<Self> {
+        let device = request.device.resolve()?;
+        let opened = crate::builtin::open(&request.tokenizer, request.schedule.as_ref(), device)?;
+        opened.notes.iter().for_each(|note| progress.note(&format!("note: {}: {note}", request.tokenizer)));
+        let mut vae = opened.tokenizer;
+        let framing = Framing::new(vae.config().image_side())?;
+        let product = crate::encode::typical_product(&vae, request.batch);
+        vae.set_compute_kind(request.precision.resolve(device, product)?);
+        vae.freeze();
+        let source = Source::open(&request.data)?;
+        for note in source.notes() {
+            progress.warn(&format!("{}: {note}", source.label()));
+        }
+        let held_out = source.partition(HELD_OUT, SPLIT_SEED)?.part(Split::Val).to_vec();
+        if held_out.is_empty() {
+            let message = "holds no held-out pictures: each class has only one picture, and there is no val/";
+            return Err(Error::file(source.label(), message));
+        }
+        Ok(Self { request, vae, source, held_out, framing })
+    }
+
+    fn load(&self, indices: &[usize]) -> Batch {
+        let items: Vec<(usize, View)> = indices.iter().map(|&index| (index, View::CENTRE)).collect();
+        self.source.load_batch(&items, &self.framing)
+    }
+
+    /// Says which pictures are left out; an error when all are.
+    fn tell(&self, report: &Report, progress: &Progress) -> Result<()> {
+        if !report.bad.is_empty() {
+            progress.warn(&report.to_string());
+        }
+        if report.read > 0 {
+            return Ok(());
+        }
+        Err(Error::file(self.source.label(), "holds no held-out picture that can be read"))
+    }
+
+    /// A grid of some pictures: each row an original, then its reconstruction after each scale.
+    fn grid(&self, out: &Path, progress: &Progress) -> Result<Scores> {
+        let batch = self.load(&spread(&self.held_out, self.request.count));
+        let mut report = Report::default();
+        report.add(&batch);
+        self.tell(&report, progress)?;
+        let images = self.tensor(&batch);
+        let ids = self.vae.encode(&images).map_err(|e| named(e, &self.request.tokenizer))?;
+        let scales = self.vae.decode_scales(&ids).map_err(|e| named(e, &self.request.tokenizer))?;
+        let scales = scales.to_device(Device::Cpu);
+        let mut sums = Sums::default();
+        sums.add(&images, &scales.select(1, self.vae.config().schedule.scales() as i64 - 1))?;
+        let rows = Tensor::cat(&[images.unsqueeze(1), scales], 1);
+        let columns = self.vae.config().schedule.scales() + 1;
+        let mut grid = Grid::new(batch.len(), columns, self.framing.side())?;
+        for (row, pictures) in rows.unbind(0).iter().enumerate() {
+            for (column, picture) in from_tensor(pictures)?.iter().enumerate() {
+                grid.put_picture(row, column, picture)?;
+            }
+        }
+        grid.write(out)?;
+        Ok(sums.scores(&report))
+    }
+
+    /// All held-out pictures, framed as the tokenizer sees them, and their reconstructions under the same names. The
+    /// folder appears when it is whole; until then it has `.partial` at its end.
+    fn folder(&self, folder: &Path, progress: &mut Progress) -> Result<Scores> {
+        let stop = signals::stop()?;
+        let partial = crate::tokens::with_suffix(folder, ".partial");
+        remove_own(&partial)?;
+        let files = file_names(&self.source, &self.held_out);
+        let (mut report, mut sums) = (Report::default(), Sums::default());
+        let mut done = 0;
+        progress.start(0, self.held_out.len() as u64);
+        for part in self.held_out.chunks(self.request.batch.max(1)) {
+            if stop.load(Ordering::Relaxed) {
+                progress.finish();
+                let message = format!(
+                    "{done} of {} pictures are in {}; the same command starts over",
+                    self.held_out.len(),
+                    partial.display()
+                );
+                return Err(Error::Interrupted(message));
+            }
+            let batch = self.load(part);
+            report.add(&batch);
+            if !batch.is_empty() {
+                let images = self.tensor(&batch);
+                let ids = self.vae.encode(&images).map_err(|e| named(e, &self.request.tokenizer))?;
+                let decoded = self.vae.decode(&ids).map_err(|e| named(e, &self.request.tokenizer))?;
+                let decoded = decoded.to_device(Device::Cpu);
+                sums.add(&images, &decoded)?;
+                let pairs = from_tensor(&images)?.into_iter().zip(from_tensor(&decoded)?);
+                for (&item, (original, reconstruction)) in batch.items.iter().zip(pairs) {
+                    let file = part.get(item).and_then(|index| files.get(index));
+                    let file = file.ok_or_else(|| Error::Config(format!("no picture {item}")))?;
+                    write_below(&partial.join(ORIGINALS), file, &original)?;
+                    write_below(&partial.join(RECONSTRUCTIONS), file, &reconstruction)?;
+                }
+            }
+            done += part.len();
+            progress.advance(done as u64, "images");
+        }
+        progress.finish();
+        self.tell(&report, progress)?;
+        std::fs::rename(&partial, folder).map_err(|e| Error::io(folder, e))?;
+        sync_folder_of(folder);
+        Ok(sums.scores(&report))
+    }
+
+    fn tensor(&self, batch: &Batch) -> Tensor {
+        let side = self.framing.side() as i64;
+        Tensor::from_slice(&batch.pixels).view([batch.len() as i64, 3, side, side])
+    }
+}
+
+/// `count` of the indices in `list`, evenly spread over all of it.
+fn spread(list: &[usize], count: usize) -> Vec<usize> {
+    let count = count.min(list.len());
+    (0..count).filter_map(|i| list.get((2 * i + 1) * list.len() / (2 * count)).copied()).collect()
+}
+
+/// Sums of scores over pictures.
+#[derive(Default)]
+struct Sums {
+    psnr: f64,
+    l1: f64,
+}
+
+impl Sums {
+    /// Adds originals and reconstructions, both `[B, 3, S, S]` in [−1, 1].
+    fn add(&mut self, originals: &Tensor, reconstructions: &Tensor) -> Result<()> {
+        let difference = (reconstructions - originals).flatten(1, -1);
+        let mean = |t: Tensor| t.mean_dim([1_i64].as_slice(), false, Kind::Double);
+        let psnr = (mean(difference.square()).clamp_min(1e-12).reciprocal() * 4.0).log10() * 10.0;
+        self.psnr += psnr.sum(Kind::Double).f_double_value(&[])?;
+        self.l1 += mean(difference.abs()).sum(Kind::Double).f_double_value(&[])?;
+        Ok(())
+    }
+
+    fn scores(&self, report: &Report) -> Scores {
+        let count = report.read.max(1) as f64;
+        Scores { pictures: report.read, psnr: self.psnr / count, l1: self.l1 / count, bad: report.bad.len() }
+    }
+}
+
+/// A file for each of the pictures `indices`: the folder of its class, and below it what is left of its name, with the
+/// ending `png`. No two are the same, and none leads out of the folder.
+fn file_names(source: &Source, indices: &[usize]) -> BTreeMap<usize, PathBuf> {
+    let mut taken = BTreeSet::new();
+    let mut files = BTreeMap::new();
+    for &index in indices {
+        let Some(entry) = source.entries().get(index) else { continue };
+        let class = source.classes().get(entry.class as usize).map_or("", String::as_str);
+        let parts: Vec<&str> = entry.name.split('/').collect();
+        let below = match parts.iter().position(|part| *part == class) {
+            Some(place) if place + 1 < parts.len() => parts.get(place + 1..).unwrap_or_default().join("/"),
+            _ => parts.join("-"),
+        };
+        let whole: PathBuf = std::iter::once(class).chain(below.split('/')).map(plain).collect();
+        let mut file = whole.with_extension("png");
+        if !taken.insert(file.clone()) {
+            // `0.jpg` beside `0.png`.
+            let mut longer = whole.into_os_string();
+            longer.push(format!("-{index}.png"));
+            file = longer.into();
+            taken.insert(file.clone());
+        }
+        files.insert(index, file);
+    }
+    files
+}
+
+/// A part of a path that is neither hidden nor leads elsewhere.
+fn plain(part: &str) -> String {
+    let part = part.replace(['/', '\0'], "-");
+    if part.is_empty() || part.starts_with('.') { format!("_{part}") } else { part }
+}
+
+fn write_below(folder: &Path, file: &Path, picture: &RgbImage) -> Result<()> {
+    let path = folder.join(file);
+    if let Some(above) = path.parent() {
+        std::fs::create_dir_all(above).map_err(|e| Error::io(above, e))?;
+    }
+    write_png(picture, &path)
+}
+
+/// Removes what an earlier call left at `partial`, if that is all that is there.
+fn remove_own(partial: &Path) -> Result<()> {
+    let entries = match std::fs::read_dir(partial) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|e| Error::io(partial, e))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(|e| Error::io(partial, e))?.file_name();
+        if name != ORIGINALS && name != RECONSTRUCTIONS {
+            let message = format!("holds {}, which reconstruct did not write; move it away", name.display());
+            return Err(Error::file(partial, message));
+        }
+    }
+    std::fs::remove_dir_all(partial).map_err(|e| Error::io(partial, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pictures_of_a_grid_are_spread_over_the_whole_list() {
+        let list: Vec<usize> = (0..15).collect();
+        assert_eq!(spread(&list, 10), [0, 2, 3, 5, 6, 8, 9, 11, 12, 14]);
+        assert_eq!(spread(&list, 3), [2, 7, 12]);
+        assert_eq!(spread(&list, 100), list);
+    }
+
+    #[test]
+    fn no_name_leads_out_of_the_folder() {
+        for part in ["..", ".", "", ".hidden", "a/b"] {
+            let part = plain(part);
+            assert!(!part.starts_with('.') && !part.contains('/') && !part.is_empty(), "{part}");
+        }
+    }
+}
