@@ -21,13 +21,19 @@ impl Given {
         self.0.contains(name)
     }
 
-    /// The flags of the innermost subcommand.
-    fn in_matches(matches: &ArgMatches) -> Self {
-        if let Some((_, matches)) = matches.subcommand() {
-            return Self::in_matches(matches);
+    /// The flags of the innermost subcommand of `command`.
+    fn in_matches(command: &Command, matches: &ArgMatches) -> Self {
+        if let Some((name, matches)) = matches.subcommand()
+            && let Some(command) = command.find_subcommand(name)
+        {
+            return Self::in_matches(command, matches);
         }
-        let given = |name: &&str| matches.value_source(name) == Some(ValueSource::CommandLine);
-        Self::of(matches.ids().map(clap::Id::as_str).filter(given))
+        // Matches name groups of flags as well.
+        let flags = command.get_arguments().map(|flag| flag.get_id().as_str());
+        Self::of(flags.filter(|name| {
+            matches.ids().any(|id| id.as_str() == *name)
+                && matches.value_source(name) == Some(ValueSource::CommandLine)
+        }))
     }
 }
 
@@ -36,7 +42,7 @@ impl Given {
 pub fn parse<C: Parser>() -> (C, Given) {
     let mut command = accepting_negative_numbers(C::command());
     let mut matches = command.clone().get_matches();
-    let given = Given::in_matches(&matches);
+    let given = Given::in_matches(&command, &matches);
     match C::from_arg_matches_mut(&mut matches) {
         Ok(parsed) => (parsed, given),
         Err(e) => e.format(&mut command).exit(),
@@ -98,7 +104,8 @@ mod tests {
 
     #[test]
     fn flags_with_their_defaults_are_not_given() {
-        let given = Given::in_matches(&read(&["x", "work", "--seed", "7", "--quiet"]).unwrap());
+        let given =
+            Given::in_matches(&Example::command(), &read(&["x", "work", "--seed", "7", "--quiet"]).unwrap());
         assert_eq!(given, Given::of(["seed", "quiet"]));
         assert!(given.has("seed") && !given.has("cfg"));
     }

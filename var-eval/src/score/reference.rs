@@ -8,6 +8,7 @@ use crate::statistics::file::StatisticsFile;
 
 /// What samples are compared with.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a program holds one")]
 pub enum Reference {
     /// Features of pictures.
     Features(FeatureFile),

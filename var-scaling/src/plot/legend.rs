@@ -74,8 +74,8 @@ pub(super) fn line_ends(frame: &Frame, items: &mut Vec<Item>) {
     let mut taken: Vec<Box4> = Vec::new();
     for series in &frame.chart.series {
         let Some(name) = &series.end else { continue };
-        let places = series.points.iter().filter_map(|p| frame.at(*p)).filter(|p| frame.inside(*p));
-        let Some((x, y)) = places.last() else { continue };
+        let mut places = series.points.iter().filter_map(|p| frame.at(*p)).filter(|p| frame.inside(*p));
+        let Some((x, y)) = places.next_back() else { continue };
         let (width, half) = (text_width(name, size, false), 0.5 * size);
         let lefts = [x + 16.0, x - 14.0 - width, x - width / 2.0];
         let heights = [0.0, 0.9, -0.9, 1.4, -1.4].map(|step| y + step * size);

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 use crate::error::{Error, Result};
 
 /// Values that are summed at once.
-const PIECE: i64 = 1 << 20;
+const PIECE: i64 = 1 << 16;
 
 /// How many values of a tensor are not finite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

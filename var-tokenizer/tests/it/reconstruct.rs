@@ -65,7 +65,7 @@ fn a_folder_of_reconstructions_has_every_held_out_picture_under_the_same_name() 
     let original = read_picture(&out.join("originals/cats/b.png")).unwrap();
     assert_eq!(original, picture("val/cats/b.bmp".len() as u8 * 8));
     let event: serde_json::Value =
-        serde_json::from_slice(&output.stdout.split(|&b| b == b'\n').rev().nth(1).unwrap().to_vec()).unwrap();
+        serde_json::from_slice(output.stdout.split(|&b| b == b'\n').rev().nth(1).unwrap()).unwrap();
     assert_eq!((&event["images"], &event["bad"]), (&4.into(), &1.into()));
     // The scores are those of the files, but for rounding to bytes.
     let psnr = originals

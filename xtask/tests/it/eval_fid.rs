@@ -46,7 +46,10 @@ fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
     sandbox.xtask().args(["eval-fid", "-n", "99"]).assert().success();
     let first = calls(&sandbox);
     assert!(!first[0].contains("--resume"), "there is nothing to go on with yet: {first:?}");
-    assert!(first[1].contains("--classes 0,1 --per-class 8") && first[1].ends_with("/grid.png"), "{first:?}");
+    assert!(
+        first[1].contains("--classes id:0,id:1 --per-class 8") && first[1].ends_with("/grid.png"),
+        "{first:?}"
+    );
     sandbox.xtask().args(["eval-fid", "-n", "99"]).assert().success();
     let folder = "runs/small/evaluation/cfg1.5-k900-p0.96-n100-s0";
     let settings = "--cfg 1.5 --top-k 900 --top-p 0.96 --temperature 1 --seed 0";
@@ -54,7 +57,7 @@ fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
         calls(&sandbox),
         [
             format!(
-                "var-model sample --run runs/small --classes all --per-class 50 {settings} --resume --out {folder}/samples.npz"
+                "var-model sample --run runs/small --classes id:all --per-class 50 {settings} --resume --out {folder}/samples.npz"
             ),
             format!(
                 "var-eval score --samples {folder}/samples.npz --reference tokens.h5 --reference-split val --out {folder} \

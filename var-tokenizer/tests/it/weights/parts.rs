@@ -18,8 +18,11 @@ fn read(name: &str, role: Role) -> Tensors {
     Checkpoint::open(&golden(name)).unwrap().part(role).unwrap().read_all().unwrap()
 }
 
+/// Tensors, and what each of their names becomes.
+type Renamed<'a> = (&'a Tensors, &'a dyn Fn(&str) -> String);
+
 /// Writes the tensors of several networks under changed names and opens the file.
-fn written(folder: &Path, sets: &[(&Tensors, &dyn Fn(&str) -> String)]) -> Checkpoint {
+fn written(folder: &Path, sets: &[Renamed]) -> Checkpoint {
     let path = folder.join("x.pth");
     let all: Vec<(String, Tensor)> =
         sets.iter().flat_map(|(set, name)| set.iter().map(|(n, t)| (name(n), t.shallow_clone()))).collect();
