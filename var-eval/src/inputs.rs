@@ -16,6 +16,9 @@ use var_tokenizer::images::{Decoded, Traits, read_pixels};
 use self::pixels::PixelRule;
 use crate::error::{Error, Result};
 
+/// Folders nested deeper than this are refused.
+const MAX_DEPTH: usize = 16;
+
 /// A picture of bytes, `[height, width, channels]`, at least one byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
@@ -73,7 +76,7 @@ impl Picture {
 /// Two files to compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pair {
-    /// File name without extension.
+    /// File name without extension, after the names of its subfolders.
     pub name: String,
     /// The original.
     pub reference: PathBuf,
@@ -81,7 +84,7 @@ pub struct Pair {
     pub sample: PathBuf,
 }
 
-/// Matches the pictures of two folders by file name without extension, sorted by name. A JPEG original and
+/// Matches the pictures of two folders by name without extension, subfolders included, sorted by name. A JPEG original and
 /// the PNG made from it are partners.
 ///
 /// # Errors
@@ -106,40 +109,51 @@ pub fn pairs(reference: &Path, samples: &Path) -> Result<Vec<Pair>> {
         .collect())
 }
 
-/// The image files in `folder`, by file name without extension. Files with other endings, and hidden ones, are
-/// skipped.
+/// The image files in `folder` and its subfolders, by name without extension, with `/` after each subfolder. Files
+/// with other endings, and hidden ones, are skipped.
 ///
 /// # Errors
-/// When the folder cannot be read or holds no image; a subfolder, an image name that is no plain file, or two
-/// images of one name are errors too, for they would change the set unseen.
+/// When a folder cannot be read or holds no image; an image name that is no plain file, or two images of one name
+/// are errors too, for they would change the set unseen.
 pub fn pictures(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
-        let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if hidden {
-            continue;
-        }
-        if path.is_dir() {
-            return Err(Error::file(&path, "is a folder; give a folder that holds the pictures themselves"));
-        }
-        if !path.file_name().is_some_and(|name| is_picture_name(&name.to_string_lossy())) {
-            continue;
-        }
-        // Opening a pipe or a device may wait for ever.
-        if std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(Error::file(&path, "is no plain file (a pipe, socket or device); remove it"));
-        }
-        let Some(name) = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned) else {
-            return Err(Error::file(&path, "has a name that is not UTF-8; rename it"));
-        };
-        if let Some(other) = found.insert(name, path.clone()) {
-            let message = format!("has the same name as {}; remove one", other.display());
-            return Err(Error::file(&path, message));
-        }
-    }
+    collect(folder, "", 0, &mut found)?;
     if found.is_empty() {
         return Err(Error::file(folder, "holds no images"));
     }
     Ok(found)
+}
+
+/// Adds the image files below `folder`, whose names begin with `prefix`.
+fn collect(folder: &Path, prefix: &str, depth: usize, found: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+    if depth > MAX_DEPTH {
+        return Err(Error::file(
+            folder,
+            format!("folders nest deeper than {MAX_DEPTH}: a link in a circle?"),
+        ));
+    }
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy();
+        let subfolder = path.is_dir();
+        if file_name.starts_with('.') || !subfolder && !is_picture_name(&file_name) {
+            continue;
+        }
+        // Opening a pipe or a device may wait for ever.
+        if !subfolder && std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Error::file(&path, "is no plain file (a pipe, socket or device); remove it"));
+        }
+        let name = if subfolder { path.file_name() } else { path.file_stem() };
+        let Some(name) = name.and_then(|name| name.to_str()) else {
+            return Err(Error::file(&path, "has a name that is not UTF-8; rename it"));
+        };
+        let name = format!("{prefix}{name}");
+        if subfolder {
+            collect(&path, &format!("{name}/"), depth + 1, found)?;
+        } else if let Some(other) = found.insert(name, path.clone()) {
+            let message = format!("has the same name as {}; remove one", other.display());
+            return Err(Error::file(&path, message));
+        }
+    }
+    Ok(())
 }

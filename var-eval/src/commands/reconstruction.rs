@@ -25,7 +25,7 @@ use super::to_json;
 
 #[derive(Args)]
 #[command(
-    after_help = "Images are matched by file name without extension; the content tells the format. LPIPS needs its \
+    after_help = "Images are matched by subfolder and file name without extension; the content tells the format. LPIPS needs its \
 trunk (torchvision's ImageNet weights) and its heads (of the lpips package, weights/v0.1). \
 Exit status: 2 when a picture has no partner or another size, or cannot be read.
 

@@ -215,6 +215,26 @@ fn network_flags_without_fd_have_no_effect_and_say_so() {
 }
 
 #[test]
+fn class_folders_are_matched_by_class_and_name() {
+    let sets = Sets::new();
+    for set in ["reference", "samples"] {
+        for class in ["7", "10"] {
+            std::fs::create_dir(sets.path(&format!("{set}/{class}"))).unwrap();
+        }
+    }
+    // The same file name in two classes; only one pair differs.
+    for (name, shift) in [("7/0.png", 0), ("10/0.png", 3)] {
+        sets.save(&format!("reference/{name}"), 16, 12, 0);
+        sets.save(&format!("samples/{name}"), 16, 12, shift);
+    }
+    // By file name alone the second would replace the first, or be compared with the other class.
+    let found = sets.json(&[]);
+    assert_eq!((&found["n"], &found["identical"]), (&2.into(), &1.into()), "{found}");
+    std::fs::remove_file(sets.path("samples/7/0.png")).unwrap();
+    sets.fails_with(&["samples", "7/0"]);
+}
+
+#[test]
 fn folders_that_would_change_the_set_unseen_are_errors() {
     let sets = Sets::new();
     sets.fails_with(&["reference", "holds no images"]);
@@ -229,8 +249,8 @@ fn folders_that_would_change_the_set_unseen_are_errors() {
     std::os::unix::net::UnixListener::bind(sets.path("samples/two.png")).unwrap();
     sets.fails_with(&["two.png", "no plain file"]);
     let sets = Sets::with_a_pair();
-    std::fs::create_dir(sets.path("reference/class")).unwrap();
-    sets.fails_with(&["class", "is a folder"]);
+    std::os::unix::fs::symlink(sets.path("reference"), sets.path("reference/class")).unwrap();
+    sets.fails_with(&["class", "nest deeper"]);
     std::fs::remove_dir_all(sets.path("reference")).unwrap();
     sets.fails_with(&["reference"]);
     std::fs::write(sets.path("reference"), "a file").unwrap();
