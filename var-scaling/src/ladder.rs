@@ -127,15 +127,10 @@ pub fn describe() -> String {
 /// When a name is neither, or nothing is named.
 pub fn parse(list: &str) -> Result<Vec<Size>> {
     let mut sizes: Vec<Size> = Vec::new();
-    for word in list.split([',', ' ']).filter(|w| !w.is_empty()) {
-        let members = match LADDERS.iter().find(|l| l.0 == word) {
-            Some(ladder) => parse(ladder.1)?,
-            None => vec![word.parse().map_err(|e| suggest(word, e))?],
-        };
-        for size in members {
-            if !sizes.contains(&size) {
-                sizes.push(size);
-            }
+    for word in names_in(list) {
+        let size = word.parse().map_err(|e| suggest(&word, e))?;
+        if !sizes.contains(&size) {
+            sizes.push(size);
         }
     }
     if sizes.is_empty() {

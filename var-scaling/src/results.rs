@@ -273,10 +273,9 @@ fn curve_point(line: &Value) -> Option<CurvePoint> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn line(name: &str, params: u64) -> ResultLine {
+impl ResultLine {
+    /// A finished size, for tests.
+    pub(crate) fn example(name: &str, params: u64) -> Self {
         serde_json::from_value(serde_json::json!({
             "name": name, "depth": 1, "width": 32, "params": params, "tokens": 10, "flops": 1e12,
             "val_loss_all": 5.0, "val_loss_last": 5.1, "val_err_all": 0.9, "val_err_last": 0.95,
@@ -284,13 +283,18 @@ mod tests {
         }))
         .unwrap()
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn results_are_sorted_by_parameters_and_a_missing_curve_is_empty() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
-        rows::append(&path, &line("big", 20)).unwrap();
-        rows::append(&path, &line("small", 10)).unwrap();
+        rows::append(&path, &ResultLine::example("big", 20)).unwrap();
+        rows::append(&path, &ResultLine::example("small", 10)).unwrap();
         let run = folder.path().join("runs/big");
         std::fs::create_dir_all(&run).unwrap();
         let metrics = "{\"kind\":\"train\",\"step\":1,\"loss\":6.0}\n\
@@ -308,7 +312,7 @@ mod tests {
     #[test]
     fn lines_of_a_curve_without_numbers_are_counted() {
         let folder = tempfile::tempdir().unwrap();
-        rows::append(&folder.path().join("results.jsonl"), &line("a", 20)).unwrap();
+        rows::append(&folder.path().join("results.jsonl"), &ResultLine::example("a", 20)).unwrap();
         let run = folder.path().join("runs/a");
         std::fs::create_dir_all(&run).unwrap();
         let metrics = "\u{feff}{\"kind\":\"train\",\"step\":1,\"loss\":6.0}\n{\"kind\":\"train\",\"step\":2,\"loss\":NaN}\n\

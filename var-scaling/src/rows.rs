@@ -5,11 +5,11 @@ use std::io::Write;
 use std::path::Path;
 
 use serde_json::Value;
+use var_tokenizer::files::write_atomically;
 
 use crate::error::{Error, Result};
 use crate::results::ResultLine;
 use crate::text::{quote_non_finite, without_mark};
-use var_tokenizer::files::write_atomically;
 
 /// What a number of a line may be.
 #[derive(Clone, Copy, PartialEq)]
@@ -162,27 +162,18 @@ fn row(line: &str) -> std::result::Result<ResultLine, Fault> {
 mod tests {
     use super::*;
 
-    fn line(name: &str, params: u64) -> ResultLine {
-        serde_json::from_value(serde_json::json!({
-            "name": name, "depth": 1, "width": 32, "params": params, "tokens": 10, "flops": 1e12,
-            "val_loss_all": 5.0, "val_loss_last": 5.1, "val_err_all": 0.9, "val_err_last": 0.95,
-            "seconds": 1.5, "run": format!("runs/{name}"),
-        }))
-        .unwrap()
-    }
-
     #[test]
     fn a_torn_last_line_is_left_out_and_repaired() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
-        append(&path, &line("a", 1)).unwrap();
-        append(&path, &line("b", 2)).unwrap();
+        append(&path, &ResultLine::example("a", 1)).unwrap();
+        append(&path, &ResultLine::example("b", 2)).unwrap();
         let whole = std::fs::read(&path).unwrap();
         for cut in [whole.len() - 1, whole.len() - 20, whole.len() / 2 + 3] {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let names: Vec<String> = open(&path).unwrap().lines.into_iter().map(|l| l.name).collect();
             assert!(names == ["a"] || (names == ["a", "b"] && cut == whole.len() - 1), "{cut}: {names:?}");
-            append(&path, &line("c", 3)).unwrap();
+            append(&path, &ResultLine::example("c", 3)).unwrap();
             assert_eq!(read(&path).unwrap().lines.last().unwrap().name, "c");
         }
         let mut zeros = whole.clone();
@@ -197,7 +188,7 @@ mod tests {
     fn damage_before_the_last_line_is_an_error_that_names_the_line() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
-        append(&path, &line("a", 1)).unwrap();
+        append(&path, &ResultLine::example("a", 1)).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, format!("{{broken\n{text}")).unwrap();
         assert!(open(&path).unwrap_err().to_string().contains("line 1 is damaged"));
@@ -207,7 +198,7 @@ mod tests {
     fn lines_without_usable_numbers_are_left_out_by_line_name_and_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
-        let good = serde_json::to_string(&line("good", 1)).unwrap();
+        let good = serde_json::to_string(&ResultLine::example("good", 1)).unwrap();
         for (from, to, why) in [
             ("\"val_loss_all\":5.0", "\"val_loss_all\":NaN", "val_loss_all is NaN"),
             ("\"val_loss_all\":5.0", "\"val_loss_all\":null", "val_loss_all is null"),
@@ -232,7 +223,7 @@ mod tests {
     fn a_byte_order_mark_is_read_over_and_a_line_that_is_replaced_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
-        let text = |params| serde_json::to_string(&line("a", params)).unwrap();
+        let text = |params| serde_json::to_string(&ResultLine::example("a", params)).unwrap();
         std::fs::write(&path, format!("\u{feff}{}\n{}\n", text(1), text(2))).unwrap();
         let rows = open(&path).unwrap();
         assert_eq!(rows.lines.iter().map(|l| l.params).collect::<Vec<_>>(), [2]);

@@ -181,20 +181,8 @@ fn highest(from: f64, to: f64, best: f64, f: impl Fn(f64) -> f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fit::means::SCATTERED;
     use crate::fit::power;
-
-    /// Means of sizes whose irregularities exceed the spread of their seeds.
-    const SIZES: [(f64, &[f64]); 9] = [
-        (40_000.0, &[6.713_083, 6.710_874, 6.711_032]),
-        (86_982.0, &[5.512_379, 5.519_154, 5.516_651]),
-        (189_148.0, &[4.715_938]),
-        (411_314.0, &[4.111_106, 4.109_828, 4.111_399]),
-        (894_427.0, &[3.736_682, 3.730_926, 3.736_4]),
-        (1_944_985.0, &[3.465_033, 3.468_833, 3.465_043]),
-        (4_229_485.0, &[3.295_368, 3.299_206]),
-        (9_197_266.0, &[3.170_556, 3.168_171]),
-        (20_000_000.0, &[3.078_805, 3.083_299]),
-    ];
 
     fn near(found: Option<f64>, expected: f64, width: f64) {
         let found = found.unwrap();
@@ -204,7 +192,7 @@ mod tests {
     #[test]
     fn the_profile_of_size_means_equals_an_independent_implementation() {
         let means: Vec<(f64, f64)> =
-            SIZES.iter().map(|(x, ys)| (*x, ys.iter().sum::<f64>() / ys.len() as f64)).collect();
+            SCATTERED.iter().map(|(x, ys)| (*x, ys.iter().sum::<f64>() / ys.len() as f64)).collect();
         let curve = power::fit(&means, Mode::Fitted).unwrap().curve;
         let found = intervals(&means, &curve, Mode::Fitted, 0.95);
         near(found.alpha.high, -0.471_238_861, 0.026);

@@ -35,15 +35,7 @@ pub struct Material {
 /// When there are no results or the disk refuses.
 pub fn fit(folder: &Path, options: &FitOptions) -> Result<(FitsFile, Vec<String>)> {
     let results = Results::read(folder)?;
-    let fits = FitsFile::new(&results, options);
-    fits.write(&folder.join("fits.json"))?;
-    Ok((fits, results.skipped))
-}
-
-/// The fits of a folder: those in `fits.json`, else new ones with usual options.
-fn known_fits(folder: &Path) -> Result<FitsFile> {
-    let path = folder.join("fits.json");
-    if path.exists() { FitsFile::read(&path) } else { Ok(fit(folder, &FitOptions::default())?.0) }
+    Ok((fit_to(&results, folder, options)?, results.skipped))
 }
 
 /// Draws the plots of a sweep folder into `plots/`. Returns them, and what of the files was left out.
@@ -52,8 +44,8 @@ fn known_fits(folder: &Path) -> Result<FitsFile> {
 /// When there are no results or the disk refuses.
 pub fn draw(folder: &Path) -> Result<(Vec<Figure>, Vec<String>)> {
     let results = Results::read(folder)?;
-    let figures = plot::draw_all(&results, &known_fits(folder)?, &folder.join("plots"))?;
-    Ok((figures, results.skipped))
+    let fits = known_fits(&results, folder)?;
+    Ok((plot::draw_all(&results, &fits, &folder.join("plots"))?, results.skipped))
 }
 
 /// Writes `report.html` of a sweep folder. Returns its path, and what of the files was left out.
@@ -62,14 +54,9 @@ pub fn draw(folder: &Path) -> Result<(Vec<Figure>, Vec<String>)> {
 /// When there are no results or the disk refuses.
 pub fn write(folder: &Path) -> Result<(PathBuf, Vec<String>)> {
     let results = Results::read(folder)?;
-    let fits = known_fits(folder)?;
+    let fits = known_fits(&results, folder)?;
     let figures = plot::figures(&results, &fits);
-    let record = read_record(folder)?.unwrap_or_default();
-    let skipped = results.skipped.clone();
-    let material = Material { folder: folder.to_owned(), record, results, fits, figures };
-    let path = folder.join("report.html");
-    write_atomically(&path, page::page(&material)?.as_bytes())?;
-    Ok((path, skipped))
+    write_page(folder, results, fits, figures)
 }
 
 /// Fits, draws and reports.
@@ -77,7 +64,33 @@ pub fn write(folder: &Path) -> Result<(PathBuf, Vec<String>)> {
 /// # Errors
 /// When there are no results or the disk refuses.
 pub fn analyse(folder: &Path, options: &FitOptions) -> Result<(PathBuf, Vec<String>)> {
-    fit(folder, options)?;
-    draw(folder)?;
-    write(folder)
+    let results = Results::read(folder)?;
+    let fits = fit_to(&results, folder, options)?;
+    let figures = plot::draw_all(&results, &fits, &folder.join("plots"))?;
+    write_page(folder, results, fits, figures)
+}
+
+fn fit_to(results: &Results, folder: &Path, options: &FitOptions) -> Result<FitsFile> {
+    let fits = FitsFile::new(results, options);
+    fits.write(&folder.join("fits.json"))?;
+    Ok(fits)
+}
+
+/// The fits of a folder: those in `fits.json`, else new ones with usual options.
+fn known_fits(results: &Results, folder: &Path) -> Result<FitsFile> {
+    let path = folder.join("fits.json");
+    if path.exists() { FitsFile::read(&path) } else { fit_to(results, folder, &FitOptions::default()) }
+}
+
+fn write_page(
+    folder: &Path,
+    results: Results,
+    fits: FitsFile,
+    figures: Vec<Figure>,
+) -> Result<(PathBuf, Vec<String>)> {
+    let record = read_record(folder)?.unwrap_or_default();
+    let material = Material { folder: folder.to_owned(), record, results, fits, figures };
+    let path = folder.join("report.html");
+    write_atomically(&path, page::page(&material)?.as_bytes())?;
+    Ok((path, material.results.skipped))
 }

@@ -1,7 +1,9 @@
 //! The sweep: starts the other programs one after another, keeps what is done, goes on where it stopped.
 //!
-//! [`launcher`] decides what to run, [`check`] asks the trainer beforehand, [`evidence`] finds lost files, [`child`] runs one program, [`outcome`] is what comes of it, [`state`] remembers, [`progress`] tells the
-//! person, [`training`] knows what the trainer is told, [`samples`] makes the pictures of the report.
+//! [`launcher`] says what may start and how a sweep ends, `stages` runs it, [`check`] asks the trainer beforehand,
+//! [`evidence`] finds lost files, [`child`] runs one program, [`outcome`] is what comes of it, [`state`] remembers,
+//! [`progress`] tells the person, [`training`] knows what the trainer is told, [`samples`] makes the pictures of the
+//! report.
 
 pub mod check;
 pub mod child;
@@ -10,6 +12,7 @@ pub mod launcher;
 pub mod outcome;
 pub mod progress;
 pub mod samples;
+mod stages;
 pub mod state;
 pub mod training;
 

@@ -7,6 +7,7 @@ mod coverage;
 mod fake;
 mod fits;
 mod input;
+mod lost;
 mod sweeps;
 #[path = "../../../var-tokenizer/tests/it/wait.rs"]
 mod wait;

@@ -1,17 +1,8 @@
 //! What a person may do wrong: a clear message and exit 2, and nothing lost.
 
-use std::process::{Command, Output};
+use std::process::Command;
 
-use super::fixture::Fixture;
-
-fn refused(output: &Output, parts: &[&str]) {
-    let message = String::from_utf8_lossy(&output.stderr).to_string();
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    for part in parts {
-        assert!(message.contains(part), "'{part}' is not in: {message}");
-    }
-    assert_eq!(message.trim_end().lines().count(), 1, "one line: {message}");
-}
+use super::fixture::{Fixture, refused};
 
 #[test]
 fn an_unknown_preset_lists_the_known_ones() {

@@ -1,25 +1,12 @@
 //! What is wrong is refused before tokens are read and ranks are started, by a dry run too; and what has no effect is said.
 
-use std::process::{Command, Output};
+use std::process::Command;
 use std::time::Duration;
 
 use var_train::distributed::store::Store;
 
-use super::fixture::Fixture;
+use super::fixture::{Fixture, refused, said};
 use super::ranks_together::{as_rank, free_port};
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn refused(output: &Output, parts: &[&str]) {
-    let message = said(output);
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
-    for part in parts {
-        assert!(message.contains(part), "'{part}' is not in: {message}");
-    }
-}
 
 #[test]
 fn a_dry_run_refuses_what_the_run_refuses() {

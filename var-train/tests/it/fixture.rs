@@ -1,7 +1,7 @@
 //! A tiny tokenizer and token file, and the commands that train on them.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -123,4 +123,19 @@ fn values(run: &Path, kind: &str, key: &str) -> Vec<(u64, f64)> {
         .filter(|v| v["kind"] == kind)
         .map(|v| (v["step"].as_u64().unwrap(), v[key].as_f64().unwrap()))
         .collect()
+}
+
+/// What a program said on standard error.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Holds `output` to exit status 2 and a message of one line that has these parts.
+pub fn refused(output: &Output, parts: &[&str]) {
+    let message = said(output);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    assert_eq!(message.trim_end().lines().count(), 1, "one line: {message}");
+    for part in parts {
+        assert!(message.contains(part), "'{part}' is not in: {message}");
+    }
 }

@@ -3,26 +3,12 @@
 use std::path::Path;
 use std::process::Output;
 
-use super::fixture::{Fixture, losses};
+use super::fixture::{Fixture, losses, refused, said};
 
 const SETTINGS: [&str; 4] = ["--set", "steps=6", "--set", "checkpoint_every=3"];
 
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 fn resumed(fixture: &Fixture, more: &[&str]) -> Output {
     fixture.model("run").args(SETTINGS).args(more).arg("--resume").output().unwrap()
-}
-
-/// Ends with 2 and a message of one line that has these parts.
-fn refused(output: &Output, parts: &[&str]) {
-    let message = said(output);
-    assert_eq!(output.status.code(), Some(2), "{message}");
-    assert_eq!(message.trim_end().lines().count(), 1, "{message}");
-    for part in parts {
-        assert!(message.contains(part), "'{part}' is not in: {message}");
-    }
 }
 
 /// A finished run.

@@ -1,0 +1,385 @@
+//! The stages of a sweep: tokenizer, tokens, one training per size, samples; what is done is skipped.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use var_tokenizer::locks::{Lock, Refusal};
+
+use super::check::{Question, questions};
+use super::child::{self, Ending, Stop};
+use super::evidence;
+use super::outcome::result_line;
+use super::progress::Progress;
+use super::samples::{reconstruct_arguments, sample_arguments};
+use super::state::Folder;
+use super::training::{model_arguments, tokenizer_arguments};
+use crate::error::{Error, Result};
+use crate::plan::{Plan, Run, TokenizerSource};
+use crate::results::ResultLine;
+use crate::rows;
+use crate::text::without_mark;
+
+/// How long an earlier training process may take to save and leave.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The programs that a sweep starts.
+pub(super) struct Programs {
+    tokenizer: PathBuf,
+    train: PathBuf,
+    model: PathBuf,
+}
+
+impl Programs {
+    /// Finds them.
+    pub(super) fn find() -> Result<Self> {
+        Ok(Self {
+            tokenizer: child::program("var-tokenizer")?,
+            train: child::program("var-train")?,
+            model: child::program("var-model")?,
+        })
+    }
+}
+
+/// A sweep while it runs.
+pub(super) struct Launcher<'a> {
+    pub(super) plan: &'a Plan,
+    /// The pictures.
+    pub(super) data: &'a str,
+    pub(super) programs: Programs,
+    pub(super) progress: Progress,
+    /// `--device` and `--precision` for every program.
+    pub(super) place: Vec<String>,
+    pub(super) root: PathBuf,
+    pub(super) folder: Folder,
+    pub(super) done: Vec<ResultLine>,
+    pub(super) failed: Vec<(String, String)>,
+    pub(super) warnings: Vec<String>,
+    pub(super) start_over: &'a [String],
+    pub(super) stop: Stop,
+}
+
+impl Launcher<'_> {
+    /// Does everything that is not done.
+    pub(super) fn all(&mut self) -> Result<()> {
+        self.check()?;
+        self.start_over()?;
+        let tokenizer = self.tokenizer()?;
+        self.tokens(&tokenizer)?;
+        self.reconstruction(&tokenizer)?;
+        for run in &self.plan.runs {
+            self.train(run, &tokenizer)?;
+            self.sample(run)?;
+        }
+        Ok(())
+    }
+
+    /// The folder of the training that the piece `name` is, if it is one.
+    fn training_folder(&self, name: &str) -> Option<PathBuf> {
+        if name == "tokenizer" {
+            return Some(self.root.join("tokenizer"));
+        }
+        self.plan.runs.iter().any(|run| run.name == name).then(|| self.root.join("runs").join(name))
+    }
+
+    /// Starts one program as the piece `name` and waits for it.
+    fn start(
+        &mut self,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        log: &Path,
+    ) -> Result<(Ending, f64)> {
+        self.stop.check()?;
+        self.progress.begin(name);
+        let training = self.training_folder(name);
+        let (progress, folder) = (&mut self.progress, &mut self.folder);
+        let mut noted = Ok(());
+        let mut note_saved = || match &training {
+            Some(run) if evidence::has_checkpoint(run) => folder.note_saved(name),
+            _ => Ok(()),
+        };
+        note_saved()?;
+        let ending = child::run(program, arguments, log, &self.stop, &mut |event| {
+            if event.is_some() && noted.is_ok() {
+                noted = note_saved();
+            }
+            progress.tick(event);
+        });
+        noted.and_then(|()| note_saved())?;
+        let seconds = self.progress.end(matches!(ending, Ok(Ending::Done(_))));
+        let ending = ending?;
+        if self.stop.count() > 0 && !matches!(ending, Ending::Done(_)) {
+            return Err(Error::Interrupted);
+        }
+        Ok((ending, seconds))
+    }
+
+    /// Asks the trainer whether it would take the settings of what lies ahead, before hours go into the
+    /// stages that come first.
+    fn check(&mut self) -> Result<()> {
+        let questions = questions(self.plan, |run| self.is_done(run), self.has_tokenizer());
+        let (program, log) = (self.programs.train.clone(), self.root.join("logs/check.log"));
+        for Question { name, mut arguments } in questions {
+            arguments.extend(self.place.iter().cloned());
+            match self.start("check", &program, &arguments, &log)?.0 {
+                Ending::Done(_) => {}
+                Ending::Interrupted => return Err(Error::Interrupted),
+                Ending::Failed { message, code: Some(2) } => {
+                    return Err(Error::Config(format!("{name}: {message}")));
+                }
+                Ending::Failed { message, .. } => {
+                    let what = format!("checking the settings of {name}");
+                    return Err(Error::Stage { what, message, code: 1, log: Some(log) });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_done(&self, run: &Run) -> bool {
+        self.done.iter().any(|line| line.name == run.name)
+    }
+
+    /// A stage without which nothing goes on.
+    fn stage(&mut self, name: &str, what: &str, program: &Path, arguments: &[String]) -> Result<()> {
+        let log = self.root.join("logs").join(format!("{name}.log"));
+        match self.start(name, program, arguments, &log)? {
+            (Ending::Done(result), seconds) => {
+                self.folder.finish_stage(name, seconds, result.unwrap_or(Value::Null))?;
+                self.progress.note(&format!("{name}: done in {}", crate::words::duration(seconds)));
+                Ok(())
+            }
+            (Ending::Interrupted, _) => Err(Error::Interrupted),
+            (Ending::Failed { message, code }, _) => Err(Error::Stage {
+                what: what.into(),
+                message,
+                code: if code == Some(2) { 2 } else { 1 },
+                log: Some(log),
+            }),
+        }
+    }
+
+    /// The tokenizer as the other programs name it, trained when the plan says so.
+    fn tokenizer(&mut self) -> Result<String> {
+        let (preset, set) = match &self.plan.tokenizer {
+            TokenizerSource::Given(name) => return Ok(name.clone()),
+            TokenizerSource::Trained { preset, set } => (preset, set),
+        };
+        let file = self.trained_tokenizer();
+        let needed = self.plan.runs.iter().any(|run| !self.is_done(run));
+        if self.has_tokenizer() || (self.folder.has_stage("tokenizer") && !needed) {
+            self.progress.skip("tokenizer");
+        } else {
+            let run = self.root.join("tokenizer");
+            self.wait_for_lock(&run)?;
+            let arguments = tokenizer_arguments(self.data, preset, set, &run, &self.place);
+            let program = self.programs.train.clone();
+            self.stage("tokenizer", "training the tokenizer", &program, &arguments)?;
+        }
+        Ok(file.display().to_string())
+    }
+
+    fn trained_tokenizer(&self) -> PathBuf {
+        self.root.join("tokenizer/tokenizer.safetensors")
+    }
+
+    fn has_tokenizer(&self) -> bool {
+        self.folder.has_stage("tokenizer") && self.trained_tokenizer().is_file()
+    }
+
+    fn tokens(&mut self, tokenizer: &str) -> Result<()> {
+        let out = self.root.join("tokens.h5");
+        // Without a size ahead nothing needs the tokens, whether they are still there or not.
+        let needed = self.plan.runs.iter().any(|run| !self.is_done(run));
+        if self.folder.has_stage("tokens") && (out.is_file() || !needed) {
+            self.progress.skip("tokens");
+            return Ok(());
+        }
+        let data = &self.plan.preset.data;
+        let mut arguments: Vec<String> =
+            ["encode", "--data", self.data, "--tokenizer", tokenizer, "--json"].map(str::to_owned).to_vec();
+        for (flag, value) in [
+            ("--out", out.display().to_string()),
+            ("--crops", data.crops.to_string()),
+            ("--limit", data.limit.to_string()),
+            ("--limit-held-out", data.limit_held_out.to_string()),
+            ("--seed", self.plan.seed.to_string()),
+        ] {
+            arguments.extend([flag.to_owned(), value]);
+        }
+        if data.flip {
+            arguments.push("--flip".into());
+        }
+        arguments.extend(self.place.iter().cloned());
+        let program = self.programs.tokenizer.clone();
+        self.stage("tokens", "encoding the pictures", &program, &arguments)
+    }
+
+    /// Pictures for the report; without them the sweep goes on.
+    fn picture(&mut self, name: &str, program: &Path, arguments: &[String], out: &Path) -> Result<()> {
+        let log = self.root.join("logs/samples.log");
+        match self.start(name, program, arguments, &log)? {
+            (Ending::Done(result), seconds) if out.is_file() => {
+                self.folder.finish_stage(name, seconds, result.unwrap_or(Value::Null))
+            }
+            (Ending::Failed { message, .. }, _) => {
+                self.warn(format!("{name}: {message} (see {})", log.display()));
+                Ok(())
+            }
+            _ => {
+                self.warn(format!("{name}: no picture was written (see {})", log.display()));
+                Ok(())
+            }
+        }
+    }
+
+    fn reconstruction(&mut self, tokenizer: &str) -> Result<()> {
+        let out = self.root.join("samples/reconstruction.png");
+        if out.is_file() {
+            self.progress.skip("reconstruction");
+            return Ok(());
+        }
+        let arguments = reconstruct_arguments(self.data, tokenizer, &out, &self.place);
+        let program = self.programs.tokenizer.clone();
+        self.picture("reconstruction", &program, &arguments, &out)
+    }
+
+    fn sample(&mut self, run: &Run) -> Result<()> {
+        let name = format!("samples of {}", run.name);
+        let out = self.root.join("samples").join(format!("{}.png", run.name));
+        let folder = self.root.join("runs").join(&run.name);
+        if out.is_file() || !self.is_done(run) {
+            self.progress.skip(&name);
+            return Ok(());
+        }
+        let arguments = sample_arguments(self.plan, run, &folder, &out, &self.place);
+        let program = self.programs.model.clone();
+        self.picture(&name, &program, &arguments, &out)
+    }
+
+    /// Trains one size, unless that is done; a failure is noted and leaves the others alone.
+    fn train(&mut self, run: &Run, tokenizer: &str) -> Result<()> {
+        if self.is_done(run) {
+            self.progress.skip(&run.name);
+            return Ok(());
+        }
+        let folder = self.root.join("runs").join(&run.name);
+        let log = self.root.join("runs").join(format!("{}.log", run.name));
+        self.wait_for_lock(&folder)?;
+        // Trained to the end by a call that was stopped before it could write the result down.
+        if let Some(result) = read_json(&folder.join("result.json")) {
+            self.progress.skip(&run.name);
+            self.progress.note(&format!("{}: its result is taken from {}", run.name, folder.display()));
+            return self.keep(run, &result, &log);
+        }
+        self.folder.begin_run(&run.name, &run.settings())?;
+        let tokens = self.root.join("tokens.h5");
+        let arguments = model_arguments(run, &tokens, tokenizer, &folder, &self.place);
+        let program = self.programs.train.clone();
+        match self.start(&run.name, &program, &arguments, &log)?.0 {
+            Ending::Done(event) => {
+                let result = event.or_else(|| read_json(&folder.join("result.json"))).unwrap_or(Value::Null);
+                self.keep(run, &result, &log)
+            }
+            Ending::Interrupted => {
+                self.fail(run, "stopped from outside after saving", &log);
+                Ok(())
+            }
+            Ending::Failed { message, code } => {
+                // What it refuses to resume it will refuse again.
+                let refused = code == Some(2) && arguments.iter().any(|a| a == "--resume");
+                let again = format!(" (to train it from the beginning: --start-over {})", run.name);
+                self.fail(run, &format!("{message}{}", if refused { &again } else { "" }), &log);
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves what is to start over out of the way, before anything else is done.
+    fn start_over(&mut self) -> Result<()> {
+        for name in self.start_over {
+            let path = if name == "tokens" {
+                self.root.join("tokens.h5")
+            } else {
+                let folder = self.root.join("runs").join(name);
+                self.wait_for_lock(&folder)?;
+                folder
+            };
+            if let Some(place) = evidence::set_aside(&path)? {
+                self.progress.note(&format!("{name}: starting over; what was there is kept in {place}"));
+            }
+            self.folder.forget(name)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the result of a size down.
+    fn keep(&mut self, run: &Run, result: &Value, log: &Path) -> Result<()> {
+        let line = match result_line(self.plan, run, result) {
+            Ok(line) => line,
+            Err(missing) => {
+                self.fail(run, &format!("its result has no usable {missing}"), log);
+                return Ok(());
+            }
+        };
+        rows::append(&self.root.join("results.jsonl"), &line)?;
+        self.progress.note(&format!(
+            "{}: {} parameters, validation loss {:.4} (last scale {:.4}) in {}",
+            run.name,
+            crate::words::count(line.params as f64),
+            line.val_loss_all,
+            line.val_loss_last,
+            crate::words::duration(line.seconds)
+        ));
+        self.done.push(line);
+        Ok(())
+    }
+
+    /// Pictures that encoding could not read, by its own count.
+    pub(super) fn bad_pictures(&self) -> u64 {
+        let tokens = self.folder.record.stages.get("tokens");
+        tokens.and_then(|stage| stage.result.get("bad")).and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    fn fail(&mut self, run: &Run, why: &str, log: &Path) {
+        self.progress.note(&format!(
+            "{} failed: {why} (see {}); going on with the others",
+            run.name,
+            log.display()
+        ));
+        self.failed.push((run.name.clone(), why.to_owned()));
+    }
+
+    /// Tells a warning, and keeps it for the outcome.
+    pub(super) fn warn(&mut self, text: String) {
+        self.progress.note(&format!("warning: {text}"));
+        self.warnings.push(text);
+    }
+
+    /// Waits for a training process of an earlier, killed call that is still saving in `run`.
+    fn wait_for_lock(&self, run: &Path) -> Result<()> {
+        let path = run.join("run.lock");
+        let Ok(file) = OpenOptions::new().write(true).open(&path) else { return Ok(()) };
+        let began = Instant::now();
+        while let Err(refusal) = Lock::take(&file, &path) {
+            if let Refusal::Io(e) = refusal {
+                return Err(Error::io(&path, e));
+            }
+            self.stop.check()?;
+            if began.elapsed() > PATIENCE {
+                return Err(Error::file(
+                    run,
+                    "another process is still training here; stop it and try again",
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+}
+
+fn read_json(path: &Path) -> Option<Value> {
+    serde_json::from_str(without_mark(&std::fs::read_to_string(path).ok()?)).ok()
+}
