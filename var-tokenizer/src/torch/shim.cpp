@@ -68,6 +68,10 @@ __attribute__((constructor)) static void probe() {
 extern "C" void var_serve_tokens();
 __attribute__((constructor)) static void serve() {
   if (std::getenv("VAR_SERVE_TOKENS") == nullptr) return;
+  // The program that starts it has signals blocked (signals.rs).
+  sigset_t nothing;
+  sigemptyset(&nothing);
+  sigprocmask(SIG_SETMASK, &nothing, nullptr);
   const rlimit none{0, 0}, hour{3600, 3600};
   setrlimit(RLIMIT_CORE, &none);
   setrlimit(RLIMIT_CPU, &hour);

@@ -1,4 +1,4 @@
-//! What must happen before the first tensor: allocator, bf16 guard, threads, CUDA.
+//! What must happen before the first tensor: allocator, bf16 guard, threads, CUDA, signals.
 #![allow(unsafe_code)]
 
 use std::process::{Command, Stdio};
@@ -15,6 +15,7 @@ const SPINS: &str = "3000";
 /// - **Threads**: `VAR_THREADS`, else libtorch's default (one a core). Idle ones soon
 ///   sleep at barriers: spinning costs dearly whenever anything else wants a core.
 /// - **CUDA** is loaded if there is a driver.
+/// - **Signals** come to a thread that does not compute (`signals.rs`).
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
@@ -23,6 +24,8 @@ pub fn start() {
         super::cuda::load();
         forbid_tf32();
         set_threads();
+        // The last: programs that are started above do not inherit it.
+        crate::signals::to_a_thread_of_their_own();
     });
 }
 

@@ -175,6 +175,35 @@ fn the_launcher_hands_signals_on() {
     assert!(!message.contains("[1]"), "{message}");
 }
 
+/// A signal that comes to a thread in a product of oneDNN overwrites memory (var_tokenizer::signals).
+#[cfg(target_os = "linux")]
+#[test]
+fn signals_come_to_one_thread_only_which_does_not_compute() {
+    let fixture = Fixture::new();
+    let all = ranks(&fixture, 2, &[]);
+    for rank in &all {
+        let mut open = Vec::new();
+        let threads: Vec<_> =
+            std::fs::read_dir(format!("/proc/{}/task", rank.id())).unwrap().flatten().collect();
+        assert!(threads.len() > 4, "{threads:?}");
+        for thread in threads {
+            // One that has ended meanwhile is no thread.
+            let Ok(status) = std::fs::read_to_string(thread.path().join("status")) else { continue };
+            let field =
+                |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+            let blocked = u64::from_str_radix(&field("SigBlk:"), 16).unwrap();
+            if [1, 2, 10, 15].iter().any(|signal| blocked >> (signal - 1) & 1 == 0) {
+                open.push(field("Name:"));
+            }
+        }
+        assert_eq!(open, ["signals"]);
+    }
+    signal(&all[0], 15);
+    for rank in all {
+        assert_eq!(rank.wait_with_output().unwrap().status.code(), Some(0));
+    }
+}
+
 #[test]
 fn a_full_disk_of_rank_zero_is_told_by_the_others() {
     let fixture = Fixture::new();
