@@ -1,8 +1,9 @@
 //! The one error type of this crate.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::report::Failure;
+use serde::Serialize;
 
 /// Everything that can go wrong while scoring pictures.
 #[derive(Debug, thiserror::Error)]
@@ -170,5 +171,23 @@ fn sample_of(names: &[String]) -> String {
     match names.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A metric that could not be computed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// The metric as the command line calls it.
+    pub metric: &'static str,
+    /// Why.
+    pub reason: String,
+    /// What a program that computed nothing else would end with.
+    #[serde(skip)]
+    pub exit_code: u8,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.metric, self.reason)
     }
 }

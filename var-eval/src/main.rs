@@ -5,8 +5,8 @@ mod commands;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    var_tokenizer::torch::start();
     let (cli, _) = var_tokenizer::command_line::parse::<commands::Cli>();
+    var_tokenizer::torch::start();
     match var_tokenizer::torch::guarded(|| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

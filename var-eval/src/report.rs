@@ -1,13 +1,13 @@
 //! Scores with their protocol and their warnings, as `metrics.json` and as a Markdown table.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::path::Path;
 
 use serde::Serialize;
 use var_tokenizer::files::write_atomically;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::features::inception;
 use crate::features::network::Identity;
 use crate::metrics::bootstrap::Interval;
@@ -70,24 +70,6 @@ impl Figure {
             interval: None,
             convention: convention.into(),
         }
-    }
-}
-
-/// A metric that could not be computed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Failure {
-    /// The metric as the command line calls it.
-    pub metric: &'static str,
-    /// Why.
-    pub reason: String,
-    /// What a program that computed nothing else would end with.
-    #[serde(skip)]
-    pub exit_code: u8,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.metric, self.reason)
     }
 }
 

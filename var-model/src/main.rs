@@ -9,8 +9,10 @@ use var_tokenizer::progress::tell;
 use var_tokenizer::torch;
 
 fn main() -> ExitCode {
-    torch::start();
     let (cli, given) = command_line::parse::<cli::Cli>();
+    if cli.computes() {
+        torch::start();
+    }
     match torch::guarded(|| cli.run(given)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -22,6 +22,8 @@ pub mod plot;
 pub mod preparation;
 pub mod preset;
 pub mod report;
+pub mod request;
+pub mod result_line;
 pub mod results;
 pub mod rows;
 pub mod scores;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::ladder;
 use crate::pictures::Pictures;
-use crate::plan::{Request, Run, TokenizerSource};
 use crate::preset::Preset;
+use crate::request::{Request, Run, TokenizerSource};
 use crate::settings;
 
 /// The lines for `request` with the preset called `name`.
@@ -68,7 +68,8 @@ fn repeated<'a>(words: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::{Plan, Request};
+    use crate::plan::Plan;
+    use crate::request::Request;
 
     fn notes(request: Request) -> Vec<String> {
         Plan::new(&request).unwrap().notes

@@ -5,8 +5,8 @@ use toml::Table;
 use var_tokenizer::{TokenizerConfig, builtin, cost};
 
 use crate::pictures::Pictures;
-use crate::plan::TokenizerSource;
 use crate::preset::Preset;
+use crate::request::TokenizerSource;
 
 /// Seconds in which two CPU cores train the nano tokenizer, 1600 steps of 32 pictures.
 const TOKENIZER_SECONDS: f64 = 200.0;

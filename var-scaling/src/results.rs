@@ -1,144 +1,15 @@
 //! The results of a sweep: one line per finished run, and the training curves next to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::result_line::{Metric, ResultLine};
 use crate::rows;
 use crate::scores::{self, Scores};
 use crate::text::{quote_non_finite, without_mark};
-
-/// What is measured on held-out pictures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metric {
-    /// Cross-entropy over all tokens.
-    LossAll,
-    /// Cross-entropy over the last scale.
-    LossLast,
-    /// Share of wrong tokens.
-    ErrorAll,
-    /// Share of wrong tokens of the last scale.
-    ErrorLast,
-}
-
-impl Metric {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::LossAll, Self::LossLast, Self::ErrorAll, Self::ErrorLast];
-
-    /// Key, as in `metrics.jsonl`.
-    pub fn key(self) -> &'static str {
-        match self {
-            Self::LossAll => "loss_all",
-            Self::LossLast => "loss_last",
-            Self::ErrorAll => "err_all",
-            Self::ErrorLast => "err_last",
-        }
-    }
-
-    /// Symbol, as in `L_all`.
-    pub fn symbol(self) -> &'static str {
-        match self {
-            Self::LossAll => "L_all",
-            Self::LossLast => "L_last",
-            Self::ErrorAll => "Err_all",
-            Self::ErrorLast => "Err_last",
-        }
-    }
-
-    /// In words.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::LossAll => "validation loss, all scales",
-            Self::LossLast => "validation loss, last scale",
-            Self::ErrorAll => "validation token error, all scales",
-            Self::ErrorLast => "validation token error, last scale",
-        }
-    }
-
-    /// Exponent and `β` of the paper against billions of parameters.
-    pub fn published_by_parameters(self) -> (f64, f64) {
-        match self {
-            Self::LossAll => (-0.20, 2.5),
-            Self::LossLast => (-0.23, 2.0),
-            Self::ErrorAll => (-0.010, 6.5e2),
-            Self::ErrorLast => (-0.016, 4.9e2),
-        }
-    }
-
-    /// Exponent and `β` of the paper against 10¹⁵ FLOPs.
-    pub fn published_by_compute(self) -> (f64, f64) {
-        match self {
-            Self::LossAll => (-0.16, 1.5e-5),
-            Self::LossLast => (-0.13, 2.2e-5),
-            Self::ErrorAll => (-0.011, 4.4e-2),
-            Self::ErrorLast => (-0.0067, 8.1e-2),
-        }
-    }
-}
-
-/// One finished size.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ResultLine {
-    /// Name of the run.
-    pub name: String,
-    /// Blocks.
-    pub depth: usize,
-    /// Channels.
-    pub width: usize,
-    /// Heads.
-    #[serde(default)]
-    pub heads: usize,
-    /// Trainable parameters.
-    pub params: u64,
-    /// Optimizer steps.
-    #[serde(default)]
-    pub steps: u64,
-    /// Training tokens seen, repeats included.
-    pub tokens: u64,
-    /// Training FLOPs.
-    pub flops: f64,
-    /// Validation loss over all tokens.
-    pub val_loss_all: f64,
-    /// Validation loss over the last scale.
-    pub val_loss_last: f64,
-    /// Validation token error over all tokens.
-    pub val_err_all: f64,
-    /// Validation token error over the last scale.
-    pub val_err_last: f64,
-    /// Seconds of training.
-    pub seconds: f64,
-    /// Seed of the run.
-    #[serde(default)]
-    pub seed: u64,
-    /// Run folder, from the sweep folder.
-    pub run: PathBuf,
-    /// Precision of the products in training, `f32` or `bf16`; empty where nobody has written it down.
-    #[serde(default)]
-    pub precision: String,
-    /// Fingerprint of the settings that it was trained with.
-    #[serde(default)]
-    pub plan: String,
-}
-
-impl ResultLine {
-    /// The measured value.
-    pub fn metric(&self, metric: Metric) -> f64 {
-        match metric {
-            Metric::LossAll => self.val_loss_all,
-            Metric::LossLast => self.val_loss_last,
-            Metric::ErrorAll => self.val_err_all,
-            Metric::ErrorLast => self.val_err_last,
-        }
-    }
-
-    /// Name of the size, which runs of several seeds share.
-    pub fn size(&self) -> String {
-        format!("{}x{}", self.depth, self.width)
-    }
-}
 
 /// The four validation figures at one step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -270,19 +141,6 @@ fn curve_point(line: &Value) -> Option<CurvePoint> {
     }
     let loss = number("loss_all").or_else(|| number("loss"))?;
     Some(CurvePoint { step, train_loss: Some(loss), validation: None })
-}
-
-#[cfg(test)]
-impl ResultLine {
-    /// A finished size, for tests.
-    pub(crate) fn example(name: &str, params: u64) -> Self {
-        serde_json::from_value(serde_json::json!({
-            "name": name, "depth": 1, "width": 32, "params": params, "tokens": 10, "flops": 1e12,
-            "val_loss_all": 5.0, "val_loss_last": 5.1, "val_err_all": 0.9, "val_err_last": 0.95,
-            "seconds": 1.5, "run": format!("runs/{name}"),
-        }))
-        .unwrap()
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde_json::Value;
 use var_tokenizer::files::write_atomically;
 
 use crate::error::{Error, Result};
-use crate::results::ResultLine;
+use crate::result_line::ResultLine;
 use crate::text::{quote_non_finite, without_mark};
 
 /// What a number of a line may be.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::results::ResultLine;
+use crate::result_line::ResultLine;
 use crate::text::without_mark;
 
 /// Fréchet distances that compare: same network, reference, sampling and number of pictures.

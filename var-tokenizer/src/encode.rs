@@ -2,6 +2,7 @@
 
 mod omissions;
 mod statistics;
+mod views;
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -11,8 +12,9 @@ use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
 use omissions::Omissions;
+use views::{Item, views};
 
-use crate::data::images::{Framing, Partition, Source, Split, View};
+use crate::data::images::{Framing, Source, Split, View};
 use crate::data::schedule::ScaleSchedule;
 use crate::data::tokens::{Rows, TokenInfo, TokenWriter, partial_path};
 use crate::runtime::error::{Error, Result};
@@ -56,16 +58,6 @@ pub struct EncodeRequest {
     pub device: DeviceChoice,
     /// In what precision.
     pub precision: Precision,
-}
-
-/// One view of one picture.
-#[derive(Debug, Clone, Copy)]
-struct Item {
-    split: Split,
-    /// Of the picture in its source.
-    index: usize,
-    /// Of the view.
-    number: usize,
 }
 
 /// Encodes, and returns the summary that `--json` prints: `train` and `val` (rows), `bad` (pictures that the whole
@@ -183,13 +175,6 @@ fn check_out(request: &EncodeRequest) -> Result<()> {
         return Err(Error::file(out, "exists, and is not a token file; name another output"));
     }
     Ok(())
-}
-
-/// All views in the order in which they are encoded; a position in it is where a resume goes on.
-fn views(parts: &Partition, crops: usize) -> Vec<Item> {
-    let train = parts.train.iter().flat_map(|&index| (0..crops).map(move |number| (index, number)));
-    let train = train.map(|(index, number)| Item { split: Split::Train, index, number });
-    train.chain(parts.val.iter().map(|&index| Item { split: Split::Val, index, number: 0 })).collect()
 }
 
 /// What the token file says of itself.

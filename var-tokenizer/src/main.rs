@@ -242,8 +242,10 @@ fn report(request: &ReconstructRequest, scores: &Scores, progress: &Progress) {
 }
 
 fn main() -> ExitCode {
-    torch::start();
     let (cli, _) = command_line::parse::<Cli>();
+    if !matches!(cli.command, Command::Inspect { .. }) {
+        torch::start();
+    }
     match torch::guarded(|| run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

@@ -8,9 +8,12 @@ use tch::Tensor;
 use var_tokenizer::files::{sha256_of, sync_folder_of, write_atomically};
 use var_tokenizer::weights::safetensors;
 
-use crate::engine::{MODEL_FILE, OPTIMIZER_FILE};
 use crate::error::{Error, Result};
 
+/// The name of the model's file in a checkpoint.
+pub const MODEL_FILE: &str = "model.safetensors";
+/// The name of the optimizer's file in a checkpoint.
+pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// The folder of a run that holds its checkpoints.
 pub const FOLDER: &str = "checkpoints";
 /// How the names of checkpoints begin.

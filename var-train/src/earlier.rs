@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::average::PUBLISHED_FILE;
 use crate::checkpoint;
-use crate::engine::MODEL_FILE;
+use crate::checkpoint::MODEL_FILE;
 use crate::error::{Error, Result};
 
 /// How a command begins in a run folder.

@@ -16,7 +16,7 @@ use var_tokenizer::torch::optimizer::AdamW;
 use var_tokenizer::weights::{Parameters, StateDict, safetensors};
 
 use crate::average::{AVERAGE_FILE, Average};
-use crate::checkpoint::{self, State};
+use crate::checkpoint::{self, MODEL_FILE, OPTIMIZER_FILE, State};
 use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::loss_scale::LossScale;
@@ -116,11 +116,6 @@ pub struct Outcome {
     /// Seconds of training over all processes.
     pub seconds: f64,
 }
-
-/// The name of the model's file in a checkpoint.
-pub const MODEL_FILE: &str = "model.safetensors";
-/// The name of the optimizer's file in a checkpoint.
-pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 
 /// Trains `task` for `steps` steps in `run`, from the newest checkpoint when `resume` is set. All `ranks` call
 /// this with the same task; rank 0 alone reads and writes checkpoints. With `zero` the optimizer's moments are shared

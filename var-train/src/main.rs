@@ -235,8 +235,8 @@ fn run(command: Command) -> Result<u8, Error> {
 }
 
 fn main() -> ExitCode {
-    torch::start();
     let (cli, _) = var_tokenizer::command_line::parse::<Cli>();
+    torch::start();
     let status = match torch::guarded(|| run(cli.command)) {
         Ok(status) => status,
         // Ranks are interrupted by those who manage them, to whom another status would be a failure.

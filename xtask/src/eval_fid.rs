@@ -3,6 +3,7 @@
 //! It starts the programs one after another: `var-model sample` (goes on where it was stopped), `var-eval
 //! score` (so does its extraction of features), and `var-scaling curve` for a sweep over a setting.
 
+mod settings;
 mod sweep;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use crate::error::{ChildFailed, bad_use};
 use crate::project::{Extent, Project};
 use crate::{say, setup};
+use settings::Settings;
 use sweep::Sweep;
 
 /// Shown below `cargo xtask eval-fid --help`.
@@ -98,15 +100,6 @@ pub struct Options {
     /// Further options of `var-eval score`
     #[arg(last = true, value_name = "SCORE OPTIONS")]
     score: Vec<OsString>,
-}
-
-/// The settings of one evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Settings {
-    cfg: f64,
-    top_k: f64,
-    top_p: f64,
-    temperature: f64,
 }
 
 /// Samples, scores, and draws.
@@ -281,28 +274,6 @@ impl Tools<'_> {
         };
         command.arg("--out").arg(folder).arg("--reference-cache").arg(cache);
         start(command.args(&options.score))
-    }
-}
-
-impl Settings {
-    /// Name of the folder of an evaluation.
-    fn name(&self, pictures: u64, seed: u64) -> String {
-        let heat = if self.temperature == 1.0 { String::new() } else { format!("-t{}", self.temperature) };
-        format!("cfg{}-k{}-p{}{heat}-n{pictures}-s{seed}", self.cfg, self.top_k, self.top_p)
-    }
-
-    fn arguments(&self) -> [String; 8] {
-        let value = |number: f64| number.to_string();
-        [
-            "--cfg".into(),
-            value(self.cfg),
-            "--top-k".into(),
-            value(self.top_k),
-            "--top-p".into(),
-            value(self.top_p),
-            "--temperature".into(),
-            value(self.temperature),
-        ]
     }
 }
 

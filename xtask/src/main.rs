@@ -10,6 +10,9 @@ mod bench;
 mod error;
 mod eval_fid;
 mod golden;
+/// As the other programs lock; this one depends on no crate of the workspace.
+#[path = "../../var-tokenizer/src/runtime/locks.rs"]
+mod locks;
 mod project;
 mod scaling;
 mod setup;

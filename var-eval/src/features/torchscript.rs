@@ -6,9 +6,10 @@ use std::str::FromStr;
 use image::RgbImage;
 use rayon::prelude::*;
 use tch::{CModule, Device, Kind, Tensor};
+use var_tokenizer::error::NotFinite;
 use var_tokenizer::images::resize::{Filter, resize};
+use var_tokenizer::torch::guarded;
 use var_tokenizer::torch::module::{IMAGENET_DEVIATION, IMAGENET_MEAN, load_module, module_error};
-use var_tokenizer::torch::{NotFinite, guarded};
 
 use super::batches::in_batches;
 use super::layers::pooled;

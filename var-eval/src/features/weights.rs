@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tch::{Device, Kind, Tensor};
+use var_tokenizer::error::NotFinite;
 use var_tokenizer::files::sha256_of;
-use var_tokenizer::torch::NotFinite;
 use var_tokenizer::weights::{Checkpoint, StateDict};
 
 use crate::error::{Error, Result};

@@ -5,13 +5,13 @@ mod measures;
 mod metric;
 mod reference;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Failure, Result};
 use crate::features::network::Identity;
 use crate::features::store::FeatureFile;
 use crate::inputs::sampler::Sampler;
 use crate::metrics::bootstrap::Bootstrap;
 use crate::protocol::{PROGRAM, Protocol, SetStamp};
-use crate::report::{Failure, Figure, Report};
+use crate::report::{Figure, Report};
 use crate::statistics::file::StatisticsFile;
 use crate::warnings::{self, Side};
 

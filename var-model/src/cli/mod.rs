@@ -78,6 +78,11 @@ enum Command {
 }
 
 impl Cli {
+    /// Whether it computes with tensors: then the process is prepared for that first.
+    pub fn computes(&self) -> bool {
+        !matches!(self.command, Command::Inspect(_) | Command::Cost(_))
+    }
+
     /// Does what the flags ask for; the person gave those in `given`.
     pub fn run(self, given: Given) -> Result<(), Error> {
         match self.command {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
+use var_tokenizer::error::NotFinite;
 use var_tokenizer::files::check_place;
-use var_tokenizer::torch::NotFinite;
 use var_tokenizer::weights::pickle::writer;
 use var_tokenizer::weights::state_dict::type_name;
 use var_tokenizer::weights::{Checkpoint, Role, safetensors};

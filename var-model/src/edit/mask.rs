@@ -3,81 +3,16 @@
 //!
 //! Source: `get_edit_mask` and `replace_embedding` of the published `demo_zero_shot_edit.ipynb`.
 
-use std::fmt;
-use std::ops::Range;
-use std::str::FromStr;
-
-use serde::Serialize;
 use tch::{Kind, Tensor};
 
+use super::fraction_box::FractionBox;
 use super::region::Region;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sampling::Kept;
 use var_tokenizer::ScaleSchedule;
 
 /// Scales with so many positions or fewer are kept whole: something must say what the picture is.
 const KEPT_WHOLE: usize = 3;
-
-/// A rectangle in fractions of height and width.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct FractionBox {
-    y0: f64,
-    x0: f64,
-    y1: f64,
-    x1: f64,
-}
-
-impl FractionBox {
-    /// The rectangle from (`y0`, `x0`) to (`y1`, `x1`).
-    ///
-    /// # Errors
-    /// When a number is not from 0 to 1, or the rectangle has no area.
-    pub fn new(y0: f64, x0: f64, y1: f64, x1: f64) -> Result<Self> {
-        let found = Self { y0, x0, y1, x1 };
-        if ![y0, x0, y1, x1].iter().all(|x| (0.0..=1.0).contains(x)) {
-            return Err(Error::Config(format!("box {found}: all four are fractions of the photo, 0 to 1")));
-        }
-        if y0 >= y1 || x0 >= x1 {
-            return Err(Error::Config(format!("box {found} has no area: y0 must be below y1, x0 below x1")));
-        }
-        Ok(found)
-    }
-
-    /// The rows that it covers of `height`, both ends rounded half to even.
-    pub fn rows(&self, height: usize) -> Range<usize> {
-        rounded(self.y0, self.y1, height)
-    }
-
-    /// The columns that it covers of `width`, likewise.
-    pub fn columns(&self, width: usize) -> Range<usize> {
-        rounded(self.x0, self.x1, width)
-    }
-}
-
-fn rounded(from: f64, to: f64, length: usize) -> Range<usize> {
-    let at = |x: f64| (x * length as f64).round_ties_even() as usize;
-    at(from)..at(to)
-}
-
-impl fmt::Display for FractionBox {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{},{},{},{}", self.y0, self.x0, self.y1, self.x1)
-    }
-}
-
-impl FromStr for FractionBox {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self> {
-        let numbers: Vec<f64> = text.split(',').map_while(|part| part.trim().parse().ok()).collect();
-        match numbers[..] {
-            [y0, x0, y1, x1] if text.split(',').count() == 4 => Self::new(y0, x0, y1, x1),
-            _ => Err(Error::Config(format!(
-                "box '{text}': four numbers y0,x0,y1,x1, e.g. 0.25,0.25,0.75,0.75"
-            ))),
-        }
-    }
-}
 
 /// Which cells of the latent keep the picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +28,12 @@ impl LatentMask {
         let (rows, columns) = (bounds.rows(side), bounds.columns(side));
         let inside = |cell: usize| rows.contains(&(cell / side)) && columns.contains(&(cell % side));
         Self { side, keep: (0..side * side).map(|cell| inside(cell) == outpaint).collect() }
+    }
+
+    /// The pixels of a square of `side` pixels whose centres lie in generated cells.
+    pub fn region(&self, side: u32) -> Region {
+        let cell = |at: u32| ((2 * u64::from(at) + 1) * self.side() as u64 / (2 * u64::from(side))) as usize;
+        Region::new(side, side, |x, y| !self.keeps(cell(x), cell(y)))
     }
 
     /// The mask over `side` cells under a square `region` of pixels: a cell is generated when any pixel
@@ -162,6 +103,14 @@ impl LatentMask {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cells_become_the_pixels_under_them() {
+        let bounds = FractionBox::new(0.0, 0.5, 0.5, 1.0).unwrap();
+        let mask = LatentMask::of_box(&bounds, 4, false);
+        assert_eq!(mask.region(8), Region::new(8, 8, |x, y| x >= 4 && y < 4));
+        assert_eq!(LatentMask::of_region(&mask.region(8), 4), mask);
+    }
 
     fn picture(mask: &LatentMask) -> Vec<String> {
         let row = |y: usize| (0..mask.side()).map(|x| if mask.keeps(x, y) { '#' } else { '.' }).collect();

@@ -37,6 +37,7 @@
 //! ```
 
 pub mod blend;
+mod fraction_box;
 pub mod generate;
 pub mod mask;
 pub mod plan;
@@ -44,8 +45,9 @@ pub mod region;
 pub mod window;
 
 pub use blend::{Weights, blend};
+pub use fraction_box::FractionBox;
 pub use generate::{Generation, generate};
-pub use mask::{FractionBox, LatentMask};
+pub use mask::LatentMask;
 pub use plan::{Area, Plan};
 pub use region::{Bounds, Region};
 pub use window::Window;

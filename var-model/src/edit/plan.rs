@@ -4,7 +4,8 @@ use image::{Rgb, RgbImage};
 use var_tokenizer::images::resize::{Filter, resize};
 
 use super::blend::{Weights, blend};
-use super::mask::{FractionBox, LatentMask};
+use super::fraction_box::FractionBox;
+use super::mask::LatentMask;
 use super::region::Region;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -47,7 +48,7 @@ impl Plan {
         };
         if width == height {
             let mask = LatentMask::of_box(bounds, cells, outpaint);
-            let region = Region::of_cells(&mask, width);
+            let region = mask.region(width);
             return Self::of_region(photo, region, Some(mask), side, cells);
         }
         let region = Region::of_box(bounds, width, height, outpaint);

@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use super::mask::{FractionBox, LatentMask};
+use super::fraction_box::FractionBox;
 
 /// From this brightness on a pixel of a mask is white.
 const WHITE: u32 = 128;
@@ -51,12 +51,6 @@ impl Region {
         let (rows, columns) = (bounds.rows(height as usize), bounds.columns(width as usize));
         let inside = |x: u32, y: u32| rows.contains(&(y as usize)) && columns.contains(&(x as usize));
         Self::new(width, height, |x, y| inside(x, y) != outpaint)
-    }
-
-    /// The pixels of a square of `side` pixels whose centres lie in generated cells.
-    pub fn of_cells(mask: &LatentMask, side: u32) -> Self {
-        let cell = |at: u32| ((2 * u64::from(at) + 1) * mask.side() as u64 / (2 * u64::from(side))) as usize;
-        Self::new(side, side, |x, y| !mask.keeps(cell(x), cell(y)))
     }
 
     /// Columns.
@@ -142,14 +136,6 @@ mod tests {
         let small = Region::new(2, 2, |x, y| x == 1 && y == 0);
         assert_eq!(small.resized(6, 4), Region::new(6, 4, |x, y| x >= 3 && y < 2));
         assert_eq!(small.resized(6, 4).resized(2, 2), small);
-    }
-
-    #[test]
-    fn cells_become_the_pixels_under_them() {
-        let bounds = FractionBox::new(0.0, 0.5, 0.5, 1.0).unwrap();
-        let mask = LatentMask::of_box(&bounds, 4, false);
-        assert_eq!(Region::of_cells(&mask, 8), Region::new(8, 8, |x, y| x >= 4 && y < 4));
-        assert_eq!(LatentMask::of_region(&Region::of_cells(&mask, 8), 4), mask);
     }
 
     #[test]

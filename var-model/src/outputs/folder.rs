@@ -11,7 +11,8 @@ use serde_json::Value;
 use var_tokenizer::files::{open_locked, write_atomically};
 use var_tokenizer::locks::Lock;
 
-use super::{Earlier, Output, Picture, Plan, io, rows, settings};
+use super::output::{Earlier, Output, Picture, Plan, io};
+use super::{rows, settings};
 use crate::error::{Error, Result};
 
 const LABELS: &str = "labels.csv";

@@ -6,7 +6,8 @@ use serde_json::Value;
 use var_tokenizer::files::write_atomically;
 use var_tokenizer::images::Grid;
 
-use super::{Candidate, Earlier, Output, Picture, Plan, beside, rows, settings};
+use super::output::{Candidate, Earlier, Output, Picture, Plan, beside};
+use super::{rows, settings};
 use crate::error::{Error, Result};
 
 /// Most pixels of a grid: 0.8 GB.

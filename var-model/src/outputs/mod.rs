@@ -10,137 +10,27 @@
 mod folder;
 mod grid;
 mod npz;
+mod output;
 mod rows;
 pub mod scales;
 pub mod settings;
 
 use std::path::{Path, PathBuf};
 
-use image::RgbImage;
 use serde_json::Value;
 use var_tokenizer::files::{check_lasting_place, check_place};
 
-use crate::classes::ClassNames;
 use crate::error::{Error, Result};
 use folder::Folder;
 use grid::GridFile;
 use npz::Npz;
+use output::Output;
+pub(crate) use output::beside;
+pub use output::{Candidate, Picture, Plan};
 use scales::MOST_SHOWN;
 
 /// Endings of files that a person may take for something that is written; a folder is not called so.
 const NOT_FOLDERS: [&str; 9] = ["jpg", "jpeg", "webp", "gif", "apng", "bmp", "npy", "tar", "zip"];
-
-/// Which pictures a call makes.
-#[derive(Debug, Clone)]
-pub struct Plan {
-    /// The label of each class, in the order of the picture numbers.
-    pub labels: Vec<i64>,
-    /// Names of the labels.
-    pub names: ClassNames,
-    /// Pictures a class.
-    pub per_class: usize,
-    /// Side of a picture in pixels.
-    pub side: usize,
-    /// Whether pictures are the best of several candidates.
-    pub chosen: bool,
-}
-
-impl Plan {
-    /// Pictures in all.
-    pub fn pictures(&self) -> usize {
-        self.labels.len() * self.per_class
-    }
-
-    /// Label and name of picture `number`.
-    fn class(&self, number: usize) -> (i64, &str) {
-        let label = self.labels.get(number / self.per_class.max(1)).copied().unwrap_or(0);
-        (label, self.names.name(label))
-    }
-
-    /// The row of picture `number` in an archive and a folder: the first picture of each class, then the second of
-    /// each. Numbers of pictures per class differ by at most one in any run of rows.
-    pub fn row(&self, number: usize) -> usize {
-        let per_class = self.per_class.max(1);
-        number % per_class * self.labels.len() + number / per_class
-    }
-
-    /// The number of the picture in `row`; the inverse of [`Plan::row`].
-    pub fn number_in(&self, row: usize) -> usize {
-        let classes = self.labels.len().max(1);
-        row % classes * self.per_class + row / classes
-    }
-
-    /// Bytes of one picture.
-    pub fn picture_bytes(&self) -> usize {
-        3 * self.side * self.side
-    }
-}
-
-/// A picture to be written.
-#[derive(Debug, Clone)]
-pub struct Picture {
-    /// Its pixels.
-    pub image: RgbImage,
-    /// Which candidate it was, where there were several.
-    pub candidate: Option<Candidate>,
-}
-
-/// A candidate that was kept.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
-    /// Its number among all candidates of the call: what its draws depend on.
-    pub number: u64,
-    /// The classifier's probability of its class.
-    pub probability: f64,
-}
-
-/// One place where the pictures of a call go.
-trait Output: std::fmt::Debug {
-    /// The place as it was named.
-    fn path(&self) -> &Path;
-    /// What an earlier call left here.
-    fn earlier(&self) -> &Earlier;
-    /// Picture `number`, which is here.
-    fn read(&mut self, number: usize) -> Result<Picture>;
-    /// Which candidate picture `number` was.
-    fn candidate(&mut self, number: usize) -> Result<Option<Candidate>> {
-        Ok(self.read(number)?.candidate)
-    }
-    /// Gets ready to write: the first `count` pictures stay, the rest goes.
-    fn begin(&mut self, count: usize, settings: &Value) -> Result<()>;
-    /// Appends pictures, in the order of their numbers.
-    fn add(&mut self, pictures: &[Picture]) -> Result<()>;
-    /// Makes sure that what was added is on the disk.
-    fn sync(&mut self) -> Result<()>;
-    /// Makes the output whole.
-    fn finish(&mut self) -> Result<()>;
-    /// Whether an interrupted call can be resumed from here.
-    fn keeps(&self) -> bool;
-}
-
-/// What an earlier call left at a place.
-#[derive(Debug, Default)]
-struct Earlier {
-    /// Its settings.
-    settings: Option<Value>,
-    /// Whether it made anything here, be it one torn picture: its settings count then.
-    made: bool,
-    /// Whole pictures, from number 0 on.
-    done: usize,
-    /// Whether all is there, and nothing left to do.
-    finished: bool,
-    /// What is missing although other files show that pictures were made, and what to do.
-    lost: Option<String>,
-    /// What a person should know.
-    note: Option<String>,
-}
-
-impl Earlier {
-    /// Whether there is nothing to resume from.
-    fn is_nothing(&self) -> bool {
-        self.settings.is_none() && self.lost.is_none()
-    }
-}
 
 /// What a path means by its ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -451,25 +341,4 @@ impl Outputs {
     pub fn finish(&mut self) -> Result<()> {
         self.outputs.iter_mut().try_for_each(|output| output.finish())
     }
-}
-
-/// Turns an error about a file beside the one at `path` into one about it: a person knows no other name.
-fn about(path: &Path) -> impl Fn(var_tokenizer::Error) -> Error + '_ {
-    use var_tokenizer::Error as E;
-    move |e| match e {
-        E::Io { source, .. } => E::io(path, source).into(),
-        E::File { message, .. } => E::file(path, message).into(),
-        other => other.into(),
-    }
-}
-
-/// `path` with `ending` behind its whole name.
-pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
-}
-
-fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    move |e| var_tokenizer::Error::io(path, e).into()
 }

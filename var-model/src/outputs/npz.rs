@@ -18,7 +18,8 @@ use var_tokenizer::files::{open_locked, write_atomically, write_with};
 use var_tokenizer::locks::Lock;
 use var_tokenizer::zips::or_forget;
 
-use super::{Earlier, Output, Picture, Plan, about, beside, io, rows, settings};
+use super::output::{Earlier, Output, Picture, Plan, about, beside, io};
+use super::{rows, settings};
 use crate::error::{Error, Result};
 
 /// From here on an entry of an archive needs the 64-bit fields.

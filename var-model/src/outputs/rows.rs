@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Candidate, Picture, Plan};
+use super::output::{Candidate, Picture, Plan};
 use crate::error::Result;
 
 /// The first line; the first column is called `first`.

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
-use var_tokenizer::torch::{NotFinite, check_finite};
+use var_tokenizer::error::NotFinite;
+use var_tokenizer::torch::check_finite;
 use var_tokenizer::{TokenizerConfig, VqVae};
 
 use super::draws::{Draws, invert};

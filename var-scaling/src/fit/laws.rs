@@ -5,10 +5,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::frontier::{Scored, contested, mean_runs, one_per_size};
-use super::law::{FittedLaw, Point, Subject};
+use super::law::{FittedLaw, Subject};
+use super::point::Point;
 use super::power::Mode;
 use crate::error::{Error, Result};
-use crate::results::{Metric, Results};
+use crate::result_line::Metric;
+use crate::results::Results;
 use var_tokenizer::files::write_atomically;
 
 /// The unit of `N`: billions of parameters, as published.

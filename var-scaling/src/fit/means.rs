@@ -1,7 +1,7 @@
 //! One mean per size, and whether a law misses the means by more than the seeds' spread explains.
 
 use super::distribution::f_tail;
-use super::law::Point;
+use super::point::Point;
 use super::power::{self, Mode};
 
 /// How a note about sizes that are worse than smaller ones begins.

@@ -4,10 +4,12 @@
 //! and every fit says which. No exponent is given where the data cannot carry one.
 
 pub mod distribution;
+mod fitting;
 pub mod frontier;
 pub mod law;
 pub mod laws;
 pub mod means;
+pub mod point;
 pub mod power;
 pub mod profile;
 pub(crate) mod verdict;

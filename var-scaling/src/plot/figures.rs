@@ -13,7 +13,8 @@ use crate::error::Result;
 use crate::fit::frontier::{Scored, pareto};
 use crate::fit::law::{FittedLaw, Irreducible, Status, number};
 use crate::fit::laws::{COMPUTE_UNIT, FitsFile, PARAMETER_UNIT, validations};
-use crate::results::{Metric, ResultLine, Results};
+use crate::result_line::{Metric, ResultLine};
+use crate::results::Results;
 use crate::scores::Scores;
 use crate::words::count;
 

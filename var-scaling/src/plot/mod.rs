@@ -5,6 +5,7 @@ pub mod axis;
 pub mod canvas;
 pub mod chart;
 pub mod curve;
+mod drawing;
 pub mod figures;
 mod frame;
 mod legend;

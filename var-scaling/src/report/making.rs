@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Material;
-use super::page::{escape, table};
+use super::html::{escape, table};
 use crate::results::precisions;
 use crate::words::duration;
 

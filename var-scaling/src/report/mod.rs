@@ -1,5 +1,6 @@
 //! The report: fits, plots and one page that needs nothing beside itself.
 
+mod html;
 mod making;
 mod page;
 mod sections;

@@ -3,12 +3,13 @@
 use serde_json::Value;
 
 use super::Material;
-use super::page::{escape, image, table};
+use super::html::{escape, image, table};
 use crate::error::Result;
 use crate::fit::law::{FittedLaw, Irreducible, Status, number};
 use crate::fit::verdict;
 use crate::plot::Figure;
-use crate::results::{ResultLine, precisions};
+use crate::result_line::ResultLine;
+use crate::results::precisions;
 use crate::words::{count, duration, flops};
 
 /// Sizes of the sweep, by parameters.

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use super::child;
 use super::training::{model_settings, to_check, tokenizer_settings};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Run, TokenizerSource};
+use crate::plan::Plan;
+use crate::request::{Run, TokenizerSource};
 
 /// One question to `var-train`.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::child::Stop;
-use super::evidence;
+use super::missing;
 use super::outcome::Outcome;
 use super::progress::Progress;
 use super::stages::{Launcher, Programs};
 use super::state::Folder;
 use crate::error::{Error, Result};
 use crate::fit::FitOptions;
-use crate::plan::{Plan, Run};
+use crate::plan::Plan;
 use crate::preparation::PICTURE_SECONDS;
 use crate::report;
-use crate::results::{self, ResultLine};
+use crate::request::Run;
+use crate::result_line::ResultLine;
+use crate::results;
 use crate::rows;
 
 /// How a sweep is carried out; no result depends on it.
@@ -51,7 +53,7 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     let rows::Rows { lines: done, skipped, .. } = rows::open(&root.join("results.jsonl"))?;
     let finished = |name: &str| done.iter().any(|line| line.name == name);
     may_start_over(plan, options, finished)?;
-    evidence::nothing_lost(&folder, plan, finished, &options.start_over)?;
+    missing::nothing_lost(&folder, plan, finished, &options.start_over)?;
     for run in &plan.runs {
         if !options.start_over.contains(&run.name) {
             folder.check_run(&run.name, &run.settings())?;

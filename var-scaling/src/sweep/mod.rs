@@ -1,7 +1,7 @@
 //! The sweep: starts the other programs one after another, keeps what is done, goes on where it stopped.
 //!
 //! [`launcher`] says what may start and how a sweep ends, `stages` runs it, [`check`] asks the trainer beforehand,
-//! [`evidence`] finds lost files, [`child`] runs one program, [`outcome`] is what comes of it, [`state`] remembers,
+//! [`evidence`] shows earlier work, `missing` refuses to go on without its files, [`child`] runs one program, [`outcome`] is what comes of it, [`state`] remembers,
 //! [`progress`] tells the person, [`training`] knows what the trainer is told, [`samples`] makes the pictures of the
 //! report.
 
@@ -9,6 +9,7 @@ pub mod check;
 pub mod child;
 pub mod evidence;
 pub mod launcher;
+mod missing;
 pub mod outcome;
 pub mod progress;
 pub mod samples;

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::plan::{Plan, Run};
-use crate::results::ResultLine;
+use crate::plan::Plan;
+use crate::request::Run;
+use crate::result_line::ResultLine;
 
 /// What a sweep came to.
 #[derive(Debug, Clone, PartialEq)]

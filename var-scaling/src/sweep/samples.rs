@@ -4,7 +4,8 @@ use std::path::Path;
 
 use var_model::classes::by_number;
 
-use crate::plan::{Plan, Run};
+use crate::plan::Plan;
+use crate::request::Run;
 use crate::text::without_mark;
 
 /// Rows of a sample grid when the preset names no classes.

@@ -16,8 +16,9 @@ use super::samples::{reconstruct_arguments, sample_arguments};
 use super::state::Folder;
 use super::training::{model_arguments, tokenizer_arguments};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Run, TokenizerSource};
-use crate::results::ResultLine;
+use crate::plan::Plan;
+use crate::request::{Run, TokenizerSource};
+use crate::result_line::ResultLine;
 use crate::rows;
 use crate::text::without_mark;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::plan::Run;
+use crate::request::Run;
 
 /// Size and settings of a run, as `var-train model` takes them.
 pub fn model_settings(run: &Run) -> Vec<String> {
@@ -89,7 +89,8 @@ pub fn to_check(runs: &[Run], done: impl Fn(&Run) -> bool) -> Vec<&Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Plan, Request};
+    use crate::plan::Plan;
+    use crate::request::Request;
 
     #[test]
     fn one_seed_of_each_size_that_is_not_done_is_checked() {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use var_scaling::fit::law::{FittedLaw, Point, Status, Subject};
+use var_scaling::fit::law::{FittedLaw, Status, Subject};
+use var_scaling::fit::point::Point;
 use var_scaling::fit::power::Mode;
 use var_scaling::fit::{FitOptions, FitsFile};
-use var_scaling::results::{CurvePoint, ResultLine, Results, Validation};
+use var_scaling::result_line::ResultLine;
+use var_scaling::results::{CurvePoint, Results, Validation};
 use var_tokenizer::random::Stream;
 
 const LADDERS: u64 = 250;

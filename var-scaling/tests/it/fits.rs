@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
-use var_scaling::fit::law::{FittedLaw, Point, Status, Subject};
+use var_scaling::fit::law::{FittedLaw, Status, Subject};
+use var_scaling::fit::point::Point;
 use var_scaling::fit::power::{Curve, Mode, fit};
 use var_scaling::fit::profile::intervals;
 use var_tokenizer::random::Stream;

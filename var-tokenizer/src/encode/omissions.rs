@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::Item;
+use super::views::Item;
 use crate::data::images::{Batch, Source};
 use crate::data::tokens::{TokenWriter, partial_path, with_suffix};
 use crate::runtime::error::{Error, Result};

@@ -1,8 +1,7 @@
 //! The one error type of this crate.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-
-use crate::runtime::torch::NotFinite;
 
 /// Everything that can go wrong in the tokenizer crate.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +50,27 @@ pub enum Error {
     /// libtorch reported an error.
     #[error("libtorch: {0}")]
     Torch(String),
+}
+
+/// How many values of a tensor are not finite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotFinite {
+    /// Values that are not a number.
+    pub nan: u64,
+    /// Values that are infinite.
+    pub infinite: u64,
+    /// All values.
+    pub of: u64,
+}
+
+impl fmt::Display for NotFinite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.nan, self.infinite) {
+            (nan, 0) => write!(f, "{nan} of {} values are NaN", self.of),
+            (0, infinite) => write!(f, "{infinite} of {} values are infinite", self.of),
+            (nan, infinite) => write!(f, "{nan} of {} values are NaN, {infinite} infinite", self.of),
+        }
+    }
 }
 
 /// Result with this crate's error.

@@ -21,9 +21,10 @@ use super::{
     write_config,
 };
 use crate::average::{AVERAGE_FILE, PUBLISHED_FILE};
+use crate::checkpoint::MODEL_FILE;
 use crate::distributed::{Ranks, refuse, require_divisible};
 use crate::effects;
-use crate::engine::{self, MODEL_FILE};
+use crate::engine;
 use crate::error::{Error, Result};
 use crate::layers::Given;
 use crate::presets;

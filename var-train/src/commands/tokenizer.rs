@@ -12,9 +12,10 @@ use super::{
     Common, Stored, add_estimate, add_memory, finish, missing, publish, resolve, stored, tell_config,
     write_config,
 };
+use crate::checkpoint::MODEL_FILE;
 use crate::distributed::Ranks;
 use crate::effects;
-use crate::engine::{self, MODEL_FILE, Task};
+use crate::engine::{self, Task};
 use crate::error::{Error, Result};
 use crate::presets;
 use crate::run::RunFolder;

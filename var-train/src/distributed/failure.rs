@@ -3,9 +3,9 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::environment::Place;
 use super::heartbeat::{WINDOW, key as beat};
 use super::join::names;
+use super::place::Place;
 use super::store::Messages;
 use crate::error::{Error, Result};
 

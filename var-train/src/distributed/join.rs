@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::environment::Place;
 use super::ffi;
 use super::group::Group;
 use super::heartbeat::Heartbeat;
 use super::nccl;
+use super::place::Place;
 use super::store::{Messages, Store};
 use crate::error::{Error, Result};
 

@@ -18,12 +18,13 @@ pub mod heartbeat;
 mod join;
 pub mod launch;
 mod nccl;
+pub mod place;
 mod ranks;
 pub mod reducer;
 pub mod slurm;
 pub mod store;
 
 pub use ending::{end, is_rank, speaks};
-pub use environment::Place;
 pub use join::refuse;
+pub use place::Place;
 pub use ranks::{Ranks, require_divisible};

@@ -9,11 +9,11 @@ use tch::{Device, Kind, Tensor};
 use var_tokenizer::torch::optimizer::clear_gradients;
 use var_tokenizer::weights::Parameters;
 
-use super::environment::Place;
 use super::failure::{Leaving, Watch};
 use super::group::Group;
 use super::heartbeat::Heartbeat;
 use super::join::{Joined, join};
+use super::place::Place;
 use super::reducer::Reducer;
 use crate::error::{Error, Result};
 

@@ -2,7 +2,7 @@
 //!
 //! Variables: "OUTPUT ENVIRONMENT VARIABLES" in the manual of srun.
 
-use super::environment::{Lookup, Place, number, port};
+use super::place::{Lookup, Place, number, port};
 use crate::error::{Error, Result};
 
 /// Ports for the store come from the job's number: these many from the first on.

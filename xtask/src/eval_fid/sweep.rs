@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use super::Settings;
+use super::settings::Settings;
 use crate::error::bad_use;
 
 /// Values of a sweep at most.

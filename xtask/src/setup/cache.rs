@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::locks::{Lock, Refusal};
+use crate::locks::{Lock, Refusal};
 
 /// The folder of this project in the cache of the person.
 pub struct Cache {

@@ -6,5 +6,6 @@
 mod command_line;
 mod eval_fid;
 mod golden;
+mod modules;
 mod sandbox;
 mod setup;

@@ -2,6 +2,7 @@
 
 mod places;
 mod record;
+mod request;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -9,76 +10,23 @@ use std::time::Instant;
 use image::RgbImage;
 use places::Places;
 use serde_json::{Value, json};
-use var_tokenizer::command_line::Given;
 use var_tokenizer::images::resize::{Filter, resize};
 use var_tokenizer::images::{Grid, read_picture, write_png};
 use var_tokenizer::progress::Progress;
 use var_tokenizer::torch::Precision;
 
+pub use request::{AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
+
 use crate::classes::{self, ClassNames};
 use crate::commands::sample::options_notes;
-use crate::edit::{Area, FractionBox, Generation, Plan, Region, generate};
+use crate::edit::{Area, Generation, Plan, Region, generate};
 use crate::error::{Error, Result};
 use crate::outputs::settings;
-use crate::sampling::{SamplingOptions, check_pair};
-use crate::source::{Loaded, ModelSource};
+use crate::sampling::check_pair;
+use crate::source::Loaded;
 
-/// Most variants of one call.
-pub const MOST_VARIANTS: usize = 64;
-/// Largest enlargement of a strip.
-pub const MOST_ZOOM: u32 = 16;
 /// Widest strip: what a PNG viewer still opens.
 const MOST_WIDTH: u32 = 1 << 16;
-
-/// What is to be generated, as a person names it.
-#[derive(Debug, Clone)]
-pub enum AreaRequest {
-    /// A box, its inside or with `outpaint` its outside.
-    Box {
-        /// The box.
-        bounds: FractionBox,
-        /// Whether the outside is generated.
-        outpaint: bool,
-    },
-    /// A picture whose white pixels are generated, with `invert` all others.
-    Mask {
-        /// The picture.
-        path: PathBuf,
-        /// Whether white keeps.
-        invert: bool,
-    },
-}
-
-/// What `var-model edit` is told.
-#[derive(Debug)]
-pub struct EditRequest {
-    /// Model, tokenizer and class names.
-    pub source: ModelSource,
-    /// The photo.
-    pub image: PathBuf,
-    /// What of it is generated.
-    pub area: AreaRequest,
-    /// Class by number or name; none for "no class".
-    pub class: Option<String>,
-    /// How tokens are chosen.
-    pub options: SamplingOptions,
-    /// Seed; variant `n` is picture number `n` under it.
-    pub seed: u64,
-    /// How many results, 1 to [`MOST_VARIANTS`].
-    pub variants: usize,
-    /// Whether the generated part is put into the photo; by default unless the photo has the model's side.
-    pub blend: Option<bool>,
-    /// Pixels over which the border is soft.
-    pub feather: Option<u32>,
-    /// Result (PNG); numbered where there are several.
-    pub out: Option<PathBuf>,
-    /// All in one row (PNG).
-    pub strip: Option<PathBuf>,
-    /// How many times the strip is enlarged, 1 to [`MOST_ZOOM`].
-    pub strip_zoom: u32,
-    /// Which flags the person gave: what has no effect is reported for these.
-    pub given: Given,
-}
 
 /// Edits a photo; what was done, as the `done` event of `--json`.
 ///

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use var_tokenizer::files::check_place;
 
-use super::{AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
+use super::request::{AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
 use crate::error::{Error, Result};
 use crate::outputs::beside;
 

@@ -7,12 +7,10 @@
 //! - `picture` without a folder: its class lies in a file beside it ([`super::labels`]), or all are of one class.
 //! - A folder around everything is left out of account.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use unicode_normalization::UnicodeNormalization;
-
-use super::labels::{self, Class};
+use super::labels::{self, Class, Files};
 use super::names::{few, unread};
 use super::split::Split;
 use super::stock::Stock;
@@ -56,16 +54,6 @@ pub(crate) fn part_of(name: &str) -> Option<Split> {
 /// A picture with its place below the common folder.
 type Named<'a> = (usize, &'a str);
 type Labelled = (usize, Class, Option<Split>);
-
-/// What is being catalogued.
-pub(crate) struct Files<'a> {
-    pub(crate) stock: &'a Stock,
-    /// The folder around everything, with its slash.
-    pub(crate) root: &'a str,
-    /// All files that are no pictures by their whole names.
-    pub(crate) positions: HashMap<&'a str, usize>,
-    notes: Vec<String>,
-}
 
 /// Reads the names of `stock`, which has pictures.
 pub(crate) fn catalogue(stock: &Stock) -> Result<Catalogue> {
@@ -338,12 +326,5 @@ impl Files<'_> {
             path = self.stock.path().display()
         );
         Err(Error::file(self.stock.path(), message))
-    }
-}
-
-impl Class {
-    /// The class that a folder called `name` stands for: the same whether accents are letters of their own or not.
-    pub(crate) fn named(name: &str) -> Self {
-        Self::Name(name.nfc().collect())
     }
 }

@@ -9,7 +9,7 @@ use image::{Rgb, RgbImage};
 
 use super::blob::Blob;
 use super::decode::{Decoded, Pixels};
-use super::source::{Entry, Listing, Pictures};
+use super::listing::{Entry, Listing, Pictures};
 use super::split::Split;
 use super::stock::Stock;
 use crate::runtime::error::{Error, Result};

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use image::RgbImage;
 
 use super::decode::{Decoded, Pixels, decode};
-use super::source::{EMOJI, Entry, Listing, Pictures};
+use super::listing::{Entry, Listing, Pictures};
 use crate::runtime::error::{Error, Result};
 
 /// Side of the pictures.
@@ -16,6 +16,8 @@ pub const SIDE: u32 = 32;
 /// Pictures in a row of the sheet.
 const COLUMNS: u32 = 32;
 
+/// The word for the pictures that come with this crate.
+pub const EMOJI: &str = "emoji";
 static SHEET: &[u8] = include_bytes!("../../../assets/emoji/sheet-32.png");
 static TABLE: &str = include_str!("../../../assets/emoji/emoji.tsv");
 

@@ -5,7 +5,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::catalogue::Files;
+use unicode_normalization::UnicodeNormalization;
+
 use super::stock::Stock;
 use crate::runtime::error::{Error, Result};
 
@@ -36,10 +37,26 @@ impl fmt::Display for Class {
 }
 
 impl Class {
+    /// The class that a folder called `name` stands for: the same whether accents are letters of their own or not.
+    pub(crate) fn named(name: &str) -> Self {
+        Self::Name(name.nfc().collect())
+    }
+
     fn number(number: u64) -> std::result::Result<Self, String> {
         let number = u32::try_from(number).ok().filter(|&n| u64::from(n) < MAX_CLASSES);
         number.map(Self::Number).ok_or_else(|| format!("a label is not from 0 to {}", MAX_CLASSES - 1))
     }
+}
+
+/// What is being catalogued.
+pub(crate) struct Files<'a> {
+    pub(crate) stock: &'a Stock,
+    /// The folder around everything, with its slash.
+    pub(crate) root: &'a str,
+    /// All files that are no pictures by their whole names.
+    pub(crate) positions: HashMap<&'a str, usize>,
+    /// A sentence for each thing that was left out or decided.
+    pub(crate) notes: Vec<String>,
 }
 
 /// The classes of pictures in the folder `part` (empty, or with a slash) by the files beside them; none when no

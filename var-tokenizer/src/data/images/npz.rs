@@ -11,7 +11,7 @@ use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
 use super::blob::{Blob, check_room};
 use super::decode::{Decoded, Pixels};
-use super::source::{Entry, Listing, Pictures};
+use super::listing::{Entry, Listing, Pictures};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::panics::contained;
 use crate::runtime::zips;

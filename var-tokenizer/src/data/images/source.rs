@@ -1,6 +1,5 @@
 //! A data set of labelled pictures, wherever it lies.
 
-use std::fmt;
 use std::path::Path;
 
 use image::RgbImage;
@@ -9,47 +8,15 @@ use sha2::{Digest, Sha256};
 use super::blob::Blob;
 use super::catalogue::catalogue;
 use super::decode::{Decoded, Pixels};
+use super::emoji::EMOJI;
+use super::listing::{Entry, Listing};
 use super::names::few;
-use super::split::{Partition, Split, partition};
+use super::partition::partition;
+use super::split::Partition;
 use super::stock::Stock;
 use super::{archives, cifar, emoji, folder, foreign, npz, tarball};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::hexadecimal;
-
-/// The word for the pictures that come with this crate.
-pub const EMOJI: &str = "emoji";
-
-/// What is known of a picture without decoding it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Where it lies in its source, for messages.
-    pub name: String,
-    /// Index into the source's class names.
-    pub class: u32,
-    /// The part it belongs to, if the source says.
-    pub split: Option<Split>,
-    /// Pictures of one group are trained on together or held out together.
-    pub group: u32,
-}
-
-/// Access to the pictures of a source, by index, from any thread.
-pub(crate) trait Pictures: fmt::Debug + Send + Sync {
-    /// Decodes picture `index`. How pixels are read is a matter of picture files; those of arrays are as they are.
-    fn picture(&self, index: usize, pixels: Pixels) -> Result<Decoded>;
-}
-
-/// What each kind of source makes of its files.
-#[derive(Debug)]
-pub(crate) struct Listing {
-    /// The pictures, in the source's order.
-    pub(crate) entries: Vec<Entry>,
-    /// The class names, in the source's order.
-    pub(crate) classes: Vec<String>,
-    /// Access to the pictures.
-    pub(crate) pictures: Box<dyn Pictures>,
-    /// A sentence for each thing that was skipped or decided.
-    pub(crate) notes: Vec<String>,
-}
 
 /// A data set of labelled pictures.
 ///
@@ -175,7 +142,7 @@ fn open_path(path: &Path) -> Result<Listing> {
     }
     match cifar::open_folder(path)? {
         Some(listing) => Ok(listing),
-        None => Listing::of_stock(folder::read(path)?, None),
+        None => of_stock(folder::read(path)?, None),
     }
 }
 
@@ -195,42 +162,37 @@ fn open_file(path: &Path) -> Result<Listing> {
     let (stock, _) = tarball::read(&blob)?;
     match cifar::open_tar(&stock)? {
         Some(listing) => Ok(listing),
-        None => Listing::of_stock(stock, Some(&blob)),
+        None => of_stock(stock, Some(&blob)),
     }
 }
 
-impl Listing {
-    /// A listing of the pictures in `stock`, or in the tars that it holds; `whole` is the archive that it is, if any.
-    fn of_stock(mut stock: Stock, whole: Option<&Blob>) -> Result<Self> {
-        cifar::check_not_pickled(&stock)?;
-        let mut notes = Vec::new();
-        let tars = archives::tars(&stock);
-        if stock.pictures().is_empty() {
-            if tars.is_empty() {
-                return Err(foreign::no_pictures(&stock));
-            }
-            stock = archives::open(stock, whole)?;
-        } else if !tars.is_empty() {
-            let names = tars.iter().filter_map(|&i| stock.names().get(i)).map(String::as_str);
-            notes.push(format!(
-                "skips tars beside the pictures: {}",
-                few(names.collect::<Vec<_>>().into_iter())
-            ));
+/// A listing of the pictures in `stock`, or in the tars that it holds; `whole` is the archive that it is, if any.
+fn of_stock(mut stock: Stock, whole: Option<&Blob>) -> Result<Listing> {
+    cifar::check_not_pickled(&stock)?;
+    let mut notes = Vec::new();
+    let tars = archives::tars(&stock);
+    if stock.pictures().is_empty() {
+        if tars.is_empty() {
+            return Err(foreign::no_pictures(&stock));
         }
-        let catalogue = catalogue(&stock)?;
-        notes.extend(catalogue.notes);
-        let entries = catalogue
-            .items
-            .iter()
-            .zip(0..)
-            .map(|(item, group)| Entry {
-                name: stock.names().get(item.position).cloned().unwrap_or_default(),
-                class: item.class,
-                split: item.split,
-                group,
-            })
-            .collect();
-        let positions: Vec<usize> = catalogue.items.iter().map(|item| item.position).collect();
-        Ok(Self { entries, classes: catalogue.classes, pictures: stock.access(&positions), notes })
+        stock = archives::open(stock, whole)?;
+    } else if !tars.is_empty() {
+        let names = tars.iter().filter_map(|&i| stock.names().get(i)).map(String::as_str);
+        notes.push(format!("skips tars beside the pictures: {}", few(names.collect::<Vec<_>>().into_iter())));
     }
+    let catalogue = catalogue(&stock)?;
+    notes.extend(catalogue.notes);
+    let entries = catalogue
+        .items
+        .iter()
+        .zip(0..)
+        .map(|(item, group)| Entry {
+            name: stock.names().get(item.position).cloned().unwrap_or_default(),
+            class: item.class,
+            split: item.split,
+            group,
+        })
+        .collect();
+    let positions: Vec<usize> = catalogue.items.iter().map(|item| item.position).collect();
+    Ok(Listing { entries, classes: catalogue.classes, pictures: stock.access(&positions), notes })
 }

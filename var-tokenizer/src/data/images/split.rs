@@ -1,10 +1,7 @@
 //! Which pictures are trained on and which are held out.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use super::source::Entry;
-use crate::runtime::error::{Error, Result};
 use crate::runtime::random::Stream;
 
 /// The two parts of a data set.
@@ -68,46 +65,4 @@ impl Partition {
         }
         self
     }
-}
-
-/// Divides `entries` as the source says, or else holds out `fraction` of each class.
-///
-/// Pictures of one group (an emoji and its skin tones) stay together. In each class
-/// `round(fraction · groups)` groups are held out, at least one when there are two or more and the
-/// fraction is above 0, never all; which ones is a function of `seed` and the class alone.
-///
-/// # Errors
-/// When `fraction` is not from 0 to 0.9.
-pub(crate) fn partition(entries: &[Entry], fraction: f64, seed: u64) -> Result<Partition> {
-    if !(0.0..=0.9).contains(&fraction) {
-        return Err(Error::Config(format!("held-out fraction {fraction} is not from 0 to 0.9")));
-    }
-    let mut result = Partition::default();
-    if entries.iter().any(|entry| entry.split.is_some()) {
-        for (index, entry) in entries.iter().enumerate() {
-            match entry.split {
-                Some(Split::Val) => result.val.push(index),
-                _ => result.train.push(index),
-            }
-        }
-        return Ok(result);
-    }
-    let mut classes: BTreeMap<u32, BTreeMap<u32, Vec<usize>>> = BTreeMap::new();
-    for (index, entry) in entries.iter().enumerate() {
-        classes.entry(entry.class).or_default().entry(entry.group).or_default().push(index);
-    }
-    for (class, groups) in classes {
-        let groups: Vec<Vec<usize>> = groups.into_values().collect();
-        let wanted = (fraction * groups.len() as f64).round() as usize;
-        let least = usize::from(fraction > 0.0 && groups.len() > 1);
-        let held_out = wanted.max(least).min(groups.len().saturating_sub(1));
-        let order = Stream::new("split", seed).at(u64::from(class)).permutation(groups.len());
-        for (rank, &group) in order.iter().enumerate() {
-            let list = if rank < held_out { &mut result.val } else { &mut result.train };
-            list.extend(groups.get(group).into_iter().flatten());
-        }
-    }
-    result.train.sort_unstable();
-    result.val.sort_unstable();
-    Ok(result)
 }

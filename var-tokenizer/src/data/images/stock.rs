@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::blob::Blob;
 use super::decode::{Decoded, MAX_FILE, Pixels, decode_pixels, is_picture_name, read_pixels};
+use super::listing::Pictures;
 use super::names::{Skipped, hidden_part};
-use super::source::Pictures;
 use crate::runtime::error::{Error, Result};
 
 /// Where a file's bytes lie.

@@ -1,24 +1,11 @@
 //! Whether the values of a tensor are finite: asked once for whatever is loaded, computed for an output, or cast.
 
-use std::fmt;
-
 use tch::{Kind, Tensor};
 
-use crate::runtime::error::{Error, Result};
+use crate::runtime::error::{Error, NotFinite, Result};
 
 /// Values that are summed at once.
 const PIECE: i64 = 1 << 16;
-
-/// How many values of a tensor are not finite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotFinite {
-    /// Values that are not a number.
-    pub nan: u64,
-    /// Values that are infinite.
-    pub infinite: u64,
-    /// All values.
-    pub of: u64,
-}
 
 impl NotFinite {
     /// Counts the values of `tensor` that are not finite; `None` when all are.
@@ -45,16 +32,6 @@ impl NotFinite {
             found.infinite += piece.f_isinf()?.f_sum(Kind::Int64)?.f_int64_value(&[])? as u64;
         }
         Ok((found.nan + found.infinite > 0).then_some(found))
-    }
-}
-
-impl fmt::Display for NotFinite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.nan, self.infinite) {
-            (nan, 0) => write!(f, "{nan} of {} values are NaN", self.of),
-            (0, infinite) => write!(f, "{infinite} of {} values are infinite", self.of),
-            (nan, infinite) => write!(f, "{nan} of {} values are NaN, {infinite} infinite", self.of),
-        }
     }
 }
 

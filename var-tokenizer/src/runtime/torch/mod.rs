@@ -21,7 +21,7 @@ mod start;
 
 pub use allocation::Allocations;
 pub use device::DeviceChoice;
-pub use finite::{NotFinite, check_finite};
+pub use finite::check_finite;
 pub use guard::guarded;
 pub use peak::product_peak;
 pub use precision::Precision;

@@ -7,7 +7,8 @@ use std::sync::Once;
 /// Turns that an OpenMP thread waits at a barrier before it sleeps, some tens of microseconds.
 const SPINS: &str = "3000";
 
-/// Prepares libtorch. The first statement of every binary, test and bench; further calls do nothing.
+/// Prepares libtorch: before the first tensor, in every binary that computes, test and bench. Further calls do
+/// nothing. A binary parses its command line first: help and commands without tensors need none of this.
 ///
 /// - **Allocator** (glibc): keeps large blocks. The C++ half sets it even before `main` (`shim.cpp`).
 /// - **bf16 guard**: where the processor announces AMX, a child process tries a bf16 product; if it

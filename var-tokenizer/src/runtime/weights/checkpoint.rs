@@ -2,82 +2,16 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::home::Home;
+use super::kinds::{Layout, Role};
 use super::pickle::torch_file;
 use super::state_dict::StateDict;
-use super::{foreign, names, safetensors, shards};
+use super::{foreign, names, safetensors};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::nearest::did_you_mean;
-
-/// How a file is laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// `.safetensors`.
-    Safetensors,
-    /// `torch.save` since PyTorch 1.6.
-    TorchZip,
-    /// `torch.save` before, or with `_use_new_zipfile_serialization=False`.
-    TorchLegacy,
-}
-
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Safetensors => "safetensors",
-            Self::TorchZip => "PyTorch (zip)",
-            Self::TorchLegacy => "PyTorch (legacy)",
-        })
-    }
-}
-
-/// Which network a set of weights is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The multi-scale VQ-VAE.
-    Tokenizer,
-    /// The VAR transformer.
-    Transformer,
-}
-
-impl Role {
-    pub(super) const ALL: [Self; 2] = [Self::Tokenizer, Self::Transformer];
-
-    /// A tensor that the network always has, and the other never.
-    pub(super) fn marker(self) -> &'static str {
-        match self {
-            Self::Tokenizer => "quantize.embedding.weight",
-            Self::Transformer => "word_embed.weight",
-        }
-    }
-
-    /// The role that the tensors of `dict` play, by their names.
-    pub fn of(dict: &StateDict) -> Option<Self> {
-        let has = |name: &str| dict.get(name).is_some() || dict.skipped.contains_key(name);
-        Self::ALL.into_iter().find(|role| has(role.marker()))
-    }
-
-    /// The role that a word stands for where a part is asked for.
-    fn named(word: &str) -> Option<Self> {
-        match word {
-            "model" | "transformer" => Some(Self::Transformer),
-            "tokenizer" => Some(Self::Tokenizer),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tokenizer => "tokenizer",
-            Self::Transformer => "transformer",
-        })
-    }
-}
 
 /// How the outermost part is called where a name is needed.
 const OUTERMOST: &str = ".";
@@ -93,24 +27,10 @@ pub struct Checkpoint {
     pub parts: BTreeMap<String, StateDict>,
     /// Sides of the token maps, where the file says them (trainers' checkpoints do).
     pub sides: Option<Vec<usize>>,
-    name: String,
+    pub(super) name: String,
 }
 
 impl Checkpoint {
-    /// Opens the file at `path`, whatever its name ends with, and reads names and shapes. Weights in several files
-    /// are opened by their index (`model.safetensors.index.json`), by its folder, or by any of the files.
-    ///
-    /// # Errors
-    /// When it cannot be read, is none of the known layouts, is damaged, or would run code.
-    pub fn open(path: &Path) -> Result<Self> {
-        let mut opened = match shards::index_of(path)? {
-            Some(index) => shards::open(&index)?,
-            None => return Self::open_file(path).map(Self::with_own_names),
-        };
-        opened.name = path.display().to_string();
-        Ok(opened.with_own_names())
-    }
-
     /// As [`Checkpoint::open`], for one file, with the names that are in it.
     pub(super) fn open_file(path: &Path) -> Result<Self> {
         Self::open_in(&Home::open(path)?)
@@ -153,7 +73,7 @@ impl Checkpoint {
     }
 
     /// Gives every network its own names, and a part of its own.
-    fn with_own_names(mut self) -> Self {
+    pub(super) fn with_own_names(mut self) -> Self {
         self.parts = std::mem::take(&mut self.parts)
             .into_iter()
             .flat_map(|(key, dict)| names::split(key, dict))

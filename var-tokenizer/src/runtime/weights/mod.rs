@@ -3,7 +3,9 @@
 pub mod checkpoint;
 mod foreign;
 pub(crate) mod home;
+pub mod kinds;
 mod names;
+mod open;
 pub mod parameters;
 pub mod pickle;
 pub mod portable;
@@ -11,6 +13,7 @@ pub mod safetensors;
 pub mod shards;
 pub mod state_dict;
 
-pub use checkpoint::{Checkpoint, Role};
+pub use checkpoint::Checkpoint;
+pub use kinds::Role;
 pub use parameters::{Builder, Init, Parameter, Parameters, Storage};
 pub use state_dict::{StateDict, Stored};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::checkpoint::Role;
+use super::kinds::Role;
 use super::state_dict::StateDict;
 
 /// Parts of names that wrappers put in, in front or inside: data parallel training, compiled modules, checkpointed

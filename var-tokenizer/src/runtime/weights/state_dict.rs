@@ -11,8 +11,8 @@ use tch::{Device, Kind, Tensor};
 
 use super::foreign::NUMPY;
 use super::home::Home;
+use crate::runtime::error::NotFinite;
 use crate::runtime::error::{Error, Result};
-use crate::runtime::torch::NotFinite;
 use crate::runtime::torch::memory::fill_bytes;
 
 /// Most bytes that are read at once where values change their type on the way.

@@ -1,7 +1,8 @@
 //! Values that are not finite are found and counted, in every floating kind.
 
 use tch::{Kind, Tensor};
-use var_tokenizer::torch::{NotFinite, check_finite, start};
+use var_tokenizer::error::NotFinite;
+use var_tokenizer::torch::{check_finite, start};
 
 #[test]
 fn values_that_are_not_finite_are_counted() {

@@ -12,9 +12,9 @@ use super::machine::{Unpickled, unpickle};
 use super::tree::{self, Found};
 use super::values::{Storage, Value, View};
 use crate::runtime::error::{Error, Result};
-use crate::runtime::weights::checkpoint::Layout;
 use crate::runtime::weights::foreign::NUMPY;
 use crate::runtime::weights::home::Home;
+use crate::runtime::weights::kinds::Layout;
 use crate::runtime::weights::state_dict::{StateDict, Stored};
 use crate::runtime::zips;
 

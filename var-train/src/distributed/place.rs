@@ -1,0 +1,43 @@
+//! Where a process stands among the ranks, and how its variables are read.
+
+use crate::error::{Error, Result};
+
+/// Where a process stands among the ranks, and where they meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// Number of this process, from 0.
+    pub rank: usize,
+    /// Number of processes.
+    pub world: usize,
+    /// Number of this process on its machine, from 0.
+    pub local_rank: usize,
+    /// Host name or address of the store.
+    pub address: String,
+    /// Port of the store.
+    pub port: u16,
+    /// Whether another program serves the store (torchrun's agent, `--nproc`); else rank 0 does.
+    pub hosted: bool,
+    /// How often the ranks were started again around the same store.
+    pub attempt: u64,
+}
+
+/// A variable of the environment; an empty one counts.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// A whole number out of a variable.
+pub(super) fn number<T: std::str::FromStr>(lookup: Lookup, name: &str) -> Result<Option<T>> {
+    let Some(text) = lookup(name) else { return Ok(None) };
+    let parsed = text.trim().parse().map_err(|_| {
+        let range = if name == "MASTER_PORT" { "a port from 1 to 65535" } else { "a whole number in range" };
+        Error::Config(format!("{name} is '{text}' in the environment; expected {range}"))
+    })?;
+    Ok(Some(parsed))
+}
+
+/// `MASTER_PORT`, where it is set.
+pub(super) fn port(lookup: Lookup) -> Result<Option<u16>> {
+    match number::<u16>(lookup, "MASTER_PORT")? {
+        Some(0) => Err(Error::Config("MASTER_PORT is 0; choose a port from 1 to 65535".into())),
+        port => Ok(port),
+    }
+}
