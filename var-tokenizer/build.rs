@@ -14,7 +14,7 @@ fn main() {
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{}", lib.display());
 
-    let folder = Path::new("src/torch");
+    let folder = Path::new("src/runtime/torch");
     let kernels = folder.join("kernels");
     for header in files_in(folder, "h").into_iter().chain(files_in(&kernels, "h")) {
         println!("cargo:rerun-if-changed={}", header.display());

@@ -79,7 +79,7 @@ impl ModelSource {
         if let Some(part) = &self.part {
             checkpoint.choose(part)?;
         }
-        let schedule = self.schedule.clone().or_else(|| checkpoint.schedule.take());
+        let schedule = self.schedule.clone().or_else(|| ScaleSchedule::stated_in(&checkpoint));
         let model = checkpoint.take(Role::Transformer)?;
         let config = TransformerConfig::of(&model, schedule.as_ref(), self.heads)?;
         let (tokenizer_name, (tokenizer, mut tokenizer_config)) = match tokenizer {

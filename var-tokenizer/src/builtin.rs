@@ -4,11 +4,11 @@ use std::path::Path;
 
 use tch::Device;
 
-use crate::error::{Error, Result};
-use crate::files::sha256;
-use crate::schedule::ScaleSchedule;
+use crate::data::schedule::ScaleSchedule;
+use crate::runtime::error::{Error, Result};
+use crate::runtime::files::sha256;
+use crate::runtime::weights::{Checkpoint, Role, StateDict, shards};
 use crate::vqvae::{TokenizerConfig, VqVae};
-use crate::weights::{Checkpoint, Role, StateDict, shards};
 
 /// Weights and configuration; recipe and scores are in `assets/emoji-tokenizer.md`.
 static EMOJI: &[u8] = include_bytes!("../assets/emoji-tokenizer.safetensors");
@@ -57,7 +57,7 @@ pub fn weights(name: &str, schedule: Option<&ScaleSchedule>) -> Result<(StateDic
         return Ok((dict, config));
     }
     let mut checkpoint = Checkpoint::open(Path::new(name))?;
-    let schedule = schedule.cloned().or_else(|| checkpoint.schedule.take());
+    let schedule = schedule.cloned().or_else(|| ScaleSchedule::stated_in(&checkpoint));
     let dict = checkpoint.take(Role::Tokenizer)?;
     let config = TokenizerConfig::of(&dict, schedule.as_ref())?;
     Ok((dict, config))

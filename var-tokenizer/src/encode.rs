@@ -12,13 +12,13 @@ use tch::{Kind, Tensor};
 
 use omissions::Omissions;
 
-use crate::error::{Error, Result};
-use crate::files::{check_lasting_place, hexadecimal};
-use crate::images::{Framing, Partition, Source, Split, View};
-use crate::progress::Progress;
-use crate::schedule::ScaleSchedule;
-use crate::tokens::{Rows, TokenInfo, TokenWriter, partial_path};
-use crate::torch::{DeviceChoice, Precision};
+use crate::data::images::{Framing, Partition, Source, Split, View};
+use crate::data::schedule::ScaleSchedule;
+use crate::data::tokens::{Rows, TokenInfo, TokenWriter, partial_path};
+use crate::runtime::error::{Error, Result};
+use crate::runtime::files::{check_lasting_place, hexadecimal};
+use crate::runtime::progress::Progress;
+use crate::runtime::torch::{DeviceChoice, Precision};
 use crate::vqvae::VqVae;
 use crate::{builtin, h5, signals};
 

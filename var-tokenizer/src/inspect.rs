@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use crate::data::images::{Source, Split, check_plain};
+use crate::data::tokens::{TokenFile, partial_path};
 use crate::encode::{HELD_OUT, SPLIT_SEED};
-use crate::error::{Error, Result};
-use crate::images::{Source, Split, check_plain};
-use crate::tokens::{TokenFile, partial_path};
+use crate::runtime::error::{Error, Result};
 use crate::{builtin, cost, h5};
 
 /// Endings of files of weights: only for messages about files that are none.
@@ -59,7 +59,7 @@ fn is_weights(path: &Path, head: &[u8], length: u64) -> bool {
     if head.first() == Some(&0x80) && head.get(2..4) == Some(&[0x8a, 0x0a]) {
         return true;
     }
-    head.starts_with(b"PK") && crate::images::is_torch_zip(path)
+    head.starts_with(b"PK") && crate::data::images::is_torch_zip(path)
 }
 
 fn tokenizer(what: &str) -> Result<Vec<String>> {

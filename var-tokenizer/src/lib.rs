@@ -22,31 +22,20 @@
 //! ```
 
 pub mod builtin;
-pub mod command_line;
 pub mod cost;
+mod data;
 pub mod encode;
-pub mod error;
-pub mod files;
 pub mod golden;
-pub mod h5;
-pub mod images;
 pub mod inspect;
-pub mod journal;
-pub mod locks;
-pub mod memory;
-pub mod nearest;
-mod panics;
-pub mod progress;
 pub mod quantizer;
-pub mod random;
 pub mod reconstruct;
-pub mod schedule;
-pub mod signals;
-pub mod tokens;
-pub mod torch;
+mod runtime;
 pub mod vqvae;
-pub mod weights;
-pub mod zips;
+
+pub use data::{h5, images, journal, schedule, tokens};
+pub use runtime::{
+    command_line, error, files, locks, memory, nearest, progress, random, signals, torch, weights, zips,
+};
 
 pub use error::{Error, Result};
 pub use schedule::ScaleSchedule;

@@ -7,14 +7,14 @@ use std::sync::atomic::Ordering;
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
 
+use crate::data::images::{Batch, Framing, Grid, Report, Source, Split, View, from_tensor, write_png};
+use crate::data::schedule::ScaleSchedule;
 use crate::encode::{HELD_OUT, SPLIT_SEED, named};
-use crate::error::{Error, Result};
-use crate::files::{check_place, sync_folder_of};
-use crate::images::{Batch, Framing, Grid, Report, Source, Split, View, from_tensor, write_png};
-use crate::progress::Progress;
-use crate::schedule::ScaleSchedule;
-use crate::signals;
-use crate::torch::{DeviceChoice, Precision};
+use crate::runtime::error::{Error, Result};
+use crate::runtime::files::{check_place, sync_folder_of};
+use crate::runtime::progress::Progress;
+use crate::runtime::signals;
+use crate::runtime::torch::{DeviceChoice, Precision};
 use crate::vqvae::VqVae;
 
 /// The folder of the pictures as the tokenizer sees them.
@@ -167,7 +167,7 @@ impl<'a> Work<'a> {
     /// folder appears when it is whole; until then it has `.partial` at its end.
     fn folder(&self, folder: &Path, progress: &mut Progress) -> Result<Scores> {
         let stop = signals::stop()?;
-        let partial = crate::tokens::with_suffix(folder, ".partial");
+        let partial = crate::data::tokens::with_suffix(folder, ".partial");
         remove_own(&partial)?;
         let files = file_names(&self.source, &self.held_out);
         let (mut report, mut sums) = (Report::default(), Sums::default());

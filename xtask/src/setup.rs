@@ -15,7 +15,7 @@ mod features;
 mod kit;
 mod libtorch;
 /// As the other programs lock; this one depends on no crate of the workspace.
-#[path = "../../var-tokenizer/src/locks.rs"]
+#[path = "../../var-tokenizer/src/runtime/locks.rs"]
 mod locks;
 mod nccl;
 mod pip;

@@ -55,7 +55,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
         Some(part) => checkpoint.choose(part)?,
         None => only_role(&checkpoint, &request.from)?,
     };
-    let schedule = request.schedule.clone().or_else(|| checkpoint.schedule.take());
+    let schedule = request.schedule.clone().or_else(|| ScaleSchedule::stated_in(&checkpoint));
     let dict = checkpoint.take(role)?;
     let kind = request.kind.or_else(|| dict.tensors.values().map(|t| t.kind()).find(is_float));
     let mut notes = dict.notes.clone();

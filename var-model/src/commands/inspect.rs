@@ -22,7 +22,8 @@ use crate::transformer::Transformer;
 /// When the file is damaged or holds no weights.
 pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, only: Option<&str>, as_json: bool) -> Result<()> {
     let checkpoint = open(path, only)?;
-    let schedule = schedule.or(checkpoint.schedule.as_ref());
+    let stated = ScaleSchedule::stated_in(&checkpoint);
+    let schedule = schedule.or(stated.as_ref());
     let parts: Vec<Value> = checkpoint.parts.iter().map(|(key, dict)| part(key, dict, schedule)).collect();
     let bytes: u64 =
         shards::files(path)?.iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
@@ -62,7 +63,8 @@ pub fn load(
     as_json: bool,
 ) -> Result<()> {
     let checkpoint = open(path, only)?;
-    let schedule = schedule.or(checkpoint.schedule.as_ref());
+    let stated = ScaleSchedule::stated_in(&checkpoint);
+    let schedule = schedule.or(stated.as_ref());
     for dict in checkpoint.parts.values() {
         let (before, began) = (memory::peak().unwrap_or(0.0), Instant::now());
         let parameters = match Role::of(dict) {

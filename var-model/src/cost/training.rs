@@ -1,7 +1,7 @@
 //! Memory of a training step from the configuration alone: tensors, as libtorch's allocator counts them.
 //!
 //! What the backward pass keeps is counted kernel by kernel as the fused kernels of a processor keep it
-//! (`var-tokenizer/src/torch/kernels`). The same composed of libtorch's own operations, as on a GPU, keeps
+//! (`var-tokenizer/src/runtime/torch/kernels`). The same composed of libtorch's own operations, as on a GPU, keeps
 //! more. The program itself (some 300 MB), libraries' workspaces and what the allocator does not give back
 //! come on top. Tests hold the total within a tenth of the count.
 

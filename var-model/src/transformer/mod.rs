@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tch::{Device, Kind, Tensor};
+use var_tokenizer::ScaleSchedule;
 use var_tokenizer::weights::{Checkpoint, Parameters, Role, StateDict, Storage, safetensors};
 
 pub use attention::{Context, KeyValueCache};
@@ -117,7 +118,7 @@ impl Transformer {
     pub fn load(path: &Path, device: Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
         let dict = checkpoint.part(Role::Transformer)?;
-        let config = TransformerConfig::of(dict, checkpoint.schedule.as_ref(), None)?;
+        let config = TransformerConfig::of(dict, ScaleSchedule::stated_in(&checkpoint).as_ref(), None)?;
         Self::of(dict, &config, device)
     }
 

@@ -8,10 +8,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::Item;
-use crate::error::{Error, Result};
-use crate::files::write_atomically;
-use crate::images::{Batch, Source};
-use crate::tokens::{TokenWriter, partial_path, with_suffix};
+use crate::data::images::{Batch, Source};
+use crate::data::tokens::{TokenWriter, partial_path, with_suffix};
+use crate::runtime::error::{Error, Result};
+use crate::runtime::files::write_atomically;
 
 /// How many reasons and classes a message gives.
 const NAMED: usize = 5;

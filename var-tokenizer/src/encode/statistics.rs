@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
-use crate::images::Split;
-use crate::random::Stream;
-use crate::tokens::{InputStatistics, TokenWriter};
-use crate::torch::check_finite;
+use crate::data::images::Split;
+use crate::data::tokens::{InputStatistics, TokenWriter};
+use crate::runtime::error::Result;
+use crate::runtime::random::Stream;
+use crate::runtime::torch::check_finite;
 use crate::vqvae::VqVae;
 
 /// Most pictures that are looked at.

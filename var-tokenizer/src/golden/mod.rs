@@ -18,12 +18,12 @@ use serde::Serialize;
 use serde_json::Value;
 use tch::{Kind, Tensor};
 
-use crate::error::{Error, Result};
-use crate::progress::say;
-use crate::torch::guarded;
+use crate::runtime::error::{Error, Result};
+use crate::runtime::progress::say;
+use crate::runtime::torch::guarded;
+use crate::runtime::weights::safetensors;
+use crate::runtime::weights::{Parameters, portable};
 use crate::vqvae::{PhiSharing, TokenizerConfig, VqVae};
-use crate::weights::safetensors;
-use crate::weights::{Parameters, portable};
 
 /// Absolute plus relative tolerance of latents, features and logits.
 pub const FEATURES: f64 = 1e-4;

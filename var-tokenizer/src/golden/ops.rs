@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use super::{Case, FEATURES};
-use crate::error::Result;
 use crate::quantizer::{Quantizer, phi::phi_index};
-use crate::weights::portable;
+use crate::runtime::error::Result;
+use crate::runtime::weights::portable;
 
 /// Checks interpolation and φ indices.
 ///

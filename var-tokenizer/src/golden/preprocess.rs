@@ -11,10 +11,10 @@ use npyz::npz::NpzArchive;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
-use crate::images::resize::{Filter, Window, resize_bytes};
-use crate::images::{Framing, View, to_unit};
-use crate::random::Stream;
+use crate::data::images::resize::{Filter, Window, resize_bytes};
+use crate::data::images::{Framing, View, to_unit};
+use crate::runtime::error::{Error, Result};
+use crate::runtime::random::Stream;
 
 /// One outcome: quantity, difference (bytes that differ), tolerance (0), whether it holds.
 pub type Outcome = (String, f64, f64, bool);

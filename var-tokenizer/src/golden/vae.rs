@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::{Case, FEATURES, IMAGES, LOSSES, pictures, tokenizer};
-use crate::error::Result;
+use crate::runtime::error::Result;
 
 /// Checks everything that the case expects.
 ///

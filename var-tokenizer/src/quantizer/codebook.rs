@@ -2,9 +2,9 @@
 
 use tch::Tensor;
 
-use crate::error::Result;
-use crate::torch::kernels::{most_similar_code, nearest_code};
-use crate::weights::{Builder, Init};
+use crate::runtime::error::Result;
+use crate::runtime::torch::kernels::{most_similar_code, nearest_code};
+use crate::runtime::weights::{Builder, Init};
 
 /// `V` codes of `z` channels, shared by all scales.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use tch::{Kind, Tensor};
 
+use crate::runtime::weights::{Builder, Init};
 use crate::vqvae::config::PhiSharing;
-use crate::weights::{Builder, Init};
 
 /// Which of `count` convolutions scale `k` of `scales` takes: the nearest tick, the first on ties.
 ///

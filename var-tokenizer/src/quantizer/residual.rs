@@ -3,10 +3,10 @@
 use tch::{Kind, Tensor};
 
 use super::{Codebook, Phi};
-use crate::error::{Error, Result};
-use crate::schedule::ScaleSchedule;
+use crate::data::schedule::ScaleSchedule;
+use crate::runtime::error::{Error, Result};
+use crate::runtime::weights::Builder;
 use crate::vqvae::config::TokenizerConfig;
-use crate::weights::Builder;
 
 /// Codebook, φ and schedule together.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::schedule::ScaleSchedule;
+use crate::data::schedule::ScaleSchedule;
+use crate::runtime::error::{Error, Result};
 
 /// How the φ convolutions are shared among the scales.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,9 +5,9 @@ use tch::Tensor;
 use super::config::TokenizerConfig;
 use super::encoder::middle;
 use super::layers::{AttentionBlock, Convolution, Norm, ResidualBlock, Upsample};
-use crate::error::Result;
-use crate::torch::kernels::channels_last;
-use crate::weights::Builder;
+use crate::runtime::error::Result;
+use crate::runtime::torch::kernels::channels_last;
+use crate::runtime::weights::Builder;
 
 #[derive(Debug)]
 struct Level {

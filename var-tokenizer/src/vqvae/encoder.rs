@@ -4,9 +4,9 @@ use tch::Tensor;
 
 use super::config::TokenizerConfig;
 use super::layers::{AttentionBlock, Convolution, Downsample, Norm, ResidualBlock};
-use crate::error::Result;
-use crate::torch::kernels::channels_last;
-use crate::weights::Builder;
+use crate::runtime::error::Result;
+use crate::runtime::torch::kernels::channels_last;
+use crate::runtime::weights::Builder;
 
 #[derive(Debug)]
 struct Level {

@@ -2,9 +2,9 @@
 
 use super::CONFIG_KEY;
 use super::config::{PhiSharing, TokenizerConfig};
-use crate::error::{Error, Result};
-use crate::schedule::ScaleSchedule;
-use crate::weights::StateDict;
+use crate::data::schedule::ScaleSchedule;
+use crate::runtime::error::{Error, Result};
+use crate::runtime::weights::StateDict;
 
 impl TokenizerConfig {
     /// The configuration of the tokenizer in `dict`: what its metadata says (our own files), or else what

@@ -5,9 +5,9 @@
 
 use tch::Tensor;
 
-use crate::error::Result;
-use crate::torch::kernels::{group_norm_silu, upsample_convolution};
-use crate::weights::{Builder, Init};
+use crate::runtime::error::Result;
+use crate::runtime::torch::kernels::{group_norm_silu, upsample_convolution};
+use crate::runtime::weights::{Builder, Init};
 
 /// Groups of every GroupNorm.
 const GROUPS: i64 = 32;

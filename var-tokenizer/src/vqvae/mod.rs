@@ -18,10 +18,11 @@ use decoder::Decoder;
 use encoder::Encoder;
 use layers::Convolution;
 
-use crate::error::{Error, Result};
+use crate::data::schedule::ScaleSchedule;
 use crate::quantizer::{Quantizer, Usage};
-use crate::torch::check_finite;
-use crate::weights::{Checkpoint, Parameters, Role, StateDict, Storage, safetensors};
+use crate::runtime::error::{Error, Result};
+use crate::runtime::torch::check_finite;
+use crate::runtime::weights::{Checkpoint, Parameters, Role, StateDict, Storage, safetensors};
 
 /// Metadata key of the configuration in our `.safetensors` files.
 pub const CONFIG_KEY: &str = "tokenizer_config";
@@ -107,7 +108,7 @@ impl VqVae {
     pub fn load(path: &Path, device: Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
         let dict = checkpoint.part(Role::Tokenizer)?;
-        let config = TokenizerConfig::of(dict, checkpoint.schedule.as_ref())?;
+        let config = TokenizerConfig::of(dict, ScaleSchedule::stated_in(&checkpoint).as_ref())?;
         Self::of(dict, &config, device)
     }
 

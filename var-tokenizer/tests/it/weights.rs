@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::weights::pickle::writer;
 use var_tokenizer::weights::{Checkpoint, Role, StateDict, portable, safetensors};
-use var_tokenizer::{Error, TokenizerConfig, VqVae, torch};
+use var_tokenizer::{Error, ScaleSchedule, TokenizerConfig, VqVae, torch};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(name)
@@ -111,8 +111,10 @@ fn the_published_files_open_whatever_their_layout() {
         same(checkpoint.part(Role::Transformer).unwrap(), &reference);
     }
     let both = Checkpoint::open(&golden("ar-ckpt-last.pth")).unwrap();
-    assert_eq!(both.schedule.as_ref().unwrap().sides(), [1, 2, 4]);
-    let config = TokenizerConfig::of(both.part(Role::Tokenizer).unwrap(), both.schedule.as_ref()).unwrap();
+    assert_eq!(ScaleSchedule::stated_in(&both).unwrap().sides(), [1, 2, 4]);
+    let config =
+        TokenizerConfig::of(both.part(Role::Tokenizer).unwrap(), ScaleSchedule::stated_in(&both).as_ref())
+            .unwrap();
     assert_eq!((config.channels, config.vocabulary, config.residual_blocks), (32, 64, 2));
     let message = Checkpoint::open(&golden("vae.pth")).unwrap().part(Role::Transformer).unwrap_err();
     assert!(message.to_string().contains("holds a tokenizer, not a transformer"), "{message}");

@@ -65,7 +65,7 @@ pub fn weights(bytes: &[u8]) -> bool {
     let Ok(checkpoint) = Checkpoint::in_memory(bytes.to_vec(), Path::new("x")) else { return false };
     let mut read = true;
     for dict in checkpoint.parts.values() {
-        let _ = TokenizerConfig::of(dict, checkpoint.schedule.as_ref())
+        let _ = TokenizerConfig::of(dict, ScaleSchedule::stated_in(&checkpoint).as_ref())
             .and_then(|config| VqVae::for_inference(dict, &config, Device::Cpu, Kind::Float));
         for stored in dict.tensors.values() {
             read &= stored.tensor().is_ok();

@@ -1,0 +1,156 @@
+//! Several tars as one source: a folder of tars, or a tar of tars.
+//!
+//! - A part each: `train.tar` and `val.tar` of class folders, or of one class.
+//! - A class each, named after the tar, as ImageNet's training pictures are packed.
+//! - Shards of WebDataset, each picture with its label beside it.
+
+use std::collections::BTreeSet;
+
+use super::blob::Blob;
+use super::catalogue::{common_folder, part_of};
+use super::decode::is_picture_name;
+use super::labels::has_labels;
+use super::names::few;
+use super::split::Split;
+use super::stock::Stock;
+use super::tarball;
+use crate::runtime::error::{Error, Result};
+
+/// Endings of tars that are looked into.
+const ENDINGS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
+
+/// A tar in a folder or tar.
+struct Inner {
+    /// Its name without the ending.
+    stem: String,
+    stock: Stock,
+    /// The folder around all its pictures, with its slash.
+    root: usize,
+}
+
+/// How several tars belong together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Shards,
+    Parts,
+    Classes,
+    One,
+}
+
+/// The name of a tar without its ending; none for other files.
+fn stem(name: &str) -> Option<&str> {
+    let lower = name.to_ascii_lowercase();
+    ENDINGS
+        .iter()
+        .find(|ending| lower.ends_with(**ending))
+        .and_then(|ending| name.get(..name.len() - ending.len()))
+}
+
+/// The tars among the files of `stock`.
+pub(crate) fn tars(stock: &Stock) -> Vec<usize> {
+    let names = stock.names().iter().enumerate();
+    let mut tars: Vec<(&str, usize)> =
+        names.filter(|(_, name)| stem(name).is_some()).map(|(i, name)| (name.as_str(), i)).collect();
+    tars.sort_unstable();
+    tars.into_iter().map(|(_, i)| i).collect()
+}
+
+/// The pictures in the tars of `stock`, which has no others; `whole` is the archive in which they lie, if they do.
+pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
+    let mut inner = Vec::new();
+    let mut memory = 0_u64;
+    for position in tars(&stock) {
+        let name = stock.names().get(position).map_or("", String::as_str);
+        let blob = stock.blob(position)?;
+        let head = blob.read(0, blob.length().min(512))?;
+        if !tarball::is_tar(&head) {
+            let message = format!("{name} in it is not a tar; unpack {} first", stock.path().display());
+            return Err(Error::file(stock.path(), message));
+        }
+        let (found, more) = tarball::read(&blob)?;
+        memory = memory.saturating_add(more);
+        whole.map_or(Ok(()), |whole| whole.check_list(memory))?;
+        let pictures = found.pictures();
+        let names = pictures.iter().filter_map(|&i| found.names().get(i)).map(String::as_str);
+        let root = common_folder(names).len();
+        inner.push(Inner { stem: stem(name).unwrap_or(name).to_owned(), stock: found, root });
+    }
+    let meaning = meaning(&stock, &inner)?;
+    let mut all = Stock::new(stock.path());
+    all.shards = meaning == Meaning::Shards;
+    all.skipped.join(stock.skipped);
+    let sides: Vec<Option<Split>> = inner.iter().map(|tar| part_of(&tar.stem)).collect();
+    let divided = sides.iter().all(Option::is_some) && sides.iter().collect::<BTreeSet<_>>().len() == 2;
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    for (tar, side) in inner.into_iter().zip(sides) {
+        let part = side.filter(|_| divided).map_or(String::new(), |side| format!("{}/", side.name()));
+        let last = tar.stem.rsplit('/').next().unwrap_or(&tar.stem).to_owned();
+        let prefix = match meaning {
+            Meaning::Shards => format!("{part}{}/", tar.stem),
+            Meaning::Classes => format!("{part}{last}/"),
+            Meaning::Parts => part,
+            Meaning::One => String::new(),
+        };
+        let (root, mut found) = (tar.root, tar.stock);
+        all.skipped.join(std::mem::take(&mut found.skipped));
+        for (name, place) in all.take_archive(found) {
+            let name = format!("{prefix}{}", name.get(root..).unwrap_or(&name));
+            // Only pictures: a readme may lie in each.
+            if is_picture_name(&name) && !taken.insert(name.clone()) {
+                return Err(Error::file(
+                    all.path(),
+                    format!("two of its tars hold {name}; give one of them"),
+                ));
+            }
+            all.add(name, place);
+        }
+    }
+    Ok(all)
+}
+
+/// How the tars `inner` of `stock` belong together.
+fn meaning(stock: &Stock, inner: &[Inner]) -> Result<Meaning> {
+    let loose = |tar: &Inner| {
+        let names = tar.stock.names().iter().filter(|name| is_picture_name(name));
+        names.into_iter().all(|name| !name.get(tar.root..).unwrap_or(name).contains('/'))
+    };
+    let empty: Vec<&str> =
+        inner.iter().filter(|tar| tar.stock.pictures().is_empty()).map(|tar| tar.stem.as_str()).collect();
+    if !empty.is_empty() {
+        let message = format!(
+            "tars in it without pictures: {}. Unpack them, or move them away",
+            few(empty.into_iter())
+        );
+        return Err(Error::file(stock.path(), message));
+    }
+    let all_loose = inner.iter().all(loose);
+    if all_loose && inner.iter().all(|tar| has_labels(&tar.stock)) {
+        return Ok(Meaning::Shards);
+    }
+    let sides: Vec<Option<Split>> = inner.iter().map(|tar| part_of(&tar.stem)).collect();
+    let divided = sides.iter().all(Option::is_some) && sides.iter().collect::<BTreeSet<_>>().len() == 2;
+    let names = || few(inner.iter().map(|tar| tar.stem.as_str()));
+    let shard = |tar: &Inner| {
+        let digits = tar.stem.trim_end_matches(|c: char| c.is_ascii_digit());
+        digits.len() < tar.stem.len() && digits.ends_with(['-', '_'])
+    };
+    if all_loose && inner.iter().all(shard) {
+        let message = format!(
+            "shards without labels: {}. Each picture needs its class beside it: 000.jpg, 000.cls",
+            names()
+        );
+        return Err(Error::file(stock.path(), message));
+    }
+    match (all_loose, divided, inner.len()) {
+        (true, true, 2) | (false, true, _) => Ok(Meaning::Parts),
+        (true, _, _) => Ok(Meaning::Classes),
+        (false, _, 1) => Ok(Meaning::One),
+        _ => {
+            let message = format!(
+                "several tars with class folders: {}. Name them train.tar and val.tar, or unpack them into one folder",
+                names()
+            );
+            Err(Error::file(stock.path(), message))
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! A file that many threads read at random places, unpacked to a nameless temporary file when needed.
+//!
+//! A packed file says nothing that can be believed about its size, and a small one may unpack to more than
+//! any disk holds. Memory is kept to what the file's own size excuses ([`Blob::check_list`]), and
+//! unpacking stops before the disk is full.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::runtime::error::{Error, Result};
+use crate::runtime::zips::{self, Bytes};
+
+/// Memory that a list of pictures may take whatever the size of the file: ten million of them.
+const LIST: u64 = 1 << 30;
+/// Beyond that, bytes of memory for every byte of the file as it lies on the disk.
+const LIST_PER_BYTE: u64 = 16;
+/// What unpacking leaves free on the disk: 1 GB, or a twentieth of a small disk.
+const SPARED: u64 = 1 << 30;
+const SPARED_SHARE: u64 = 20;
+/// Bytes that are unpacked between two looks at the disk.
+const STRIDE: u64 = 64 << 20;
+
+/// Bytes on disk with random access; reads do not move a shared position.
+#[derive(Debug, Clone)]
+pub(crate) struct Blob {
+    file: Arc<File>,
+    path: PathBuf,
+    begin: u64,
+    length: u64,
+    /// Size of the file at `path`, packed as it may be.
+    packed: u64,
+}
+
+impl Blob {
+    /// The file at `path`, unpacked first when it is gzip.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let plain = Self::plain(path)?;
+        let mut magic = [0; 2];
+        if plain.length >= 2 && plain.read_at(&mut magic, 0).is_ok() && magic == [0x1f, 0x8b] {
+            let unpacker = flate2::read::MultiGzDecoder::new(std::io::BufReader::new(plain.reader()));
+            return Self::unpack(path, plain.length, unpacker, "gzip");
+        }
+        Ok(plain)
+    }
+
+    /// The file at `path` as it is.
+    pub(crate) fn plain(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length: size, packed: size })
+    }
+
+    /// All that `reader` gives, copied to a temporary file that vanishes with this value. `packed` is the
+    /// size of the file at `path`.
+    ///
+    /// # Errors
+    /// When the data is damaged, or the disk of temporary files is all but full.
+    pub(crate) fn unpack(path: &Path, packed: u64, mut reader: impl Read, kind: &str) -> Result<Self> {
+        let mut file = tempfile::tempfile().map_err(|e| Error::io(std::env::temp_dir(), e))?;
+        let mut buffer = vec![0; 1 << 20];
+        let (mut length, mut next_look) = (0, 0);
+        loop {
+            if length >= next_look {
+                check_room(path, length, 0)?;
+                next_look = length + STRIDE;
+            }
+            let count = reader
+                .read(&mut buffer)
+                .map_err(|e| Error::file(path, format!("truncated or damaged {kind} data: {e}")))?;
+            let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else { break };
+            std::io::Write::write_all(&mut file, part).map_err(|e| Error::io(std::env::temp_dir(), e))?;
+            length += count as u64;
+        }
+        Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length, packed })
+    }
+
+    /// Refuses a list of pictures that would take `bytes` of memory, where no honest file of this size has
+    /// so many.
+    ///
+    /// # Errors
+    /// When it would take more than 1 GB and 16 times the size of the file.
+    pub(crate) fn check_list(&self, bytes: u64) -> Result<()> {
+        let bound = LIST.saturating_add(self.packed.saturating_mul(LIST_PER_BYTE));
+        if bytes <= bound {
+            return Ok(());
+        }
+        Err(Error::file(
+            &self.path,
+            format!(
+                "damaged, or made to do harm: in {} bytes it lists more pictures than {} MB of memory can hold",
+                self.packed,
+                bound >> 20
+            ),
+        ))
+    }
+
+    /// Size of the file at `path`, packed as it may be.
+    pub(crate) fn packed(&self) -> u64 {
+        self.packed
+    }
+
+    /// The `length` bytes from `begin` on.
+    pub(crate) fn slice(&self, begin: u64, length: u64) -> Result<Self> {
+        self.check(begin, length)?;
+        Ok(Self { begin: self.begin + begin, length, ..self.clone() })
+    }
+
+    /// Size in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// The file that the bytes came from, for messages.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `length` bytes from `offset` on.
+    pub(crate) fn read(&self, offset: u64, length: u64) -> Result<Vec<u8>> {
+        self.check(offset, length)?;
+        let size = usize::try_from(length).map_err(|_| Error::file(&self.path, "too large for memory"))?;
+        let mut bytes = vec![0; size];
+        self.read_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    /// A reader of the whole, with a position of its own.
+    pub(crate) fn reader(&self) -> BlobReader<'_> {
+        BlobReader { blob: self, position: 0 }
+    }
+
+    fn check(&self, offset: u64, length: u64) -> Result<()> {
+        if offset.checked_add(length).is_none_or(|end| end > self.length) {
+            return Err(Error::file(
+                &self.path,
+                format!(
+                    "truncated: {length} bytes expected at {offset}, but there are only {} in all",
+                    self.length
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl zips::Bytes for Blob {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        self.check(offset, bytes.len() as u64)?;
+        self.file.read_exact_at(bytes, self.begin + offset).map_err(|e| Error::io(&self.path, e))
+    }
+}
+
+/// Makes sure that `wanted` bytes fit on the disk of temporary files, and some are left; `unpacked` were
+/// written there before.
+///
+/// # Errors
+/// An error of the machine: the disk is full.
+pub(crate) fn check_room(path: &Path, unpacked: u64, wanted: u64) -> Result<()> {
+    let folder = std::env::temp_dir();
+    let disk = fs4::statvfs(&folder).map_err(|e| Error::io(&folder, e))?;
+    let (free, spared) = (disk.available_space(), SPARED.min(disk.total_space() / SPARED_SHARE));
+    if free >= wanted.saturating_add(spared) {
+        return Ok(());
+    }
+    let text = format!(
+        "disk full: {} MB of {} are unpacked here, {} MB are still free; unpack it yourself elsewhere, or name a \
+         folder on a larger disk in TMPDIR",
+        unpacked >> 20,
+        path.display(),
+        free >> 20
+    );
+    Err(Error::io(&folder, std::io::Error::new(std::io::ErrorKind::StorageFull, text)))
+}
+
+/// Sequential reading of a [`Blob`].
+#[derive(Debug)]
+pub(crate) struct BlobReader<'a> {
+    blob: &'a Blob,
+    position: u64,
+}
+
+impl Read for BlobReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.blob.length.saturating_sub(self.position);
+        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let Some(part) = buffer.get_mut(..count) else { return Ok(0) };
+        let count = self.blob.file.read_at(part, self.blob.begin + self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for BlobReader<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let target = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.blob.length.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = target.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        Ok(self.position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_disk_holds_is_refused_as_the_machines_failure_and_small_things_fit() {
+        assert!(check_room(Path::new("x.npz"), 0, 1000).is_ok());
+        let refusal = check_room(Path::new("x.npz"), 5 << 20, u64::MAX).unwrap_err();
+        let text = refusal.to_string();
+        assert!(text.contains("disk full: 5 MB of x.npz") && text.contains("TMPDIR"), "{text}");
+        assert_eq!(refusal.exit_code(), 1);
+    }
+}

@@ -1,0 +1,73 @@
+//! The built-in data set: Noto Emoji at 32 pixels, on white, with all skin tones.
+//!
+//! 3,781 pictures in nine classes, of 1,906 emoji; `assets/emoji/README.md` says where they come from
+//! and how the sheet was made. The sheet is decoded at first use, in a fraction of a second.
+
+use std::sync::OnceLock;
+
+use image::RgbImage;
+
+use super::decode::{Decoded, Pixels, decode};
+use super::source::{EMOJI, Entry, Listing, Pictures};
+use crate::runtime::error::{Error, Result};
+
+/// Side of the pictures.
+pub const SIDE: u32 = 32;
+/// Pictures in a row of the sheet.
+const COLUMNS: u32 = 32;
+
+static SHEET: &[u8] = include_bytes!("../../../assets/emoji/sheet-32.png");
+static TABLE: &str = include_str!("../../../assets/emoji/emoji.tsv");
+
+/// The decoded sheet, or why it cannot be decoded.
+fn sheet() -> &'static std::result::Result<RgbImage, String> {
+    static DECODED: OnceLock<std::result::Result<RgbImage, String>> = OnceLock::new();
+    DECODED.get_or_init(|| decode(SHEET))
+}
+
+fn broken(message: &str) -> Error {
+    Error::file(EMOJI, format!("the built-in pictures are damaged: {message}"))
+}
+
+#[derive(Debug)]
+struct Sheet;
+
+impl Pictures for Sheet {
+    fn picture(&self, index: usize, _: Pixels) -> Result<Decoded> {
+        let sheet = sheet().as_ref().map_err(|reason| broken(reason))?;
+        let index = u32::try_from(index).map_err(|_| broken("no such picture"))?;
+        let (left, top) = (index % COLUMNS * SIDE, index / COLUMNS * SIDE);
+        if top + SIDE > sheet.height() || left + SIDE > sheet.width() {
+            return Err(broken("the sheet is too small"));
+        }
+        Ok(image::imageops::crop_imm(sheet, left, top, SIDE, SIDE).to_image().into())
+    }
+}
+
+/// Lists the built-in pictures. A row of the table is `class`, `emoji`, `tone` (empty for the emoji
+/// itself); row `i` is place `i` of the sheet, and an emoji's tones follow it.
+pub(crate) fn open() -> Result<Listing> {
+    let mut classes: Vec<String> = Vec::new();
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut group = 0;
+    for line in TABLE.lines().skip(1) {
+        let mut fields = line.split('\t');
+        let (Some(class), Some(emoji), Some(tone)) = (fields.next(), fields.next(), fields.next()) else {
+            return Err(broken("a row of the table lacks a field"));
+        };
+        let number = match classes.iter().position(|known| known == class) {
+            Some(number) => number,
+            None => {
+                classes.push(class.to_owned());
+                classes.len() - 1
+            }
+        };
+        if tone.is_empty() {
+            group = entries.len() as u32;
+        }
+        let name =
+            if tone.is_empty() { format!("{class}/{emoji}") } else { format!("{class}/{emoji}/{tone}") };
+        entries.push(Entry { name, class: number as u32, split: None, group });
+    }
+    Ok(Listing { entries, classes, pictures: Box::new(Sheet), notes: Vec::new() })
+}

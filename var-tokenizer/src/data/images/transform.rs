@@ -1,0 +1,198 @@
+//! From a picture of any size to a square one, and to numbers in [−1, 1].
+
+use image::RgbImage;
+use tch::{Device, Kind, Tensor};
+
+use super::resize::{Filter, Window, resize_window};
+use crate::runtime::error::{Error, Result};
+use crate::runtime::random::Stream;
+
+/// The published code resizes the shorter side to this times the side before it crops.
+pub const PUBLISHED_ZOOM: f64 = 1.125;
+
+/// How a picture becomes a square of `side` pixels: the shorter side is resized to `zoom · side`
+/// (Lanczos), then a square is cropped out. A picture that is `side` × `side` already stays as it is:
+/// 32-pixel photographs would lose their borders for nothing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Framing {
+    side: u32,
+    zoom: f64,
+}
+
+/// Where the square is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// In the middle (an odd pixel over: half to even, as Python rounds).
+    Centre,
+    /// At a place that two random words decide.
+    Random {
+        /// Decides the column.
+        across: u64,
+        /// Decides the row.
+        down: u64,
+    },
+}
+
+/// One way of looking at a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct View {
+    /// Where the square is cut.
+    pub placement: Placement,
+    /// Whether left and right change places.
+    pub mirrored: bool,
+}
+
+impl View {
+    /// The middle of the picture, not mirrored: for validation and for a single crop.
+    pub const CENTRE: Self = Self { placement: Placement::Centre, mirrored: false };
+
+    /// View `number` of a fixed set of views of picture `index`.
+    ///
+    /// View 0 is the centre. With `mirror`, odd views are the mirror image of a crop and 1 is that of
+    /// the centre; all others are random crops, a function of (`seed`, `index`, `number`) alone.
+    pub fn numbered(seed: u64, index: usize, number: usize, mirror: bool) -> Self {
+        let (place, mirrored) = if mirror { (number / 2, number % 2 == 1) } else { (number, false) };
+        let placement = if place == 0 {
+            Placement::Centre
+        } else {
+            let words = Stream::new("view", seed).at(index as u64).at(number as u64);
+            Placement::Random { across: words.word(0), down: words.word(1) }
+        };
+        Self { placement, mirrored }
+    }
+
+    /// A random crop, mirrored half of the time when `mirror`: a function of (`seed`, `epoch`, `index`).
+    pub fn random(seed: u64, epoch: u64, index: usize, mirror: bool) -> Self {
+        let words = Stream::new("augment", seed).at(epoch).at(index as u64);
+        let placement = Placement::Random { across: words.word(0), down: words.word(1) };
+        Self { placement, mirrored: mirror && words.below(2, 2) == 1 }
+    }
+}
+
+impl Framing {
+    /// Largest side that pictures may be framed to.
+    pub const MAX_SIDE: usize = 8192;
+
+    /// Squares of `side` pixels by the published procedure, zoom 1.125.
+    ///
+    /// # Errors
+    /// When the side is 0 or above [`Self::MAX_SIDE`].
+    pub fn new(side: usize) -> Result<Self> {
+        Self::with_zoom(side, PUBLISHED_ZOOM)
+    }
+
+    /// As [`Self::new`] with another zoom; 1 keeps as much of the picture as a square can.
+    ///
+    /// # Errors
+    /// When the side is 0 or above [`Self::MAX_SIDE`], or the zoom is not from 1 to 8.
+    pub fn with_zoom(side: usize, zoom: f64) -> Result<Self> {
+        if side == 0 || side > Self::MAX_SIDE {
+            return Err(Error::Config(format!("image side {side} is not from 1 to {}", Self::MAX_SIDE)));
+        }
+        if !(1.0..=8.0).contains(&zoom) {
+            return Err(Error::Config(format!("zoom {zoom} is not from 1 to 8")));
+        }
+        Ok(Self { side: side as u32, zoom })
+    }
+
+    /// Side of the squares, in pixels.
+    pub fn side(&self) -> usize {
+        self.side as usize
+    }
+
+    /// Shorter side before the crop: `zoom · side`, half to even.
+    pub fn zoomed(&self) -> u32 {
+        ((self.zoom * f64::from(self.side)).round_ties_even() as u32).max(self.side)
+    }
+
+    /// The whole picture's size (width, height) after resizing; the longer side is truncated.
+    pub fn resized(&self, width: u32, height: u32) -> (u32, u32) {
+        let short = self.zoomed();
+        let long = |this: u32, other: u32| {
+            let length = u64::from(short) * u64::from(this) / u64::from(other.max(1));
+            u32::try_from(length).unwrap_or(u32::MAX).max(short)
+        };
+        if width <= height { (short, long(height, width)) } else { (long(width, height), short) }
+    }
+
+    /// The square that `view` shows.
+    ///
+    /// # Errors
+    /// When the picture has no pixels or is more than a million times longer than wide.
+    pub fn frame(&self, picture: &RgbImage, view: View) -> Result<RgbImage> {
+        let (width, height) = picture.dimensions();
+        let mut square = if (width, height) == (self.side, self.side) {
+            picture.clone()
+        } else {
+            let full = self.resized(width, height);
+            let place = |length: u32, word: Option<u64>| {
+                let room = length - self.side;
+                match word {
+                    None => (f64::from(room) / 2.0).round_ties_even() as u32,
+                    Some(word) => (word % (u64::from(room) + 1)) as u32,
+                }
+            };
+            let (across, down) = match view.placement {
+                Placement::Centre => (None, None),
+                Placement::Random { across, down } => (Some(across), Some(down)),
+            };
+            let (left, top) = (place(full.0, across), place(full.1, down));
+            let window = Window { left, top, width: self.side, height: self.side };
+            resize_window(picture, full, window, Filter::Lanczos)?
+        };
+        if view.mirrored {
+            image::imageops::flip_horizontal_in_place(&mut square);
+        }
+        Ok(square)
+    }
+}
+
+/// Appends `picture` to `out` as `[3, height, width]` in [−1, 1]: byte / 255, doubled, less 1, in `f32`
+/// steps as the published code takes them.
+pub fn append_unit(picture: &RgbImage, out: &mut Vec<f32>) {
+    let bytes = picture.as_raw();
+    for channel in 0..3 {
+        out.extend(bytes.iter().skip(channel).step_by(3).map(|&byte| {
+            let x = f32::from(byte) / 255.0;
+            (x + x) - 1.0
+        }));
+    }
+}
+
+/// `picture` as `[3, height, width]` in [−1, 1].
+pub fn to_unit(picture: &RgbImage) -> Vec<f32> {
+    let mut out = Vec::with_capacity(picture.as_raw().len());
+    append_unit(picture, &mut out);
+    out
+}
+
+/// The pictures of `images` `[B, 3, side, side]` in [−1, 1], rounded as [`from_unit`] does.
+///
+/// # Errors
+/// When the shape is another, or libtorch fails.
+pub fn from_tensor(images: &Tensor) -> Result<Vec<RgbImage>> {
+    let (_, _, _, side) = images.size4()?;
+    let images = images.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+    let picture = |t: &Tensor| from_unit(&Vec::<f32>::try_from(t.view([-1]))?, side as usize);
+    images.unbind(0).iter().map(picture).collect()
+}
+
+/// The picture of `pixels` `[3, side, side]` in [−1, 1]; what lies outside is clamped (NaN becomes 0),
+/// and values are rounded to the nearest byte.
+///
+/// # Errors
+/// When there are not 3 · side² values.
+pub fn from_unit(pixels: &[f32], side: usize) -> Result<RgbImage> {
+    let area = side * side;
+    if pixels.len() != 3 * area || side > u32::MAX as usize {
+        return Err(Error::Config(format!("{} values do not make 3 × {side} × {side} pixels", pixels.len())));
+    }
+    let mut bytes = Vec::with_capacity(3 * area);
+    for i in 0..area {
+        for channel in 0..3 {
+            bytes.push(((pixels[channel * area + i] + 1.0) * 127.5).round() as u8);
+        }
+    }
+    RgbImage::from_raw(side as u32, side as u32, bytes)
+        .ok_or_else(|| Error::Config(format!("no picture of side {side}")))
+}

@@ -1,0 +1,192 @@
+//! `tokens.h5`: a data set as token ids, encoded once and trained on many times.
+//!
+//! | place | what |
+//! |---|---|
+//! | `/train/tokens` `[N, L]` u16 (u32 above 65,536 codes) | ids of all scales, coarse to fine |
+//! | `/train/labels` `[N]` u32 | class |
+//! | `/train/source` `[N]` u32 | index of the picture in its source |
+//! | `/train/crop` `[N]` u16 | number of the view of that picture |
+//! | `/val/…` | the same for held-out pictures |
+//! | attributes of `/` | the fields of [`TokenInfo`], `format_version`, `complete` |
+//!
+//! HDF5 keeps its indices in memory and rewrites them in place, so a process that is killed while it
+//! writes leaves a file that cannot be read. The rows therefore go to a journal beside the file first
+//! (`tokens.h5.partial`: blocks with checksums, only ever appended to), and [`TokenWriter::finish`] makes
+//! the HDF5 file of it in one go, under another name, and renames it. So there is no unfinished
+//! `tokens.h5`, and after a kill at any moment [`TokenWriter::resume`] goes on behind the last whole block.
+
+mod apart;
+mod before_main;
+mod journal;
+mod reader;
+mod stored;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::h5::text;
+use crate::data::images::Split;
+use crate::data::schedule::ScaleSchedule;
+
+pub use reader::{Ids, SplitTokens, TokenFile};
+pub use writer::{Progress, TokenWriter};
+
+/// Version of the layout that is written, and the only one that is read.
+pub const FORMAT_VERSION: u32 = 1;
+/// Rows in a chunk of the HDF5 file.
+const CHUNK_ROWS: usize = 256;
+/// Bounds that no data set comes near; they keep damaged numbers from asking for memory.
+const MAX_VOCABULARY: usize = 1 << 24;
+const MAX_CLASSES: usize = 1 << 20;
+const MAX_CHANNELS: usize = 1 << 16;
+
+/// How the tokens came to be: what a reader must know to use them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenInfo {
+    /// Sides of the token maps; their squares sum to `L`.
+    pub schedule: ScaleSchedule,
+    /// Number of codes `V`; ids lie below.
+    pub vocabulary: usize,
+    /// Channels `z` of the latent.
+    pub latent_channels: usize,
+    /// SHA-256 of the tokenizer's file, 64 hexadecimal digits.
+    pub tokenizer_sha256: String,
+    /// Side of the pictures that were encoded, in pixels.
+    pub image_side: usize,
+    /// How pictures were cropped and mirrored, in words.
+    pub crop_policy: String,
+    /// Where the pictures came from, as it was asked for.
+    pub source: String,
+    /// SHA-256 over which pictures were asked for in which views, in order; empty where it is not known.
+    #[serde(default)]
+    pub pictures_sha256: String,
+    /// What the encoder computed in, `f32` or `bf16`; empty where it is not known.
+    #[serde(default)]
+    pub precision: String,
+    /// Names of the classes; labels lie below their number.
+    pub class_names: Vec<String>,
+    /// Mean and deviation of the input vectors, if they are to be standardised.
+    pub input_statistics: Option<InputStatistics>,
+}
+
+/// Mean and deviation of the transformer's input vectors, per latent channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InputStatistics {
+    /// `[z]`
+    pub mean: Vec<f32>,
+    /// `[z]`, above 0
+    pub deviation: Vec<f32>,
+}
+
+/// Rows of tokens, as they are appended and read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// `[N, L]` ids, row by row.
+    pub tokens: Vec<u32>,
+    /// `[N]` classes.
+    pub labels: Vec<u32>,
+    /// `[N]` index of each row's picture in its source.
+    pub sources: Vec<u32>,
+    /// `[N]` number of the view of that picture.
+    pub crops: Vec<u16>,
+}
+
+impl Rows {
+    /// Number of rows `N`.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+}
+
+impl TokenInfo {
+    /// Tokens of a picture, `L`.
+    pub fn length(&self) -> usize {
+        self.schedule.tokens()
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.class_names.len()
+    }
+
+    /// Whether ids are stored in 16 bits.
+    fn narrow(&self) -> bool {
+        self.vocabulary <= 1 << 16
+    }
+
+    /// Bytes that the ids of a row take.
+    fn row_bytes(&self) -> usize {
+        self.length() * if self.narrow() { 2 } else { 4 }
+    }
+
+    /// Checks that the fields can belong together.
+    fn check(&self) -> std::result::Result<(), String> {
+        let within = |what: &str, number: usize, limit: usize| {
+            let fits = (1..=limit).contains(&number);
+            if fits { Ok(()) } else { Err(format!("{what} {number} is not from 1 to {limit}")) }
+        };
+        within("vocabulary", self.vocabulary, MAX_VOCABULARY)?;
+        within("number of latent channels", self.latent_channels, MAX_CHANNELS)?;
+        within("number of classes", self.classes(), MAX_CLASSES)?;
+        within("image side", self.image_side, crate::data::images::Framing::MAX_SIDE)?;
+        let hash = &self.tokenizer_sha256;
+        if hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(format!("tokenizer hash '{hash}' is not 64 hexadecimal digits"));
+        }
+        let texts = self.class_names.iter().chain([&self.crop_policy, &self.source]);
+        if let Some(text) = texts.into_iter().find(|text| text.len() > text::MAX_TEXT || text.contains('\0'))
+        {
+            let start: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
+            return Err(format!(
+                "text '{start}…' is longer than {} bytes or has a zero in it",
+                text::MAX_TEXT
+            ));
+        }
+        self.input_statistics.as_ref().map_or(Ok(()), |statistics| statistics.check(self.latent_channels))
+    }
+}
+
+impl InputStatistics {
+    fn check(&self, channels: usize) -> std::result::Result<(), String> {
+        if self.mean.len() != channels || self.deviation.len() != channels {
+            return Err(format!(
+                "input statistics of {} and {} channels for {channels} latent channels",
+                self.mean.len(),
+                self.deviation.len()
+            ));
+        }
+        let fine = self.mean.iter().all(|x| x.is_finite())
+            && self.deviation.iter().all(|&x| x.is_finite() && x > 0.0);
+        if fine {
+            Ok(())
+        } else {
+            Err("input statistics that are not finite, or deviations not above 0".into())
+        }
+    }
+}
+
+/// The journal of the token file at `path`: `PATH.partial`.
+pub fn partial_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".partial")
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Place of a split in arrays of two.
+fn slot(split: Split) -> usize {
+    match split {
+        Split::Train => 0,
+        Split::Val => 1,
+    }
+}

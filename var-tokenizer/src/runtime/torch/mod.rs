@@ -1,0 +1,29 @@
+//! What tch lacks: a prepared libtorch, devices and precisions by name, errors instead of panics, a fused
+//! optimizer, and kernels that make a step quick on a processor.
+//!
+//! The C++ half (`*.cpp` beside the Rust files) is called through C functions; exceptions cross as
+//! messages, no C++ type shows in the interface. This is the only place with `unsafe` code.
+
+mod allocation;
+mod cuda;
+mod device;
+mod ffi;
+mod finite;
+mod guard;
+pub mod kernels;
+pub(crate) mod memory;
+pub mod module;
+pub mod optimizer;
+mod peak;
+mod precision;
+mod recompute;
+mod start;
+
+pub use allocation::Allocations;
+pub use device::DeviceChoice;
+pub use finite::{NotFinite, check_finite};
+pub use guard::guarded;
+pub use peak::product_peak;
+pub use precision::Precision;
+pub use recompute::recomputed;
+pub use start::start;

@@ -1,0 +1,107 @@
+//! The bytes that tensors lie in: a file, or memory.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::runtime::error::{Error, Result};
+use crate::runtime::zips;
+
+#[derive(Debug)]
+enum Bytes {
+    File(File),
+    Memory(Cow<'static, [u8]>),
+}
+
+/// Bytes with random access, and their name for messages.
+#[derive(Debug)]
+pub(crate) struct Home {
+    bytes: Bytes,
+    length: u64,
+    pub(crate) path: PathBuf,
+}
+
+impl Home {
+    /// The file at `path`.
+    pub(crate) fn open(path: &Path) -> Result<Arc<Self>> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let about = file.metadata().map_err(|e| Error::io(path, e))?;
+        if about.is_dir() {
+            return Err(Error::file(path, "is a folder; name a file in it"));
+        }
+        Ok(Self::of_file(file, about.len(), path))
+    }
+
+    /// The first `length` bytes of a file that is open.
+    pub(crate) fn of_file(file: File, length: u64, path: &Path) -> Arc<Self> {
+        Arc::new(Self { bytes: Bytes::File(file), length, path: path.to_owned() })
+    }
+
+    /// Bytes in memory, called `path` in messages.
+    pub(crate) fn in_memory(bytes: impl Into<Cow<'static, [u8]>>, path: &Path) -> Arc<Self> {
+        let bytes = bytes.into();
+        let length = bytes.len() as u64;
+        Arc::new(Self { bytes: Bytes::Memory(bytes), length, path: path.to_owned() })
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Fills `bytes` from `offset` on.
+    pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        let mut section = self.section(offset, u64::MAX);
+        section.read_exact(bytes).map_err(|e| match e.kind() {
+            std::io::ErrorKind::UnexpectedEof => Error::file(&self.path, "is cut short; copy it again"),
+            _ => Error::io(&self.path, e),
+        })
+    }
+
+    /// A reader of `length` bytes, at most, from `begin` on.
+    pub(crate) fn section(&self, begin: u64, length: u64) -> Section<'_> {
+        Section { home: self, at: begin, end: begin.saturating_add(length).min(self.length) }
+    }
+}
+
+impl zips::Bytes for Home {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
+        self.read(bytes, offset)
+    }
+}
+
+/// Sequential reading of a part of a [`Home`].
+#[derive(Debug)]
+pub(crate) struct Section<'a> {
+    home: &'a Home,
+    at: u64,
+    end: u64,
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let Some(part) = buffer.get_mut(..wanted) else { return Ok(0) };
+        let count = match &self.home.bytes {
+            Bytes::File(file) => file.read_at(part, self.at)?,
+            Bytes::Memory(bytes) => {
+                let mut rest = bytes.get(self.at as usize..).unwrap_or_default();
+                rest.read(part)?
+            }
+        };
+        self.at += count as u64;
+        Ok(count)
+    }
+}
