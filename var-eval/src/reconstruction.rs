@@ -136,7 +136,7 @@ pub fn score(
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
             reference: reference.to_owned(),
             samples: samples.to_owned(),
-            matched_by: "file name without extension",
+            matched_by: "subfolder and file name without extension",
             pixels: rule.describe(),
             smallest: sizes().min_by_key(area).unwrap_or_default(),
             largest: sizes().max_by_key(area).unwrap_or_default(),

@@ -66,7 +66,7 @@ enum Command {
     /// Check every golden case below a folder against the programs of this workspace
     #[command(after_help = golden::EXAMPLES)]
     Golden {
-        /// Folder that holds the cases, at any depth [default: var-tokenizer/tests/golden]
+        /// Folder that holds the cases, at any depth [default: var-tokenizer/tests/golden and var-eval/tests/golden]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },

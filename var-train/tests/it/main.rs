@@ -4,6 +4,7 @@
 mod average;
 mod bad_input;
 mod checkpoint;
+mod earlier_version;
 mod early;
 mod fixture;
 mod fp16;
