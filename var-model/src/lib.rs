@@ -3,27 +3,21 @@
 //! Invariant: one forward code for training and sampling. A token sees its own scale and all earlier
 //! ones, which needs no mask; a mask exists only in the tests, as the oracle.
 //!
-//! [`Transformer::forward`] is teacher-forced, [`sampling::Sampler`] runs a scale at a time with a cache,
-//! [`cost`] needs the configuration alone.
+//! [`Var`] is the way in: a run folder or released files, and images come out.
 //!
 //! ```no_run
-//! use std::path::Path;
+//! use var_model::{Sampling, Var};
 //!
-//! use tch::Device;
-//! use var_model::Transformer;
-//! use var_model::sampling::{Draws, Sampler, SamplingOptions};
-//! use var_tokenizer::{builtin, torch};
-//!
-//! torch::start();
-//! let model = Transformer::load(Path::new("runs/small/model.safetensors"), Device::Cpu)?;
-//! let tokenizer = builtin::open("runs/small/tokenizer.safetensors", None, Device::Cpu)?.tokenizer;
-//! let sampler = Sampler::new(&model, &tokenizer)?;
-//! // Pictures number 0 and 1 under seed 7, of classes 3 and 5: [2, 3, S, S] in [-1, 1].
-//! let draws = Draws::new(7, vec![0, 1]);
-//! let images = sampler.sample(&[3, 5], &draws, &SamplingOptions::default())?.images;
-//! # drop(images);
-//! # Ok::<(), var_model::Error>(())
+//! let var = Var::open("var_d16.pth")?.with_tokenizer("vae_ch160v4096z32.pth")?;
+//! let sampling = Sampling { cfg: 4.0, ..Default::default() };
+//! for (i, image) in var.sample(&["goldfish", "980"], &sampling)?.iter().enumerate() {
+//!     image.save(format!("{i}.png"))?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! Below it, [`Transformer::forward`] is teacher-forced, [`sampling::Sampler`] runs one scale at a time with a cache, and
+//! [`cost`] needs the configuration alone.
 
 pub mod classes;
 pub mod commands;
@@ -38,9 +32,11 @@ pub mod rejection;
 pub mod sampling;
 pub mod source;
 pub mod transformer;
+pub mod var;
 
 pub use classes::ClassNames;
 pub use config::TransformerConfig;
 pub use error::{Error, Result};
 pub use transformer::Transformer;
+pub use var::{Class, Edit, Sampling, Var};
 pub use var_tokenizer::ScaleSchedule;

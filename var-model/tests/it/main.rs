@@ -13,6 +13,7 @@ mod sample_flags;
 mod sampling;
 mod support;
 mod transformer;
+mod var;
 #[path = "../../../var-tokenizer/tests/it/wait.rs"]
 mod wait;
 mod weights_cli;

@@ -49,7 +49,10 @@ pub fn digest(path: &Path) -> Result<String> {
 }
 
 /// The index that `path` is, that lies in the folder `path`, or that names the file `path`.
-pub(super) fn index_of(path: &Path) -> Result<Option<PathBuf>> {
+///
+/// # Errors
+/// When a folder holds several, or the index of one of several files is missing.
+pub fn index_of(path: &Path) -> Result<Option<PathBuf>> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if name.ends_with(ENDING) {
         return Ok(Some(path.to_owned()));
