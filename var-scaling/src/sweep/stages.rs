@@ -213,6 +213,10 @@ impl Launcher<'_> {
         if data.flip {
             arguments.push("--flip".into());
         }
+        if self.start_over.iter().any(|name| name == "tokens") {
+            // What an interrupted encode and its list of bad pictures left would be resumed, or refused.
+            arguments.push("--restart".into());
+        }
         arguments.extend(self.place.iter().cloned());
         let program = self.programs.tokenizer.clone();
         self.stage("tokens", "encoding the pictures", &program, &arguments)

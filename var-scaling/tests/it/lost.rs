@@ -105,4 +105,9 @@ fn start_over_moves_what_there_is_aside_and_refuses_what_is_finished() {
     assert!(!fake.trained("2x64")[1].contains("--resume"));
     assert!(fake.out().join("runs/2x64.old-1/checkpoints/step-00000001").is_dir());
     assert!(fake.out().join("tokens.h5.old-1").is_file() && fake.out().join("tokens.h5").is_file());
+    // What an interrupted encode left beside the file is not resumed either.
+    let encodes: Vec<String> =
+        fake.calls().into_iter().filter(|call| call.starts_with("tokenizer encode")).collect();
+    let restarts: Vec<bool> = encodes.iter().map(|call| call.contains("--restart")).collect();
+    assert_eq!(restarts, [false, true], "{encodes:?}");
 }
