@@ -18,12 +18,12 @@ use var_tokenizer::{Error, Result};
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [source, kind, out] = &arguments[..] else {
-        return Err(Error::Config("expected: SOURCE KIND:AMOUNT OUT".into()));
+        return Err(Error::config("expected: SOURCE KIND:AMOUNT OUT"));
     };
     let amount = kind.split_once(':').and_then(|(kind, amount)| Some((kind, amount.parse::<f64>().ok()?)));
-    let (kind, amount) = amount.ok_or_else(|| Error::Config(format!("'{kind}' is no KIND:AMOUNT")))?;
+    let (kind, amount) = amount.ok_or_else(|| Error::config(format!("'{kind}' is no KIND:AMOUNT")))?;
     if !["noise", "blur", "classes", "first"].contains(&kind) {
-        return Err(Error::Config(format!("'{kind}' is not noise, blur, classes or first")));
+        return Err(Error::config(format!("'{kind}' is not noise, blur, classes or first")));
     }
     let source = Source::open(source)?;
     let mut seen = vec![0_usize; source.classes().len()];

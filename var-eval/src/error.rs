@@ -8,28 +8,9 @@ use serde::Serialize;
 /// Everything that can go wrong while scoring pictures.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Reading pictures or weights, a file, or libtorch failed.
+    /// A file, a setting or libtorch: what all crates share.
     #[error(transparent)]
-    Tokenizer(#[from] var_tokenizer::Error),
-    /// Classes that the model crate does not know.
-    #[error(transparent)]
-    Model(#[from] var_model::Error),
-    /// The operating system refused a read or write.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file or folder is damaged or of another kind.
-    #[error("{}: {message}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong and what to do.
-        message: String,
-    },
+    Core(#[from] var_tokenizer::Error),
     /// Two folders do not hold the same pictures.
     #[error("{} has no picture for {}; every picture needs its partner of the same name", folder.display(), sample_of(names))]
     Unmatched {
@@ -102,22 +83,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An input or output error at `path`.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Self::Io { path: path.as_ref().to_owned(), source }
+        var_tokenizer::Error::io(path, source).into()
     }
 
-    /// A damaged or foreign file at `path`.
+    /// A missing, damaged or foreign file at `path`.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::File { path: path.as_ref().to_owned(), message: message.into() }
+        var_tokenizer::Error::file(path, message).into()
+    }
+
+    /// Settings that do not fit together, or a word that is not known.
+    pub fn config(message: impl Into<String>) -> Self {
+        var_tokenizer::Error::config(message).into()
     }
 
     /// Features, logits or statistics that a measure cannot take: what was expected and found.
     pub fn measure(message: impl Into<String>) -> Self {
         Self::Measure(message.into())
-    }
-
-    /// Settings that do not fit together, or a word that is not known.
-    pub fn config(message: impl Into<String>) -> Self {
-        Self::Tokenizer(var_tokenizer::Error::Config(message.into()))
     }
 
     /// The same error for a person who knows nothing of `folder`, a temporary one: what the system refused is said of
@@ -126,33 +107,20 @@ impl Error {
         use var_tokenizer::Error as Below;
         let above = || folder.parent().unwrap_or(folder).to_owned();
         match self {
-            Self::Io { path, source } if path.starts_with(folder) => Self::Io { path: above(), source },
-            Self::File { path, message } if path.starts_with(folder) => {
-                Self::File { path: label.to_owned(), message }
-            }
-            Self::Tokenizer(Below::Io { path, source }) if path.starts_with(folder) => {
-                Below::Io { path: above(), source }.into()
-            }
-            Self::Tokenizer(Below::File { path, message }) if path.starts_with(folder) => {
-                Below::File { path: label.to_owned(), message }.into()
+            Self::Core(Below::Io { path, source }) if path.starts_with(folder) => Self::io(above(), source),
+            Self::Core(Below::File { path, message }) if path.starts_with(folder) => {
+                Self::file(label, message)
             }
             other => other,
         }
     }
 
-    /// Exit status of a binary that ends with this error: 1 the machine failed, 2 the input was bad. A file
-    /// that is missing or may not be read is input.
+    /// Exit status of a program that ends with this error: 1 the machine failed, 2 the input was bad, 3 interrupted.
     pub fn exit_code(&self) -> u8 {
-        use std::io::ErrorKind as Kind;
         match self {
-            Self::Io { source, .. } => match source.kind() {
-                Kind::NotFound | Kind::PermissionDenied | Kind::NotADirectory | Kind::IsADirectory => 2,
-                _ => 1,
-            },
+            Self::Core(e) => e.exit_code(),
             Self::Pair { source, .. } => source.exit_code(),
             Self::Metrics { failed, .. } => failed.iter().map(|failure| failure.exit_code).min().unwrap_or(2),
-            Self::Tokenizer(e) => u8::try_from(e.exit_code()).unwrap_or(1),
-            Self::Model(e) => u8::try_from(e.exit_code()).unwrap_or(1),
             _ => 2,
         }
     }
@@ -160,7 +128,7 @@ impl Error {
 
 impl From<tch::TchError> for Error {
     fn from(e: tch::TchError) -> Self {
-        Self::Tokenizer(e.into())
+        Self::Core(e.into())
     }
 }
 

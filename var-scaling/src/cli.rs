@@ -181,7 +181,7 @@ impl FitArgs {
             options.set(assignment)?;
             let metric = assignment.split('=').next().unwrap_or_default().trim();
             if metrics.contains(&metric) {
-                return Err(Error::Config(format!("--irreducible {metric} is given twice; give one value")));
+                return Err(Error::config(format!("--irreducible {metric} is given twice; give one value")));
             }
             metrics.push(metric);
         }
@@ -192,7 +192,7 @@ impl FitArgs {
 impl PlanArgs {
     fn plan(&self) -> Result<Plan> {
         if self.flops_rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
-            return Err(Error::Config("--flops-rate must be above zero, e.g. 4e14".into()));
+            return Err(Error::config("--flops-rate must be above zero, e.g. 4e14"));
         }
         Plan::new(&Request {
             preset: self.preset.clone(),

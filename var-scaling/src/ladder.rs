@@ -54,7 +54,7 @@ impl FromStr for Size {
 
     fn from_str(text: &str) -> Result<Self> {
         let bad = |why: &str| {
-            Err(Error::Config(format!(
+            Err(Error::config(format!(
                 "size '{text}': {why}; write d16 for a published depth, 3x96 for blocks and width, \
                  or a ladder ({})",
                 names().join(", ")
@@ -134,7 +134,7 @@ pub fn parse(list: &str) -> Result<Vec<Size>> {
         }
     }
     if sizes.is_empty() {
-        return Err(Error::Config("no sizes named; write e.g. --sizes 1x32,2x64,3x96,4x192".into()));
+        return Err(Error::config("no sizes named; write e.g. --sizes 1x32,2x64,3x96,4x192"));
     }
     Ok(sizes)
 }
@@ -152,7 +152,7 @@ pub fn names_in(list: &str) -> Vec<String> {
 
 fn suggest(word: &str, error: Error) -> Error {
     match nearest(word, names()) {
-        Some(meant) => Error::Config(format!("{error}; did you mean {meant}?")),
+        Some(meant) => Error::config(format!("{error}; did you mean {meant}?")),
         None => error,
     }
 }

@@ -100,7 +100,7 @@ impl Plan {
     /// When nobody has named any, which only a sweep that is to start must have.
     pub fn data(&self) -> Result<&str> {
         self.pictures.source.as_deref().ok_or_else(|| {
-            Error::Config(format!(
+            Error::config(format!(
                 "preset {} has no pictures of its own; name them with --data PATH (class folders, a tar, an npz, \
                  CIFAR's binary files, or emoji)",
                 self.name
@@ -178,11 +178,11 @@ impl Run {
 fn seeds(request: &Request) -> Result<std::ops::Range<u64>> {
     let count = request.seeds.max(1);
     if count > MAX_SEEDS {
-        return Err(Error::Config(format!("--seeds {count}: must be from 1 to {MAX_SEEDS}")));
+        return Err(Error::config(format!("--seeds {count}: must be from 1 to {MAX_SEEDS}")));
     }
     match request.seed.checked_add(count) {
         Some(end) if end - 1 <= MAX_SEED => Ok(request.seed..end),
-        _ => Err(Error::Config(format!(
+        _ => Err(Error::config(format!(
             "--seed {}: the largest seed is {MAX_SEED}, and --seeds {count} counts on from the first",
             request.seed
         ))),
@@ -192,7 +192,7 @@ fn seeds(request: &Request) -> Result<std::ops::Range<u64>> {
 fn tokenizer(request: &Request, preset: &Preset) -> Result<TokenizerSource> {
     let named = request.tokenizer.clone().unwrap_or_else(|| preset.tokenizer.weights.clone());
     if request.train_tokenizer && request.tokenizer.is_some() {
-        return Err(Error::Config("give either --tokenizer or --train-tokenizer".into()));
+        return Err(Error::config("give either --tokenizer or --train-tokenizer"));
     }
     if request.train_tokenizer || named == "train" {
         let mut set = strings(&preset.tokenizer.set);
@@ -243,7 +243,7 @@ fn run(
     let asked_steps = settings::whole(asked, "steps", MOST_STEPS)?.or(asked_epochs);
     let steps = asked_steps.or(own).or_else(shared).unwrap_or(1);
     if steps > MOST_STEPS {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "{}: these epochs over {} pictures are {steps} steps, and {MOST_STEPS} are the most; take fewer",
             size.name, pictures.training
         )));

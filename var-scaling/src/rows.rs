@@ -119,7 +119,7 @@ pub fn open(path: &Path) -> Result<Rows> {
 pub fn append(path: &Path, line: &ResultLine) -> Result<()> {
     let fail = |e| Error::io(path, e);
     let text =
-        serde_json::to_string(line).map_err(|e| Error::Config(format!("result {}: {e}", line.name)))?;
+        serde_json::to_string(line).map_err(|e| Error::config(format!("result {}: {e}", line.name)))?;
     let mut file = OpenOptions::new().create(true).append(true).open(path).map_err(fail)?;
     file.write_all(format!("{text}\n").as_bytes()).map_err(fail)?;
     file.sync_all().map_err(fail)

@@ -38,10 +38,10 @@ pub fn assignments(set: &[String]) -> Result<BTreeMap<String, String>> {
     set.iter()
         .map(|text| match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => match own(key) {
-                Some(flag) => Err(Error::Config(format!("--set {text}: a sweep takes this from {flag}"))),
+                Some(flag) => Err(Error::config(format!("--set {text}: a sweep takes this from {flag}"))),
                 None => Ok((plain(key).to_owned(), value.trim().to_owned())),
             },
-            _ => Err(Error::Config(format!("--set {text}: write key=value, e.g. --set steps=800"))),
+            _ => Err(Error::config(format!("--set {text}: write key=value, e.g. --set steps=800"))),
         })
         .collect()
 }
@@ -54,7 +54,7 @@ pub fn whole(set: &BTreeMap<String, String>, key: &str, most: u64) -> Result<Opt
     let Some(text) = set.get(key) else { return Ok(None) };
     match text.parse() {
         Ok(number) if (1..=most).contains(&number) => Ok(Some(number)),
-        _ => Err(Error::Config(format!("--set {key}={text}: must be a whole number from 1 to {most}"))),
+        _ => Err(Error::config(format!("--set {key}={text}: must be a whole number from 1 to {most}"))),
     }
 }
 
@@ -66,7 +66,7 @@ pub fn epochs(set: &BTreeMap<String, String>) -> Result<Option<f64>> {
     let Some(text) = set.get("epochs") else { return Ok(None) };
     match text.parse() {
         Ok(epochs) if epochs_fit(epochs) => Ok(Some(epochs)),
-        _ => Err(Error::Config(format!("--set epochs={text}: must be above 0 and at most {MAX_EPOCHS}"))),
+        _ => Err(Error::config(format!("--set epochs={text}: must be above 0 and at most {MAX_EPOCHS}"))),
     }
 }
 

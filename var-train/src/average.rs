@@ -63,7 +63,7 @@ impl Average {
             })
             .collect();
         if !problems.is_empty() {
-            return Err(Error::Tokenizer(var_tokenizer::Error::Weights {
+            return Err(Error::Core(var_tokenizer::Error::Weights {
                 file: path.display().to_string(),
                 problems,
             }));

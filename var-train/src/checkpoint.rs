@@ -87,7 +87,7 @@ pub fn save(
             let digest = safetensors::write(&partial.join(file), tensors, metadata)?;
             state.files.insert((*file).to_owned(), digest);
         }
-        let text = serde_json::to_string_pretty(&state).map_err(|e| Error::Config(e.to_string()))?;
+        let text = serde_json::to_string_pretty(&state).map_err(|e| Error::config(e.to_string()))?;
         Ok(write_atomically(&partial.join("state.json"), text.as_bytes())?)
     })();
     if let Err(e) = written {

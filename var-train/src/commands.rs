@@ -286,13 +286,13 @@ fn difference(a: &Table, b: &Table, prefix: &str) -> Vec<String> {
 }
 
 fn write_config<T: Serialize>(run: &RunFolder, stored: &Stored<T>) -> Result<()> {
-    let text = toml::to_string_pretty(stored).map_err(|e| Error::Config(e.to_string()))?;
+    let text = toml::to_string_pretty(stored).map_err(|e| Error::config(e.to_string()))?;
     run.write_config(&text)
 }
 
 /// `result.json` in the run folder, and the last event.
 fn finish(out: &Path, progress: &Progress, result: &Value) -> Result<()> {
-    let text = serde_json::to_string_pretty(result).map_err(|e| Error::Config(e.to_string()))?;
+    let text = serde_json::to_string_pretty(result).map_err(|e| Error::config(e.to_string()))?;
     write_atomically(&out.join("result.json"), text.as_bytes())?;
     progress.event(result);
     Ok(())

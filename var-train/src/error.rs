@@ -5,31 +5,9 @@ use std::path::{Path, PathBuf};
 /// Everything that can go wrong in training.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The tokenizer, a file of tensors or libtorch failed.
+    /// A file, a setting or libtorch: what all crates share.
     #[error(transparent)]
-    Tokenizer(#[from] var_tokenizer::Error),
-    /// The transformer failed.
-    #[error(transparent)]
-    Model(#[from] var_model::Error),
-    /// The operating system refused a read or write.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file is damaged or does not belong to this run.
-    #[error("{}: {message}", path.display())]
-    File {
-        /// The file or folder.
-        path: PathBuf,
-        /// What is wrong and what to do.
-        message: String,
-    },
-    /// A setting that is unknown or out of range.
-    #[error("{0}")]
-    Config(String),
+    Core(#[from] var_tokenizer::Error),
     /// Loss or gradient is no longer a number.
     #[error("{0}")]
     Diverged(String),
@@ -55,46 +33,39 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Error {
     /// An input or output error at `path`.
     pub fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
-        Self::Io { path: path.as_ref().to_owned(), source }
+        var_tokenizer::Error::io(path, source).into()
     }
 
-    /// A damaged or foreign file at `path`.
+    /// A missing, damaged or foreign file at `path`.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
-        Self::File { path: path.as_ref().to_owned(), message: message.into() }
+        var_tokenizer::Error::file(path, message).into()
+    }
+
+    /// Settings that do not fit together, or a word that is not known.
+    pub fn config(message: impl Into<String>) -> Self {
+        var_tokenizer::Error::config(message).into()
     }
 
     /// Whether values that are not finite are the reason.
     pub fn is_not_finite(&self) -> bool {
         use var_tokenizer::Error::NotFinite;
-        matches!(
-            self,
-            Self::Diverged(_)
-                | Self::Tokenizer(NotFinite { .. })
-                | Self::Model(var_model::Error::Tokenizer(NotFinite { .. }))
-        )
+        matches!(self, Self::Diverged(_) | Self::Core(NotFinite { .. }))
     }
 
-    /// Exit status of a binary that ends with this error: 3 interrupted and saved, 1 the machine failed,
-    /// 2 the input was bad, 4 another rank failed.
-    pub fn exit_code(&self) -> i32 {
+    /// Exit status of a program that ends with this error: 1 the machine failed, 2 the input was bad, 3 interrupted and
+    /// saved, 4 another rank failed.
+    pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Interrupted { .. } => 3,
+            Self::Core(e) => e.exit_code(),
             Self::Diverged(_) | Self::Distributed(_) => 1,
+            Self::Interrupted { .. } => 3,
             Self::Rank(_) => 4,
-            Self::Tokenizer(e) => e.exit_code(),
-            Self::Model(e) => e.exit_code(),
-            Self::Io { path, source } => {
-                // One place decides whose fault a system error is.
-                let source = std::io::Error::from(source.kind());
-                var_tokenizer::Error::io(path, source).exit_code()
-            }
-            Self::File { .. } | Self::Config(_) => 2,
         }
     }
 }
 
 impl From<tch::TchError> for Error {
     fn from(e: tch::TchError) -> Self {
-        Self::Tokenizer(e.into())
+        Self::Core(e.into())
     }
 }

@@ -67,7 +67,7 @@ fn like(place: &Value, value: &Value) -> Value {
 fn unknown(full: &str, key: &str, known: &[&str], prefix: &str, origin: &str) -> Error {
     let meant = nearest(key, known.iter().copied());
     let hint = meant.map(|meant| format!("; did you mean '{prefix}{meant}'?")).unwrap_or_default();
-    Error::Config(format!("{origin}: unknown key '{full}'; known there: {}{hint}", known.join(", ")))
+    Error::config(format!("{origin}: unknown key '{full}'; known there: {}{hint}", known.join(", ")))
 }
 
 /// Sets `key=value`; the key may leave its section away where it stands in one section alone. Notes it in `given`.
@@ -76,7 +76,7 @@ fn unknown(full: &str, key: &str, known: &[&str], prefix: &str, origin: &str) ->
 /// When the text has no `=`, the key is unknown, or the value is no TOML.
 pub fn set(base: &mut Table, assignment: &str, given: &mut Given) -> Result<()> {
     let Some((key, text)) = assignment.split_once('=') else {
-        return Err(Error::Config(format!("--set {assignment}: write key=value, e.g. --set batch=64")));
+        return Err(Error::config(format!("--set {assignment}: write key=value, e.g. --set batch=64")));
     };
     let (key, text) = (key.trim(), text.trim());
     // What is no TOML value is taken as text: --set shape=lin0 needs no quotes; or as a list:
@@ -113,7 +113,7 @@ pub fn set(base: &mut Table, assignment: &str, given: &mut Given) -> Result<()> 
 /// # Errors
 /// Never in practice: settings are plain data.
 pub fn to_table<T: Serialize>(settings: &T) -> Result<Table> {
-    Table::try_from(settings).map_err(|e| Error::Config(e.to_string()))
+    Table::try_from(settings).map_err(|e| Error::config(e.to_string()))
 }
 
 /// The table as settings.
@@ -122,7 +122,7 @@ pub fn to_table<T: Serialize>(settings: &T) -> Result<Table> {
 /// When a value has the wrong type.
 pub fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
     table.clone().try_into().map_err(|e: toml::de::Error| {
-        Error::Config(e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+        Error::config(e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
     })
 }
 

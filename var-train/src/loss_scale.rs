@@ -80,7 +80,7 @@ impl LossScale {
                 Ok(Self { factor, clean: clean as u32 })
             }
             _ => {
-                Err(Error::Config(format!("the checkpoint's loss_scale and loss_scale_steps are {found:?}")))
+                Err(Error::config(format!("the checkpoint's loss_scale and loss_scale_steps are {found:?}")))
             }
         }
     }

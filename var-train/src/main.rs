@@ -148,7 +148,7 @@ impl RankArgs {
         }
         match wanted {
             Some(1) => Ok((None, 1)),
-            Some(n) if std::env::var_os("RANK").is_some() => Err(Error::Config(format!(
+            Some(n) if std::env::var_os("RANK").is_some() => Err(Error::config(format!(
                 "--nproc {n} starts ranks, and this process is one already (RANK is set); leave --nproc away"
             ))),
             Some(n) => Ok((None, n)),
@@ -252,7 +252,7 @@ fn main() -> ExitCode {
             if !common || distributed::speaks() {
                 tell(format_args!("error: {e}"));
             }
-            e.exit_code() as u8
+            e.exit_code()
         }
     };
     distributed::end(status);

@@ -26,7 +26,7 @@ pub fn published_at(depth: usize) -> Result<Table> {
              [initialisation]\nadaln_gamma = 1e-5"
         }
     };
-    text.parse().map_err(|e| Error::Config(format!("preset {PUBLISHED} at depth {depth}: {e}")))
+    text.parse().map_err(|e| Error::config(format!("preset {PUBLISHED} at depth {depth}: {e}")))
 }
 
 /// The published peak learning rate: 1e-4 (from d24 on 8e-5) for every 256 pictures a step.
@@ -49,9 +49,9 @@ pub fn find(known: &[(&str, &str)], name: &str) -> Result<Table> {
     let Some((_, text)) = known.iter().find(|(n, _)| *n == name) else {
         let names: Vec<&str> = known.iter().map(|(n, _)| *n).collect();
         let hint = did_you_mean(name, names.iter().copied());
-        return Err(Error::Config(format!("unknown preset '{name}'; known: {}{hint}", names.join(", "))));
+        return Err(Error::config(format!("unknown preset '{name}'; known: {}{hint}", names.join(", "))));
     };
-    text.parse().map_err(|e| Error::Config(format!("preset {name}: {e}")))
+    text.parse().map_err(|e| Error::config(format!("preset {name}: {e}")))
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl FromStr for Shape {
             },
         };
         found.ok_or_else(|| {
-            Error::Config(format!(
+            Error::config(format!(
                 "learning-rate shape '{text}': use cos, lin, lin0, lin00, exp, flatX (flat for the share X, then linear) or linX"
             ))
         })

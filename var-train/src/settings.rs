@@ -120,7 +120,7 @@ impl Training {
     /// # Errors
     /// Names the first setting that is out of range.
     pub fn validate(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::Config(message));
+        let fail = |message: String| Err(Error::config(message));
         if self.steps > MOST_STEPS || self.batch as u64 > MOST_PICTURES {
             return fail(format!(
                 "training.steps {} and training.batch {}: at most {MOST_STEPS} and {MOST_PICTURES}",
@@ -163,7 +163,7 @@ const MOST_PIXEL_BYTES: usize = 8 << 30;
 /// Names the first of some settings (name, value, range) of `section` that is out of range.
 fn within(section: &str, settings: &[(&str, f64, std::ops::RangeInclusive<f64>)]) -> Result<()> {
     match settings.iter().find(|(_, value, range)| !range.contains(value)) {
-        Some((name, value, range)) => Err(Error::Config(format!(
+        Some((name, value, range)) => Err(Error::config(format!(
             "{section}.{name} = {value} is out of range; use {} to {}",
             range.start(),
             range.end()
@@ -399,7 +399,7 @@ impl TokenizerRun {
         let recipe = &self.recipe;
         if recipe.image_side > 0 {
             self.tokenizer.check_side(recipe.image_side).map_err(|e| {
-                Error::Config(format!("{e} (recipe.image_side = {}; 0 takes what fits)", recipe.image_side))
+                Error::config(format!("{e} (recipe.image_side = {}; 0 takes what fits)", recipe.image_side))
             })?;
         }
         within(
@@ -417,7 +417,7 @@ impl TokenizerRun {
         let micro = self.training.batch / self.training.accumulation;
         let bytes = [micro, 3 * 4, side, side].iter().fold(1_usize, |all, n| all.saturating_mul(*n));
         if bytes > MOST_PIXEL_BYTES {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{micro} pictures of {side} pixels at once take {} GiB; make training.batch smaller or \
                  training.accumulation larger",
                 bytes >> 30

@@ -51,7 +51,7 @@ impl Throughput {
         let mut peak = [match std::env::var(PEAK) {
             Ok(text) => {
                 text.trim().parse::<f64>().ok().filter(|p| p.is_finite() && *p >= 0.0).ok_or_else(|| {
-                    Error::Config(format!(
+                    Error::config(format!(
                         "{PEAK} is '{text}'; expected the FLOP/s of one rank, as in 9.9e14"
                     ))
                 })?

@@ -136,7 +136,7 @@ fn files_of_the_package_and_of_torchvision_are_told_from_others() {
     let message = load(Trunk::Alex, &heads, &trunk).unwrap_err().to_string();
     assert!(message.contains("missing features.0.weight"), "{message}");
     let error = load(Trunk::Alex, &heads, &trunk).unwrap_err();
-    let Error::Tokenizer(var_tokenizer::Error::Weights { problems, .. }) = error else { panic!("{error}") };
+    let Error::Core(var_tokenizer::Error::Weights { problems, .. }) = error else { panic!("{error}") };
     assert!(problems.iter().any(|problem| problem == "unexpected lin0.model.1.weight"), "{problems:?}");
 }
 

@@ -45,7 +45,7 @@ impl FitOptions {
     /// When the metric is not known or the value neither a number nor `fitted`.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let bad = || {
-            Error::Config(format!(
+            Error::config(format!(
                 "--irreducible {assignment}: write METRIC=NUMBER or METRIC=fitted with a metric of {}",
                 Metric::ALL.map(|m| m.key()).join(", ")
             ))

@@ -207,7 +207,7 @@ impl Preset {
         let names: Vec<&str> = EMBEDDED.iter().map(|p| p.0).collect();
         let hint = nearest(name, names.iter().copied())
             .map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-        Err(Error::Config(format!(
+        Err(Error::config(format!(
             "no preset '{name}'; the known ones are {}, or name a .toml file{hint}",
             names.join(", ")
         )))
@@ -222,9 +222,9 @@ impl Preset {
             let line = e.span().map_or_else(String::new, |span| {
                 format!(" line {}", text.get(..span.start).unwrap_or("").matches('\n').count() + 1)
             });
-            Error::Config(format!("{origin}{line}: {}", explain_unknown_key(e.message())))
+            Error::config(format!("{origin}{line}: {}", explain_unknown_key(e.message())))
         })?;
-        preset.validate().map_err(|message| Error::Config(format!("{origin}: {message}")))?;
+        preset.validate().map_err(|message| Error::config(format!("{origin}: {message}")))?;
         Ok(preset)
     }
 

@@ -56,7 +56,7 @@ pub fn shown(plan: &Plan) -> Result<Option<String>> {
         let message = last.strip_prefix("error: ").unwrap_or(last);
         match output.status.code() {
             Some(0) => {}
-            Some(2) => return Err(Error::Config(format!("{name}: {message}"))),
+            Some(2) => return Err(Error::config(format!("{name}: {message}"))),
             _ => return Ok(Some(format!("the settings of {name} are not checked: {message}"))),
         }
     }

@@ -93,7 +93,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    Err(Error::Config(format!(
+    Err(Error::config(format!(
         "the program {name} is not in {}; build it with `cargo build --release -p {name}` (or use \
          `cargo xtask sweep`), or name its folder in VAR_BIN_DIR",
         folder.display()

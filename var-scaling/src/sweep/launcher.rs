@@ -119,13 +119,13 @@ fn pieces(plan: &Plan) -> Vec<(String, f64, bool)> {
 fn may_start_over(plan: &Plan, options: &Options, finished: impl Fn(&str) -> bool) -> Result<()> {
     for name in &options.start_over {
         if finished(name) {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "--start-over {name}: it is finished; train it again in a new sweep with another --out"
             )));
         }
         if name != "tokens" && !plan.runs.iter().any(|run| run.name == *name) {
             let names: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "--start-over {name}: not in this sweep; write tokens or one of {}",
                 names.join(", ")
             )));

@@ -128,7 +128,7 @@ impl Launcher<'_> {
                 Ending::Done(_) => {}
                 Ending::Interrupted => return Err(Error::Interrupted),
                 Ending::Failed { message, code: Some(2) } => {
-                    return Err(Error::Config(format!("{name}: {message}")));
+                    return Err(Error::config(format!("{name}: {message}")));
                 }
                 Ending::Failed { message, .. } => {
                     let what = format!("checking the settings of {name}");

@@ -1,9 +1,9 @@
-//! The one error type of this crate.
+//! The error type that all crates share. `var-train`, `var-eval` and `var-scaling` wrap it in their own and add to it.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// Everything that can go wrong in the tokenizer crate.
+/// What can go wrong with files, settings and tensors.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused a read or write.
@@ -82,9 +82,9 @@ impl Error {
         Self::Io { path: path.as_ref().to_owned(), source }
     }
 
-    /// Exit status of a binary that ends with this error: 3 interrupted, 1 the machine failed (disk,
-    /// memory), 2 the input was bad. A file that is missing or may not be read is input.
-    pub fn exit_code(&self) -> i32 {
+    /// Exit status of a program that ends with this error: 1 the machine failed (disk, memory), 2 the input was bad,
+    /// 3 interrupted. A file that is missing or may not be read is input.
+    pub fn exit_code(&self) -> u8 {
         use std::io::ErrorKind as Kind;
         match self {
             Self::Io { source, .. } => match source.kind() {
@@ -99,6 +99,11 @@ impl Error {
             Self::Interrupted(_) => 3,
             _ => 2,
         }
+    }
+
+    /// Settings that do not fit together, or a word that is not known.
+    pub fn config(message: impl Into<String>) -> Self {
+        Self::Config(message.into())
     }
 
     /// A damaged or foreign file at `path`.

@@ -162,7 +162,7 @@ pub fn model(common: &Common, tokens: &Path, tokenizer: &str, progress: &mut Pro
             common.warn(progress, &note);
         }
     }
-    let same = serde_json::to_string(&(&settings, common.zero)).map_err(|e| Error::Config(e.to_string()))?;
+    let same = serde_json::to_string(&(&settings, common.zero)).map_err(|e| Error::config(e.to_string()))?;
     let ranks = Ranks::join(place, &same, device, common.timeout)?;
     let mut silent = Progress::new(Show::Quiet);
     let progress = if ranks.leads() { progress } else { &mut silent };

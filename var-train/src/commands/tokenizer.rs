@@ -31,13 +31,13 @@ pub fn tokenizer(common: &Common, data: &str, progress: &mut Progress) -> Result
         resolve(common, "tokenizer", &presets::TOKENIZER, &Table::new())?;
     settings.validate()?;
     if common.ranks > 1 {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "a tokenizer is trained by one process, not by {} ranks; give --nproc 1",
             common.ranks
         )));
     }
     if common.precision == Precision::Fp16 {
-        return Err(Error::Config("--precision fp16 is for `model`; tokenizers train in f32 or bf16".into()));
+        return Err(Error::config("--precision fp16 is for `model`; tokenizers train in f32 or bf16"));
     }
     let device = common.device.resolve()?;
     if common.check {

@@ -25,16 +25,15 @@ impl Place {
         } else if let Some(place) = slurm::place(lookup)? {
             place
         } else if lookup("WORLD_SIZE").is_some_and(|size| size.trim() != "1") {
-            return Err(Error::Config(
+            return Err(Error::config(
                 "WORLD_SIZE is set in the environment, but RANK is not; set both, or start the ranks with \
-                 --nproc, torchrun or srun"
-                    .into(),
+                 --nproc, torchrun or srun",
             ));
         } else {
             return Ok(None);
         };
         if place.world == 0 || place.rank >= place.world {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "rank {} of {}: ranks are numbered from 0, and there must be fewer than the world's size",
                 place.rank, place.world
             )));
@@ -48,7 +47,7 @@ impl Place {
         let missing: Vec<&str> =
             needed.into_iter().filter(|name| lookup(name).is_none_or(|v| v.trim().is_empty())).collect();
         if !missing.is_empty() && !alone {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "RANK is set in the environment, but {} {} not; set RANK, WORLD_SIZE, MASTER_ADDR and \
                  MASTER_PORT, or none of them",
                 missing.join(" and "),
@@ -73,7 +72,7 @@ fn hosted(lookup: Lookup) -> Result<bool> {
     match lookup("TORCHELASTIC_USE_AGENT_STORE").as_deref().map(str::to_lowercase).as_deref() {
         None | Some("false" | "0") => Ok(false),
         Some("true" | "1") => Ok(true),
-        Some(other) => Err(Error::Config(format!(
+        Some(other) => Err(Error::config(format!(
             "TORCHELASTIC_USE_AGENT_STORE is '{other}' in the environment; use True or False, or unset it"
         ))),
     }

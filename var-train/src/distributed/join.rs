@@ -47,7 +47,7 @@ pub(super) struct Joined {
 /// same `settings`. With `gpu` they also connect the GPU of that number. `timeout` is also the longest that a collective may take afterwards.
 ///
 /// # Errors
-/// [`Error::Config`] when the ranks do not fit together (a number twice, other sizes of the world, other
+/// [`Error::config`] when the ranks do not fit together (a number twice, other sizes of the world, other
 /// settings, the port taken); [`Error::Distributed`] when some do not come.
 pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: Duration) -> Result<Joined> {
     ffi::quiet();
@@ -57,7 +57,7 @@ pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: D
     let hello =
         Hello { world: place.world, settings: settings.to_owned(), address: own_address(place, &store) };
     if let Err(e) = meet(place, &hello, &messages, until) {
-        if let Error::Config(message) = &e {
+        if let Error::Core(var_tokenizer::Error::Config(message)) = &e {
             // Where it cannot be said, the others wait in vain and say so.
             let _ = messages.set(REFUSED, message);
         }
@@ -113,7 +113,7 @@ fn look_up(place: &Place) -> Result<()> {
         Ok(Err(e)) => e.to_string(),
         Err(_) => "no name server answers".to_owned(),
     };
-    Err(Error::Config(format!(
+    Err(Error::config(format!(
         "rank {}: MASTER_ADDR is '{}', which is the name of no machine ({reason}); set it to the host name or the IP \
          address of the machine of rank 0, as this machine knows it",
         place.rank, place.address
@@ -128,7 +128,7 @@ fn open(place: &Place, timeout: Duration) -> Result<Store> {
         return Store::serve(address, port, timeout).map_err(|e| {
             let text = e.to_string();
             if text.contains("EADDRINUSE") || text.contains("failed to listen") {
-                Error::Config(format!(
+                Error::config(format!(
                     "port {port} is taken, by another run or by a second rank 0; choose another MASTER_PORT"
                 ))
             } else {
@@ -171,17 +171,17 @@ fn own_address(place: &Place, store: &Store) -> Option<IpAddr> {
 /// Says hello, waits for the others' hellos, and compares.
 fn meet(place: &Place, own: &Hello, messages: &Messages, until: Instant) -> Result<()> {
     if messages.add(&format!("taken/{}", place.rank), 1)? > 1 {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "two processes have rank {}; give every process its own RANK",
             place.rank
         )));
     }
-    let text = serde_json::to_string(own).map_err(|e| Error::Config(e.to_string()))?;
+    let text = serde_json::to_string(own).map_err(|e| Error::config(e.to_string()))?;
     messages.set(&format!("hello/{}", place.rank), &text)?;
     let mut hellos: Vec<Option<Hello>> = (0..place.world).map(|_| None).collect();
     loop {
         if let Some(message) = messages.get(REFUSED)? {
-            return Err(Error::Config(message));
+            return Err(Error::config(message));
         }
         for (rank, hello) in hellos.iter_mut().enumerate().filter(|(_, hello)| hello.is_none()) {
             *hello =
@@ -209,19 +209,19 @@ fn meet(place: &Place, own: &Hello, messages: &Messages, until: Instant) -> Resu
 
 fn compare(rank: usize, own: &Hello, other_rank: usize, other: &Hello) -> Result<()> {
     if own.world != other.world {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "rank {rank} counts {} ranks and rank {other_rank} counts {}; give all the same WORLD_SIZE",
             own.world, other.world
         )));
     }
     if own.settings != other.settings {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "ranks {rank} and {other_rank} were started with other settings; give all ranks the same flags and files"
         )));
     }
     let local = |hello: &Hello| hello.address.map(|address| address.is_loopback());
     if local(own).is_some_and(|own| local(other).is_some_and(|other| own != other)) {
-        return Err(Error::Config(format!(
+        return Err(Error::config(format!(
             "of ranks {rank} and {other_rank} one is reachable from its own machine only; set \
              GLOO_SOCKET_IFNAME to the network interface that connects the machines"
         )));

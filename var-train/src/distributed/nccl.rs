@@ -24,7 +24,7 @@ type Message = unsafe extern "C" fn() -> *const c_char;
 /// Lets `group` work on tensors of GPU `device`. `store` must be one that nothing else uses.
 ///
 /// # Errors
-/// [`Error::Config`] when the library is not there or does not fit the loaded libtorch, [`Error::Distributed`] when
+/// [`Error::config`] when the library is not there or does not fit the loaded libtorch, [`Error::Distributed`] when
 /// NCCL refuses.
 pub(super) fn join(
     group: &Group,
@@ -35,9 +35,9 @@ pub(super) fn join(
 ) -> Result<()> {
     let path = find()?;
     let name = CString::new(path.as_os_str().as_encoded_bytes())
-        .map_err(|_| Error::Config(format!("{} has a zero in its name", path.display())))?;
+        .map_err(|_| Error::config(format!("{} has a zero in its name", path.display())))?;
     let refused = |what: String| {
-        Error::Config(format!(
+        Error::config(format!(
             "{} cannot be used: {what}; build it again with `cargo xtask setup --cuda`, for the libtorch that is loaded",
             path.display()
         ))
@@ -73,7 +73,7 @@ pub(super) fn join(
 /// or above the current folder.
 fn find() -> Result<PathBuf> {
     let missing = |what: String| {
-        Error::Config(format!(
+        Error::config(format!(
             "{what}: several ranks on GPUs need it; build it with `cargo xtask setup --cuda`, or give --device cpu"
         ))
     };

@@ -29,7 +29,7 @@ pub(super) fn number<T: std::str::FromStr>(lookup: Lookup, name: &str) -> Result
     let Some(text) = lookup(name) else { return Ok(None) };
     let parsed = text.trim().parse().map_err(|_| {
         let range = if name == "MASTER_PORT" { "a port from 1 to 65535" } else { "a whole number in range" };
-        Error::Config(format!("{name} is '{text}' in the environment; expected {range}"))
+        Error::config(format!("{name} is '{text}' in the environment; expected {range}"))
     })?;
     Ok(Some(parsed))
 }
@@ -37,7 +37,7 @@ pub(super) fn number<T: std::str::FromStr>(lookup: Lookup, name: &str) -> Result
 /// `MASTER_PORT`, where it is set.
 pub(super) fn port(lookup: Lookup) -> Result<Option<u16>> {
     match number::<u16>(lookup, "MASTER_PORT")? {
-        Some(0) => Err(Error::Config("MASTER_PORT is 0; choose a port from 1 to 65535".into())),
+        Some(0) => Err(Error::config("MASTER_PORT is 0; choose a port from 1 to 65535")),
         port => Ok(port),
     }
 }

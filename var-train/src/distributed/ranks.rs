@@ -45,7 +45,7 @@ impl Ranks {
     /// its own. `device` is what this rank computes on. A rank that does not come, or later does not answer, is an error after `timeout`.
     ///
     /// # Errors
-    /// [`Error::Config`] when the ranks do not fit together, [`Error::Distributed`] when they do not find
+    /// [`Error::config`] when the ranks do not fit together, [`Error::Distributed`] when they do not find
     /// each other.
     pub fn join(place: Option<&Place>, settings: &str, device: Device, timeout: Duration) -> Result<Self> {
         let Some(place) = place else { return Ok(Self::ALONE) };
@@ -318,7 +318,7 @@ pub fn require_divisible(batch: usize, accumulation: usize, ranks: usize) -> Res
         .filter(|n| batch.is_multiple_of(n * accumulation.max(1)))
         .map(|n| n.to_string())
         .collect();
-    Err(Error::Config(format!(
+    Err(Error::config(format!(
         "training.batch {batch} cannot be shared by {ranks} ranks × training.accumulation {accumulation}; use \
          a batch of {}, or this many ranks: {}",
         batches.join(" or "),
@@ -339,7 +339,7 @@ mod tests {
         assert_eq!(values, [1.5, 2.0]);
         assert_eq!(ranks.any([true, false]).unwrap(), [true, false]);
         assert_eq!(ranks.from_leader(|| Ok("word".into())).unwrap(), "word");
-        assert!(ranks.from_leader(|| Err(Error::Config("no".into()))).is_err());
+        assert!(ranks.from_leader(|| Err(Error::config("no"))).is_err());
     }
 
     #[test]

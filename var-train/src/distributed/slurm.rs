@@ -40,10 +40,9 @@ pub(super) fn place(lookup: Lookup) -> Result<Option<Place>> {
         None => {
             let names = ["SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST"];
             let list = names.iter().find_map(|name| lookup(name)).ok_or_else(|| {
-                Error::Config(
+                Error::config(
                     "SLURM_PROCID is set, but neither SLURM_STEP_NODELIST nor MASTER_ADDR says where rank 0 \
-                     is; start the ranks with srun, or set MASTER_ADDR"
-                        .into(),
+                     is; start the ranks with srun, or set MASTER_ADDR",
                 )
             })?;
             hosts(&list)?.into_iter().next().unwrap_or_default()
@@ -53,7 +52,7 @@ pub(super) fn place(lookup: Lookup) -> Result<Option<Place>> {
         Some(port) => port,
         None => {
             let job: u64 = number(lookup, "SLURM_JOB_ID")?.ok_or_else(|| {
-                Error::Config("SLURM_PROCID is set, but SLURM_JOB_ID is not; set MASTER_PORT".into())
+                Error::config("SLURM_PROCID is set, but SLURM_JOB_ID is not; set MASTER_PORT")
             })?;
             u16::try_from(FIRST_PORT + job % PORTS).unwrap_or(u16::MAX)
         }
@@ -71,7 +70,7 @@ const MOST_HOSTS: usize = 1 << 16;
 /// When brackets or numbers do not fit together.
 pub fn hosts(list: &str) -> Result<Vec<String>> {
     let wrong = |what: &str| {
-        Error::Config(format!("the host list '{list}' {what}; expected a form such as node[01-03,7],other"))
+        Error::config(format!("the host list '{list}' {what}; expected a form such as node[01-03,7],other"))
     };
     let mut found = Vec::new();
     for name in split_outside(list).ok_or_else(|| wrong("has brackets that do not match"))? {

@@ -109,7 +109,7 @@ impl Pictures {
         if self.cache.is_some()
             && let Some(index) = now.symmetric_difference(earlier).next()
         {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "{}: {} pictures could not be read when the run began, and {} cannot now (the first of those that \
                  changed: {}); put the files back as they were, or start another run",
                 self.source.label(),
@@ -194,7 +194,7 @@ impl Pictures {
         }
         if pixels.len() != items.len() * size || items.is_empty() {
             let report = self.report();
-            return Err(Error::Config(format!("no picture of a batch could be read: {report}")));
+            return Err(Error::config(format!("no picture of a batch could be read: {report}")));
         }
         let side = side as i64;
         Ok(Tensor::from_slice(&pixels).view([items.len() as i64, 3, side, side]))

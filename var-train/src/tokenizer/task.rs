@@ -63,12 +63,12 @@ impl TokenizerTask {
         compute: Kind,
     ) -> Result<Self> {
         if train.is_empty() || validation.is_empty() {
-            return Err(Error::Config("at least one training and one held-out picture are needed".into()));
+            return Err(Error::config("at least one training and one held-out picture are needed"));
         }
         let seed = settings.training.seed;
         let mut vae = VqVae::new(&settings.tokenizer, device, Some(seed))?;
         vae.set_compute_kind(compute);
-        let usage = vae.usage(0).ok_or_else(|| Error::Config("the tokenizer has no usage buffer".into()))?;
+        let usage = vae.usage(0).ok_or_else(|| Error::config("the tokenizer has no usage buffer"))?;
         let vocabulary = settings.tokenizer.vocabulary as i64;
         let share = |s: f64| (steps as f64 * s.clamp(0.0, 1.0)).round() as u64;
         Ok(Self {
@@ -327,8 +327,7 @@ impl Task for TokenizerTask {
 
     fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, numbers: &BTreeMap<String, f64>) -> Result<()> {
         let window = tensors.get("window").filter(|w| w.size() == self.window.size());
-        let window =
-            window.ok_or_else(|| Error::Config("the checkpoint lacks the tokenizer's window".into()))?;
+        let window = window.ok_or_else(|| Error::config("the checkpoint lacks the tokenizer's window"))?;
         self.window.f_copy_(window)?;
         // Checkpoints of earlier versions do not say.
         if numbers.contains_key(LEFT_OUT) {

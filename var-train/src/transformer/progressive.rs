@@ -39,7 +39,7 @@ impl Stages {
             return Ok(None);
         }
         if model.progressive_first >= scales {
-            return Err(Error::Config(format!(
+            return Err(Error::config(format!(
                 "model.progressive_first = {}: the tokens have {scales} scales; use 0 to {}",
                 model.progressive_first,
                 scales.saturating_sub(1)

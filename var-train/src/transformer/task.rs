@@ -91,7 +91,7 @@ impl ModelTask {
         compute: Kind,
     ) -> Result<Self> {
         if train.is_empty() || validation.is_empty() {
-            return Err(Error::Config("the tokens need at least one training and one held-out row".into()));
+            return Err(Error::config("the tokens need at least one training and one held-out row"));
         }
         let device = tokenizer.device();
         let seed = settings.training.seed;
