@@ -89,8 +89,8 @@ impl ClassNames {
     /// # Errors
     /// When the file cannot be read, or holds more or fewer names than there are classes.
     pub fn read(path: &Path, classes: usize) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|e| var_tokenizer::Error::io(path, e))?;
-        let wrong = |why: String| Error::from(var_tokenizer::Error::file(path, why));
+        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+        let wrong = |why: String| Error::file(path, why);
         let text = String::from_utf8(bytes)
             .map_err(|_| wrong("is not text; class names are a JSON list, or one name per line".into()))?;
         let text = text.trim_start_matches('\u{feff}');

@@ -2,7 +2,7 @@
 //!
 //! FLOPs count a multiply-add as 2. A linear layer costs `2·in·out` a token; attention `4·C` a query and
 //! key seen, where a token of scale `k` sees all keys of scales up to `k`; AdaLN projections are applied
-//! once a picture. Forward and backward together cost three forwards.
+//! once a image. Forward and backward together cost three forwards.
 
 mod training;
 
@@ -13,7 +13,7 @@ pub use training::{TrainingMemory, TrainingStep, training_memory};
 use crate::config::{MLP_RATIO, TransformerConfig};
 use var_tokenizer::TokenizerConfig;
 
-/// Most optimizer steps of a run, and most pictures a step: far above any, and their products fit 64 bits.
+/// Most optimizer steps of a run, and most images a step: far above any, and their products fit 64 bits.
 pub const MOST_STEPS: u64 = 1_000_000_000;
 /// See [`MOST_STEPS`].
 pub const MOST_PICTURES: u64 = 1 << 17;
@@ -44,7 +44,7 @@ pub fn parameters(config: &TransformerConfig) -> u64 {
     embeddings + config.depth as u64 * block + head + if config.shared_adaln { adaln } else { 0 }
 }
 
-/// FLOPs of one forward pass over one picture (all `L` tokens, teacher-forced).
+/// FLOPs of one forward pass over one image (all `L` tokens, teacher-forced).
 pub fn forward_flops(config: &TransformerConfig) -> f64 {
     let c = config.width as f64;
     let tokens = config.schedule.tokens() as f64;
@@ -59,17 +59,17 @@ pub fn forward_flops(config: &TransformerConfig) -> f64 {
     depth * (linear + attention) + per_picture_adaln + word_embedding + head
 }
 
-/// FLOPs of forward and backward over one picture: three forwards.
+/// FLOPs of forward and backward over one image: three forwards.
 pub fn training_flops(config: &TransformerConfig) -> f64 {
     3.0 * forward_flops(config)
 }
 
-/// The scaling literature's `6·N·D` for one picture, to stand beside [`training_flops`].
+/// The scaling literature's `6·N·D` for one image, to stand beside [`training_flops`].
 pub fn six_n_d(config: &TransformerConfig) -> f64 {
     6.0 * parameters(config) as f64 * config.schedule.tokens() as f64
 }
 
-/// Pairs of query and key in one picture: `Σ_k s_k² · Σ_{j≤k} s_j²`.
+/// Pairs of query and key in one image: `Σ_k s_k² · Σ_{j≤k} s_j²`.
 fn attended_pairs(config: &TransformerConfig) -> f64 {
     let schedule = &config.schedule;
     (0..schedule.scales()).map(|k| schedule.range(k).len() as f64 * schedule.seen(k) as f64).sum()
@@ -91,13 +91,13 @@ pub struct SamplingMemory {
 }
 
 impl SamplingMemory {
-    /// The most at one time: tokens are drawn before pictures are decoded, but the cache stays until the end.
+    /// The most at one time: tokens are drawn before images are decoded, but the cache stays until the end.
     pub fn total(&self) -> f64 {
         self.transformer + self.tokenizer + self.cache + self.logits.max(self.decoder)
     }
 }
 
-/// Memory in bytes of sampling `batch` pictures at once (twice as many rows when `guided`), when matrices and
+/// Memory in bytes of sampling `batch` images at once (twice as many rows when `guided`), when matrices and
 /// activations take `bytes` (4 for `f32`, 2 for `bf16`) an element. An estimate: the program itself comes on top
 /// (some 150 MB), and libraries keep workspaces of their own.
 pub fn sampling_memory(

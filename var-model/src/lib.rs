@@ -1,4 +1,4 @@
-//! The VAR transformer: predicts whole token maps, coarse to fine; samples pictures; tells what it costs.
+//! The VAR transformer: predicts whole token maps, coarse to fine; samples images; tells what it costs.
 //!
 //! Invariant: one forward code for training and sampling. A token sees its own scale and all earlier
 //! ones, which needs no mask; a mask exists only in the tests, as the oracle.

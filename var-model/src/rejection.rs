@@ -1,6 +1,6 @@
 //! Rejection sampling: of several candidates of a class those stay that a classifier is surest of.
 //!
-//! The classifier is a TorchScript module that gives logits `[B, classes]` for pictures `[B, 3, s, s]`.
+//! The classifier is a TorchScript module that gives logits `[B, classes]` for images `[B, 3, s, s]`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// Side of ImageNet's usual classifiers.
 pub const SIZE: usize = 224;
-/// Largest side that pictures may be resized to.
+/// Largest side that images may be resized to.
 pub const MOST_SIZE: usize = 4096;
 
 /// What rejection sampling is told.
@@ -22,9 +22,9 @@ pub struct RejectionRequest {
     pub keep: f64,
     /// TorchScript file of the classifier.
     pub classifier: PathBuf,
-    /// Side that pictures are resized to.
+    /// Side that images are resized to.
     pub size: usize,
-    /// Mean of each channel of pictures in [0, 1].
+    /// Mean of each channel of images in [0, 1].
     pub mean: [f64; 3],
     /// Standard deviation of each channel.
     pub deviation: [f64; 3],
@@ -70,10 +70,10 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// Loads the module and tries it on one grey picture.
+    /// Loads the module and tries it on one grey image.
     ///
     /// # Errors
-    /// When the file is missing or no TorchScript, or the module does not give `classes` logits a picture.
+    /// When the file is missing or no TorchScript, or the module does not give `classes` logits a image.
     pub fn load(request: &RejectionRequest, classes: usize, device: Device) -> Result<Self> {
         let path = &request.classifier;
         let (module, _) = load_module(path, device)?;
@@ -93,8 +93,8 @@ impl Classifier {
         Ok(classifier)
     }
 
-    /// The probability of class `label` for each of the pictures `[B, 3, S, S]` in [-1, 1]: the softmax of
-    /// the module's logits for pictures in [0, 1], resized (bicubic, antialiased) and normalised.
+    /// The probability of class `label` for each of the images `[B, 3, S, S]` in [-1, 1]: the softmax of
+    /// the module's logits for images in [0, 1], resized (bicubic, antialiased) and normalised.
     ///
     /// # Errors
     /// When the module fails, or gives other than `[B, classes]` or no finite probabilities.
@@ -115,7 +115,7 @@ impl Classifier {
             return Err(wrong(
                 &self.path,
                 &format!(
-                    "gives logits {:?} for {} pictures, expected {expected:?}: a classifier of the model's {} classes",
+                    "gives logits {:?} for {} images, expected {expected:?}: a classifier of the model's {} classes",
                     logits.size(),
                     expected.first().copied().unwrap_or(0),
                     self.classes
@@ -124,12 +124,12 @@ impl Classifier {
         }
         let chosen = logits.to_kind(Kind::Double).softmax(-1, None).select(1, label).to_device(Device::Cpu);
         check_finite(&chosen, || format!("{}: probabilities of class {label}", self.path.display()))?;
-        Ok(Vec::<f64>::try_from(chosen.contiguous()).map_err(var_tokenizer::Error::from)?)
+        Vec::<f64>::try_from(chosen.contiguous()).map_err(Error::from)
     }
 }
 
 fn wrong(path: &Path, why: &str) -> Error {
-    var_tokenizer::Error::file(path, why).into()
+    Error::file(path, why)
 }
 
 /// The best candidates of one class so far: no more are held than will stay.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
+use var_tokenizer::files::sha256_of;
 use var_tokenizer::torch::{DeviceChoice, Precision};
 use var_tokenizer::weights::{Checkpoint, Role, StateDict, shards};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae, builtin};
@@ -38,6 +39,25 @@ pub struct ModelSource {
     pub device: DeviceChoice,
     /// In what precision.
     pub precision: Precision,
+}
+
+/// A file, as settings and records name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDigest {
+    /// Its path, or `builtin`.
+    pub file: String,
+    /// SHA-256 of its bytes, in hexadecimal.
+    pub sha256: String,
+}
+
+impl FileDigest {
+    /// Reads the file at `path` once.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn of(path: &Path) -> Result<Self> {
+        Ok(Self { file: path.display().to_string(), sha256: sha256_of(path)? })
+    }
 }
 
 /// Files that were found and looked into; their values are still in them.
@@ -110,7 +130,7 @@ impl ModelSource {
         Ok(Opened { model_path, model, config, tokenizer_name, tokenizer, tokenizer_config, names })
     }
 
-    /// The kind to compute in on `device`, for sampling `batch` pictures at once.
+    /// The kind to compute in on `device`, for sampling `batch` images at once.
     ///
     /// # Errors
     /// When the device cannot compute in it.
@@ -118,7 +138,7 @@ impl ModelSource {
         let config = &opened.config;
         let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
         let product = [(batch.min(64) * last_scale) as i64, config.width as i64, 4 * config.width as i64];
-        Ok(self.precision.resolve(device, product)?)
+        self.precision.resolve(device, product)
     }
 
     /// Model file, tokenizer and class names.
@@ -137,13 +157,13 @@ impl ModelSource {
             } else {
                 "no such run folder"
             };
-            return Err(var_tokenizer::Error::file(run, why).into());
+            return Err(Error::file(run, why));
         }
         let model = if self.ema { run.join("model-ema.safetensors") } else { model };
         if !model.exists() {
             let why = "no averaged weights (model-ema.safetensors) in this run folder: it was trained without \
                        `--set ema=…`; leave --ema away";
-            return Err(var_tokenizer::Error::file(run, why).into());
+            return Err(Error::file(run, why));
         }
         let own = run.join("tokenizer.safetensors").display().to_string();
         Ok((model, Some(self.tokenizer.clone().unwrap_or(own)), class_names(&run.join("classes.json"))?))
@@ -155,11 +175,10 @@ fn class_names(path: &Path) -> Result<Vec<String>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(var_tokenizer::Error::io(path, e).into()),
+        Err(e) => return Err(Error::io(path, e)),
     };
-    Ok(serde_json::from_str(&text).map_err(|e| {
-        var_tokenizer::Error::file(path, format!("is no list of class names ({e}); mend it or remove it"))
-    })?)
+    serde_json::from_str(&text)
+        .map_err(|e| Error::file(path, format!("is no list of class names ({e}); mend it or remove it")))
 }
 
 impl Opened {
@@ -175,13 +194,13 @@ impl Opened {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn fingerprints(&self) -> Result<(Value, Value)> {
+    pub fn fingerprints(&self) -> Result<(FileDigest, FileDigest)> {
         // Gigabytes: seconds each.
         let (model, tokenizer) =
             rayon::join(|| shards::digest(&self.model_path), || builtin::digest(&self.tokenizer_name));
         Ok((
-            json!({"file": self.model_path.display().to_string(), "sha256": model?}),
-            json!({"file": self.tokenizer_name, "sha256": tokenizer?}),
+            FileDigest { file: self.model_path.display().to_string(), sha256: model? },
+            FileDigest { file: self.tokenizer_name.clone(), sha256: tokenizer? },
         ))
     }
 

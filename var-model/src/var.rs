@@ -11,7 +11,7 @@ use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
 use var_tokenizer::weights::{Checkpoint, Role, shards};
 
 use crate::classes::{ClassNames, NONE, by_number};
-use crate::edit::{Area, FractionBox, Generation, Plan, Region, generate};
+use crate::edit::{Area, EditPlan, FractionBox, Generation, Region, generate};
 use crate::error::{Error, Result};
 use crate::sampling::{Draws, Guidance, Sampler, SamplingOptions, at_once};
 use crate::source::{Loaded, ModelSource, Opened};
@@ -263,8 +263,8 @@ impl Var {
             let label = class.into().label(&ready.opened.names)?;
             let sample =
                 sampler.sample(&[label], &Draws::new(sampling.seed, vec![0]), &sampling.options())?;
-            let latents = Tensor::f_cat(&sample.latents, 0).map_err(var_tokenizer::Error::from)?;
-            Ok(from_tensor(&sampler.decode(&latents, || "images after each scale".into())?)?)
+            let latents = Tensor::f_cat(&sample.latents, 0).map_err(Error::from)?;
+            from_tensor(&sampler.decode(&latents, || "images after each scale".into())?)
         })
     }
 
@@ -277,7 +277,7 @@ impl Var {
             let label = edit.class.label(&ready.opened.names)?;
             let tokenizer = &ready.loaded.tokenizer;
             let (side, cells) = (tokenizer.config().image_side(), tokenizer.config().schedule.last_side());
-            let plan = Plan::new(photo.clone(), &edit.area, side as u32, cells)?;
+            let plan = EditPlan::new(photo.clone(), &edit.area, side as u32, cells)?;
             let weights = plan.weights(edit.feather);
             let options = edit.sampling.options();
             let generation = Generation { label, options, seed: edit.sampling.seed, variants: edit.variants };

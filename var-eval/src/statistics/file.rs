@@ -11,7 +11,7 @@ use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use serde::{Deserialize, Serialize};
 use var_tokenizer::files::{sha256_of, write_atomically, write_with};
 use var_tokenizer::images::npz;
-use var_tokenizer::zips::or_forget;
+use var_tokenizer::zips::{or_forget, undated};
 
 use super::Gaussian;
 use crate::error::{Error, Result};
@@ -149,7 +149,7 @@ pub fn write(
                 let width = gaussian.width() as u64;
                 let mut put = |name: &str, shape: &[u64], values: &mut dyn Iterator<Item = f64>| {
                     let mut array = npz
-                        .array::<f64>(name, npyz::zip::write::FileOptions::default())?
+                        .array::<f64>(name, undated())?
                         .default_dtype()
                         .shape(shape)
                         .begin_nd()?;

@@ -74,7 +74,7 @@ impl Convert {
             tell(format_args!("note: {note}"));
         }
         if self.json {
-            return Ok(say(summary)?);
+            return say(summary);
         }
         tell(format_args!(
             "wrote {}: {} of {} values",

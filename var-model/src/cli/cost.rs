@@ -40,7 +40,7 @@ pub struct Cost {
     /// One AdaLN projection for all blocks
     #[arg(long)]
     shared_adaln: bool,
-    /// Pictures a step, for the memory
+    /// Images a step, for the memory
     #[arg(long, default_value_t = 1, value_parser = up_to(MOST_PICTURES))]
     batch: usize,
     /// Processes that share the optimizer's state, for the memory

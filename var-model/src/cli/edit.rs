@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
+use serde_json::json;
 use var_model::Error;
 use var_model::commands::edit::{self, AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
 use var_model::edit::FractionBox;
@@ -27,7 +28,7 @@ pub struct Edit {
     /// Photo of any size: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
-    /// Picture that is white where the photo is to be generated
+    /// Image that is white where the photo is to be generated
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
     /// Generate what is black in the mask
@@ -119,14 +120,11 @@ impl Edit {
             given,
         };
         let summary = edit::edit(&request, &mut progress)?;
-        let written = request.out.as_ref().or(request.strip.as_ref());
-        progress.note(&format!(
-            "wrote {} ({} pictures, {:.1} s)",
-            written.map(|path| path.display().to_string()).unwrap_or_default(),
-            summary["pictures"],
-            summary["seconds"].as_f64().unwrap_or(0.0)
-        ));
-        progress.event(&summary);
+        let (count, seconds) = (summary.pictures, summary.seconds);
+        if let Some(file) = summary.written() {
+            progress.note(&format!("wrote {} ({count} images, {seconds:.1} s)", file.display()));
+        }
+        progress.event(&json!(summary));
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
     about = "Samples from VAR transformers, edits photos with them, tells what they cost"
 )]
 #[command(after_help = "Examples:
-  var-model sample --run runs/small --out grid.png       a grid of pictures out of a run folder
+  var-model sample --run runs/small --out grid.png       a grid of images from a run folder
   var-model sample --run runs/small --out samples.npz    the same as an archive for evaluators
   var-model sample --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --classes goldfish --out grid.png
   var-model edit --run runs/small --image photo.jpg --mask mask.png --out edited.png
@@ -43,7 +43,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Sample pictures into a grid, an archive or a folder
+    /// Sample images into a grid, an archive or a folder
     Sample(Box<sample::Sample>),
     /// Generate parts of a photo anew: in-painting, out-painting, another class
     Edit(Box<edit::Edit>),

@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use serde_json::json;
 use var_model::Error;
 use var_model::commands::sample::{self, MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
+use var_model::outputs::Target;
+use var_model::outputs::scales::ScalesFile;
 use var_model::rejection::{MOST_SIZE, RejectionRequest, SIZE};
 use var_model::sampling::{Guidance, SamplingOptions};
 use var_tokenizer::command_line::Given;
+use var_tokenizer::signals;
 use var_tokenizer::torch::module::{Channels, IMAGENET_DEVIATION, IMAGENET_MEAN};
 
 use super::{ModelArgs, ShowArgs, up_to};
@@ -46,32 +51,32 @@ pub struct Sample {
     /// Draw among the codes that together reach this probability; 0: all
     #[arg(long, default_value_t = 0.96)]
     top_p: f64,
-    /// Mix codes by a Gumbel softmax: smoother pictures, not for scores
+    /// Mix codes by a Gumbel softmax: smoother images, not for scores
     #[arg(long)]
     more_smooth: bool,
-    /// Seed; each picture depends on it and on its own number alone
+    /// Seed; each image depends on it and on its own number alone
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Pictures sampled at once
+    /// Images sampled at once
     #[arg(long, default_value_t = 16, value_parser = up_to(MOST_AT_ONCE))]
     batch: usize,
-    /// Where the pictures go: a grid (.png), an archive for evaluators (.npz), else a folder of PNGs; may be
+    /// Where the images go: a grid (.png), an archive for evaluators (.npz), else a folder of PNGs; may be
     /// repeated
-    #[arg(long, value_name = "PLACE", required_unless_present = "show_scales")]
-    out: Vec<PathBuf>,
+    #[arg(long, value_name = "PLACE", required_unless_present = "show_scales", value_parser = PathBufValueParser::new().try_map(Target::of))]
+    out: Vec<Target>,
     /// Continue an interrupted call into the same places
     #[arg(long)]
     resume: bool,
-    /// The first 8 pictures after each scale: a strip (.png) or an animation (.gif, .apng); may be repeated
-    #[arg(long, value_name = "FILE")]
-    show_scales: Vec<PathBuf>,
+    /// The first 8 images after each scale: a strip (.png) or an animation (.gif, .apng); may be repeated
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(ScalesFile::of))]
+    show_scales: Vec<ScalesFile>,
     /// Share of candidates that is kept: more are sampled, and those stay that the classifier is surest of
     #[arg(long, value_name = "SHARE", requires = "classifier")]
     keep: Option<f64>,
-    /// TorchScript classifier for --keep: logits for normalised pictures
+    /// TorchScript classifier for --keep: logits for normalised images
     #[arg(long, value_name = "FILE", requires = "keep")]
     classifier: Option<PathBuf>,
-    /// Side that pictures are resized to for the classifier
+    /// Side that images are resized to for the classifier
     #[arg(long, value_name = "PIXELS", requires = "keep", default_value_t = SIZE, value_parser = up_to(MOST_SIZE))]
     classifier_size: usize,
     /// Mean of the channels, for the classifier (default: ImageNet's)
@@ -93,20 +98,14 @@ impl Sample {
         let (as_json, dry_run) = (self.show.json, self.dry_run);
         let request = self.request(given);
         if dry_run {
-            return sample::dry_run(&request, as_json);
+            return sample::dry_run(request, as_json);
         }
-        let summary = sample::sample(request, &mut progress)?;
-        let places: Vec<&str> =
-            summary["outputs"].as_array().into_iter().flatten().filter_map(|o| o.as_str()).collect();
-        if summary["complete"] != true {
-            progress.note(&format!(
-                "wrote {} ({} pictures, {:.1} a second)",
-                places.join(", "),
-                summary["pictures"],
-                summary["images_per_second"].as_f64().unwrap_or(0.0)
-            ));
+        let summary = sample::sample(request, signals::stop()?, &mut progress)?;
+        if !summary.complete {
+            let (places, rate) = (summary.outputs.join(", "), summary.images_per_second);
+            progress.note(&format!("wrote {places} ({} images, {rate:.1} a second)", summary.pictures));
         }
-        progress.event(&summary);
+        progress.event(&json!(summary));
         Ok(())
     }
 

@@ -122,7 +122,7 @@ pub(super) fn finished(
         *tensor = tensor.to_kind(kind);
         if let Some(found) = NotFinite::in_tensor(tensor)? {
             let why = format!("tensor {name}: {found} as {}; choose a wider --dtype", type_name(kind));
-            return Err(var_tokenizer::Error::file(file, why).into());
+            return Err(Error::file(file, why));
         }
     }
     Ok(tensors)
@@ -151,7 +151,7 @@ fn only_role(checkpoint: &Checkpoint, path: &Path) -> Result<Role> {
     match roles.as_slice() {
         [role] => Ok(*role),
         // Says what there is instead.
-        [] => checkpoint.part(Role::Transformer).map(|_| Role::Transformer).map_err(Error::from),
+        [] => checkpoint.part(Role::Transformer).map(|_| Role::Transformer),
         _ => Err(Error::Config(format!(
             "{}: holds a model and a tokenizer; say --part model or --part tokenizer, or name one of {}",
             path.display(),

@@ -7,7 +7,7 @@ use crate::config::TransformerConfig;
 use crate::cost::{self, TrainingStep};
 use crate::error::Result;
 
-/// Prints what `config` costs on standard output, as a table or one JSON object; `batch` pictures a step and
+/// Prints what `config` costs on standard output, as a table or one JSON object; `batch` images a step and
 /// `ranks` processes that share the optimizer's state count for the memory.
 ///
 /// # Errors
@@ -27,10 +27,10 @@ pub fn print(config: &TransformerConfig, batch: usize, ranks: usize, as_json: bo
         return Ok(());
     }
     say(format_args!("parameters             {:>18}", cost::parameters(config)))?;
-    say(format_args!("tokens a picture       {:>18}", config.schedule.tokens()))?;
-    say(format_args!("forward, a picture     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9))?;
+    say(format_args!("tokens a image       {:>18}", config.schedule.tokens()))?;
+    say(format_args!("forward, a image     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9))?;
     say(format_args!(
-        "training, a picture    {:>18.3} GFLOP (6·N·D: {:.3})",
+        "training, a image    {:>18.3} GFLOP (6·N·D: {:.3})",
         cost::training_flops(config) / 1e9,
         cost::six_n_d(config) / 1e9
     ))?;

@@ -167,7 +167,7 @@ fn table(part: &Value) -> Result<()> {
             let number = value.as_f64().filter(|_| name.ends_with("flops"));
             match number {
                 Some(flops) => say(format_args!(
-                    "  {:<48} {:.1} GFLOP per picture",
+                    "  {:<48} {:.1} GFLOP per image",
                     name.replace("_flops", ""),
                     flops / 1e9
                 ))?,

@@ -30,7 +30,7 @@ pub fn write(case: Option<&Path>, depth: Option<usize>, kind: Kind, folder: &Pat
         (None, Some(depth)) => (TokenizerConfig::published(), TransformerConfig::published(depth), 0),
         (None, None) => return Err(Error::Config("give --case or --depth".into())),
     };
-    std::fs::create_dir_all(folder).map_err(|e| var_tokenizer::Error::io(folder, e))?;
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let mut vae = VqVae::new(&tokenizer, Device::Cpu, None)?;
     portable::fill(vae.parameters_mut(), seed);
     put(&folder.join("vae.pth"), vae.parameters().to_map(), kind, Vec::new())?;
@@ -51,5 +51,5 @@ fn put(
 ) -> Result<()> {
     let mut tensors = finished(tensors, Some(kind), &path.display().to_string())?;
     tensors.extend(more);
-    Ok(writer::write(path, &tensors.into_iter().collect::<Vec<_>>())?)
+    writer::write(path, &tensors.into_iter().collect::<Vec<_>>())
 }

@@ -13,7 +13,7 @@ use crate::config::{MLP_RATIO, TransformerConfig};
 /// How a step is trained, as far as memory depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrainingStep {
-    /// Pictures of a micro-batch.
+    /// Images of a micro-batch.
     pub batch: usize,
     /// Bytes of an activation in the branches: 4 for `f32`, 2 for `bf16`.
     pub bytes: usize,
@@ -28,7 +28,7 @@ pub struct TrainingStep {
 }
 
 impl TrainingStep {
-    /// One micro-batch of `batch` pictures, nothing recomputed, shared or averaged.
+    /// One micro-batch of `batch` images, nothing recomputed, shared or averaged.
     pub fn plain(batch: usize, bytes: usize) -> Self {
         Self { batch, bytes, accumulate: false, recompute: false, ranks: 1, average: false }
     }
@@ -76,7 +76,7 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
     let cast = |matrices: f64| if step.bytes < 4 { e * matrices * c * c } else { 0.0 };
     let block_cast = cast(4.0 + 2.0 * mlp);
     let adaln_cast = cast(6.0) * if config.shared_adaln { 1.0 } else { depth };
-    // Six parts of AdaLN a picture and block, with copies of the scales, gates, and their gradients.
+    // Six parts of AdaLN a image and block, with copies of the scales, gates, and their gradients.
     let modulation = step.batch as f64 * depth * c * (6.0 * (4.0 + e) + 4.0 * 4.0);
     // Vectors before and after standardisation, ids, losses.
     let ends = rows * (2.0 * 4.0 * config.latent_channels as f64 + 3.0 * 8.0) + modulation + adaln_cast;

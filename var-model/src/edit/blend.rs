@@ -1,4 +1,4 @@
-//! A generated picture put into the photo: kept pixels stay to the bit, the border is soft.
+//! A generated image put into the photo: kept pixels stay to the bit, the border is soft.
 
 use image::{Rgb, RgbImage};
 use rayon::prelude::*;
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::region::Region;
 use super::window::Window;
 
-/// How much of the generated picture shows at every pixel of a photo.
+/// How much of the generated image shows at every pixel of a photo.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weights {
     width: usize,
@@ -76,7 +76,7 @@ fn row_distances(row: &[bool], limit: u32) -> Vec<u32> {
 }
 
 /// `photo` with `generated`, which fills `window`, mixed in by `weights`: bit for bit the photo where the
-/// weight is 0, the generated picture where it is 1.
+/// weight is 0, the generated image where it is 1.
 pub fn blend(photo: &RgbImage, generated: &RgbImage, window: &Window, weights: &Weights) -> RgbImage {
     let mut result = photo.clone();
     for (x, y, pixel) in result.enumerate_pixels_mut() {

@@ -1,4 +1,4 @@
-//! Pictures for a plan: encoded once, sampled around what is kept, in batches that fit into memory.
+//! Images for a plan: encoded once, sampled around what is kept, in batches that fit into memory.
 
 use image::RgbImage;
 use tch::Tensor;
@@ -9,27 +9,27 @@ use super::mask::LatentMask;
 use crate::error::Result;
 use crate::sampling::{Draws, Sampler, SamplingOptions, at_once};
 
-/// Most pictures that are sampled at once.
+/// Most images that are sampled at once.
 const MOST_AT_ONCE: usize = 64;
 
-/// What the sampler is told beside the picture.
+/// What the sampler is told beside the image.
 #[derive(Debug, Clone, Copy)]
 pub struct Generation {
     /// Class, or the number of classes for "no class".
     pub label: i64,
     /// How tokens are chosen.
     pub options: SamplingOptions,
-    /// Seed; variant `n` is picture number `n` under it.
+    /// Seed; variant `n` is image number `n` under it.
     pub seed: u64,
     /// How many variants.
     pub variants: usize,
 }
 
-/// Samples variants of `square` (a picture of the tokenizer's side) where `mask` does not keep it, and
-/// hands each to `each` with its number. The pictures are the decoder's: kept parts are reconstructions.
+/// Samples variants of `square` (a image of the tokenizer's side) where `mask` does not keep it, and
+/// hands each to `each` with its number. The images are the decoder's: kept parts are reconstructions.
 ///
 /// # Errors
-/// When the picture, the mask or the label does not fit the model, a value that is computed is not finite, libtorch
+/// When the image, the mask or the label does not fit the model, a value that is computed is not finite, libtorch
 /// fails, or `each` does.
 pub fn generate(
     sampler: &Sampler,
@@ -54,7 +54,7 @@ pub fn generate(
     Ok(())
 }
 
-/// Ids `[1, L]` of a square picture.
+/// Ids `[1, L]` of a square image.
 fn encode(sampler: &Sampler, square: &RgbImage) -> Result<Tensor> {
     let (width, height) = square.dimensions();
     let shape = [1, 3, i64::from(height), i64::from(width)];

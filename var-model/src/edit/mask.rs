@@ -1,4 +1,4 @@
-//! Which positions of the token maps keep the picture's codes: a mask at the side of the latent, and what
+//! Which positions of the token maps keep the image's codes: a mask at the side of the latent, and what
 //! it becomes at every scale.
 //!
 //! Source: `get_edit_mask` and `replace_embedding` of the published `demo_zero_shot_edit.ipynb`.
@@ -11,10 +11,10 @@ use crate::error::Result;
 use crate::sampling::Kept;
 use var_tokenizer::ScaleSchedule;
 
-/// Scales with so many positions or fewer are kept whole: something must say what the picture is.
+/// Scales with so many positions or fewer are kept whole: something must say what the image is.
 const KEPT_WHOLE: usize = 3;
 
-/// Which cells of the latent keep the picture.
+/// Which cells of the latent keep the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LatentMask {
     side: usize,
@@ -59,7 +59,7 @@ impl LatentMask {
         self.side
     }
 
-    /// Whether the cell at (`column`, `row`) keeps the picture; nothing beyond the sides does.
+    /// Whether the cell at (`column`, `row`) keeps the image; nothing beyond the sides does.
     pub fn keeps(&self, column: usize, row: usize) -> bool {
         column < self.side && self.keep.get(row * self.side + column).copied().unwrap_or(false)
     }
@@ -69,7 +69,7 @@ impl LatentMask {
         self.keep.iter().filter(|&&keep| !keep).count()
     }
 
-    /// 1 where the picture is kept and 0 where it is generated, `[side, side]` in `f32`.
+    /// 1 where the image is kept and 0 where it is generated, `[side, side]` in `f32`.
     pub fn tensor(&self) -> Tensor {
         let side = self.side as i64;
         Tensor::from_slice(&self.keep).to_kind(Kind::Float).view([side, side])
@@ -91,7 +91,7 @@ impl LatentMask {
         schedule.sides().iter().map(of_side).collect()
     }
 
-    /// What the sampler is told to keep of pictures with `ids` `[B, L]` (or `[1, L]` for all).
+    /// What the sampler is told to keep of images with `ids` `[B, L]` (or `[1, L]` for all).
     ///
     /// # Errors
     /// When libtorch fails.

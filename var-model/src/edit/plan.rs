@@ -23,7 +23,7 @@ pub enum Area {
 
 /// How one photo is edited.
 #[derive(Debug)]
-pub struct Plan {
+pub struct EditPlan {
     photo: RgbImage,
     side: u32,
     region: Region,
@@ -31,8 +31,8 @@ pub struct Plan {
     mask: LatentMask,
 }
 
-impl Plan {
-    /// The plan for `photo` and a model of pictures with `side` pixels and `cells` latent cells a side.
+impl EditPlan {
+    /// The plan for `photo` and a model of images with `side` pixels and `cells` latent cells a side.
     ///
     /// A box over a square photo is rounded to cells as published; everything else to pixels of the photo,
     /// and a cell is generated when any of its pixels is.
@@ -139,7 +139,7 @@ impl Plan {
     /// The photo with `generated` (`side` × `side` pixels) put into its region.
     ///
     /// # Errors
-    /// When the picture cannot be resized.
+    /// When the image cannot be resized.
     pub fn blended(&self, generated: &RgbImage, weights: &Weights) -> Result<RgbImage> {
         let side = self.window.side;
         let fitting = resize(generated, side, side, Filter::Lanczos)?;
@@ -155,7 +155,7 @@ impl Plan {
     }
 
     fn to_side(&self, square: RgbImage) -> Result<RgbImage> {
-        Ok(resize(&square, self.side, self.side, Filter::Lanczos)?)
+        resize(&square, self.side, self.side, Filter::Lanczos)
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_photo_of_the_models_side_is_taken_as_it_is() {
-        let plan = Plan::new(photo(16, 16), &Area::Box(quarter()), 16, 4).unwrap();
+        let plan = EditPlan::new(photo(16, 16), &Area::Box(quarter()), 16, 4).unwrap();
         assert!(plan.is_native() && !plan.sticks_out());
         assert_eq!(plan.square().unwrap(), photo(16, 16));
         assert_eq!(plan.mask(), &LatentMask::of_box(&quarter(), 4, false));
@@ -184,17 +184,17 @@ mod tests {
     fn a_box_over_a_square_photo_of_any_size_is_rounded_to_cells() {
         // 0.4 of 4 cells is 1.6: two cells. Of 20 pixels it would be 8, which two cells exceed by two.
         let bounds = FractionBox::new(0.0, 0.0, 0.4, 0.4).unwrap();
-        let plan = Plan::new(photo(20, 20), &Area::Box(bounds), 16, 4).unwrap();
+        let plan = EditPlan::new(photo(20, 20), &Area::Box(bounds), 16, 4).unwrap();
         assert_eq!(plan.mask(), &LatentMask::of_box(&bounds, 4, false));
         assert_eq!(plan.region().count(), 100);
-        let outside = Plan::new(photo(20, 20), &Area::Outside(bounds), 16, 4).unwrap();
+        let outside = EditPlan::new(photo(20, 20), &Area::Outside(bounds), 16, 4).unwrap();
         assert_eq!(outside.region().count(), 300);
     }
 
     #[test]
     fn what_is_put_back_changes_the_region_and_nothing_else() {
         for (width, height) in [(40, 20), (20, 40), (16, 16), (7, 9)] {
-            let plan = Plan::new(photo(width, height), &Area::Box(quarter()), 16, 4).unwrap();
+            let plan = EditPlan::new(photo(width, height), &Area::Box(quarter()), 16, 4).unwrap();
             let white = RgbImage::from_pixel(16, 16, Rgb([255; 3]));
             let result = plan.blended(&white, &plan.weights(Some(0))).unwrap();
             assert_eq!(result.dimensions(), (width, height));
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_hatched_square_shows_the_photo_where_it_is_kept() {
-        let plan = Plan::new(photo(16, 16), &Area::Outside(quarter()), 16, 4).unwrap();
+        let plan = EditPlan::new(photo(16, 16), &Area::Outside(quarter()), 16, 4).unwrap();
         let hatched = plan.hatched().unwrap();
         for (x, y, pixel) in hatched.enumerate_pixels() {
             let stripe = pixel.0 == [96; 3] || pixel.0 == [176; 3];
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn out_painting_of_a_long_photo_needs_a_window_beyond_it() {
-        let plan = Plan::new(photo(40, 20), &Area::Outside(quarter()), 16, 4).unwrap();
+        let plan = EditPlan::new(photo(40, 20), &Area::Outside(quarter()), 16, 4).unwrap();
         assert!(plan.sticks_out());
         assert_eq!(plan.window(), &Window { left: 0, top: -10, side: 40 });
         assert_eq!(plan.square().unwrap().dimensions(), (16, 16));
@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn a_region_of_another_size_is_refused() {
         let area = Area::Pixels(Region::new(5, 5, |_, _| true));
-        let message = Plan::new(photo(6, 5), &area, 16, 4).unwrap_err().to_string();
+        let message = EditPlan::new(photo(6, 5), &area, 16, 4).unwrap_err().to_string();
         assert!(message.contains("5 × 5") && message.contains("6 × 5"), "{message}");
     }
 }

@@ -1,7 +1,7 @@
 //! The square of a photo that the model sees, cut out and put back.
 
 use image::RgbImage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::region::{Bounds, Region};
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 const MOST_PIXELS: u64 = 1 << 27;
 
 /// A square over a photo; it may stick out where the photo is too narrow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {
     /// First column of the photo; negative where the window sticks out.
     pub left: i64,

@@ -15,7 +15,7 @@ use var_tokenizer::golden::{self, Case, Check, FEATURES, IMAGES, LOSSES};
 use var_tokenizer::weights::portable;
 
 use crate::cost;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sampling::filter::filter;
 use crate::sampling::{Draws, Sampler, SamplingOptions};
 use crate::transformer::Initialisation;
@@ -175,7 +175,7 @@ fn check_sampling(case: &mut Case, sampler: &Sampler, labels: &Tensor) -> Result
     if runs.is_empty() {
         case.fail("sampling", "the manifest has no runs under 'sampling'");
     }
-    let labels = Vec::<i64>::try_from(labels).map_err(var_tokenizer::Error::from)?;
+    let labels = Vec::<i64>::try_from(labels).map_err(Error::from)?;
     for (name, run) in &runs {
         let number = |key: &str| run.get(key).and_then(Value::as_f64).unwrap_or(0.0);
         let options = SamplingOptions {

@@ -1,5 +1,5 @@
-//! A folder of PNGs with `labels.csv` and `settings.json`. PNGs are named by their rows. A picture counts as done when
-//! its line is there; lines are in the order of the picture numbers until the end, then in that of the rows.
+//! A folder of PNGs with `labels.csv` and `settings.json`. PNGs are named by their rows. A image counts as done when
+//! its line is there; lines are in the order of the image numbers until the end, then in that of the rows.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -11,12 +11,12 @@ use serde_json::Value;
 use var_tokenizer::files::{open_locked, write_atomically};
 use var_tokenizer::locks::Lock;
 
-use super::output::{Earlier, Output, Picture, Plan, io};
+use super::output::{Earlier, Output, OutputPlan, Picture, io};
 use super::{rows, settings};
 use crate::error::{Error, Result};
 
 const LABELS: &str = "labels.csv";
-/// Fewest digits of a picture's name.
+/// Fewest digits of a image's name.
 const DIGITS: usize = 6;
 
 /// The settings file of a folder.
@@ -32,9 +32,9 @@ pub(super) fn check(path: &Path) -> Result<()> {
     }
     if path.exists() {
         let why = "is not a folder; --out takes a new folder for PNGs, or a file that ends in .png or .npz";
-        return Err(var_tokenizer::Error::file(path, why).into());
+        return Err(Error::file(path, why));
     }
-    Ok(var_tokenizer::files::check_place(path)?)
+    var_tokenizer::files::check_place(path)
 }
 
 /// Refuses a folder in which something lies.
@@ -48,22 +48,22 @@ pub(super) fn refuse_begun(path: &Path) -> Result<()> {
         return Ok(());
     }
     let why = if settings_path(path).exists() {
-        "holds pictures of an earlier call; continue with --resume, or choose another --out"
+        "holds images of an earlier call; continue with --resume, or choose another --out"
     } else if path.join(LABELS).exists() {
-        "holds labels.csv of an earlier call, but settings.json is missing, which says how the pictures were made; put \
+        "holds labels.csv of an earlier call, but settings.json is missing, which says how the images were made; put \
          it back, or choose another --out"
     } else {
         "is not empty; name a new folder for the PNGs, or a file that ends in .png or .npz"
     };
-    Err(var_tokenizer::Error::file(path, why).into())
+    Err(Error::file(path, why))
 }
 
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
-    plan: Plan,
+    plan: OutputPlan,
     earlier: Earlier,
-    /// Lines of the pictures that were there, by their numbers.
+    /// Lines of the images that were there, by their numbers.
     lines: Vec<String>,
     labels: Option<File>,
     lock: Option<Lock>,
@@ -71,7 +71,7 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub(super) fn open(path: &Path, plan: &Plan, resume: bool) -> Result<Self> {
+    pub(super) fn open(path: &Path, plan: &OutputPlan, resume: bool) -> Result<Self> {
         let mut folder = Self {
             path: path.to_owned(),
             plan: plan.clone(),
@@ -109,22 +109,22 @@ impl Folder {
         self.earlier.finished = there == self.plan.pictures() && in_order;
         if has_pictures && listed == 0 && !self.labels_path().exists() {
             self.earlier.lost = Some(
-                "labels.csv is missing, but there are pictures; put it back, or choose another --out to start over".into(),
+                "labels.csv is missing, but there are images; put it back, or choose another --out to start over".into(),
             );
         } else if !has_pictures && listed > 0 {
             self.earlier.lost = Some(format!(
-                "labels.csv lists {listed} pictures, but they are missing; put them back, or choose another --out to start \
+                "labels.csv lists {listed} images, but they are missing; put them back, or choose another --out to start \
                  over"
             ));
         } else if let Some(next) = next {
             self.earlier.note = Some(format!(
-                "labels.csv lists {listed} pictures, but {next} is missing; pictures from there on are written again"
+                "labels.csv lists {listed} images, but {next} is missing; images from there on are written again"
             ));
         }
         Ok(())
     }
 
-    /// The file name of picture `number`: its row.
+    /// The file name of image `number`: its row.
     fn name(&self, number: usize) -> String {
         let digits = self.plan.pictures().saturating_sub(1).to_string().len().max(DIGITS);
         format!("{:0digits$}.png", self.plan.row(number))
@@ -134,7 +134,7 @@ impl Folder {
         self.path.join(self.name(number))
     }
 
-    /// Writes a picture where it belongs at once: it counts only when its line is there, and fifty thousand are
+    /// Writes a image where it belongs at once: it counts only when its line is there, and fifty thousand are
     /// not to be flushed one by one.
     fn write_picture(&self, number: usize, image: &RgbImage) -> Result<()> {
         let path = self.picture_path(number);
@@ -160,12 +160,8 @@ impl Output for Folder {
 
     fn read(&mut self, number: usize) -> Result<Picture> {
         let path = self.picture_path(number);
-        let damaged = |why: String| {
-            Error::from(var_tokenizer::Error::file(
-                &path,
-                format!("{why}; delete it, then --resume makes it again"),
-            ))
-        };
+        let damaged =
+            |why: String| Error::file(&path, format!("{why}; delete it, then --resume makes it again"));
         let image = image::open(&path).map_err(|e| damaged(e.to_string()))?.to_rgb8();
         if image.dimensions() != (self.plan.side as u32, self.plan.side as u32) {
             return Err(damaged("has another size".into()));
@@ -174,10 +170,10 @@ impl Output for Folder {
             let line = self.lines.get(number).map(String::as_str).unwrap_or_default();
             Some(rows::candidate(line).ok_or_else(|| {
                 let why = format!(
-                    "the line of {} is damaged; delete it, then --resume makes the picture again",
+                    "the line of {} is damaged; delete it, then --resume makes the image again",
                     self.name(number)
                 );
-                var_tokenizer::Error::file(self.labels_path(), why)
+                Error::file(self.labels_path(), why)
             })?)
         } else {
             None

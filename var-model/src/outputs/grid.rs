@@ -1,4 +1,4 @@
-//! All pictures in one PNG, one row per class; made at the end.
+//! All images in one PNG, one row per class; made at the end.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 use var_tokenizer::files::write_atomically;
 use var_tokenizer::images::Grid;
 
-use super::output::{Candidate, Earlier, Output, Picture, Plan, beside};
+use super::output::{Candidate, Earlier, Output, OutputPlan, Picture, beside};
 use super::{rows, settings};
 use crate::error::{Error, Result};
 
@@ -16,7 +16,7 @@ const MOST_PIXELS: usize = 1 << 28;
 #[derive(Debug)]
 pub(super) struct GridFile {
     path: PathBuf,
-    plan: Plan,
+    plan: OutputPlan,
     grid: Grid,
     settings: Value,
     filled: usize,
@@ -30,7 +30,7 @@ pub(super) fn settings_path(path: &Path) -> PathBuf {
 }
 
 /// The empty grid of `plan`.
-pub(super) fn empty(plan: &Plan) -> Result<Grid> {
+pub(super) fn empty(plan: &OutputPlan) -> Result<Grid> {
     let pixels = plan.pictures().checked_mul(plan.side * plan.side);
     if pixels.is_none_or(|pixels| pixels > MOST_PIXELS) {
         return Err(Error::Config(format!(
@@ -46,9 +46,8 @@ pub(super) fn empty(plan: &Plan) -> Result<Grid> {
 }
 
 impl GridFile {
-    /// With `resume` looks whether an earlier call made the grid. With `others`, the settings of other outputs of this
-    /// call, a grid of other settings counts as nothing: it is made again from their pictures.
-    pub(super) fn open(path: &Path, plan: &Plan, resume: bool, others: Option<&Value>) -> Result<Self> {
+    /// With `resume` looks whether an earlier call made the grid.
+    pub(super) fn open(path: &Path, plan: &OutputPlan, resume: bool) -> Result<Self> {
         let kept = if plan.chosen { rows::head(plan, "picture") } else { String::new() };
         let mut earlier = Earlier::default();
         if resume {
@@ -57,19 +56,14 @@ impl GridFile {
             let missing = |path: &PathBuf| !path.exists();
             let table = plan.chosen.then(|| beside(path, ".kept.csv"));
             match std::iter::once(path.to_owned()).chain(table).find(missing) {
-                Some(missing) if earlier.settings.is_some() => {
+                Some(missing) if earlier.made => {
                     earlier.lost = Some(format!(
                         "{} is missing, but {} shows that it was made; put it back, or omit --resume to make it again",
                         missing.display(),
                         settings_path(path).display()
                     ));
                 }
-                _ => earlier.finished = earlier.settings.is_some(),
-            }
-            let same =
-                |now| earlier.settings.as_ref().is_some_and(|s| settings::difference(s, now).is_none());
-            if earlier.lost.is_some() && others.is_some() || !others.is_none_or(same) {
-                earlier = Earlier::default();
+                _ => earlier.finished = earlier.made,
             }
         }
         Ok(Self {
@@ -93,11 +87,12 @@ impl Output for GridFile {
         &self.earlier
     }
 
+    fn forget(&mut self) {
+        self.earlier = Earlier::default();
+    }
+
     fn read(&mut self, _: usize) -> Result<Picture> {
-        Err(Error::Config(format!(
-            "{} is a grid; single pictures cannot be read from it",
-            self.path.display()
-        )))
+        Err(Error::Config(format!("{} is a grid; single images cannot be read from it", self.path.display())))
     }
 
     fn candidate(&mut self, number: usize) -> Result<Option<Candidate>> {

@@ -1,7 +1,7 @@
 //! The archive that the published evaluator reads: `arr_0` u8 `[N, S, S, 3]` and `arr_1` i64 `[N]`, not
 //! compressed.
 //!
-//! Pictures go as raw bytes to `x.npz.partial`, in the order of their numbers; `x.npz` is made of it at the end, in
+//! Images go as raw bytes to `x.npz.partial`, in the order of their numbers; `x.npz` is made of it at the end, in
 //! the order of their rows, next to it and renamed.
 
 use std::fs::{File, OpenOptions};
@@ -11,14 +11,13 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use npyz::zip::result::ZipResult;
-use npyz::zip::write::FileOptions;
-use npyz::zip::{CompressionMethod, DateTime, ZipArchive, ZipWriter};
+use npyz::zip::{CompressionMethod, ZipArchive, ZipWriter};
 use serde_json::Value;
 use var_tokenizer::files::{open_locked, write_atomically, write_with};
 use var_tokenizer::locks::Lock;
-use var_tokenizer::zips::or_forget;
+use var_tokenizer::zips::{or_forget, undated};
 
-use super::output::{Earlier, Output, Picture, Plan, about, beside, io};
+use super::output::{Earlier, Output, OutputPlan, Picture, about, beside, io};
 use super::{rows, settings};
 use crate::error::{Error, Result};
 
@@ -33,39 +32,30 @@ fn partial(path: &Path) -> PathBuf {
     beside(path, ".partial")
 }
 
-/// Refuses a place where an interrupted call left pictures.
+/// Refuses a place where an interrupted call left images.
 pub(super) fn refuse_begun(path: &Path) -> Result<()> {
     let begun = partial(path);
     if begun.exists() {
         let why = format!(
-            "an interrupted call left pictures ({}); continue with --resume, choose another --out, or delete that file \
+            "an interrupted call left images ({}); continue with --resume, choose another --out, or delete that file \
              to start over",
             begun.display()
         );
-        return Err(var_tokenizer::Error::file(path, why).into());
+        return Err(Error::file(path, why));
     }
     Ok(())
-}
-
-/// The settings of an interrupted or finished call.
-pub(super) fn earlier_settings(path: &Path) -> Result<Option<Value>> {
-    let begun = partial(path);
-    if begun.exists() {
-        return settings::read(&beside(&begun, ".json"));
-    }
-    if path.exists() { settings::read(&beside(path, ".json")) } else { Ok(None) }
 }
 
 #[derive(Debug)]
 pub(super) struct Npz {
     path: PathBuf,
-    plan: Plan,
+    plan: OutputPlan,
     earlier: Earlier,
     /// The settings of this call.
     settings: Value,
-    /// Lines of the candidates that were there, by the numbers of their pictures.
+    /// Lines of the candidates that were there, by the numbers of their images.
     lines: Vec<String>,
-    /// Where pictures are read from, and where in it they begin.
+    /// Where images are read from, and where in it they begin.
     source: Option<(File, u64)>,
     pictures: Option<File>,
     lock: Option<Lock>,
@@ -74,7 +64,7 @@ pub(super) struct Npz {
 }
 
 impl Npz {
-    pub(super) fn open(path: &Path, plan: &Plan, resume: bool) -> Result<Self> {
+    pub(super) fn open(path: &Path, plan: &OutputPlan, resume: bool) -> Result<Self> {
         let mut npz = Self {
             path: path.to_owned(),
             plan: plan.clone(),
@@ -109,7 +99,7 @@ impl Npz {
                      write it again",
                     own_settings.display()
                 );
-                return Err(var_tokenizer::Error::file(&self.path, why).into());
+                return Err(Error::file(&self.path, why));
             }
             return self.look_at_finished();
         }
@@ -134,7 +124,7 @@ impl Npz {
                 settings.display(),
                 begun.display()
             );
-            return Err(var_tokenizer::Error::file(&self.path, why).into());
+            return Err(Error::file(&self.path, why));
         }
         let file = File::open(begun).map_err(io(begun))?;
         let bytes = file.metadata().map_err(io(begun))?.len();
@@ -182,21 +172,21 @@ impl Npz {
         beside(&partial(&self.path), ".kept.csv")
     }
 
-    /// Makes the archive out of the raw pictures, beside and renamed.
+    /// Makes the archive out of the raw images, beside and renamed.
     fn pack(&self) -> Result<()> {
         let raw = File::open(partial(&self.path)).map_err(io(&self.path))?;
         let size = self.plan.picture_bytes() as u64;
         let read =
             |row: usize, bytes: &mut [u8]| raw.read_exact_at(bytes, self.plan.number_in(row) as u64 * size);
-        Ok(write_with(&self.path, |archive| {
+        write_with(&self.path, |archive| {
             write_archive(archive, read, self.plan.side, &labels_of(&self.plan)).map_err(|e| {
                 let e = match e {
                     npyz::zip::result::ZipError::Io(e) => e,
                     other => std::io::Error::other(other.to_string()),
                 };
-                var_tokenizer::Error::io(&self.path, e)
+                Error::io(&self.path, e)
             })
-        })?)
+        })
     }
 }
 
@@ -213,8 +203,8 @@ impl Output for Npz {
         let size = self.plan.picture_bytes();
         let mut bytes = vec![0; size];
         let missing = || {
-            let why = format!("picture {number} cannot be read from it; delete it to start over");
-            Error::from(var_tokenizer::Error::file(&self.path, why))
+            let why = format!("image {number} cannot be read from it; delete it to start over");
+            Error::file(&self.path, why)
         };
         let (file, start) = self.source.as_ref().ok_or_else(missing)?;
         let place = if self.earlier.finished { self.plan.row(number) } else { number };
@@ -296,7 +286,7 @@ impl Output for Npz {
                 rows::in_row_order(rows::head(&self.plan, "picture"), rows::lines(&self.kept_path())?);
             write_atomically(&beside(&self.path, ".kept.csv"), table.as_bytes())?;
         }
-        // The raw pictures stay until all else is there: a later call could make it again.
+        // The raw images stay until all else is there: a later call could make it again.
         remove(&begun)?;
         remove(&beside(&begun, ".json"))?;
         if self.plan.chosen {
@@ -314,7 +304,7 @@ impl Output for Npz {
 /// Why `missing` is more than nothing: `evidence` is there. `otherwise` says how to start over.
 fn lost(missing: &Path, evidence: &Path, otherwise: &str) -> String {
     format!(
-        "{} is missing, but {} shows that pictures were made; put it back, choose another --out, or {otherwise} to start \
+        "{} is missing, but {} shows that images were made; put it back, choose another --out, or {otherwise} to start \
          over",
         missing.display(),
         evidence.display()
@@ -322,12 +312,12 @@ fn lost(missing: &Path, evidence: &Path, otherwise: &str) -> String {
 }
 
 /// The label of each row.
-fn labels_of(plan: &Plan) -> Vec<i64> {
+fn labels_of(plan: &OutputPlan) -> Vec<i64> {
     (0..plan.pictures()).map(|row| plan.class(plan.number_in(row)).0).collect()
 }
 
 /// Bytes of the finished archive.
-pub(super) fn archive_bytes(plan: &Plan) -> u64 {
+pub(super) fn archive_bytes(plan: &OutputPlan) -> u64 {
     let count = plan.pictures();
     let raw = (count * plan.picture_bytes()) as u64;
     let arrays = raw
@@ -349,7 +339,7 @@ fn labels_header(count: usize) -> Vec<u8> {
     header("<i8", &format!("({count},)"))
 }
 
-/// Writes the archive of `labels` and the raw pictures that `read` gives by row.
+/// Writes the archive of `labels` and the raw images that `read` gives by row.
 fn write_archive(
     out: &mut (impl Write + Seek),
     mut read: impl FnMut(usize, &mut [u8]) -> std::io::Result<()>,
@@ -358,11 +348,9 @@ fn write_archive(
 ) -> ZipResult<()> {
     let mut picture = vec![0; side * side * 3];
     let size = (labels.len() * picture.len()) as u64;
-    // A fixed date: the same pictures give the same bytes.
     let entry = |size: u64| {
-        FileOptions::default()
+        undated()
             .compression_method(CompressionMethod::Stored)
-            .last_modified_time(DateTime::default())
             .large_file(size + MOST_HEADER >= LARGE)
     };
     or_forget(ZipWriter::new(BufWriter::with_capacity(1 << 20, out)), |archive| {
@@ -396,14 +384,14 @@ fn header(kind: &str, shape: &str) -> Vec<u8> {
     head
 }
 
-/// Where in a finished archive the `size` bytes of the pictures begin.
+/// Where in a finished archive the `size` bytes of the images begin.
 fn data_start(file: &mut File, size: u64) -> std::io::Result<u64> {
     let mut archive = ZipArchive::new(file)?;
     let entry = archive.by_name("arr_0.npy")?;
     let head = entry.size().checked_sub(size).filter(|&head| head < 1 << 16);
     match (entry.compression(), head) {
         (CompressionMethod::Stored, Some(head)) => Ok(entry.data_start() + head),
-        _ => Err(std::io::Error::other("holds other pictures")),
+        _ => Err(std::io::Error::other("holds other images")),
     }
 }
 
@@ -432,7 +420,7 @@ mod tests {
     #[ignore = "writes 4.3 GB"]
     fn an_archive_beyond_four_gigabytes_is_as_long_as_foretold_and_reads_back() {
         let names = crate::ClassNames::new(Vec::new(), 2).unwrap();
-        let plan = Plan { labels: vec![0, 1], names, per_class: 11_000, side: 256, chosen: false };
+        let plan = OutputPlan { labels: vec![0, 1], names, per_class: 11_000, side: 256, chosen: false };
         let labels = labels_of(&plan);
         let mut file = tempfile::NamedTempFile::new().unwrap();
         write_archive(&mut file, |_, _| Ok(()), 256, &labels).unwrap();

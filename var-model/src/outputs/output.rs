@@ -8,53 +8,53 @@ use serde_json::Value;
 use crate::classes::ClassNames;
 use crate::error::{Error, Result};
 
-/// Which pictures a call makes.
+/// Which images a call makes.
 #[derive(Debug, Clone)]
-pub struct Plan {
-    /// The label of each class, in the order of the picture numbers.
+pub struct OutputPlan {
+    /// The label of each class, in the order of the image numbers.
     pub labels: Vec<i64>,
     /// Names of the labels.
     pub names: ClassNames,
-    /// Pictures a class.
+    /// Images a class.
     pub per_class: usize,
-    /// Side of a picture in pixels.
+    /// Side of a image in pixels.
     pub side: usize,
-    /// Whether pictures are the best of several candidates.
+    /// Whether images are the best of several candidates.
     pub chosen: bool,
 }
 
-impl Plan {
-    /// Pictures in all.
+impl OutputPlan {
+    /// Images in all.
     pub fn pictures(&self) -> usize {
         self.labels.len() * self.per_class
     }
 
-    /// Label and name of picture `number`.
+    /// Label and name of image `number`.
     pub(super) fn class(&self, number: usize) -> (i64, &str) {
         let label = self.labels.get(number / self.per_class.max(1)).copied().unwrap_or(0);
         (label, self.names.name(label))
     }
 
-    /// The row of picture `number` in an archive and a folder: the first picture of each class, then the second of
-    /// each. Numbers of pictures per class differ by at most one in any run of rows.
+    /// The row of image `number` in an archive and a folder: the first image of each class, then the second of
+    /// each. Numbers of images per class differ by at most one in any run of rows.
     pub fn row(&self, number: usize) -> usize {
         let per_class = self.per_class.max(1);
         number % per_class * self.labels.len() + number / per_class
     }
 
-    /// The number of the picture in `row`; the inverse of [`Plan::row`].
+    /// The number of the image in `row`; the inverse of [`OutputPlan::row`].
     pub fn number_in(&self, row: usize) -> usize {
         let classes = self.labels.len().max(1);
         row % classes * self.per_class + row / classes
     }
 
-    /// Bytes of one picture.
+    /// Bytes of one image.
     pub fn picture_bytes(&self) -> usize {
         3 * self.side * self.side
     }
 }
 
-/// A picture to be written.
+/// A image to be written.
 #[derive(Debug, Clone)]
 pub struct Picture {
     /// Its pixels.
@@ -72,21 +72,23 @@ pub struct Candidate {
     pub probability: f64,
 }
 
-/// One place where the pictures of a call go.
+/// One place where the images of a call go.
 pub(super) trait Output: std::fmt::Debug {
     /// The place as it was named.
     fn path(&self) -> &Path;
     /// What an earlier call left here.
     fn earlier(&self) -> &Earlier;
-    /// Picture `number`, which is here.
+    /// Forgets what an earlier call left here, where it can be made again from the other outputs.
+    fn forget(&mut self) {}
+    /// Image `number`, which is here.
     fn read(&mut self, number: usize) -> Result<Picture>;
-    /// Which candidate picture `number` was.
+    /// Which candidate image `number` was.
     fn candidate(&mut self, number: usize) -> Result<Option<Candidate>> {
         Ok(self.read(number)?.candidate)
     }
-    /// Gets ready to write: the first `count` pictures stay, the rest goes.
+    /// Gets ready to write: the first `count` images stay, the rest goes.
     fn begin(&mut self, count: usize, settings: &Value) -> Result<()>;
-    /// Appends pictures, in the order of their numbers.
+    /// Appends images, in the order of their numbers.
     fn add(&mut self, pictures: &[Picture]) -> Result<()>;
     /// Makes sure that what was added is on the disk.
     fn sync(&mut self) -> Result<()>;
@@ -101,13 +103,13 @@ pub(super) trait Output: std::fmt::Debug {
 pub(super) struct Earlier {
     /// Its settings.
     pub(super) settings: Option<Value>,
-    /// Whether it made anything here, be it one torn picture: its settings count then.
+    /// Whether it made anything here, be it one torn image: its settings count then.
     pub(super) made: bool,
-    /// Whole pictures, from number 0 on.
+    /// Whole images, from number 0 on.
     pub(super) done: usize,
     /// Whether all is there, and nothing left to do.
     pub(super) finished: bool,
-    /// What is missing although other files show that pictures were made, and what to do.
+    /// What is missing although other files show that images were made, and what to do.
     pub(super) lost: Option<String>,
     /// What a person should know.
     pub(super) note: Option<String>,
@@ -124,9 +126,9 @@ impl Earlier {
 pub(super) fn about(path: &Path) -> impl Fn(var_tokenizer::Error) -> Error + '_ {
     use var_tokenizer::Error as E;
     move |e| match e {
-        E::Io { source, .. } => E::io(path, source).into(),
-        E::File { message, .. } => E::file(path, message).into(),
-        other => other.into(),
+        E::Io { source, .. } => E::io(path, source),
+        E::File { message, .. } => E::file(path, message),
+        other => other,
     }
 }
 
@@ -138,5 +140,5 @@ pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
 }
 
 pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-    move |e| var_tokenizer::Error::io(path, e).into()
+    move |e| Error::io(path, e)
 }

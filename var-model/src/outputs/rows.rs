@@ -1,21 +1,21 @@
-//! Tables of pictures: one line each, with label, name and, where a classifier chose, which candidate it was.
+//! Tables of images: a line for each, with its label, its name, and the candidate where a classifier chose it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::output::{Candidate, Picture, Plan};
-use crate::error::Result;
+use super::output::{Candidate, OutputPlan, Picture};
+use crate::error::{Error, Result};
 
 /// The first line; the first column is called `first`.
-pub(super) fn head(plan: &Plan, first: &str) -> String {
+pub(super) fn head(plan: &OutputPlan, first: &str) -> String {
     format!("{first},label,name{}\n", if plan.chosen { ",candidate,probability" } else { "" })
 }
 
-/// The line of picture `number`, which the first column calls `first`.
-pub(super) fn line(plan: &Plan, number: usize, first: &str, picture: &Picture) -> String {
+/// The line of image `number`, which the first column calls `first`.
+pub(super) fn line(plan: &OutputPlan, number: usize, first: &str, picture: &Picture) -> String {
     let (label, name) = plan.class(number);
     let candidate = picture.candidate.map(|c| format!(",{},{}", c.number, c.probability)).unwrap_or_default();
-    // One line per picture, whatever the name.
+    // One line per image, whatever the name.
     format!("{first},{label},{}{candidate}\n", quoted(&name.replace(['\n', '\r'], " ")))
 }
 
@@ -31,14 +31,14 @@ pub(super) fn in_row_order(head: String, lines: Vec<String>) -> String {
     by_row.values().fold(head, |text, line| text + line + "\n")
 }
 
-/// The lines of pictures 0, 1, … of `plan`, until the first one that is missing; `lines` name rows, in any order.
-pub(super) fn by_number(plan: &Plan, lines: Vec<String>) -> Vec<String> {
+/// The lines of images 0, 1, … of `plan`, until the first one that is missing; `lines` name rows, in any order.
+pub(super) fn by_number(plan: &OutputPlan, lines: Vec<String>) -> Vec<String> {
     let mut by_row: BTreeMap<usize, String> =
         lines.into_iter().filter_map(|line| Some((row(&line)?, line))).collect();
     (0..plan.pictures()).map_while(|number| by_row.remove(&plan.row(number))).collect()
 }
 
-/// The row that a line is about: its first field, a number or the name of a picture.
+/// The row that a line is about: its first field, a number or the name of a image.
 pub(super) fn row(line: &str) -> Option<usize> {
     let first = line.split(',').next()?;
     first.strip_suffix(".png").unwrap_or(first).parse().ok()
@@ -54,7 +54,7 @@ pub(super) fn lines(path: &Path) -> Result<Vec<String>> {
             .map(str::to_owned)
             .collect()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(var_tokenizer::Error::io(path, e).into()),
+        Err(e) => Err(Error::io(path, e)),
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn a_candidate_comes_back_out_of_its_line_whatever_the_name() {
         let names = ClassNames::new(vec!["a \"b\",\nc".into()], 1).unwrap();
-        let plan = Plan { labels: vec![0], names, per_class: 2, side: 1, chosen: true };
+        let plan = OutputPlan { labels: vec![0], names, per_class: 2, side: 1, chosen: true };
         let kept = Candidate { number: 7, probability: 0.1 + 0.2 };
         let picture = Picture { image: RgbImage::new(1, 1), candidate: Some(kept) };
         let text = line(&plan, 1, "000001.png", &picture);

@@ -1,4 +1,4 @@
-//! The first pictures after every scale, coarse to fine: a strip, or an animation.
+//! The first images after every scale, coarse to fine: a strip, or an animation.
 
 use std::io::Cursor;
 use std::path::{Path, PathBuf};
@@ -6,53 +6,57 @@ use std::path::{Path, PathBuf};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::{Delay, Frame, RgbImage, RgbaImage};
 use tch::Tensor;
-use var_tokenizer::files::{check_place, write_atomically};
+use var_tokenizer::files::write_atomically;
 use var_tokenizer::images::{Grid, from_tensor};
 
 use crate::error::{Error, Result};
 use crate::sampling::Sampler;
 
-/// Pictures that are shown at most.
+/// Images that are shown at most.
 pub const MOST_SHOWN: usize = 8;
-/// Pictures side by side in an animation.
+/// Images side by side in an animation.
 const COLUMNS: usize = 4;
 /// How long a frame is shown, in milliseconds, and how long the last one.
 const DELAYS: (u16, u16) = (500, 2500);
 
-/// What a file shows, by its ending.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Strip,
-    Gif,
-    Apng,
+/// A file that shows the images after each scale, and its form by its ending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScalesFile {
+    /// `.png`: a row for each image, a column for each scale.
+    Strip(PathBuf),
+    /// `.gif`: an animation.
+    Gif(PathBuf),
+    /// `.apng`: an animation in all colours.
+    Apng(PathBuf),
 }
 
-fn kind(path: &Path) -> Result<Kind> {
-    let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-    match ending.as_str() {
-        "png" => Ok(Kind::Strip),
-        "gif" => Ok(Kind::Gif),
-        "apng" => Ok(Kind::Apng),
-        _ => Err(Error::Config(format!(
-            "--show-scales {}: the file ends in .png (a strip), .gif or .apng (an animation)",
-            path.display()
-        ))),
+impl ScalesFile {
+    /// The file that `path` means by its ending.
+    ///
+    /// # Errors
+    /// When the ending is none of those known.
+    pub fn of(path: PathBuf) -> Result<Self> {
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        match ending.as_str() {
+            "png" => Ok(Self::Strip(path)),
+            "gif" => Ok(Self::Gif(path)),
+            "apng" => Ok(Self::Apng(path)),
+            _ => Err(Error::Config(format!(
+                "{}: the file must end in .png (a strip), .gif or .apng (an animation)",
+                path.display()
+            ))),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Strip(path) | Self::Gif(path) | Self::Apng(path) => path,
+        }
     }
 }
 
-/// Looks at the files before any work.
-///
-/// # Errors
-/// When an ending is none of those known, or a file cannot be made.
-pub fn check(paths: &[PathBuf]) -> Result<()> {
-    for path in paths {
-        kind(path)?;
-        check_place(path)?;
-    }
-    Ok(())
-}
-
-/// The pictures after each scale, a list of frames for each.
+/// The images after each scale, a list of frames for each.
 #[derive(Debug, Default)]
 pub struct Scales {
     wanted: usize,
@@ -60,21 +64,21 @@ pub struct Scales {
 }
 
 impl Scales {
-    /// Collects the first pictures of `total`.
+    /// Collects the first images of `total`.
     pub fn new(total: usize) -> Self {
         Self { wanted: total.min(MOST_SHOWN), pictures: Vec::new() }
     }
 
-    /// Pictures that are still missing, by number.
+    /// Images that are still missing, by number.
     pub fn missing(&self) -> std::ops::Range<usize> {
         self.pictures.len()..self.wanted
     }
 
-    /// Takes the pictures that are missing out of a sample that begins with picture `first`; `latents`
+    /// Takes the images that are missing out of a sample that begins with image `first`; `latents`
     /// `[B, z, h, w]` after each scale.
     ///
     /// # Errors
-    /// When a picture is not finite, or libtorch fails.
+    /// When a image is not finite, or libtorch fails.
     pub fn take(&mut self, first: usize, latents: &[Tensor], sampler: &Sampler) -> Result<()> {
         let missing = self.missing();
         let count = latents.first().map_or(0, |latent| latent.size().first().copied().unwrap_or(0) as usize);
@@ -85,7 +89,7 @@ impl Scales {
         let mut taken = vec![Vec::with_capacity(latents.len()); count];
         for (k, latent) in latents.iter().enumerate() {
             let latent = latent.narrow(0, 0, count as i64);
-            let what = || format!("pictures after scale {} of {}", k + 1, latents.len());
+            let what = || format!("images after scale {} of {}", k + 1, latents.len());
             let images = tch::no_grad(|| sampler.decode(&latent, what))?;
             for (frames, picture) in taken.iter_mut().zip(from_tensor(&images)?) {
                 frames.push(picture);
@@ -95,19 +99,19 @@ impl Scales {
         Ok(())
     }
 
-    /// Writes one file: a strip with a row a picture and a column a scale, or an animation.
+    /// Writes one file: a strip with a row a image and a column a scale, or an animation.
     ///
     /// # Errors
     /// When the disk is full; what was there before stays.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let bytes = match kind(path)? {
-            Kind::Strip => return self.strip(path),
-            Kind::Gif => self.gif().map_err(|e| e.to_string()),
-            Kind::Apng => self.apng().map_err(|e| e.to_string()),
+    pub fn write(&self, file: &ScalesFile) -> Result<()> {
+        let path = file.path();
+        let bytes = match file {
+            ScalesFile::Strip(path) => return self.strip(path),
+            ScalesFile::Gif(_) => self.gif().map_err(|e| e.to_string()),
+            ScalesFile::Apng(_) => self.apng().map_err(|e| e.to_string()),
         };
-        let bytes = bytes
-            .map_err(|e| var_tokenizer::Error::file(path, format!("the animation cannot be made: {e}")))?;
-        Ok(write_atomically(path, &bytes)?)
+        let bytes = bytes.map_err(|e| Error::file(path, format!("the animation cannot be made: {e}")))?;
+        write_atomically(path, &bytes)
     }
 
     fn strip(&self, path: &Path) -> Result<()> {
@@ -118,7 +122,7 @@ impl Scales {
                 grid.put_picture(row, column, frame)?;
             }
         }
-        Ok(grid.write(path)?)
+        grid.write(path)
     }
 
     fn scales(&self) -> usize {
@@ -129,7 +133,7 @@ impl Scales {
         self.pictures.first().and_then(|frames| frames.first()).map_or(0, |frame| frame.width() as usize)
     }
 
-    /// All pictures after each scale, with the milliseconds that they are shown.
+    /// All images after each scale, with the milliseconds that they are shown.
     fn frames(&self) -> Result<Vec<(RgbImage, u16)>> {
         let columns = self.pictures.len().min(COLUMNS);
         (0..self.scales())

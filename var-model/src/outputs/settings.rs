@@ -18,7 +18,7 @@ pub fn write(path: &Path, settings: &Value) -> Result<()> {
     let mut text =
         serde_json::to_string_pretty(settings).map_err(|e| Error::Config(format!("settings: {e}")))?;
     text.push('\n');
-    Ok(write_atomically(path, text.as_bytes())?)
+    write_atomically(path, text.as_bytes())
 }
 
 /// Settings that an earlier call left; `None` without the file.
@@ -29,11 +29,11 @@ pub fn read(path: &Path) -> Result<Option<Value>> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(var_tokenizer::Error::io(path, e).into()),
+        Err(e) => return Err(Error::io(path, e)),
     };
-    serde_json::from_slice(&text).map(Some).map_err(|e| {
-        var_tokenizer::Error::file(path, format!("holds no settings of this program: {e}")).into()
-    })
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|e| Error::file(path, format!("holds no settings of this program: {e}")))
 }
 
 /// The first setting in which two calls differ, in words; `None` when they agree.

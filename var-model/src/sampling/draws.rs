@@ -1,10 +1,10 @@
-//! Where a sample's randomness comes from: a function of (seed, picture, scale, position) alone.
+//! Where a sample's randomness comes from: a function of (seed, image, scale, position) alone.
 
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::random::Stream;
 
-/// Draws for a batch of pictures, each known by its index in the whole run.
+/// Draws for a batch of images, each known by its index in the whole run.
 #[derive(Debug, Clone)]
 pub struct Draws {
     seed: u64,
@@ -12,7 +12,7 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// Draws of the pictures with these indices under `seed`.
+    /// Draws of the images with these indices under `seed`.
     pub fn new(seed: u64, pictures: Vec<u64>) -> Self {
         Self { seed, pictures }
     }

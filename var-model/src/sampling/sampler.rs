@@ -28,7 +28,7 @@ pub struct SamplingOptions {
     pub top_k: usize,
     /// Draw among the most likely codes that together reach this probability (0: all).
     pub top_p: f64,
-    /// Mix code vectors by a Gumbel softmax instead of drawing one. For pictures only, never for scores.
+    /// Mix code vectors by a Gumbel softmax instead of drawing one. For images only, never for scores.
     pub more_smooth: bool,
 }
 
@@ -93,20 +93,20 @@ impl SamplingOptions {
 /// What was sampled.
 #[derive(Debug)]
 pub struct Sample {
-    /// Ids `[B, L]`, as they were drawn: where a picture is kept, not those that it was kept with.
+    /// Ids `[B, L]`, as they were drawn: where a image is kept, not those that it was kept with.
     pub ids: Tensor,
     /// Latents `[B, z, h, w]` after each scale; the last is what `images` was decoded from.
     pub latents: Vec<Tensor>,
-    /// Pictures `[B, 3, S, S]` clamped to [-1, 1].
+    /// Images `[B, 3, S, S]` clamped to [-1, 1].
     pub images: Tensor,
 }
 
-/// What is not sampled but taken from pictures that are there: a person edits a picture.
+/// What is not sampled but taken from images that are there: a person edits a image.
 #[derive(Debug)]
 pub struct Kept {
-    /// Ids of the pictures, `[B, L]`, or `[1, L]` for all.
+    /// Ids of the images, `[B, L]`, or `[1, L]` for all.
     pub ids: Tensor,
-    /// For each scale, 1 where its position keeps the picture's code and 0 where it is sampled:
+    /// For each scale, 1 where its position keeps the image's code and 0 where it is sampled:
     /// `[B, s²]`, or `[1, s²]` for all, in `f32`.
     pub masks: Vec<Tensor>,
 }
@@ -114,7 +114,7 @@ pub struct Kept {
 /// Most logits of one scale that are drawn from at once: 1 GiB.
 const MOST_LOGITS: usize = 1 << 28;
 
-/// How many of `wanted` pictures are sampled at once: fewer where their logits would take gigabytes.
+/// How many of `wanted` images are sampled at once: fewer where their logits would take gigabytes.
 pub fn at_once(config: &TransformerConfig, wanted: usize) -> usize {
     let logits = config.schedule.last_side().pow(2) * config.vocabulary;
     wanted.min(MOST_LOGITS / logits.max(1)).max(1)
@@ -167,16 +167,16 @@ impl<'a> Sampler<'a> {
         self.model.config()
     }
 
-    /// Samples one picture for each of `labels` (the label `classes` means "no class"). `draws` must know
-    /// as many pictures.
+    /// Samples one image for each of `labels` (the label `classes` means "no class"). `draws` must know
+    /// as many images.
     ///
     /// # Errors
-    /// When a label or an option is out of range, a logit, latent or picture is not finite, or libtorch fails.
+    /// When a label or an option is out of range, a logit, latent or image is not finite, or libtorch fails.
     pub fn sample(&self, labels: &[i64], draws: &Draws, options: &SamplingOptions) -> Result<Sample> {
         self.sample_around(labels, draws, options, None)
     }
 
-    /// As [`Sampler::sample`], with parts of pictures kept: at every scale the code vectors of the kept
+    /// As [`Sampler::sample`], with parts of images kept: at every scale the code vectors of the kept
     /// positions take the place of the sampled ones before they are added to the latent.
     ///
     /// # Errors
@@ -215,7 +215,7 @@ impl<'a> Sampler<'a> {
             return Ok(());
         }
         Err(Error::Config(format!(
-            "kept ids {:?} and masks {:?} do not fit {batch} pictures of schedule {schedule}",
+            "kept ids {:?} and masks {:?} do not fit {batch} images of schedule {schedule}",
             kept.ids.size(),
             kept.masks.iter().map(Tensor::size).collect::<Vec<_>>()
         )))
@@ -299,7 +299,7 @@ impl<'a> Sampler<'a> {
         )))
     }
 
-    /// Decodes latents `[B, z, h, w]` to pictures `[B, 3, S, S]` clamped to [-1, 1]. `what` names them in an error.
+    /// Decodes latents `[B, z, h, w]` to images `[B, 3, S, S]` clamped to [-1, 1]. `what` names them in an error.
     ///
     /// # Errors
     /// When a value is not finite, or libtorch fails.
@@ -309,15 +309,15 @@ impl<'a> Sampler<'a> {
         Ok(images.clamp(-1.0, 1.0))
     }
 
-    /// Ids `[B, L]` of pictures `[B, 3, S, S]` in [-1, 1].
+    /// Ids `[B, L]` of images `[B, 3, S, S]` in [-1, 1].
     ///
     /// # Errors
     /// When the side does not fit the schedule, a latent is not finite, or libtorch fails.
     pub fn encode(&self, images: &Tensor) -> Result<Tensor> {
         tch::no_grad(|| {
             let latent = self.tokenizer.latent(images)?;
-            check_finite(&latent, || format!("{}: latent of the picture", self.names.1))?;
-            Ok(self.tokenizer.quantizer().encode(&latent)?)
+            check_finite(&latent, || format!("{}: latent of the image", self.names.1))?;
+            self.tokenizer.quantizer().encode(&latent)
         })
     }
 

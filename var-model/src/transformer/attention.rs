@@ -40,7 +40,7 @@ impl KeyValueCache {
         let (heads, width) = (config.heads as i64, config.head_width() as i64);
         let room = config.schedule.tokens() as i64;
         let layers = (0..config.depth)
-            .map(|_| Ok(AttentionCache::new(batch, heads, room, width, (kind, device))?))
+            .map(|_| AttentionCache::new(batch, heads, room, width, (kind, device)))
             .collect::<Result<_>>()?;
         Ok(Self { layers })
     }
@@ -99,7 +99,7 @@ impl SelfAttention {
     pub fn packed(&self, x: &Tensor) -> Result<Tensor> {
         // Keys have no bias: it would cancel in the softmax.
         let bias = Tensor::cat(&[&self.query_bias, &self.query_bias.zeros_like(), &self.value_bias], 0);
-        Ok(linear(x, &self.qkv, Some(&bias))?)
+        linear(x, &self.qkv, Some(&bias))
     }
 
     /// The factor of each head's normalised queries `[1, H, 1, 1]`; `None` without QK-norm.
@@ -137,6 +137,6 @@ impl SelfAttention {
     /// # Errors
     /// When libtorch fails.
     pub fn output(&self, mixed: &Tensor) -> Result<Tensor> {
-        Ok(linear(mixed, &self.projection.0, Some(&self.projection.1))?)
+        linear(mixed, &self.projection.0, Some(&self.projection.1))
     }
 }

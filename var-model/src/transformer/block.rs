@@ -51,6 +51,10 @@ impl AdaLn {
         }
     }
 
+    fn share(&self) -> Self {
+        Self { weight: self.weight.shallow_clone(), bias: self.bias.shallow_clone() }
+    }
+
     /// `[B, C]` → `[B, 6, C]` in `f32`, multiplied in `kind`.
     ///
     /// # Errors
@@ -74,16 +78,10 @@ enum Condition {
 /// One transformer block.
 #[derive(Debug)]
 pub struct Block {
-    branches: Branches,
-    condition: Condition,
-}
-
-/// The two branches of a block.
-#[derive(Debug)]
-struct Branches {
     attention: SelfAttention,
     fc1: (Tensor, Tensor),
     fc2: (Tensor, Tensor),
+    condition: Condition,
 }
 
 impl Block {
@@ -105,7 +103,7 @@ impl Block {
             Some(offsets) => Condition::Offsets(offsets),
             None => Condition::Own(AdaLn::new(b.sub("ada_lin.1"), config.width, init.adaln())),
         };
-        Self { branches: Branches { attention, fc1, fc2 }, condition }
+        Self { attention, fc1, fc2, condition }
     }
 
     /// Modulation for an activated condition `[B, C]`; `shared` is the shared projection's `[B, 6, C]`.
@@ -136,51 +134,6 @@ impl Block {
         drop_path: Option<&Tensor>,
         kind: Kind,
     ) -> Result<Tensor> {
-        self.branches.forward(x, modulation, index, context, drop_path, kind)
-    }
-
-    /// [`Block::forward`] on all scales at once, which end at `ends`, of which the backward pass keeps `x` and
-    /// the modulation alone and computes the rest again. Gradients are the same.
-    ///
-    /// # Errors
-    /// When libtorch fails.
-    pub fn forward_recomputed(
-        &self,
-        x: &Tensor,
-        modulation: &Modulation,
-        ends: &[i64],
-        drop_path: Option<&Tensor>,
-        kind: Kind,
-    ) -> Result<Tensor> {
-        let branches = self.branches.share();
-        let (ends, drop_path) = (ends.to_vec(), drop_path.map(Tensor::shallow_clone));
-        let inputs: Vec<Tensor> =
-            std::iter::once(x).chain(&modulation.parts).map(Tensor::shallow_clone).collect();
-        Ok(recomputed(&inputs, move |inputs| {
-            let (x, parts) =
-                inputs.split_first().ok_or_else(|| Error::Config("a block has no input".into()))?;
-            let modulation = Modulation { parts: parts.iter().map(Tensor::shallow_clone).collect() };
-            branches.forward(x, &modulation, 0, &mut Context::TeacherForced(&ends), drop_path.as_ref(), kind)
-        })?)
-    }
-}
-
-impl Branches {
-    /// The same parameters once more (handles, no copies).
-    fn share(&self) -> Self {
-        let pair = |(weight, bias): &(Tensor, Tensor)| (weight.shallow_clone(), bias.shallow_clone());
-        Self { attention: self.attention.share(), fc1: pair(&self.fc1), fc2: pair(&self.fc2) }
-    }
-
-    fn forward(
-        &self,
-        x: &Tensor,
-        modulation: &Modulation,
-        index: usize,
-        context: &mut Context<'_>,
-        drop_path: Option<&Tensor>,
-        kind: Kind,
-    ) -> Result<Tensor> {
         let mut x = x.shallow_clone();
         for branch in 0..2 {
             let Some((gate, scale, shift)) = modulation.branch(branch) else { continue };
@@ -200,8 +153,43 @@ impl Branches {
         Ok(x)
     }
 
+    /// [`Block::forward`] on all scales at once, which end at `ends`, of which the backward pass keeps `x` and
+    /// the modulation alone and computes the rest again. Gradients are the same.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub fn forward_recomputed(
+        &self,
+        x: &Tensor,
+        modulation: &Modulation,
+        ends: &[i64],
+        drop_path: Option<&Tensor>,
+        kind: Kind,
+    ) -> Result<Tensor> {
+        let block = self.share();
+        let (ends, drop_path) = (ends.to_vec(), drop_path.map(Tensor::shallow_clone));
+        let inputs: Vec<Tensor> =
+            std::iter::once(x).chain(&modulation.parts).map(Tensor::shallow_clone).collect();
+        recomputed(&inputs, move |inputs| {
+            let (x, parts) =
+                inputs.split_first().ok_or_else(|| Error::Config("a block has no input".into()))?;
+            let modulation = Modulation { parts: parts.iter().map(Tensor::shallow_clone).collect() };
+            block.forward(x, &modulation, 0, &mut Context::TeacherForced(&ends), drop_path.as_ref(), kind)
+        })
+    }
+
+    /// The same parameters once more: handles, not copies.
+    fn share(&self) -> Self {
+        let pair = |(weight, bias): &(Tensor, Tensor)| (weight.shallow_clone(), bias.shallow_clone());
+        let condition = match &self.condition {
+            Condition::Own(adaln) => Condition::Own(adaln.share()),
+            Condition::Offsets(offsets) => Condition::Offsets(offsets.shallow_clone()),
+        };
+        Self { attention: self.attention.share(), fc1: pair(&self.fc1), fc2: pair(&self.fc2), condition }
+    }
+
     fn feed_forward(&self, x: &Tensor) -> Result<Tensor> {
         let hidden = gelu(&linear(x, &self.fc1.0, Some(&self.fc1.1))?)?;
-        Ok(linear(&hidden, &self.fc2.0, Some(&self.fc2.1))?)
+        linear(&hidden, &self.fc2.0, Some(&self.fc2.1))
     }
 }

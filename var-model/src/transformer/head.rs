@@ -54,6 +54,6 @@ impl Head {
     /// When libtorch fails.
     pub fn forward(&self, x: &Tensor, modulation: &HeadModulation) -> Result<Tensor> {
         let normal = layer_norm_modulate(x, &modulation.scale, &modulation.shift, EPSILON, Kind::Float)?;
-        Ok(linear(&normal, &self.output.0, Some(&self.output.1))?)
+        linear(&normal, &self.output.0, Some(&self.output.1))
     }
 }

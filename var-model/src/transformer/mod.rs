@@ -165,7 +165,7 @@ impl Transformer {
     /// # Errors
     /// Lists every missing, unexpected and mis-shaped tensor.
     pub fn load_tensors(&mut self, dict: &StateDict) -> Result<()> {
-        Ok(self.parameters.load(dict, ignored)?)
+        self.parameters.load(dict, ignored)
     }
 
     /// Writes weights and configuration; returns the file's SHA-256.
@@ -173,7 +173,7 @@ impl Transformer {
     /// # Errors
     /// When the disk is full or the folder cannot be written; an older file stays whole.
     pub fn save(&self, path: &Path) -> Result<String> {
-        Ok(safetensors::write(path, &self.parameters.to_map(), &self.metadata()?)?)
+        safetensors::write(path, &self.parameters.to_map(), &self.metadata()?)
     }
 
     /// The metadata that makes a file of these weights readable by [`Transformer::load`].
@@ -233,7 +233,7 @@ impl Transformer {
     }
 
     /// AdaLN of every block for `condition` `[B, C]`. It depends on nothing else, so that sampling
-    /// computes it once a picture.
+    /// computes it once a image.
     ///
     /// # Errors
     /// When libtorch fails.

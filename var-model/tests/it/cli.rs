@@ -69,7 +69,7 @@ fn more_pictures_than_a_grid_holds_are_refused() {
     let sample = |more: &[&str]| run(&[&["sample", "--run", &run_dir, "--out", &out], more].concat());
     refused(&sample(&["--per-class", "99999999999999999"]), &["--per-class", "1..=1000000"]);
     refused(&sample(&["--batch", "99999999999999999"]), &["--batch", "1..=1024"]);
-    refused(&sample(&["--per-class", "1000000"]), &["3 classes", "at most 1000000 pictures"]);
+    refused(&sample(&["--per-class", "1000000"]), &["3 classes", "at most 1000000 images"]);
     refused(&sample(&["--per-class", "100000", "--classes", "0"]), &["65536 pixels"]);
 }
 
@@ -134,8 +134,8 @@ fn sample_reports_to_people_and_to_programs() {
     assert!(done["seconds"].as_f64().unwrap() > 0.0 && done["images_per_second"].as_f64().unwrap() > 0.0);
 
     let (stdout, log) = sample(&[]);
-    assert!(stdout.is_empty() && log.contains("6/6") && log.contains("pictures/s"), "{log}");
-    assert!(log.contains("x.png (6 pictures"), "{log}");
+    assert!(stdout.is_empty() && log.contains("6/6") && log.contains("images/s"), "{log}");
+    assert!(log.contains("x.png (6 images"), "{log}");
     assert_eq!(sample(&["--quiet"]), (String::new(), String::new()));
     refused(
         &run(&["sample", "--run", &run_dir, "--out", "x.png", "--json", "--quiet"]),

@@ -108,7 +108,7 @@ fn latents_and_pictures_that_are_not_finite_are_the_tokenizers_fault() {
     image::RgbImage::new(8, 8).save(place.path("photo.png")).unwrap();
     place.spoil_tokenizer("encoder.conv_out");
     let output = place.run("edit", &["--image", "photo.png", "--box", "0,0,0.5,1", "--out", "out.png"]);
-    failed(&output, &["tokenizer.safetensors: latent of the picture"]);
+    failed(&output, &["tokenizer.safetensors: latent of the image"]);
     assert!(!place.written("out"));
 }
 

@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 use image::RgbImage;
 use serde_json::{Value, json};
 use var_model::ClassNames;
-use var_model::outputs::{Candidate, Outputs, Picture, Plan, check_places};
+use var_model::outputs::{self, Candidate, OutputPlan, Outputs, Picture, Target};
 
 const SIDE: u32 = 2;
 
-fn plan(chosen: bool) -> Plan {
+fn plan(chosen: bool) -> OutputPlan {
     let names = ClassNames::new(vec!["a".into(), "b, c".into()], 2).unwrap();
-    Plan { labels: vec![1, 0, 2], names, per_class: 4, side: SIDE as usize, chosen }
+    OutputPlan { labels: vec![1, 0, 2], names, per_class: 4, side: SIDE as usize, chosen }
 }
 
-fn picture(plan: &Plan, index: usize) -> Picture {
+fn picture(plan: &OutputPlan, index: usize) -> Picture {
     let image = RgbImage::from_fn(SIDE, SIDE, |x, y| image::Rgb([index as u8, x as u8, y as u8]));
     let candidate = plan
         .chosen
@@ -28,7 +28,7 @@ fn settings() -> Value {
 }
 
 /// Makes all pictures from `outputs.done()` to `end`, `step` at a time.
-fn fill(outputs: &mut Outputs, plan: &Plan, end: usize, step: usize) {
+fn fill(outputs: &mut Outputs, plan: &OutputPlan, end: usize, step: usize) {
     while outputs.done() < end {
         let first = outputs.done();
         let pictures: Vec<Picture> =
@@ -37,8 +37,21 @@ fn fill(outputs: &mut Outputs, plan: &Plan, end: usize, step: usize) {
     }
 }
 
-fn paths(folder: &Path) -> Vec<PathBuf> {
-    ["grid.png", "x.npz", "pictures"].map(|name| folder.join(name)).to_vec()
+fn paths(folder: &Path) -> Vec<Target> {
+    ["grid.png", "x.npz", "pictures"].map(|name| Target::of(folder.join(name)).unwrap()).to_vec()
+}
+
+/// The outputs of a call, started, or resumed, with these settings.
+fn opened(
+    targets: &[Target],
+    plan: &OutputPlan,
+    settings: &Value,
+    unit: usize,
+    resume: bool,
+) -> var_model::Result<Outputs> {
+    let mut outputs = Outputs::open(targets, plan, resume)?;
+    outputs.start(settings, unit)?;
+    Ok(outputs)
 }
 
 /// Every file below `folder` with its bytes.
@@ -59,9 +72,9 @@ fn everything(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-fn whole(plan: &Plan) -> BTreeMap<PathBuf, Vec<u8>> {
+fn whole(plan: &OutputPlan) -> BTreeMap<PathBuf, Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
-    let mut outputs = Outputs::open(&paths(folder.path()), plan, &settings(), 4, false).unwrap();
+    let mut outputs = opened(&paths(folder.path()), plan, &settings(), 4, false).unwrap();
     fill(&mut outputs, plan, plan.pictures(), 4);
     outputs.finish().unwrap();
     everything(folder.path())
@@ -102,10 +115,10 @@ fn what_is_left_at_any_picture_goes_on_to_the_same_bytes() {
         for left_at in 1..=plan.pictures() {
             let folder = tempfile::tempdir().unwrap();
             let paths = paths(folder.path());
-            let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, false).unwrap();
+            let mut outputs = opened(&paths, &plan, &settings(), 4, false).unwrap();
             fill(&mut outputs, &plan, left_at, 1);
             drop(outputs);
-            let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, true).unwrap();
+            let mut outputs = opened(&paths, &plan, &settings(), 4, true).unwrap();
             let from = if left_at == plan.pictures() { left_at } else { left_at / 4 * 4 };
             assert_eq!(outputs.done(), from);
             fill(&mut outputs, &plan, plan.pictures(), 4);
@@ -137,11 +150,11 @@ fn an_output_that_was_torn_or_is_new_is_filled_from_the_one_that_has_more() {
     for (i, spoil) in spoil.iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path());
-        let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, false).unwrap();
+        let mut outputs = opened(&paths, &plan, &settings(), 4, false).unwrap();
         fill(&mut outputs, &plan, 9, 1);
         drop(outputs);
         spoil(folder.path());
-        let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, true).unwrap();
+        let mut outputs = opened(&paths, &plan, &settings(), 4, true).unwrap();
         assert_eq!((outputs.done(), outputs.first()), (8, &[1, 3, 5, 7, 9, 11, 13, 15][..]), "{i}");
         fill(&mut outputs, &plan, plan.pictures(), 4);
         outputs.finish().unwrap();
@@ -155,10 +168,10 @@ fn a_finished_archive_fills_a_new_folder_and_a_grid() {
     let expected = whole(&plan);
     let folder = tempfile::tempdir().unwrap();
     let paths = paths(folder.path());
-    let mut outputs = Outputs::open(&paths[1..2], &plan, &settings(), 4, false).unwrap();
+    let mut outputs = opened(&paths[1..2], &plan, &settings(), 4, false).unwrap();
     fill(&mut outputs, &plan, plan.pictures(), 4);
     outputs.finish().unwrap();
-    let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, true).unwrap();
+    let mut outputs = opened(&paths, &plan, &settings(), 4, true).unwrap();
     assert_eq!(outputs.done(), plan.pictures());
     outputs.finish().unwrap();
     assert_eq!(everything(folder.path()), expected);
@@ -170,23 +183,23 @@ fn other_settings_another_process_and_nothing_at_all_are_refused_by_resume() {
     let folder = tempfile::tempdir().unwrap();
     let paths = paths(folder.path());
     let message = |result: var_model::Result<Outputs>| result.unwrap_err().to_string();
-    let nothing = message(Outputs::open(&paths, &plan, &settings(), 4, true));
+    let nothing = message(opened(&paths, &plan, &settings(), 4, true));
     assert!(nothing.contains("omit --resume"), "{nothing}");
-    let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, false).unwrap();
+    let mut outputs = opened(&paths, &plan, &settings(), 4, false).unwrap();
     fill(&mut outputs, &plan, 5, 1);
-    let busy = message(Outputs::open(&paths, &plan, &settings(), 4, true));
+    let busy = message(opened(&paths, &plan, &settings(), 4, true));
     assert!(busy.contains("another process"), "{busy}");
     drop(outputs);
     let mut other = settings();
     other["seed"] = json!(4);
-    let differs = message(Outputs::open(&paths, &plan, &other, 4, true));
+    let differs = message(opened(&paths, &plan, &other, 4, true));
     assert!(differs.contains("seed 3 before, 4 now"), "{differs}");
-    let taken = check_places(&paths, false).unwrap_err().to_string();
+    let taken = outputs::check(&paths, false).unwrap_err().to_string();
     assert!(taken.contains("x.npz.partial") && taken.contains("--resume"), "{taken}");
     std::fs::remove_file(folder.path().join("x.npz.partial")).unwrap();
-    let taken = check_places(&paths, false).unwrap_err().to_string();
+    let taken = outputs::check(&paths, false).unwrap_err().to_string();
     assert!(taken.contains("pictures") && taken.contains("--resume"), "{taken}");
-    let alone = check_places(&paths[..1], true).unwrap_err().to_string();
+    let alone = outputs::check(&paths[..1], true).unwrap_err().to_string();
     assert!(alone.contains("made at the end"), "{alone}");
 }
 
@@ -194,8 +207,13 @@ fn other_settings_another_process_and_nothing_at_all_are_refused_by_resume() {
 fn every_run_of_rows_is_balanced_over_the_classes() {
     let names = ClassNames::new(Vec::new(), 9).unwrap();
     for (classes, per_class) in [(1, 5), (2, 1), (3, 4), (7, 3), (5, 8)] {
-        let plan =
-            Plan { labels: (0..classes).collect(), names: names.clone(), per_class, side: 2, chosen: false };
+        let plan = OutputPlan {
+            labels: (0..classes).collect(),
+            names: names.clone(),
+            per_class,
+            side: 2,
+            chosen: false,
+        };
         let class_in = |row: usize| plan.number_in(row) / per_class;
         for row in 0..plan.pictures() {
             assert_eq!(plan.row(plan.number_in(row)), row);
@@ -235,7 +253,7 @@ fn labels_of_archive_and_folder_are_those_of_the_pictures_in_the_same_rows() {
 #[test]
 fn nothing_is_written_before_the_first_pictures() {
     let folder = tempfile::tempdir().unwrap();
-    let outputs = Outputs::open(&paths(folder.path()), &plan(true), &settings(), 4, false).unwrap();
+    let outputs = opened(&paths(folder.path()), &plan(true), &settings(), 4, false).unwrap();
     drop(outputs);
     assert!(everything(folder.path()).is_empty());
 }
@@ -246,13 +264,13 @@ fn a_finished_output_is_complete_whatever_its_kind() {
         let plan = plan(chosen);
         let folder = tempfile::tempdir().unwrap();
         let paths = paths(folder.path());
-        let mut outputs = Outputs::open(&paths, &plan, &settings(), 4, false).unwrap();
+        let mut outputs = opened(&paths, &plan, &settings(), 4, false).unwrap();
         fill(&mut outputs, &plan, plan.pictures(), 4);
         outputs.finish().unwrap();
         drop(outputs);
         let before = everything(folder.path());
         for outs in [&paths[..], &paths[..1], &paths[1..2], &paths[2..]] {
-            let mut outputs = Outputs::open(outs, &plan, &settings(), 4, true).unwrap();
+            let mut outputs = opened(outs, &plan, &settings(), 4, true).unwrap();
             assert!(outputs.complete() && outputs.notes().is_empty(), "{outs:?}");
             assert_eq!((outputs.done(), outputs.first().len()), (12, 8));
             assert_eq!(outputs.first()[2], if chosen { 5 } else { 2 });
@@ -260,15 +278,15 @@ fn a_finished_output_is_complete_whatever_its_kind() {
             assert_eq!(everything(folder.path()), before);
             let mut other = settings();
             other["seed"] = json!(4);
-            let message = Outputs::open(outs, &plan, &other, 4, true).unwrap_err().to_string();
+            let message = opened(outs, &plan, &other, 4, true).unwrap_err().to_string();
             assert!(message.contains("seed 3 before, 4 now") || outs.len() == 3, "{message}");
         }
     }
 }
 
 /// Leaves `done` pictures at `path`, all of them finished.
-fn left(path: &Path, plan: &Plan, done: usize) {
-    let mut outputs = Outputs::open(&[path.to_owned()], plan, &settings(), 4, false).unwrap();
+fn left(path: &Path, plan: &OutputPlan, done: usize) {
+    let mut outputs = opened(&[Target::of(path.to_owned()).unwrap()], plan, &settings(), 4, false).unwrap();
     fill(&mut outputs, plan, done, 4);
     if done == plan.pictures() {
         outputs.finish().unwrap();
@@ -291,7 +309,7 @@ fn missing_pictures_are_no_fresh_start_where_other_files_show_that_they_were_mad
         ("x.npz", all, &["x.npz.kept.csv"], &["x.npz.kept.csv is missing", "omit --resume"]),
         ("f", 8, &["f/settings.json"], &["settings.json is missing", "put it back", "another --out"]),
         ("f", 8, &["f/labels.csv"], &["labels.csv is missing", "put it back", "another --out"]),
-        ("f", all, &["f/*.png"], &["labels.csv lists 12 pictures", "missing", "another --out"]),
+        ("f", all, &["f/*.png"], &["labels.csv lists 12 images", "missing", "another --out"]),
         ("g.png", all, &["g.png"], &["g.png is missing", "g.png.json", "omit --resume"]),
         ("g.png", all, &["g.png.kept.csv"], &["g.png.kept.csv is missing", "omit --resume"]),
     ];
@@ -310,9 +328,9 @@ fn missing_pictures_are_no_fresh_start_where_other_files_show_that_they_were_mad
             }
         }
         let before = everything(folder.path());
-        let outs = [path];
-        check_places(&outs, true).unwrap();
-        let error = Outputs::open(&outs, &plan, &settings(), 4, true).unwrap_err();
+        let outs = [Target::of(path).unwrap()];
+        outputs::check(&outs, true).unwrap();
+        let error = opened(&outs, &plan, &settings(), 4, true).unwrap_err();
         let message = error.to_string();
         assert_eq!(error.exit_code(), 2, "{message}");
         for part in parts {
@@ -330,7 +348,7 @@ fn what_is_made_again_is_said() {
     let path = folder.path().join("pictures");
     left(&path, &plan, plan.pictures());
     std::fs::remove_file(path.join("000004.png")).unwrap();
-    let mut outputs = Outputs::open(&[path], &plan, &settings(), 4, true).unwrap();
+    let mut outputs = opened(&[Target::of(path).unwrap()], &plan, &settings(), 4, true).unwrap();
     assert_eq!((outputs.done(), outputs.complete()), (4, false));
     assert!(outputs.notes()[0].contains("000004.png is missing"), "{:?}", outputs.notes());
     fill(&mut outputs, &plan, plan.pictures(), 4);
@@ -345,16 +363,17 @@ fn pictures_of_other_settings_are_never_overwritten_however_few_of_them_fit() {
     let before = plan(false);
     let mut other = settings();
     other["side"] = json!(64);
-    let now = Plan { side: 64, per_class: 2, ..plan(false) };
+    let now = OutputPlan { side: 64, per_class: 2, ..plan(false) };
     for out in ["x.npz", "f"] {
         let folder = tempfile::tempdir().unwrap();
-        let outs = [folder.path().join(out)];
-        left(&outs[0], &before, 4);
+        let path = folder.path().join(out);
+        let outs = [Target::of(path.clone()).unwrap()];
+        left(&path, &before, 4);
         if out == "f" {
-            std::fs::remove_file(outs[0].join("000000.png")).unwrap();
+            std::fs::remove_file(path.join("000000.png")).unwrap();
         }
         let files = everything(folder.path());
-        let message = Outputs::open(&outs, &now, &other, 4, true).unwrap_err().to_string();
+        let message = opened(&outs, &now, &other, 4, true).unwrap_err().to_string();
         assert!(message.contains("side none before, 64 now"), "{out}: {message}");
         assert_eq!(everything(folder.path()), files);
     }

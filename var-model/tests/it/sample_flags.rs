@@ -48,7 +48,7 @@ fn a_finished_output_with_resume_is_said_to_be_complete_and_stays_as_it_is() {
         place.works(&[out], &["--per-class", "2"]);
         let output = place.works(&[out], &["--per-class", "2", "--resume"]);
         let said = String::from_utf8_lossy(&output.stderr).to_string();
-        assert!(said.contains("all 6 pictures are there: an earlier call finished them"), "{out}: {said}");
+        assert!(said.contains("all 6 images are there: an earlier call finished them"), "{out}: {said}");
         assert!(!said.contains("wrote"), "{out}: {said}");
         let other = place.sample(&[out], &["--per-class", "2", "--resume", "--seed", "1"]);
         refused(&other, &["seed 0 before, 1 now", "another --out"]);

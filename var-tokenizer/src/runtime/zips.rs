@@ -6,7 +6,15 @@
 
 use std::path::Path;
 
+use zip::DateTime;
+use zip::write::FileOptions;
+
 use crate::runtime::error::{Error, Result};
+
+/// How every archive of ours writes an entry: with a fixed date, so that the same content gives the same bytes.
+pub fn undated() -> FileOptions {
+    FileOptions::default().last_modified_time(DateTime::default())
+}
 
 /// Lets `fill` write and finish an archive. After an error the writer is forgotten and not dropped: dropped, it would
 /// try once more to finish, fail again, and say so on standard error.

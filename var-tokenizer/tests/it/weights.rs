@@ -67,6 +67,18 @@ fn every_type_and_shape_goes_through_both_layouts() {
 }
 
 #[test]
+fn a_pth_has_no_date_so_that_the_same_weights_give_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.pth");
+    writer::write(&path, &[("a".to_owned(), Tensor::from_slice(&[1.0_f32]))]).unwrap();
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(&path).unwrap()).unwrap();
+    for i in 0..archive.len() {
+        let entry = archive.by_index(i).unwrap();
+        assert_eq!(entry.last_modified().year(), 1980, "{}", entry.name());
+    }
+}
+
+#[test]
 fn libtorch_reads_the_pth_that_we_write() {
     torch::start();
     let folder = tempfile::tempdir().unwrap();

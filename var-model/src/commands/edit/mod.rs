@@ -4,36 +4,36 @@ mod places;
 mod record;
 mod request;
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use image::RgbImage;
 use places::Places;
-use serde_json::{Value, json};
+use serde_json::json;
 use var_tokenizer::images::resize::{Filter, resize};
 use var_tokenizer::images::{Grid, read_picture, write_png};
 use var_tokenizer::progress::Progress;
 use var_tokenizer::torch::Precision;
 
+pub use record::{AreaRecord, EditRecord, EditSummary, ResultRecord};
 pub use request::{AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
 
 use crate::classes::{self, ClassNames};
 use crate::commands::sample::options_notes;
-use crate::edit::{Area, Generation, Plan, Region, generate};
+use crate::edit::{Area, EditPlan, Generation, Region, generate};
 use crate::error::{Error, Result};
 use crate::outputs::settings;
 use crate::sampling::check_pair;
-use crate::source::Loaded;
+use crate::source::{FileDigest, Loaded};
 
 /// Widest strip: what a PNG viewer still opens.
 const MOST_WIDTH: u32 = 1 << 16;
 
-/// Edits a photo; what was done, as the `done` event of `--json`.
+/// Edits a photo.
 ///
 /// # Errors
 /// When a file is missing, damaged or does not fit, the class is unknown, an option is out of range, or a result cannot
 /// be written (all of this is checked before weights are loaded); when a value is not finite.
-pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
+pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummary> {
     let places = Places::of(request)?;
     let photo = read_picture(&request.image)?;
     let mut notes = Vec::new();
@@ -44,7 +44,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
     let config = &opened.config;
     check_pair(config, &opened.tokenizer_config)?;
     let side = opened.tokenizer_config.image_side();
-    let plan = Plan::new(photo, &area, side as u32, config.schedule.last_side())?;
+    let plan = EditPlan::new(photo, &area, side as u32, config.schedule.last_side())?;
     let blends = request.blend.unwrap_or(request.feather.is_some() || !plan.is_native());
     describe(&plan, blends, side, &mut notes);
     let unconditional = label == config.classes as i64;
@@ -76,9 +76,9 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
         }
         if let Some(path) = places.results.get(number) {
             write_png(&result, path)?;
-            results.push(json!({"picture": number, "file": record::file(path)?}));
+            results.push(ResultRecord { picture: number, file: FileDigest::of(path)? });
         }
-        progress.advance(number as u64 + 1, "pictures");
+        progress.advance(number as u64 + 1, "images");
         Ok(())
     })?;
     progress.finish();
@@ -90,38 +90,35 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<Value> {
     }
     let class = usize::try_from(label).ok().filter(|&n| n < config.classes);
     let (model_file, tokenizer_file) = opened.fingerprints()?;
-    let record = json!({
-        "program": concat!("var-model ", env!("CARGO_PKG_VERSION")),
-        "image": record::file(&request.image)?,
-        "area": record::area(&request.area)?,
-        "window": plan.window(),
-        "generated_pixels": plan.region().count(),
-        "generated_cells": plan.mask().generated(),
-        "cells": plan.mask().side().pow(2),
-        "class": class,
-        "class_name": class.map(|_| opened.names.name(label)),
-        "options": request.options,
-        "seed": request.seed,
-        "blend": blends,
-        "feather": blends.then(|| request.feather.unwrap_or_else(|| plan.feather())),
-        "model": model_file, "tokenizer": tokenizer_file,
-        "precision": Precision::name_of(model.compute_kind()),
-        "device": format!("{:?}", model.device()).to_lowercase(),
-        "results": results,
-        "strip": request.strip.as_deref().map(record::file).transpose()?,
-        "notes": notes,
-    });
-    settings::write(&places.record, &record)?;
-    let shown = |path: &PathBuf| path.display().to_string();
-    Ok(json!({
-        "event": "done", "pictures": request.variants, "seconds": seconds,
-        "out": places.results.iter().map(shown).collect::<Vec<_>>(),
-        "strip": request.strip.as_ref().map(shown), "record": shown(&places.record), "notes": notes,
-    }))
+    let record = EditRecord {
+        program: concat!("var-model ", env!("CARGO_PKG_VERSION")).to_owned(),
+        image: FileDigest::of(&request.image)?,
+        area: AreaRecord::of(&request.area)?,
+        window: *plan.window(),
+        generated_pixels: plan.region().count(),
+        generated_cells: plan.mask().generated(),
+        cells: plan.mask().side().pow(2),
+        class,
+        class_name: class.map(|_| opened.names.name(label).to_owned()),
+        options: request.options,
+        seed: request.seed,
+        blend: blends,
+        feather: blends.then(|| request.feather.unwrap_or_else(|| plan.feather())),
+        model: model_file,
+        tokenizer: tokenizer_file,
+        precision: Precision::name_of(model.compute_kind()).to_owned(),
+        device: format!("{:?}", model.device()).to_lowercase(),
+        results,
+        strip: request.strip.as_deref().map(FileDigest::of).transpose()?,
+        notes: notes.clone(),
+    };
+    settings::write(&places.record, &json!(record))?;
+    let (pictures, strip) = (request.variants, request.strip.clone());
+    Ok(EditSummary { pictures, seconds, out: places.results, strip, record: places.record, notes })
 }
 
 /// A row with room for all variants that shows the square and what is generated of it.
-fn begun_strip(plan: &Plan, square: &RgbImage, request: &EditRequest) -> Result<Grid> {
+fn begun_strip(plan: &EditPlan, square: &RgbImage, request: &EditRequest) -> Result<Grid> {
     let mut strip = Grid::new(1, request.variants + 2, square.width() as usize)?;
     let width = strip.picture().width().saturating_mul(request.strip_zoom);
     if width > MOST_WIDTH {
@@ -157,7 +154,7 @@ fn read_area(request: &AreaRequest, photo: &RgbImage, notes: &mut Vec<String>) -
 }
 
 /// What a person should know about the plan before seeing the result.
-fn describe(plan: &Plan, blends: bool, side: usize, notes: &mut Vec<String>) {
+fn describe(plan: &EditPlan, blends: bool, side: usize, notes: &mut Vec<String>) {
     let (generated, cells) = (plan.mask().generated(), plan.mask().side());
     if plan.sticks_out() {
         let window = plan.window().side;

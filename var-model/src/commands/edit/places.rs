@@ -43,13 +43,13 @@ impl Places {
         for place in results.iter().chain(&request.strip) {
             if place.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
                 let why = "results are PNG files; let the name end with .png";
-                return Err(var_tokenizer::Error::file(place, why).into());
+                return Err(Error::file(place, why));
             }
             check_place(place)?;
             let same = |input: &&PathBuf| matches!((input.canonicalize(), place.canonicalize()), (Ok(a), Ok(b)) if a == b);
             if inputs.iter().any(same) {
                 let why = "would be overwritten by the result; choose another name";
-                return Err(var_tokenizer::Error::file(place, why).into());
+                return Err(Error::file(place, why));
             }
         }
         if results.iter().any(|place| Some(place) == request.strip.as_ref()) {

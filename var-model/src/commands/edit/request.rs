@@ -23,9 +23,9 @@ pub enum AreaRequest {
         /// Whether the outside is generated.
         outpaint: bool,
     },
-    /// A picture whose white pixels are generated, with `invert` all others.
+    /// A image whose white pixels are generated, with `invert` all others.
     Mask {
-        /// The picture.
+        /// The image.
         path: PathBuf,
         /// Whether white keeps.
         invert: bool,
@@ -45,7 +45,7 @@ pub struct EditRequest {
     pub class: Option<String>,
     /// How tokens are chosen.
     pub options: SamplingOptions,
-    /// Seed; variant `n` is picture number `n` under it.
+    /// Seed; variant `n` is image number `n` under it.
     pub seed: u64,
     /// How many results, 1 to [`MOST_VARIANTS`].
     pub variants: usize,

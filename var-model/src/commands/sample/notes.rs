@@ -1,15 +1,16 @@
-//! What a person should know before the work: settings without effect, and choices that were made.
+//! What the user should know before the work: settings without effect, and choices that the program made.
 
 use std::collections::BTreeMap;
 
-use super::request::{Job, SampleRequest};
+use super::job::Job;
 use crate::outputs::scales::MOST_SHOWN;
 use crate::sampling::SamplingOptions;
 use var_tokenizer::command_line::Given;
 
 /// The notes on a request.
-pub(super) fn of(request: &SampleRequest, job: &Job) -> Vec<String> {
-    let (given, plan, config) = (&request.given, &job.plan, &job.config);
+pub(super) fn of(job: &Job) -> Vec<String> {
+    let (request, plan, config) = (&job.request, &job.plan, &job.opened.config);
+    let given = &request.given;
     let none = config.classes as i64;
     let mut notes =
         options(&request.options, given, config.vocabulary, plan.labels.iter().all(|&l| l == none));

@@ -9,43 +9,40 @@ use tch::Tensor;
 use var_tokenizer::images::from_tensor;
 use var_tokenizer::progress::Progress;
 
-use super::request::{Job, SampleRequest};
-use crate::error::Result;
+use super::job::Job;
+use crate::error::{Error, Result};
 use crate::outputs::scales::Scales;
 use crate::outputs::{Candidate, Outputs, Picture};
 use crate::rejection::{Best, Classifier};
 use crate::sampling::{Draws, Sample, Sampler};
 
 pub(super) struct Work<'a> {
-    request: &'a SampleRequest,
     job: &'a Job,
     sampler: &'a Sampler<'a>,
     outputs: Outputs,
     scales: Scales,
     stop: Arc<AtomicBool>,
     progress: &'a mut Progress,
-    /// Pictures that were sampled before this call, rejected ones included.
+    /// Images that were sampled before this call, rejected ones included.
     before: usize,
-    /// Pictures that this call sampled.
+    /// Images that this call sampled.
     sampled: usize,
     began: Instant,
 }
 
 impl<'a> Work<'a> {
     pub(super) fn new(
-        request: &'a SampleRequest,
         job: &'a Job,
         sampler: &'a Sampler<'a>,
         outputs: Outputs,
         stop: Arc<AtomicBool>,
         progress: &'a mut Progress,
     ) -> Self {
-        let shown = if request.show_scales.is_empty() { 0 } else { job.plan.pictures() };
+        let shown = if job.request.show_scales.is_empty() { 0 } else { job.plan.pictures() };
         // Where candidates are rejected, whole classes are there; where not, a class has as many candidates.
         let done = outputs.done();
         let before = done / job.plan.per_class * job.candidates + done % job.plan.per_class;
         Self {
-            request,
             job,
             sampler,
             outputs,
@@ -58,11 +55,11 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Samples what is missing and makes the outputs whole: pictures sampled, and seconds.
-    pub(super) fn run(&mut self, classifier: Option<&Classifier>) -> Result<(usize, f64)> {
+    /// Samples what is missing and makes the outputs whole: images sampled, and seconds.
+    pub(super) fn run(mut self, classifier: Option<&Classifier>) -> Result<(usize, f64)> {
         let total = self.job.plan.pictures();
         if self.outputs.done() > 0 {
-            self.progress.note(&format!("resuming after {} of {total} pictures", self.outputs.done()));
+            self.progress.note(&format!("resuming after {} of {total} images", self.outputs.done()));
         }
         self.progress.start(self.before as u64, self.job.sampled() as u64);
         while self.outputs.done() < total {
@@ -120,7 +117,7 @@ impl<'a> Work<'a> {
         self.outputs.add(&pictures)
     }
 
-    /// Samples pictures `first` to `first + count` and says so.
+    /// Samples images `first` to `first + count` and says so.
     fn next(&mut self, first: usize, count: usize) -> Result<Sample> {
         self.heed_signals()?;
         let numbers: Vec<u64> = (first as u64..(first + count) as u64).collect();
@@ -129,22 +126,23 @@ impl<'a> Work<'a> {
         let rate = self.sampled as f64 / self.began.elapsed().as_secs_f64().max(1e-9);
         self.progress.advance_with(
             (self.before + self.sampled) as u64,
-            &format!("{rate:.1} pictures/s"),
+            &format!("{rate:.1} images/s"),
             &json!({"images_per_second": rate}),
         );
         Ok(sample)
     }
 
-    /// The pictures of these numbers, all candidates counted.
+    /// The images of these numbers, all candidates counted.
     fn sample(&self, numbers: &[u64]) -> Result<Sample> {
         let label = |&number: &u64| {
             self.job.plan.labels.get(number as usize / self.job.candidates).copied().unwrap_or(0)
         };
         let labels: Vec<i64> = numbers.iter().map(label).collect();
-        self.sampler.sample(&labels, &Draws::new(self.request.seed, numbers.to_vec()), &self.request.options)
+        let request = &self.job.request;
+        self.sampler.sample(&labels, &Draws::new(request.seed, numbers.to_vec()), &request.options)
     }
 
-    /// Writes the first pictures after each scale. What this call did not come by, because an earlier one
+    /// Writes the first images after each scale. What this call did not come by, because an earlier one
     /// made it or because it was chosen later, is sampled again.
     fn show_scales(&mut self) -> Result<()> {
         while !self.scales.missing().is_empty() {
@@ -165,7 +163,7 @@ impl<'a> Work<'a> {
             let latents: Vec<Tensor> = self.sample(&numbers)?.latents;
             self.scales.take(missing.start, &latents, self.sampler)?;
         }
-        self.request.show_scales.iter().try_for_each(|path| self.scales.write(path))
+        self.job.request.show_scales.iter().try_for_each(|file| self.scales.write(file))
     }
 
     /// Ends in order when a signal came.
@@ -176,15 +174,15 @@ impl<'a> Work<'a> {
         self.progress.finish();
         let (done, total) = (self.outputs.done(), self.job.plan.pictures());
         let advice = if self.outputs.sync()? {
-            format!("{done} of {total} pictures are saved; the same command with --resume continues")
+            format!("{done} of {total} images are saved; the same command with --resume continues")
         } else if done == 0 {
-            "no pictures were finished, and nothing is written; the same command starts again".to_owned()
+            "no images were finished, and nothing is written; the same command starts again".to_owned()
         } else {
             format!(
-                "{done} of {total} pictures were sampled, and a grid saves none; a folder or an .npz (--out) next to \
+                "{done} of {total} images were sampled, and a grid saves none; a folder or an .npz (--out) next to \
                  it makes --resume possible"
             )
         };
-        Err(var_tokenizer::Error::Interrupted(advice).into())
+        Err(Error::Interrupted(advice))
     }
 }

@@ -4,14 +4,13 @@ use std::io::Write;
 use std::path::Path;
 
 use tch::{Device, Tensor};
-use zip::write::FileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::globals::storage_name;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::write_with;
 use crate::runtime::torch::memory::read_bytes;
-use crate::runtime::zips::or_forget;
+use crate::runtime::zips::{or_forget, undated};
 
 /// Where values are aligned to, as PyTorch does for mapping files into memory.
 const ALIGNMENT: u16 = 64;
@@ -28,7 +27,7 @@ pub fn write(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
     write_with(path, |file| {
         let failed = |e: std::io::Error| Error::io(path, e);
         or_forget(ZipWriter::new(file), |archive| {
-            let options = FileOptions::default().compression_method(CompressionMethod::Stored);
+            let options = undated().compression_method(CompressionMethod::Stored);
             let mut put = |name: &str, tensor: Option<&Tensor>, bytes: &[u8]| {
                 let name = format!("{FOLDER}/{name}");
                 let length = tensor.map_or(bytes.len(), |t| t.numel() * t.kind().elt_size_in_bytes());

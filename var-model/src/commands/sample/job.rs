@@ -1,0 +1,165 @@
+//! Which images a request means for its model: all that is known before weights are loaded.
+
+use serde_json::Value;
+use tch::{Device, Kind};
+use var_tokenizer::torch::Precision;
+
+use super::notes;
+use super::record::{RejectionSettings, SampleSettings, SampleSummary};
+use super::request::{MOST_PICTURES, SampleRequest};
+use crate::error::{Error, Result};
+use crate::outputs::OutputPlan;
+use crate::sampling::{at_once, check_pair};
+use crate::source::{FileDigest, Opened};
+
+/// Classes when none are named.
+const DEFAULT_CLASSES: usize = 8;
+/// How rows of an archive and a folder are ordered: [`OutputPlan::row`].
+const ROW_ORDER: &str = "round-robin";
+
+/// A request with its model's configuration.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub request: SampleRequest,
+    pub opened: Opened,
+    pub plan: OutputPlan,
+    /// Candidates of each class; images of each class where none are rejected.
+    pub candidates: usize,
+    /// Images that are sampled together.
+    pub at_once: usize,
+    /// What the user should know before the work starts.
+    pub notes: Vec<String>,
+}
+
+impl Job {
+    /// Checks the request, opens its files, and works out its images.
+    ///
+    /// # Errors
+    /// When a setting is out of range, a place is taken, a file is missing or does not fit, a class is unknown, or
+    /// there are too many images.
+    pub fn new(request: SampleRequest) -> Result<Self> {
+        request.check()?;
+        let opened = request.source.open()?;
+        let config = &opened.config;
+        check_pair(config, &opened.tokenizer_config)?;
+        let labels = if request.classes.is_empty() {
+            (0..config.classes.min(DEFAULT_CLASSES) as i64).collect::<Vec<i64>>()
+        } else {
+            opened.names.labels(&request.classes)?
+        };
+        let per_class = request.per_class;
+        let candidates = request.rejection.as_ref().map_or(per_class, |r| r.candidates(per_class));
+        check_count(&request, labels.len(), candidates)?;
+        if request.rejection.is_some() && labels.contains(&(config.classes as i64)) {
+            return Err(Error::Config(
+                "--keep: the class none has no probability to choose by; omit one of the two".into(),
+            ));
+        }
+        let plan = OutputPlan {
+            labels,
+            names: opened.names.clone(),
+            per_class,
+            side: opened.tokenizer_config.image_side(),
+            chosen: request.rejection.is_some(),
+        };
+        let at_once = at_once(config, request.batch);
+        let mut job = Self { request, opened, plan, candidates, at_once, notes: Vec::new() };
+        job.notes = notes::of(&job);
+        Ok(job)
+    }
+
+    /// Images that are sampled, rejected ones included.
+    pub fn sampled(&self) -> usize {
+        self.plan.labels.len() * self.candidates
+    }
+
+    /// Images that belong together: a call resumes at a multiple of them.
+    pub fn unit(&self) -> usize {
+        if self.plan.chosen { self.plan.per_class } else { self.at_once }
+    }
+
+    /// Where to compute, and in what. `earlier` are the settings of the call that this one resumes: it keeps the
+    /// precision that was measured then.
+    ///
+    /// # Errors
+    /// When there is no such device, or it cannot compute in the precision.
+    pub fn device_and_kind(&mut self, earlier: Option<&Value>) -> Result<(Device, Kind)> {
+        let measured = earlier.and_then(|settings| settings.get("precision")).and_then(Value::as_str);
+        let source = &mut self.request.source;
+        if let Some(measured) = measured.filter(|_| source.precision == Precision::Auto) {
+            source.precision = measured.parse()?;
+        }
+        let device = source.device.resolve()?;
+        Ok((device, source.compute_kind(&self.opened, device, self.at_once)?))
+    }
+
+    /// All that the images depend on, as JSON.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn settings(&self, device: Device, kind: Kind) -> Result<Value> {
+        let (request, plan) = (&self.request, &self.plan);
+        let (model, tokenizer) = self.opened.fingerprints()?;
+        let rejection = match &request.rejection {
+            None => None,
+            Some(r) => Some(RejectionSettings {
+                keep: r.keep,
+                candidates: self.candidates,
+                size: r.size,
+                mean: r.mean,
+                std: r.deviation,
+                classifier: FileDigest::of(&r.classifier)?,
+            }),
+        };
+        let settings = SampleSettings {
+            program: concat!("var-model ", env!("CARGO_PKG_VERSION")).to_owned(),
+            model,
+            tokenizer,
+            classes: plan.labels.clone(),
+            class_names: plan.labels.iter().map(|&label| plan.names.name(label).to_owned()).collect(),
+            per_class: plan.per_class,
+            seed: request.seed,
+            sampling: request.options,
+            batch: self.at_once,
+            precision: Precision::name_of(kind).to_owned(),
+            device: match device {
+                Device::Cuda(index) => format!("cuda:{index}"),
+                _ => "cpu".to_owned(),
+            },
+            rejection,
+            pictures: plan.pictures(),
+            side: plan.side,
+            order: ROW_ORDER.to_owned(),
+        };
+        serde_json::to_value(settings).map_err(|e| Error::Config(format!("settings: {e}")))
+    }
+
+    /// What the call did: so many images `sampled` in so many `seconds`.
+    pub fn summary(&self, sampled: usize, seconds: f64, complete: bool) -> SampleSummary {
+        let places = self.request.out.iter().map(|target| target.path());
+        let scales = self.request.show_scales.iter().map(|file| file.path());
+        let outputs: Vec<String> = places.chain(scales).map(|path| path.display().to_string()).collect();
+        SampleSummary {
+            pictures: self.plan.pictures(),
+            sampled,
+            seconds,
+            images_per_second: sampled as f64 / seconds.max(1e-9),
+            out: outputs.first().cloned(),
+            outputs,
+            notes: self.notes.clone(),
+            complete,
+        }
+    }
+}
+
+fn check_count(request: &SampleRequest, classes: usize, candidates: usize) -> Result<()> {
+    let images = classes.checked_mul(candidates);
+    if images.is_some_and(|n| (1..=MOST_PICTURES).contains(&n)) {
+        return Ok(());
+    }
+    let of = if request.rejection.is_some() { format!(" of {candidates} candidates") } else { String::new() };
+    Err(Error::Config(format!(
+        "{classes} classes with --per-class {}{of}: at least 1 and at most {MOST_PICTURES} images; sample in several calls",
+        request.per_class
+    )))
+}
