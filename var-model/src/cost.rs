@@ -77,7 +77,7 @@ fn attended_pairs(config: &TransformerConfig) -> f64 {
 
 /// Memory of sampling in bytes, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct SamplingMemory {
+pub(crate) struct SamplingMemory {
     /// The transformer: matrices of the blocks in the compute kind, the rest in `f32`.
     pub transformer: f64,
     /// The tokenizer in the compute kind, its codebook in `f32`.
@@ -92,7 +92,7 @@ pub struct SamplingMemory {
 
 impl SamplingMemory {
     /// The most at one time: tokens are drawn before images are decoded, but the cache stays until the end.
-    pub fn total(&self) -> f64 {
+    pub(crate) fn total(&self) -> f64 {
         self.transformer + self.tokenizer + self.cache + self.logits.max(self.decoder)
     }
 }
@@ -100,7 +100,7 @@ impl SamplingMemory {
 /// Memory in bytes of sampling `batch` images at once (twice as many rows when `guided`), when matrices and
 /// activations take `bytes` (4 for `f32`, 2 for `bf16`) an element. An estimate: the program itself comes on top
 /// (some 150 MB), and libraries keep workspaces of their own.
-pub fn sampling_memory(
+pub(crate) fn sampling_memory(
     config: &TransformerConfig,
     tokenizer: &TokenizerConfig,
     batch: usize,

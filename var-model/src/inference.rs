@@ -23,7 +23,11 @@ impl TransformerConfig {
     /// # Errors
     /// When a tensor that tells a size is missing, when several schedules fit, or when the parts do not fit
     /// together.
-    pub fn of(dict: &StateDict, schedule: Option<&ScaleSchedule>, heads: Option<usize>) -> Result<Self> {
+    pub(crate) fn of(
+        dict: &StateDict,
+        schedule: Option<&ScaleSchedule>,
+        heads: Option<usize>,
+    ) -> Result<Self> {
         if let Some(mut config) = dict.parsed::<Self>(CONFIG_KEY)? {
             config.schedule = schedule.cloned().unwrap_or(config.schedule);
             config.heads = heads.unwrap_or(config.heads);

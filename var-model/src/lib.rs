@@ -20,19 +20,27 @@
 //! [`cost`] needs the configuration alone.
 
 pub mod classes;
-pub mod commands;
 pub mod config;
 pub mod cost;
 pub mod edit;
-pub mod error;
-pub mod golden;
-mod inference;
-pub mod outputs;
-pub mod rejection;
 pub mod sampling;
-pub mod source;
 pub mod transformer;
 pub mod var;
+
+// For the programs and tests of this workspace: not part of the interface, and may change at any time.
+#[doc(hidden)]
+pub mod commands;
+#[doc(hidden)]
+pub mod golden;
+#[doc(hidden)]
+pub mod outputs;
+#[doc(hidden)]
+pub mod rejection;
+#[doc(hidden)]
+pub mod source;
+
+mod error;
+mod inference;
 
 pub use classes::ClassNames;
 pub use config::TransformerConfig;

@@ -35,7 +35,7 @@ impl RejectionRequest {
     ///
     /// # Errors
     /// Names the setting that is out of range.
-    pub fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<()> {
         if !(self.keep > 0.0 && self.keep <= 1.0) {
             return Err(Error::Config(format!("--keep {}: above 0, at most 1", self.keep)));
         }
@@ -52,7 +52,7 @@ impl RejectionRequest {
     }
 
     /// Candidates that are sampled of a class so that `kept` stay.
-    pub fn candidates(&self, kept: usize) -> usize {
+    pub(crate) fn candidates(&self, kept: usize) -> usize {
         // A hair less: 6 / 0.06 is a hundred, whatever the rounding says.
         ((kept as f64 / self.keep) * (1.0 - 1e-12)).ceil() as usize
     }
@@ -60,7 +60,7 @@ impl RejectionRequest {
 
 /// A classifier, ready to judge.
 #[derive(Debug)]
-pub struct Classifier {
+pub(crate) struct Classifier {
     module: CModule,
     path: PathBuf,
     size: i64,
@@ -74,7 +74,7 @@ impl Classifier {
     ///
     /// # Errors
     /// When the file is missing or no TorchScript, or the module does not give `classes` logits a image.
-    pub fn load(request: &RejectionRequest, classes: usize, device: Device) -> Result<Self> {
+    pub(crate) fn load(request: &RejectionRequest, classes: usize, device: Device) -> Result<Self> {
         let path = &request.classifier;
         let (module, _) = load_module(path, device)?;
         let row = |values: [f64; 3]| {
@@ -98,7 +98,7 @@ impl Classifier {
     ///
     /// # Errors
     /// When the module fails, or gives other than `[B, classes]` or no finite probabilities.
-    pub fn probabilities(&self, images: &Tensor, label: i64) -> Result<Vec<f64>> {
+    pub(crate) fn probabilities(&self, images: &Tensor, label: i64) -> Result<Vec<f64>> {
         let logits = tch::no_grad(|| {
             let unit = (images.to_kind(Kind::Float) + 1.0) * 0.5;
             let resized = if unit.size().ends_with(&[self.size, self.size]) {
@@ -134,26 +134,26 @@ fn wrong(path: &Path, why: &str) -> Error {
 
 /// The best candidates of one class so far: no more are held than will stay.
 #[derive(Debug)]
-pub struct Best<T> {
+pub(crate) struct Best<T> {
     room: usize,
     held: Vec<(f64, u64, T)>,
 }
 
 impl<T> Best<T> {
     /// Room for `room` candidates.
-    pub fn new(room: usize) -> Self {
+    pub(crate) fn new(room: usize) -> Self {
         Self { room, held: Vec::new() }
     }
 
     /// Offers candidates with their probabilities and numbers. Of equals the earlier number stays.
-    pub fn offer(&mut self, candidates: impl IntoIterator<Item = (f64, u64, T)>) {
+    pub(crate) fn offer(&mut self, candidates: impl IntoIterator<Item = (f64, u64, T)>) {
         self.held.extend(candidates);
         self.held.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         self.held.truncate(self.room);
     }
 
     /// The best, in the order of their numbers: probability, number, candidate.
-    pub fn finish(mut self) -> Vec<(f64, u64, T)> {
+    pub(crate) fn finish(mut self) -> Vec<(f64, u64, T)> {
         self.held.sort_by_key(|held| held.1);
         self.held
     }

@@ -43,7 +43,7 @@ pub struct ModelSource {
 
 /// A file, as settings and records name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileDigest {
+pub(crate) struct FileDigest {
     /// Its path, or `builtin`.
     pub file: String,
     /// SHA-256 of its bytes, in hexadecimal.
@@ -55,14 +55,14 @@ impl FileDigest {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn of(path: &Path) -> Result<Self> {
+    pub(crate) fn of(path: &Path) -> Result<Self> {
         Ok(Self { file: path.display().to_string(), sha256: sha256_of(path)? })
     }
 }
 
 /// Files that were found and looked into; their values are still in them.
 #[derive(Debug)]
-pub struct Opened {
+pub(crate) struct Opened {
     /// The transformer's file.
     pub model_path: PathBuf,
     /// The transformer's tensors.
@@ -81,7 +81,7 @@ pub struct Opened {
 
 /// A model and its tokenizer, ready to sample.
 #[derive(Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The transformer, in the kind it computes in.
     pub model: Transformer,
     /// The tokenizer, likewise.
@@ -93,7 +93,7 @@ impl ModelSource {
     ///
     /// # Errors
     /// When a file is missing, damaged, or does not say enough.
-    pub fn open(&self) -> Result<Opened> {
+    pub(crate) fn open(&self) -> Result<Opened> {
         let (model_path, tokenizer, names) = self.locate()?;
         let mut checkpoint = Checkpoint::open(&model_path)?;
         if let Some(part) = &self.part {
@@ -134,7 +134,7 @@ impl ModelSource {
     ///
     /// # Errors
     /// When the device cannot compute in it.
-    pub fn compute_kind(&self, opened: &Opened, device: Device, batch: usize) -> Result<Kind> {
+    pub(crate) fn compute_kind(&self, opened: &Opened, device: Device, batch: usize) -> Result<Kind> {
         let config = &opened.config;
         let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
         let product = [(batch.min(64) * last_scale) as i64, config.width as i64, 4 * config.width as i64];
@@ -183,7 +183,7 @@ fn class_names(path: &Path) -> Result<Vec<String>> {
 
 impl Opened {
     /// What a person should know about how the tensors were found, a line each.
-    pub fn notes(&self) -> Vec<String> {
+    pub(crate) fn notes(&self) -> Vec<String> {
         let of = |dict: &StateDict| -> Vec<String> {
             dict.notes.iter().map(|note| format!("note: {}: {note}", dict.name)).collect()
         };
@@ -194,7 +194,7 @@ impl Opened {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn fingerprints(&self) -> Result<(FileDigest, FileDigest)> {
+    pub(crate) fn fingerprints(&self) -> Result<(FileDigest, FileDigest)> {
         // Gigabytes: seconds each.
         let (model, tokenizer) =
             rayon::join(|| shards::digest(&self.model_path), || builtin::digest(&self.tokenizer_name));
@@ -208,7 +208,7 @@ impl Opened {
     ///
     /// # Errors
     /// When the two do not fit.
-    pub fn sampler<'a>(&self, model: &'a Transformer, tokenizer: &'a VqVae) -> Result<Sampler<'a>> {
+    pub(crate) fn sampler<'a>(&self, model: &'a Transformer, tokenizer: &'a VqVae) -> Result<Sampler<'a>> {
         let names = (self.model_path.display().to_string(), self.tokenizer_name.clone());
         Ok(Sampler::new(model, tokenizer)?.named(names.0, names.1))
     }
@@ -217,7 +217,7 @@ impl Opened {
     ///
     /// # Errors
     /// When the tensors do not fit the configurations, or a file cannot be read.
-    pub fn load(&self, device: Device, kind: Kind) -> Result<Loaded> {
+    pub(crate) fn load(&self, device: Device, kind: Kind) -> Result<Loaded> {
         let model = Transformer::for_inference(&self.model, &self.config, device, kind)?;
         let tokenizer = VqVae::for_inference(&self.tokenizer, &self.tokenizer_config, device, kind)?;
         Ok(Loaded { model, tokenizer })

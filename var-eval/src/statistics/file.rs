@@ -148,11 +148,8 @@ pub fn write(
                 let Some(gaussian) = gaussian else { continue };
                 let width = gaussian.width() as u64;
                 let mut put = |name: &str, shape: &[u64], values: &mut dyn Iterator<Item = f64>| {
-                    let mut array = npz
-                        .array::<f64>(name, undated())?
-                        .default_dtype()
-                        .shape(shape)
-                        .begin_nd()?;
+                    let mut array =
+                        npz.array::<f64>(name, undated())?.default_dtype().shape(shape).begin_nd()?;
                     array.extend(values)?;
                     array.finish()
                 };

@@ -8,7 +8,7 @@ use super::window::Window;
 
 /// How much of the generated image shows at every pixel of a photo.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weights {
+pub(crate) struct Weights {
     width: usize,
     /// `[height, width]`: 0 where the photo is kept, above 0 and up to 1 where it is generated.
     values: Vec<f32>,
@@ -17,7 +17,7 @@ pub struct Weights {
 impl Weights {
     /// Weights that rise over `feather` pixels from the border of `region` into it: at distance `d`
     /// (Euclidean, to the nearest kept pixel) `d / (feather + 1)`, at most 1. With 0 the edge is hard.
-    pub fn new(region: &Region, feather: u32) -> Self {
+    pub(crate) fn new(region: &Region, feather: u32) -> Self {
         let (width, height) = (region.width() as usize, region.height() as usize);
         let reach = u64::from(feather) + 1;
         // No pixel is as far from another as width and height together.
@@ -53,7 +53,7 @@ impl Weights {
     }
 
     /// The weight at (`x`, `y`).
-    pub fn at(&self, x: u32, y: u32) -> f32 {
+    pub(crate) fn at(&self, x: u32, y: u32) -> f32 {
         self.values.get(y as usize * self.width + x as usize).copied().unwrap_or(0.0)
     }
 }
@@ -77,7 +77,7 @@ fn row_distances(row: &[bool], limit: u32) -> Vec<u32> {
 
 /// `photo` with `generated`, which fills `window`, mixed in by `weights`: bit for bit the photo where the
 /// weight is 0, the generated image where it is 1.
-pub fn blend(photo: &RgbImage, generated: &RgbImage, window: &Window, weights: &Weights) -> RgbImage {
+pub(crate) fn blend(photo: &RgbImage, generated: &RgbImage, window: &Window, weights: &Weights) -> RgbImage {
     let mut result = photo.clone();
     for (x, y, pixel) in result.enumerate_pixels_mut() {
         let weight = weights.at(x, y);

@@ -14,7 +14,7 @@ const MOST_AT_ONCE: usize = 64;
 
 /// What the sampler is told beside the image.
 #[derive(Debug, Clone, Copy)]
-pub struct Generation {
+pub(crate) struct Generation {
     /// Class, or the number of classes for "no class".
     pub label: i64,
     /// How tokens are chosen.
@@ -31,7 +31,7 @@ pub struct Generation {
 /// # Errors
 /// When the image, the mask or the label does not fit the model, a value that is computed is not finite, libtorch
 /// fails, or `each` does.
-pub fn generate(
+pub(crate) fn generate(
     sampler: &Sampler,
     tokenizer: &VqVae,
     square: &RgbImage,

@@ -16,7 +16,7 @@ const KEPT_WHOLE: usize = 3;
 
 /// Which cells of the latent keep the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LatentMask {
+pub(crate) struct LatentMask {
     side: usize,
     keep: Vec<bool>,
 }
@@ -24,21 +24,21 @@ pub struct LatentMask {
 impl LatentMask {
     /// The published mask of a box over a latent of `side` cells: what is inside is generated, or with
     /// `outpaint` what is outside.
-    pub fn of_box(bounds: &FractionBox, side: usize, outpaint: bool) -> Self {
+    pub(crate) fn of_box(bounds: &FractionBox, side: usize, outpaint: bool) -> Self {
         let (rows, columns) = (bounds.rows(side), bounds.columns(side));
         let inside = |cell: usize| rows.contains(&(cell / side)) && columns.contains(&(cell % side));
         Self { side, keep: (0..side * side).map(|cell| inside(cell) == outpaint).collect() }
     }
 
     /// The pixels of a square of `side` pixels whose centres lie in generated cells.
-    pub fn region(&self, side: u32) -> Region {
+    pub(crate) fn region(&self, side: u32) -> Region {
         let cell = |at: u32| ((2 * u64::from(at) + 1) * self.side() as u64 / (2 * u64::from(side))) as usize;
         Region::new(side, side, |x, y| !self.keeps(cell(x), cell(y)))
     }
 
     /// The mask over `side` cells under a square `region` of pixels: a cell is generated when any pixel
     /// that it touches is, so that nothing of what was there stays.
-    pub fn of_region(region: &Region, side: usize) -> Self {
+    pub(crate) fn of_region(region: &Region, side: usize) -> Self {
         let touched = |cell: usize, length: u32| {
             let length = length as usize;
             (cell * length / side) as u32..((cell + 1) * length).div_ceil(side) as u32
@@ -55,22 +55,22 @@ impl LatentMask {
     }
 
     /// Cells in a row.
-    pub fn side(&self) -> usize {
+    pub(crate) fn side(&self) -> usize {
         self.side
     }
 
     /// Whether the cell at (`column`, `row`) keeps the image; nothing beyond the sides does.
-    pub fn keeps(&self, column: usize, row: usize) -> bool {
+    pub(crate) fn keeps(&self, column: usize, row: usize) -> bool {
         column < self.side && self.keep.get(row * self.side + column).copied().unwrap_or(false)
     }
 
     /// How many cells are generated.
-    pub fn generated(&self) -> usize {
+    pub(crate) fn generated(&self) -> usize {
         self.keep.iter().filter(|&&keep| !keep).count()
     }
 
     /// 1 where the image is kept and 0 where it is generated, `[side, side]` in `f32`.
-    pub fn tensor(&self) -> Tensor {
+    pub(crate) fn tensor(&self) -> Tensor {
         let side = self.side as i64;
         Tensor::from_slice(&self.keep).to_kind(Kind::Float).view([side, side])
     }
@@ -80,7 +80,7 @@ impl LatentMask {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn scales(&self, schedule: &ScaleSchedule) -> Result<Vec<Tensor>> {
+    pub(crate) fn scales(&self, schedule: &ScaleSchedule) -> Result<Vec<Tensor>> {
         let whole = self.tensor().unsqueeze(0).unsqueeze(0);
         let of_side = |&side: &usize| {
             let s = side as i64;
@@ -95,7 +95,7 @@ impl LatentMask {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn kept(&self, ids: Tensor, schedule: &ScaleSchedule) -> Result<Kept> {
+    pub(crate) fn kept(&self, ids: Tensor, schedule: &ScaleSchedule) -> Result<Kept> {
         Ok(Kept { ids, masks: self.scales(schedule)? })
     }
 }

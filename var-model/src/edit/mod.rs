@@ -6,18 +6,17 @@
 //!
 //! Source: section 5.3 of the paper, `demo_zero_shot_edit.ipynb` of the published code.
 
-pub mod blend;
+pub(crate) mod blend;
 mod fraction_box;
-pub mod generate;
-pub mod mask;
-pub mod plan;
-pub mod region;
-pub mod window;
+pub(crate) mod generate;
+pub(crate) mod mask;
+pub(crate) mod plan;
+pub(crate) mod region;
+pub(crate) mod window;
 
-pub use blend::{Weights, blend};
 pub use fraction_box::FractionBox;
-pub use generate::{Generation, generate};
-pub use mask::LatentMask;
-pub use plan::{Area, EditPlan};
-pub use region::{Bounds, Region};
-pub use window::Window;
+pub(crate) use generate::{Generation, generate};
+pub(crate) use mask::LatentMask;
+pub(crate) use plan::{Area, EditPlan};
+pub(crate) use region::Region;
+pub(crate) use window::Window;

@@ -23,7 +23,7 @@ pub enum Area {
 
 /// How one photo is edited.
 #[derive(Debug)]
-pub struct EditPlan {
+pub(crate) struct EditPlan {
     photo: RgbImage,
     side: u32,
     region: Region,
@@ -39,7 +39,7 @@ impl EditPlan {
     ///
     /// # Errors
     /// When pixels are given for a photo of another size, or the photo is much too long.
-    pub fn new(photo: RgbImage, area: &Area, side: u32, cells: usize) -> Result<Self> {
+    pub(crate) fn new(photo: RgbImage, area: &Area, side: u32, cells: usize) -> Result<Self> {
         let (width, height) = photo.dimensions();
         let (bounds, outpaint) = match area {
             Area::Box(bounds) => (bounds, false),
@@ -77,27 +77,27 @@ impl EditPlan {
     }
 
     /// The square of the photo that the model sees.
-    pub fn window(&self) -> &Window {
+    pub(crate) fn window(&self) -> &Window {
         &self.window
     }
 
     /// The pixels of the photo that are generated.
-    pub fn region(&self) -> &Region {
+    pub(crate) fn region(&self) -> &Region {
         &self.region
     }
 
     /// The latent cells that are kept.
-    pub fn mask(&self) -> &LatentMask {
+    pub(crate) fn mask(&self) -> &LatentMask {
         &self.mask
     }
 
     /// Whether the photo is what the model sees, pixel for pixel.
-    pub fn is_native(&self) -> bool {
+    pub(crate) fn is_native(&self) -> bool {
         self.photo.dimensions() == (self.side, self.side)
     }
 
     /// Whether the window reaches beyond the photo.
-    pub fn sticks_out(&self) -> bool {
+    pub(crate) fn sticks_out(&self) -> bool {
         self.window.sticks_out(self.photo.width(), self.photo.height())
     }
 
@@ -105,7 +105,7 @@ impl EditPlan {
     ///
     /// # Errors
     /// When the window cannot be resized.
-    pub fn square(&self) -> Result<RgbImage> {
+    pub(crate) fn square(&self) -> Result<RgbImage> {
         self.to_side(self.window.cut(&self.photo))
     }
 
@@ -113,7 +113,7 @@ impl EditPlan {
     ///
     /// # Errors
     /// As [`Self::square`].
-    pub fn hatched(&self) -> Result<RgbImage> {
+    pub(crate) fn hatched(&self) -> Result<RgbImage> {
         let region = self.window.cut_region(&self.region).resized(self.side, self.side);
         let period = (self.side / 16).max(4);
         let mut square = self.square()?;
@@ -127,12 +127,12 @@ impl EditPlan {
     }
 
     /// Weights for [`Self::blended`]; by default soft over a thirty-second part of the window's side.
-    pub fn weights(&self, feather: Option<u32>) -> Weights {
+    pub(crate) fn weights(&self, feather: Option<u32>) -> Weights {
         Weights::new(&self.region, feather.unwrap_or_else(|| self.feather()))
     }
 
     /// Pixels over which the border is soft unless somebody says otherwise.
-    pub fn feather(&self) -> u32 {
+    pub(crate) fn feather(&self) -> u32 {
         self.window.side / 32
     }
 
@@ -140,7 +140,7 @@ impl EditPlan {
     ///
     /// # Errors
     /// When the image cannot be resized.
-    pub fn blended(&self, generated: &RgbImage, weights: &Weights) -> Result<RgbImage> {
+    pub(crate) fn blended(&self, generated: &RgbImage, weights: &Weights) -> Result<RgbImage> {
         let side = self.window.side;
         let fitting = resize(generated, side, side, Filter::Lanczos)?;
         Ok(blend(&self.photo, &fitting, &self.window, weights))
@@ -150,7 +150,7 @@ impl EditPlan {
     ///
     /// # Errors
     /// As [`Self::square`].
-    pub fn square_of(&self, edited: &RgbImage) -> Result<RgbImage> {
+    pub(crate) fn square_of(&self, edited: &RgbImage) -> Result<RgbImage> {
         self.to_side(self.window.cut(edited))
     }
 

@@ -9,7 +9,7 @@ const WHITE: u32 = 128;
 
 /// A rectangle of pixels; `right` and `bottom` lie outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub(crate) struct Bounds {
     /// First column.
     pub left: u32,
     /// First row.
@@ -30,14 +30,14 @@ pub struct Region {
 
 impl Region {
     /// A region of `width` × `height` pixels that generates where `generates(x, y)` says so.
-    pub fn new(width: u32, height: u32, generates: impl Fn(u32, u32) -> bool) -> Self {
+    pub(crate) fn new(width: u32, height: u32, generates: impl Fn(u32, u32) -> bool) -> Self {
         let generate =
             (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| generates(x, y));
         Self { width, height, generate: generate.collect() }
     }
 
     /// What is white in `mask`, or with `invert` what is not.
-    pub fn of_mask(mask: &RgbImage, invert: bool) -> Self {
+    pub(crate) fn of_mask(mask: &RgbImage, invert: bool) -> Self {
         let white = |x, y| {
             let [r, g, b] = mask.get_pixel(x, y).0.map(u32::from);
             // Brightness with the weights of ITU-R BT.601, in thousandths.
@@ -47,40 +47,40 @@ impl Region {
     }
 
     /// The inside of a box, or with `outpaint` its outside; its ends are rounded to pixels.
-    pub fn of_box(bounds: &FractionBox, width: u32, height: u32, outpaint: bool) -> Self {
+    pub(crate) fn of_box(bounds: &FractionBox, width: u32, height: u32, outpaint: bool) -> Self {
         let (rows, columns) = (bounds.rows(height as usize), bounds.columns(width as usize));
         let inside = |x: u32, y: u32| rows.contains(&(y as usize)) && columns.contains(&(x as usize));
         Self::new(width, height, |x, y| inside(x, y) != outpaint)
     }
 
     /// Columns.
-    pub fn width(&self) -> u32 {
+    pub(crate) fn width(&self) -> u32 {
         self.width
     }
 
     /// Rows.
-    pub fn height(&self) -> u32 {
+    pub(crate) fn height(&self) -> u32 {
         self.height
     }
 
     /// Whether the pixel at (`x`, `y`) is generated; nothing outside is.
-    pub fn generates(&self, x: u32, y: u32) -> bool {
+    pub(crate) fn generates(&self, x: u32, y: u32) -> bool {
         x < self.width && self.row(y).get(x as usize).copied().unwrap_or(false)
     }
 
     /// Row `y`; empty outside.
-    pub fn row(&self, y: u32) -> &[bool] {
+    pub(crate) fn row(&self, y: u32) -> &[bool] {
         let begin = y as usize * self.width as usize;
         self.generate.get(begin..begin + self.width as usize).unwrap_or_default()
     }
 
     /// How many pixels are generated.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.generate.iter().filter(|&&generate| generate).count()
     }
 
     /// The smallest rectangle around all generated pixels; none when there are none.
-    pub fn bounds(&self) -> Option<Bounds> {
+    pub(crate) fn bounds(&self) -> Option<Bounds> {
         let mut found: Option<Bounds> = None;
         for y in 0..self.height {
             let row = self.row(y);
@@ -100,7 +100,7 @@ impl Region {
     }
 
     /// The same at another size: every pixel takes what lies under its centre.
-    pub fn resized(&self, width: u32, height: u32) -> Self {
+    pub(crate) fn resized(&self, width: u32, height: u32) -> Self {
         let under = |at: u32, from: u32, to: u32| {
             ((2 * u64::from(at) + 1) * u64::from(from) / (2 * u64::from(to))) as u32
         };

@@ -11,7 +11,7 @@ const MOST_PIXELS: u64 = 1 << 27;
 
 /// A square over a photo; it may stick out where the photo is too narrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Window {
+pub(crate) struct Window {
     /// First column of the photo; negative where the window sticks out.
     pub left: i64,
     /// First row, likewise.
@@ -27,7 +27,7 @@ impl Window {
     ///
     /// # Errors
     /// When it would have more than 2²⁷ pixels.
-    pub fn around(bounds: Option<Bounds>, width: u32, height: u32) -> Result<Self> {
+    pub(crate) fn around(bounds: Option<Bounds>, width: u32, height: u32) -> Result<Self> {
         let b = bounds.unwrap_or(Bounds { left: 0, top: 0, right: width, bottom: height });
         let mut side = width.min(height);
         if bounds.is_some() {
@@ -49,7 +49,7 @@ impl Window {
     }
 
     /// Whether it reaches beyond a photo of `width` × `height` pixels.
-    pub fn sticks_out(&self, width: u32, height: u32) -> bool {
+    pub(crate) fn sticks_out(&self, width: u32, height: u32) -> bool {
         self.side > width || self.side > height
     }
 
@@ -60,7 +60,7 @@ impl Window {
     }
 
     /// What the window shows of `photo`, with its edge pixels repeated beyond it.
-    pub fn cut(&self, photo: &RgbImage) -> RgbImage {
+    pub(crate) fn cut(&self, photo: &RgbImage) -> RgbImage {
         let (width, height) = photo.dimensions();
         RgbImage::from_fn(self.side, self.side, |x, y| {
             *photo.get_pixel(Self::under(x, self.left, width), Self::under(y, self.top, height))
@@ -68,7 +68,7 @@ impl Window {
     }
 
     /// What the window shows of `region`, likewise.
-    pub fn cut_region(&self, region: &Region) -> Region {
+    pub(crate) fn cut_region(&self, region: &Region) -> Region {
         let (width, height) = (region.width(), region.height());
         Region::new(self.side, self.side, |x, y| {
             region.generates(Self::under(x, self.left, width), Self::under(y, self.top, height))
@@ -76,7 +76,7 @@ impl Window {
     }
 
     /// Where the photo's pixel at (`x`, `y`) lies in the window.
-    pub fn place_of(&self, x: u32, y: u32) -> Option<(u32, u32)> {
+    pub(crate) fn place_of(&self, x: u32, y: u32) -> Option<(u32, u32)> {
         let inside = |at: u32, begin: i64| {
             u32::try_from(i64::from(at) - begin).ok().filter(|&place| place < self.side)
         };

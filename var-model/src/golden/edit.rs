@@ -13,7 +13,7 @@ use crate::sampling::{Draws, Sampler, SamplingOptions};
 ///
 /// # Errors
 /// When the table is not whole, or libtorch fails.
-pub fn check(case: &mut Case, sampler: &Sampler, tokenizer: &VqVae) -> Result<()> {
+pub(crate) fn check(case: &mut Case, sampler: &Sampler, tokenizer: &VqVae) -> Result<()> {
     let tasks = case.manifest.get("edit").and_then(Value::as_object).cloned().unwrap_or_default();
     if tasks.is_empty() {
         // Cases of the released sizes hold none.

@@ -47,7 +47,7 @@ pub fn check(folder: &Path) -> Result<Vec<Check>> {
 ///
 /// # Errors
 /// When a key is missing or the parts do not fit.
-pub fn transformer_config(case: &Case) -> Result<TransformerConfig> {
+pub(crate) fn transformer_config(case: &Case) -> Result<TransformerConfig> {
     Ok(TransformerConfig {
         depth: case.number("depth")? as usize,
         width: case.number("width")? as usize,

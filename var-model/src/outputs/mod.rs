@@ -13,7 +13,7 @@ mod npz;
 mod output;
 mod rows;
 pub mod scales;
-pub mod settings;
+pub(crate) mod settings;
 mod target;
 
 use serde_json::Value;
@@ -95,7 +95,7 @@ impl Outputs {
     }
 
     /// The settings of the earlier call.
-    pub fn earlier_settings(&self) -> Option<&Value> {
+    pub(crate) fn earlier_settings(&self) -> Option<&Value> {
         self.outputs.iter().find_map(|output| output.earlier().settings.as_ref())
     }
 
@@ -265,7 +265,7 @@ impl Outputs {
     ///
     /// # Errors
     /// When the disk fails.
-    pub fn sync(&mut self) -> Result<bool> {
+    pub(crate) fn sync(&mut self) -> Result<bool> {
         for output in &mut self.outputs {
             output.sync()?;
         }

@@ -349,9 +349,7 @@ fn write_archive(
     let mut picture = vec![0; side * side * 3];
     let size = (labels.len() * picture.len()) as u64;
     let entry = |size: u64| {
-        undated()
-            .compression_method(CompressionMethod::Stored)
-            .large_file(size + MOST_HEADER >= LARGE)
+        undated().compression_method(CompressionMethod::Stored).large_file(size + MOST_HEADER >= LARGE)
     };
     or_forget(ZipWriter::new(BufWriter::with_capacity(1 << 20, out)), |archive| {
         archive.start_file("arr_0.npy", entry(size))?;

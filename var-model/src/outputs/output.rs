@@ -49,7 +49,7 @@ impl OutputPlan {
     }
 
     /// Bytes of one image.
-    pub fn picture_bytes(&self) -> usize {
+    pub(crate) fn picture_bytes(&self) -> usize {
         3 * self.side * self.side
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::sampling::Sampler;
 
 /// Images that are shown at most.
-pub const MOST_SHOWN: usize = 8;
+pub(crate) const MOST_SHOWN: usize = 8;
 /// Images side by side in an animation.
 const COLUMNS: usize = 4;
 /// How long a frame is shown, in milliseconds, and how long the last one.
@@ -49,7 +49,7 @@ impl ScalesFile {
     }
 
     /// The file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Strip(path) | Self::Gif(path) | Self::Apng(path) => path,
         }
@@ -58,19 +58,19 @@ impl ScalesFile {
 
 /// The images after each scale, a list of frames for each.
 #[derive(Debug, Default)]
-pub struct Scales {
+pub(crate) struct Scales {
     wanted: usize,
     pictures: Vec<Vec<RgbImage>>,
 }
 
 impl Scales {
     /// Collects the first images of `total`.
-    pub fn new(total: usize) -> Self {
+    pub(crate) fn new(total: usize) -> Self {
         Self { wanted: total.min(MOST_SHOWN), pictures: Vec::new() }
     }
 
     /// Images that are still missing, by number.
-    pub fn missing(&self) -> std::ops::Range<usize> {
+    pub(crate) fn missing(&self) -> std::ops::Range<usize> {
         self.pictures.len()..self.wanted
     }
 
@@ -79,7 +79,7 @@ impl Scales {
     ///
     /// # Errors
     /// When a image is not finite, or libtorch fails.
-    pub fn take(&mut self, first: usize, latents: &[Tensor], sampler: &Sampler) -> Result<()> {
+    pub(crate) fn take(&mut self, first: usize, latents: &[Tensor], sampler: &Sampler) -> Result<()> {
         let missing = self.missing();
         let count = latents.first().map_or(0, |latent| latent.size().first().copied().unwrap_or(0) as usize);
         if first != missing.start || missing.is_empty() || count == 0 {
@@ -103,7 +103,7 @@ impl Scales {
     ///
     /// # Errors
     /// When the disk is full; what was there before stays.
-    pub fn write(&self, file: &ScalesFile) -> Result<()> {
+    pub(crate) fn write(&self, file: &ScalesFile) -> Result<()> {
         let path = file.path();
         let bytes = match file {
             ScalesFile::Strip(path) => return self.strip(path),

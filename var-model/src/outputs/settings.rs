@@ -14,7 +14,7 @@ const PLACES: [&str; 1] = ["file"];
 ///
 /// # Errors
 /// When the disk is full or the folder cannot be written.
-pub fn write(path: &Path, settings: &Value) -> Result<()> {
+pub(crate) fn write(path: &Path, settings: &Value) -> Result<()> {
     let mut text =
         serde_json::to_string_pretty(settings).map_err(|e| Error::Config(format!("settings: {e}")))?;
     text.push('\n');
@@ -25,7 +25,7 @@ pub fn write(path: &Path, settings: &Value) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn read(path: &Path) -> Result<Option<Value>> {
+pub(crate) fn read(path: &Path) -> Result<Option<Value>> {
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -37,7 +37,7 @@ pub fn read(path: &Path) -> Result<Option<Value>> {
 }
 
 /// The first setting in which two calls differ, in words; `None` when they agree.
-pub fn difference(before: &Value, now: &Value) -> Option<String> {
+pub(crate) fn difference(before: &Value, now: &Value) -> Option<String> {
     differ("", before, now)
 }
 

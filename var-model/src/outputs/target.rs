@@ -53,7 +53,7 @@ impl Target {
     }
 
     /// The place.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         match self {
             Self::Grid(path) | Self::Npz(path) | Self::Folder(path) => path,
         }
@@ -64,7 +64,7 @@ impl Target {
     ///
     /// # Errors
     /// When the place cannot be written, or is taken.
-    pub fn check(&self, resume: bool) -> Result<()> {
+    pub(crate) fn check(&self, resume: bool) -> Result<()> {
         match self {
             Self::Grid(path) => check_place(path)?,
             Self::Npz(path) => {
@@ -87,7 +87,7 @@ impl Target {
     ///
     /// # Errors
     /// When they do not fit into a grid.
-    pub fn disk_bytes(&self, plan: &OutputPlan) -> Result<DiskBytes> {
+    pub(crate) fn disk_bytes(&self, plan: &OutputPlan) -> Result<DiskBytes> {
         let raw = (plan.pictures() * plan.picture_bytes()) as u64;
         match self {
             Self::Npz(_) => {

@@ -18,7 +18,7 @@ impl Draws {
     }
 
     /// One uniform a position of scale `k`: `[B, length]` in `f64`, inside (0, 1).
-    pub fn uniforms(&self, k: usize, length: usize, device: Device) -> Tensor {
+    pub(crate) fn uniforms(&self, k: usize, length: usize, device: Device) -> Tensor {
         let values: Vec<f64> = self
             .pictures
             .iter()
@@ -32,7 +32,7 @@ impl Draws {
 
     /// One Gumbel number a position and code of scale `k`: `[B, length, vocabulary]` in `f32`, from draw
     /// `position · vocabulary + code`.
-    pub fn gumbels(&self, k: usize, length: usize, vocabulary: usize, device: Device) -> Tensor {
+    pub(crate) fn gumbels(&self, k: usize, length: usize, vocabulary: usize, device: Device) -> Tensor {
         let count = length * vocabulary;
         let values: Vec<f32> = self
             .pictures
@@ -50,7 +50,7 @@ impl Draws {
 
 /// Inverts the cumulative distribution of `probabilities` `[N, V]` at `uniforms` `[N]`: the first index
 /// whose cumulative probability (`f64`, in index order, divided by its end) exceeds the uniform; ids `[N]`.
-pub fn invert(probabilities: &Tensor, uniforms: &Tensor) -> Tensor {
+pub(crate) fn invert(probabilities: &Tensor, uniforms: &Tensor) -> Tensor {
     let cumulative = probabilities.to_kind(Kind::Double).cumsum(-1, Kind::Double);
     let last = cumulative.size().last().copied().unwrap_or(1) - 1;
     let normal = &cumulative / cumulative.narrow(-1, last, 1);

@@ -7,7 +7,7 @@ use tch::{Kind, Tensor};
 /// `top_k` keeps those not below the k-th largest (ties all stay); 0 keeps all. `top_p` then drops, from
 /// the smallest up, codes while their cumulative softmax is at most `1 − p`; the largest always stays;
 /// 0 drops none. Source: `models/helpers.py`.
-pub fn filter(logits: &Tensor, top_k: usize, top_p: f64) -> Tensor {
+pub(crate) fn filter(logits: &Tensor, top_k: usize, top_p: f64) -> Tensor {
     let vocabulary = logits.size().last().copied().unwrap_or(0);
     let mut logits = logits.shallow_clone();
     if top_k > 0 && top_k < vocabulary as usize {

@@ -2,9 +2,9 @@
 //!
 //! Source: section 3 of the paper, `autoregressive_infer_cfg` of the published code.
 
-pub mod draws;
-pub mod filter;
-pub mod sampler;
+pub(crate) mod draws;
+pub(crate) mod filter;
+pub(crate) mod sampler;
 
 pub use draws::Draws;
 pub use sampler::{Guidance, Kept, Sample, Sampler, SamplingOptions, at_once, check_pair};

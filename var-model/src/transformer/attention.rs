@@ -36,7 +36,12 @@ impl KeyValueCache {
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn new(config: &TransformerConfig, batch: i64, kind: Kind, device: tch::Device) -> Result<Self> {
+    pub(crate) fn new(
+        config: &TransformerConfig,
+        batch: i64,
+        kind: Kind,
+        device: tch::Device,
+    ) -> Result<Self> {
         let (heads, width) = (config.heads as i64, config.head_width() as i64);
         let room = config.schedule.tokens() as i64;
         let layers = (0..config.depth)

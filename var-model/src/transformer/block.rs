@@ -35,7 +35,7 @@ impl Modulation {
 
 /// The projection from an activated condition to six parts.
 #[derive(Debug)]
-pub struct AdaLn {
+pub(crate) struct AdaLn {
     weight: Tensor,
     bias: Tensor,
 }
@@ -59,7 +59,7 @@ impl AdaLn {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(&self, activated: &Tensor, kind: Kind) -> Result<Tensor> {
+    pub(crate) fn forward(&self, activated: &Tensor, kind: Kind) -> Result<Tensor> {
         let batch = activated.size().first().copied().unwrap_or(0);
         let parts = linear(&activated.to_kind(kind), &self.weight, Some(&self.bias))?;
         Ok(parts.view([batch, 6, -1]).to_kind(Kind::Float))
@@ -77,7 +77,7 @@ enum Condition {
 
 /// One transformer block.
 #[derive(Debug)]
-pub struct Block {
+pub(crate) struct Block {
     attention: SelfAttention,
     fc1: (Tensor, Tensor),
     fc2: (Tensor, Tensor),
@@ -110,7 +110,12 @@ impl Block {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn modulation(&self, activated: &Tensor, shared: Option<&Tensor>, kind: Kind) -> Result<Modulation> {
+    pub(crate) fn modulation(
+        &self,
+        activated: &Tensor,
+        shared: Option<&Tensor>,
+        kind: Kind,
+    ) -> Result<Modulation> {
         Ok(match (&self.condition, shared) {
             (Condition::Own(adaln), _) => Modulation::new(&adaln.forward(activated, kind)?),
             (Condition::Offsets(offsets), Some(shared)) => {
@@ -125,7 +130,7 @@ impl Block {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(
+    pub(crate) fn forward(
         &self,
         x: &Tensor,
         modulation: &Modulation,
@@ -158,7 +163,7 @@ impl Block {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward_recomputed(
+    pub(crate) fn forward_recomputed(
         &self,
         x: &Tensor,
         modulation: &Modulation,

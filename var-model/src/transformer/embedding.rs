@@ -8,7 +8,7 @@ use crate::config::TransformerConfig;
 
 /// The transformer's embeddings.
 #[derive(Debug)]
-pub struct Embedding {
+pub(crate) struct Embedding {
     /// `[1, s_1², C]`
     start: Tensor,
     /// `[1, L, C]`
@@ -55,7 +55,7 @@ impl Embedding {
     }
 
     /// Class vectors `[B, C]` of `labels` `[B]` (i64).
-    pub fn condition(&self, labels: &Tensor) -> Tensor {
+    pub(crate) fn condition(&self, labels: &Tensor) -> Tensor {
         Tensor::embedding(&self.class, labels, -1, false, false)
     }
 
@@ -67,13 +67,13 @@ impl Embedding {
     }
 
     /// Tokens of the first scale for class vectors `[B, C]`: `[B, s_1², C]`.
-    pub fn first(&self, condition: &Tensor) -> Tensor {
+    pub(crate) fn first(&self, condition: &Tensor) -> Tensor {
         let length = self.start.size().get(1).copied().unwrap_or(1);
         condition.unsqueeze(1) + &self.start + self.place(0, length)
     }
 
     /// Tokens from input vectors `[B, l, z]` that stand at `begin`…: `[B, l, C]`.
-    pub fn later(&self, vectors: &Tensor, begin: usize) -> Tensor {
+    pub(crate) fn later(&self, vectors: &Tensor, begin: usize) -> Tensor {
         let length = vectors.size().get(1).copied().unwrap_or(0);
         let mut vectors = vectors.to_kind(tch::Kind::Float);
         if let Some((mean, reciprocal)) = &self.standardisation {

@@ -11,14 +11,14 @@ use crate::error::Result;
 
 /// Scale and shift before the logits, `[B, 1, C]` each.
 #[derive(Debug)]
-pub struct HeadModulation {
+pub(crate) struct HeadModulation {
     scale: Tensor,
     shift: Tensor,
 }
 
 /// Output layer.
 #[derive(Debug)]
-pub struct Head {
+pub(crate) struct Head {
     adaln: (Tensor, Tensor),
     output: (Tensor, Tensor),
 }
@@ -41,7 +41,7 @@ impl Head {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn modulation(&self, activated: &Tensor) -> Result<HeadModulation> {
+    pub(crate) fn modulation(&self, activated: &Tensor) -> Result<HeadModulation> {
         let activated = activated.to_kind(Kind::Float);
         let both = linear(&activated, &self.adaln.0, Some(&self.adaln.1))?.unsqueeze(1);
         let width = both.size().last().copied().unwrap_or(0) / 2;
@@ -52,7 +52,7 @@ impl Head {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(&self, x: &Tensor, modulation: &HeadModulation) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, modulation: &HeadModulation) -> Result<Tensor> {
         let normal = layer_norm_modulate(x, &modulation.scale, &modulation.shift, EPSILON, Kind::Float)?;
         linear(&normal, &self.output.0, Some(&self.output.1))
     }

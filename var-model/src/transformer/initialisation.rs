@@ -47,27 +47,27 @@ impl Deviations {
     }
 
     /// Any linear layer or embedding.
-    pub fn plain(&self) -> Init {
+    pub(crate) fn plain(&self) -> Init {
         Init::Normal(self.base())
     }
 
     /// The output layers of a block's two branches.
-    pub fn branch_output(&self) -> Init {
+    pub(crate) fn branch_output(&self) -> Init {
         Init::Normal(self.base() / (2.0 * self.depth as f64).sqrt())
     }
 
     /// The output layer to the logits.
-    pub fn head(&self) -> Init {
+    pub(crate) fn head(&self) -> Init {
         Init::Normal(self.base() * self.scaling.head)
     }
 
     /// AdaLN before the head.
-    pub fn head_adaln(&self) -> Init {
+    pub(crate) fn head_adaln(&self) -> Init {
         Init::Normal(self.base() * self.scaling.adaln)
     }
 
     /// A block's AdaLN weight `[6C, C]`: gates first.
-    pub fn adaln(&self) -> Init {
+    pub(crate) fn adaln(&self) -> Init {
         Init::SplitNormal {
             count: 2 * self.width * self.width,
             first: self.base() * self.scaling.adaln_gamma,
@@ -76,7 +76,7 @@ impl Deviations {
     }
 
     /// A block's own offsets `[1, 1, 6, C]` beside a shared AdaLN: gates first.
-    pub fn adaln_offsets(&self) -> Init {
+    pub(crate) fn adaln_offsets(&self) -> Init {
         let base = 1.0 / (self.width as f64).sqrt();
         Init::SplitNormal {
             count: 2 * self.width,

@@ -14,7 +14,7 @@ use var_tokenizer::images::{Grid, read_picture, write_png};
 use var_tokenizer::progress::Progress;
 use var_tokenizer::torch::Precision;
 
-pub use record::{AreaRecord, EditRecord, EditSummary, ResultRecord};
+pub(crate) use record::{AreaRecord, EditRecord, EditSummary, ResultRecord};
 pub use request::{AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
 
 use crate::classes::{self, ClassNames};

@@ -12,7 +12,7 @@ use crate::source::FileDigest;
 
 /// What was done, with which files: `NAME.json` next to the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EditRecord {
+pub(crate) struct EditRecord {
     /// Name and version of the program.
     pub program: String,
     /// The photo.
@@ -58,7 +58,7 @@ pub struct EditRecord {
 /// What was to be generated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum AreaRecord {
+pub(crate) enum AreaRecord {
     /// A box, its inside or its outside.
     Box {
         /// The box.
@@ -89,7 +89,7 @@ impl AreaRecord {
 
 /// One result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ResultRecord {
+pub(crate) struct ResultRecord {
     /// Its number.
     pub picture: usize,
     /// Its file.

@@ -37,7 +37,7 @@ impl Job {
     /// # Errors
     /// When a setting is out of range, a place is taken, a file is missing or does not fit, a class is unknown, or
     /// there are too many images.
-    pub fn new(request: SampleRequest) -> Result<Self> {
+    pub(crate) fn new(request: SampleRequest) -> Result<Self> {
         request.check()?;
         let opened = request.source.open()?;
         let config = &opened.config;
@@ -69,12 +69,12 @@ impl Job {
     }
 
     /// Images that are sampled, rejected ones included.
-    pub fn sampled(&self) -> usize {
+    pub(crate) fn sampled(&self) -> usize {
         self.plan.labels.len() * self.candidates
     }
 
     /// Images that belong together: a call resumes at a multiple of them.
-    pub fn unit(&self) -> usize {
+    pub(crate) fn unit(&self) -> usize {
         if self.plan.chosen { self.plan.per_class } else { self.at_once }
     }
 
@@ -83,7 +83,7 @@ impl Job {
     ///
     /// # Errors
     /// When there is no such device, or it cannot compute in the precision.
-    pub fn device_and_kind(&mut self, earlier: Option<&Value>) -> Result<(Device, Kind)> {
+    pub(crate) fn device_and_kind(&mut self, earlier: Option<&Value>) -> Result<(Device, Kind)> {
         let measured = earlier.and_then(|settings| settings.get("precision")).and_then(Value::as_str);
         let source = &mut self.request.source;
         if let Some(measured) = measured.filter(|_| source.precision == Precision::Auto) {
@@ -97,7 +97,7 @@ impl Job {
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn settings(&self, device: Device, kind: Kind) -> Result<Value> {
+    pub(crate) fn settings(&self, device: Device, kind: Kind) -> Result<Value> {
         let (request, plan) = (&self.request, &self.plan);
         let (model, tokenizer) = self.opened.fingerprints()?;
         let rejection = match &request.rejection {
@@ -135,7 +135,7 @@ impl Job {
     }
 
     /// What the call did: so many images `sampled` in so many `seconds`.
-    pub fn summary(&self, sampled: usize, seconds: f64, complete: bool) -> SampleSummary {
+    pub(crate) fn summary(&self, sampled: usize, seconds: f64, complete: bool) -> SampleSummary {
         let places = self.request.out.iter().map(|target| target.path());
         let scales = self.request.show_scales.iter().map(|file| file.path());
         let outputs: Vec<String> = places.chain(scales).map(|path| path.display().to_string()).collect();

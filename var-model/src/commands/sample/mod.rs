@@ -14,7 +14,7 @@ use var_tokenizer::progress::Progress;
 
 pub use dry_run::dry_run;
 pub(super) use notes::options as options_notes;
-pub use record::{RejectionSettings, SampleSettings, SampleSummary};
+pub(crate) use record::SampleSummary;
 pub use request::{MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
 
 use crate::error::Result;

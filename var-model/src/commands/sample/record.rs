@@ -8,7 +8,7 @@ use crate::source::FileDigest;
 /// All that the images of a call depend on: `settings.json` in a folder, `NAME.json` next to a grid or an archive.
 /// A call resumes only with the same settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SampleSettings {
+pub(crate) struct SampleSettings {
     /// Name and version of the program.
     pub program: String,
     /// The transformer's file.
@@ -43,7 +43,7 @@ pub struct SampleSettings {
 
 /// How candidates were chosen by a classifier.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RejectionSettings {
+pub(crate) struct RejectionSettings {
     /// Share of candidates that was kept.
     pub keep: f64,
     /// Candidates of each class.
