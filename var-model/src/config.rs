@@ -80,10 +80,10 @@ impl TransformerConfig {
     pub fn validate(&self) -> Result<()> {
         let fail = |message: String| Err(Error::Config(message));
         if self.depth == 0 || self.depth > 256 {
-            return fail(format!("depth {}: 1 to 256", self.depth));
+            return fail(format!("depth is {}; it must be from 1 to 256", self.depth));
         }
         if self.width == 0 || self.width > 1 << 16 {
-            return fail(format!("width {}: 1 to 65536", self.width));
+            return fail(format!("width is {}; it must be from 1 to 65536", self.width));
         }
         if !self.width.is_multiple_of(self.heads) {
             return fail(format!("width {} must be a multiple of heads {}", self.width, self.heads));

@@ -37,16 +37,19 @@ impl RejectionRequest {
     /// Names the setting that is out of range.
     pub(crate) fn validate(&self) -> Result<()> {
         if !(self.keep > 0.0 && self.keep <= 1.0) {
-            return Err(Error::Config(format!("--keep {}: above 0, at most 1", self.keep)));
+            return Err(Error::Config(format!("--keep is {}; it must be above 0 and at most 1", self.keep)));
         }
         if !(1..=MOST_SIZE).contains(&self.size) {
-            return Err(Error::Config(format!("--classifier-size {}: 1 to {MOST_SIZE}", self.size)));
+            return Err(Error::Config(format!(
+                "--classifier-size is {}; it must be from 1 to {MOST_SIZE}",
+                self.size
+            )));
         }
         if !self.mean.iter().all(|m| m.is_finite()) {
-            return Err(Error::Config("--classifier-mean: three numbers".into()));
+            return Err(Error::Config("--classifier-mean must be three numbers".into()));
         }
         if !self.deviation.iter().all(|d| d.is_finite() && *d > 0.0) {
-            return Err(Error::Config("--classifier-std: three numbers above 0".into()));
+            return Err(Error::Config("--classifier-std must be three numbers above 0".into()));
         }
         Ok(())
     }

@@ -162,7 +162,7 @@ impl ModelSource {
         let model = if self.ema { run.join("model-ema.safetensors") } else { model };
         if !model.exists() {
             let why = "no averaged weights (model-ema.safetensors) in this run folder: it was trained without \
-                       `--set ema=…`; leave --ema away";
+                       `--set ema=…`; omit --ema";
             return Err(Error::file(run, why));
         }
         let own = run.join("tokenizer.safetensors").display().to_string();
@@ -178,7 +178,7 @@ fn class_names(path: &Path) -> Result<Vec<String>> {
         Err(e) => return Err(Error::io(path, e)),
     };
     serde_json::from_str(&text)
-        .map_err(|e| Error::file(path, format!("is no list of class names ({e}); mend it or remove it")))
+        .map_err(|e| Error::file(path, format!("is not a list of class names ({e}); repair it or remove it")))
 }
 
 impl Opened {

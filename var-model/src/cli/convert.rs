@@ -12,31 +12,31 @@ use var_tokenizer::progress::{say, tell};
 #[command(after_help = "Examples:
   var-model convert var_d16.pth var_d16.safetensors
   var-model convert vae_ch160v4096z32.pth vae.safetensors
-  var-model convert ar-ckpt-last.pth model.safetensors --part model     out of a trainer's checkpoint
-  var-model convert last.ckpt ema.safetensors --part ema                of several models
+  var-model convert ar-ckpt-last.pth model.safetensors --part model     from a trainer's checkpoint
+  var-model convert last.ckpt ema.safetensors --part ema                from a file with several models
   var-model convert runs/small/model.safetensors model.pth              for torch.load(weights_only=True)
   var-model convert var_d30.pth var_d30_bf16.safetensors --dtype bf16   half the size")]
 pub struct Convert {
-    /// File to read: .pth as released, a trainer's checkpoint, .safetensors, or the index of several
+    /// File to read: a released .pth, a trainer's checkpoint, a .safetensors, or the index of several files
     from: PathBuf,
     /// File to write: .pth or .safetensors
     to: PathBuf,
-    /// Which part, where the file holds several: `model`, `tokenizer`, or a name that `inspect` shows
+    /// Part to convert, if the file has several: `model`, `tokenizer`, or a name that `inspect` lists
     #[arg(long, value_name = "NAME")]
     part: Option<String>,
-    /// Type of the written values (default: that of the file)
+    /// Type of the written values (default: the type in the file)
     #[arg(long, value_enum)]
     dtype: Option<Dtype>,
-    /// Sides of the token maps, where the file leaves them open
+    /// Sides of the token maps, if the file does not contain them
     #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
     schedule: Option<ScaleSchedule>,
-    /// Heads, where a model without QK-norm does not have 64 channels a head
+    /// Number of heads, if the file does not contain it (default: 64 channels per head)
     #[arg(long)]
     heads: Option<usize>,
-    /// The tokenizer looks codes up by cosine, which a .pth does not tell
+    /// Set this if the tokenizer looks up codes by cosine similarity: a .pth does not contain this fact
     #[arg(long)]
     z_norm: bool,
-    /// The result as one JSON object on standard output
+    /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
 }

@@ -7,7 +7,7 @@ use var_model::{Error, TransformerConfig};
 
 use super::up_to;
 
-/// More processes than anybody has.
+/// An upper limit for the number of processes.
 const MOST_RANKS: usize = 1 << 17;
 
 #[derive(Args)]
@@ -16,37 +16,37 @@ const MOST_RANKS: usize = 1 << 17;
   var-model cost --depth 30 --batch 8 --json
   var-model cost --depth 3 --width 96 --heads 3 --schedule 1,2,3,4,6,8 --vocabulary 512 --latent-channels 16")]
 pub struct Cost {
-    /// Blocks
+    /// Number of blocks
     #[arg(long)]
     depth: usize,
-    /// Channels (default 64 × depth)
+    /// Number of channels (default: 64 × depth)
     #[arg(long)]
     width: Option<usize>,
-    /// Heads (default: depth)
+    /// Number of attention heads (default: depth)
     #[arg(long)]
     heads: Option<usize>,
     /// Sides of the token maps
     #[arg(long, default_value = "1,2,3,4,5,6,8,10,13,16", allow_hyphen_values = true)]
     schedule: String,
-    /// Codes
+    /// Number of codes
     #[arg(long, default_value_t = 4096)]
     vocabulary: usize,
-    /// Channels of the latent
+    /// Number of latent channels
     #[arg(long, default_value_t = 32)]
     latent_channels: usize,
-    /// Classes
+    /// Number of classes
     #[arg(long, default_value_t = 1000)]
     classes: usize,
-    /// One AdaLN projection for all blocks
+    /// Use one AdaLN projection for all blocks
     #[arg(long)]
     shared_adaln: bool,
-    /// Images a step, for the memory
+    /// Images per step, for the memory of training
     #[arg(long, default_value_t = 1, value_parser = up_to(MOST_PICTURES))]
     batch: usize,
-    /// Processes that share the optimizer's state, for the memory
+    /// Processes that share the optimizer state, for the memory of training
     #[arg(long, default_value_t = 1, value_parser = up_to(MOST_RANKS))]
     ranks: usize,
-    /// One JSON object instead of a table
+    /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
 }

@@ -20,68 +20,68 @@ use super::{ModelArgs, ShowArgs, up_to};
   var-model edit --run runs/small --image photo.jpg --box 0.25,0.25,0.75,0.75 --variants 8 --strip strip.png
   var-model edit --run runs/small --image photo.jpg --box 0.2,0.2,0.8,0.8 --outpaint --out wide.png
   var-model edit --run runs/small --image cat.png --box 0,0.5,1,1 --class flags --seed 3 --out flag.png
-White in a mask is generated, and so is what is transparent. A photo of another size than the model's is
-edited in a square around what is generated, and only that changes.")]
+If the photo has another size than the model's images, the model sees a square around the generated area.
+Pixels outside that area do not change.")]
 pub struct Edit {
     #[command(flatten)]
     model: ModelArgs,
     /// Photo of any size: PNG, JPEG, WebP, BMP, GIF, TIFF or PNM
     #[arg(long, value_name = "FILE")]
     image: PathBuf,
-    /// Image that is white where the photo is to be generated
+    /// Mask image: white and transparent pixels are generated, black pixels are kept
     #[arg(long, value_name = "FILE")]
     mask: Option<PathBuf>,
-    /// Generate what is black in the mask
+    /// Generate the black pixels of the mask instead
     #[arg(long, conflicts_with = "bounds")]
     invert_mask: bool,
-    /// Generate a box of the photo: top, left, bottom, right in fractions, e.g. 0.25,0.25,0.75,0.75
+    /// Generate a box: its top, left, bottom and right edges as fractions of the photo, e.g. 0.25,0.25,0.75,0.75
     #[arg(long = "box", id = "bounds", value_name = "Y0,X0,Y1,X1", allow_hyphen_values = true)]
     bounds: Option<FractionBox>,
-    /// Generate what lies outside the box
+    /// Generate the outside of the box instead
     #[arg(long, conflicts_with = "mask")]
     outpaint: bool,
-    /// Class of what is generated, by number or name [default: no class]; id:7 is always the number, name:7 the name
+    /// Class of the generated content: a number or a name. Write id:7 for the number 7 and name:7 for the name 7 if
+    /// both exist [default: no class]
     #[arg(long, allow_hyphen_values = true)]
     class: Option<String>,
-    /// Guidance at the last scale; 0 switches it off
+    /// Guidance strength at the last scale; 0: no guidance
     #[arg(long, default_value_t = 3.0)]
     cfg: f64,
-    /// Draw among this many codes; 0: all
+    /// Draw from the TOP_K most likely codes; 0: from all
     #[arg(long, default_value_t = 900)]
     top_k: usize,
-    /// Draw among the codes that together reach this probability; 0: all
+    /// Draw from the most likely codes that together have this probability; 0: from all
     #[arg(long, default_value_t = 0.95)]
     top_p: f64,
-    /// Draw codes one by one instead of mixing them by a Gumbel softmax
+    /// Draw single codes instead of mixing codes with a Gumbel softmax
     #[arg(long)]
     no_more_smooth: bool,
-    /// What logits are divided by: below 1 safer, above 1 wilder
+    /// Sampling temperature: below 1, likely codes are drawn more often
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
-    /// Seed; each variant depends on it and on its own number alone
+    /// Seed. Each variant depends only on the seed and on its own number
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// How many results
+    /// Number of results
     #[arg(long, default_value_t = 1, value_parser = up_to(MOST_VARIANTS))]
     variants: usize,
-    /// Put what is generated into the photo, whose other pixels stay as they are (default unless the photo
-    /// has the model's size)
+    /// Put the generated pixels into the photo and keep its other pixels exactly (default, unless the photo has the
+    /// size of the model's images)
     #[arg(long, conflicts_with = "no_blend")]
     blend: bool,
-    /// Write what the decoder gives, where kept parts are reconstructions
+    /// Write the output of the decoder, in which the kept parts are reconstructions
     #[arg(long)]
     no_blend: bool,
-    /// Pixels over which the border is soft; 0: hard (default: a thirty-second part of the edited square);
-    /// implies --blend
+    /// Width of the soft border in pixels; 0: a hard border. Implies --blend (default: 1/32 of the edited square)
     #[arg(long, value_name = "PIXELS", conflicts_with = "no_blend")]
     feather: Option<u32>,
-    /// Result (PNG); several are numbered: edited-0.png, edited-1.png …
+    /// Where to write the result (PNG). Several results get numbers: edited-0.png, edited-1.png …
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Photo, what is generated of it, and all results in one row (PNG)
+    /// Write one row with the photo, the generated area and all results (PNG)
     #[arg(long, value_name = "FILE")]
     strip: Option<PathBuf>,
-    /// Enlarge the strip so many times
+    /// Enlarge the strip by this factor
     #[arg(long, default_value_t = 1, value_name = "TIMES", requires = "strip", value_parser = clap::value_parser!(u32).range(1..=i64::from(MOST_ZOOM)))]
     strip_zoom: u32,
     #[command(flatten)]
@@ -94,7 +94,7 @@ impl Edit {
         let area = match (self.bounds, self.mask) {
             (Some(bounds), None) => AreaRequest::Box { bounds, outpaint: self.outpaint },
             (None, Some(path)) => AreaRequest::Mask { path, invert: self.invert_mask },
-            _ => return Err(Error::Config("give either --mask or --box: what is to be generated".into())),
+            _ => return Err(Error::Config("give either --mask or --box: the area to generate".into())),
         };
         let options = SamplingOptions {
             cfg: self.cfg,

@@ -14,21 +14,21 @@ use var_model::{Error, ScaleSchedule};
   var-model inspect runs/small/model.safetensors --json
   var-model inspect var_d30.pth --load --dtype bf16      does it fit into memory?")]
 pub struct Inspect {
-    /// File of weights, of any layout, or the index of several
+    /// Weight file of any layout, or the index of several files
     file: PathBuf,
-    /// Sides of the token maps, where the file leaves them open
+    /// Sides of the token maps, if the file does not contain them
     #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
     schedule: Option<ScaleSchedule>,
-    /// Only this part, where the file holds several
+    /// Show only this part, if the file has several
     #[arg(long, value_name = "NAME")]
     part: Option<String>,
-    /// Load the weights and say how long it took and how much memory, instead of the tables
+    /// Load the weights, and print the time and the memory that this took instead of the tables
     #[arg(long)]
     load: bool,
-    /// What to load matrices in
+    /// Type in which to load the matrices
     #[arg(long, value_enum, default_value = "f32", requires = "load")]
     dtype: Dtype,
-    /// One JSON object instead of tables
+    /// Print one JSON object instead of tables
     #[arg(long)]
     json: bool,
 }

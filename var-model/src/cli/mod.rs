@@ -26,7 +26,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
 #[command(
     name = "var-model",
     version,
-    about = "Samples from VAR transformers, edits photos with them, tells what they cost"
+    about = "Samples images from VAR transformers, edits photos, and computes costs"
 )]
 #[command(after_help = "Examples:
   var-model sample --run runs/small --out grid.png       a grid of images from a run folder
@@ -35,7 +35,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
   var-model edit --run runs/small --image photo.jpg --mask mask.png --out edited.png
   var-model inspect var_d16.pth                          tensors, configuration, FLOPs
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
-`var-model COMMAND --help` has more.")]
+Run `var-model COMMAND --help` for the options and more examples.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -45,13 +45,13 @@ pub struct Cli {
 enum Command {
     /// Sample images into a grid, an archive or a folder
     Sample(Box<sample::Sample>),
-    /// Generate parts of a photo anew: in-painting, out-painting, another class
+    /// Edit a photo: in-painting, out-painting, or another class
     Edit(Box<edit::Edit>),
-    /// Tensors, configuration and cost of a file of weights
+    /// Show the tensors, configuration and cost of a weight file
     Inspect(inspect::Inspect),
     /// Convert weights between .pth and .safetensors
     Convert(convert::Convert),
-    /// Parameters, FLOPs and training memory from the configuration alone
+    /// Compute parameters, FLOPs and memory of a model size
     Cost(cost::Cost),
     /// Write files like the released ones with portable weights, for checks and timings
     #[command(hide = true)]
@@ -108,32 +108,33 @@ struct ModelArgs {
     /// Run folder of `var-train model`
     #[arg(long, value_name = "DIR", required_unless_present = "model", conflicts_with = "model")]
     run: Option<PathBuf>,
-    /// Take the averaged weights of the run (trained with `--set ema=…`)
+    /// Use the averaged weights of the run (trained with `--set ema=…`)
     #[arg(long, requires = "run")]
     ema: bool,
-    /// Model file, instead of a run folder: .pth as released, a trainer's checkpoint, .safetensors, or the index
-    /// of several
+    /// Model file instead of a run folder: a released .pth, a trainer's checkpoint, a .safetensors, or the index of
+    /// several
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// Which model, where the file holds several (`var-model inspect` shows them)
+    /// Which model to use if the file has several (`var-model inspect` lists them)
     #[arg(long, value_name = "NAME", requires = "model")]
     part: Option<String>,
-    /// Tokenizer file, or `builtin` (default: the run folder's, or that in a trainer's checkpoint)
+    /// Tokenizer file, or `builtin` (default: the tokenizer in the run folder or in the trainer's checkpoint)
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<String>,
-    /// Names of the classes: a JSON list or a name a line (default: the run folder's; ImageNet's for 1000)
+    /// Class names: a JSON list, or one name per line (default: the names in the run folder; ImageNet's names if there
+    /// are 1000 classes)
     #[arg(long, value_name = "FILE")]
     class_names: Option<PathBuf>,
-    /// Sides of the token maps, where the model's file leaves them open
+    /// Sides of the token maps, if the files do not contain them
     #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
     schedule: Option<ScaleSchedule>,
-    /// Heads, where a model without QK-norm does not have 64 channels a head
+    /// Number of heads, if the file does not contain it (default: 64 channels per head)
     #[arg(long)]
     heads: Option<usize>,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     device: DeviceChoice,
-    /// auto (measures), f32 or bf16
+    /// Precision: f32, bf16, or auto, which uses the faster of the two on this machine
     #[arg(long, default_value = "auto")]
     precision: Precision,
 }
@@ -149,10 +150,10 @@ impl From<ModelArgs> for ModelSource {
 /// How much is said along the way.
 #[derive(Args)]
 struct ShowArgs {
-    /// Progress and result as JSON lines on standard output
+    /// Print progress and result as JSON lines
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
-    /// No progress
+    /// Print no progress
     #[arg(long)]
     quiet: bool,
 }

@@ -29,63 +29,65 @@ use super::{ModelArgs, ShowArgs, up_to};
 pub struct Sample {
     #[command(flatten)]
     model: ModelArgs,
-    /// Classes, comma-separated: numbers, ranges (0-9), names, all, none [default: the first 8]; id:7 is always the
-    /// number, name:7 the name
+    /// Classes: a comma-separated list of numbers, ranges (0-9), names, `all` or `none`. Write id:7 for the number 7
+    /// and name:7 for the name 7 if both exist [default: the first 8]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     classes: Vec<String>,
-    /// Images per class
+    /// Images of each class
     #[arg(long, default_value_t = 8, value_parser = up_to(MOST_PICTURES))]
     per_class: usize,
-    /// Guidance at the last scale; 0 switches it off
+    /// Guidance strength at the last scale; 0: no guidance
     #[arg(long, default_value_t = 1.5)]
     cfg: f64,
-    /// Guidance along the scales: ramp (from 0 at the first) or constant
+    /// Guidance over the scales: a ramp from 0 at the first scale, or constant
     #[arg(long, default_value = "ramp", value_parser = ["ramp", "constant"])]
     guidance: String,
-    /// What logits are divided by; below 1 likelier codes are drawn more often
+    /// Sampling temperature: below 1, likely codes are drawn more often
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
-    /// Draw among this many codes; 0: all
+    /// Draw from the TOP_K most likely codes; 0: from all
     #[arg(long, default_value_t = 900)]
     top_k: usize,
-    /// Draw among the codes that together reach this probability; 0: all
+    /// Draw from the most likely codes that together have this probability; 0: from all
     #[arg(long, default_value_t = 0.96)]
     top_p: f64,
-    /// Mix codes by a Gumbel softmax: smoother images, not for scores
+    /// Mix codes with a Gumbel softmax: smoother images. Do not use it for scores
     #[arg(long)]
     more_smooth: bool,
-    /// Seed; each image depends on it and on its own number alone
+    /// Seed. Each image depends only on the seed and on its own number
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Images sampled at once
+    /// Images sampled together
     #[arg(long, default_value_t = 16, value_parser = up_to(MOST_AT_ONCE))]
     batch: usize,
-    /// Where the images go: a grid (.png), an archive for evaluators (.npz), else a folder of PNGs; may be
-    /// repeated
+    /// Where to write the images: one grid (.png), an archive for evaluators (.npz), or a folder of PNGs (any other
+    /// name). You can repeat this option
     #[arg(long, value_name = "PLACE", required_unless_present = "show_scales", value_parser = PathBufValueParser::new().try_map(Target::of))]
     out: Vec<Target>,
-    /// Continue an interrupted call into the same places
+    /// Continue an interrupted call with the same --out
     #[arg(long)]
     resume: bool,
-    /// The first 8 images after each scale: a strip (.png) or an animation (.gif, .apng); may be repeated
+    /// Show the first 8 images after each scale: a strip (.png) or an animation (.gif, .apng). You can repeat this
+    /// option
     #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(ScalesFile::of))]
     show_scales: Vec<ScalesFile>,
-    /// Share of candidates that is kept: more are sampled, and those stay that the classifier is surest of
+    /// Rejection sampling: sample more candidates, and keep this share of them, which the classifier finds most
+    /// probable
     #[arg(long, value_name = "SHARE", requires = "classifier")]
     keep: Option<f64>,
-    /// TorchScript classifier for --keep: logits for normalised images
+    /// TorchScript file of the classifier for --keep. It takes normalised images and returns logits
     #[arg(long, value_name = "FILE", requires = "keep")]
     classifier: Option<PathBuf>,
-    /// Side that images are resized to for the classifier
+    /// Side of the images for the classifier, which are resized to it
     #[arg(long, value_name = "PIXELS", requires = "keep", default_value_t = SIZE, value_parser = up_to(MOST_SIZE))]
     classifier_size: usize,
-    /// Mean of the channels, for the classifier (default: ImageNet's)
+    /// Mean of the channels for the classifier (default: ImageNet's)
     #[arg(long, value_name = "R,G,B", requires = "keep", allow_hyphen_values = true)]
     classifier_mean: Option<Channels>,
-    /// Standard deviation of the channels, for the classifier (default: ImageNet's)
+    /// Standard deviation of the channels for the classifier (default: ImageNet's)
     #[arg(long, value_name = "R,G,B", requires = "keep", allow_hyphen_values = true)]
     classifier_std: Option<Channels>,
-    /// Say what would be done, and what memory and disk it takes, without loading weights
+    /// Print the plan, with the memory and disk space that it needs, and sample nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -136,7 +136,7 @@ fn target(path: &Path) -> Result<Target> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("pth" | "pt" | "ckpt") => Ok(Target::Torch),
         Some("safetensors") => Ok(Target::Safetensors),
-        _ => Err(Error::Config(format!("{}: ends neither with .pth nor with .safetensors", path.display()))),
+        _ => Err(Error::Config(format!("{}: the name must end in .pth or .safetensors", path.display()))),
     }
 }
 

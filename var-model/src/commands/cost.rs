@@ -30,7 +30,7 @@ pub fn print(config: &TransformerConfig, batch: usize, ranks: usize, as_json: bo
     say(format_args!("tokens a image       {:>18}", config.schedule.tokens()))?;
     say(format_args!("forward, a image     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9))?;
     say(format_args!(
-        "training, a image    {:>18.3} GFLOP (6·N·D: {:.3})",
+        "training, an image   {:>18.3} GFLOP (6·N·D: {:.3})",
         cost::training_flops(config) / 1e9,
         cost::six_n_d(config) / 1e9
     ))?;

@@ -25,7 +25,9 @@ impl FractionBox {
     pub fn new(y0: f64, x0: f64, y1: f64, x1: f64) -> Result<Self> {
         let found = Self { y0, x0, y1, x1 };
         if ![y0, x0, y1, x1].iter().all(|x| (0.0..=1.0).contains(x)) {
-            return Err(Error::Config(format!("box {found}: all four are fractions of the photo, 0 to 1")));
+            return Err(Error::Config(format!(
+                "box {found}: all four numbers must be fractions of the photo, from 0 to 1"
+            )));
         }
         if y0 >= y1 || x0 >= x1 {
             return Err(Error::Config(format!("box {found} has no area: y0 must be below y1, x0 below x1")));
@@ -63,7 +65,7 @@ impl FromStr for FractionBox {
         match numbers[..] {
             [y0, x0, y1, x1] if text.split(',').count() == 4 => Self::new(y0, x0, y1, x1),
             _ => Err(Error::Config(format!(
-                "box '{text}': four numbers y0,x0,y1,x1, e.g. 0.25,0.25,0.75,0.75"
+                "box '{text}': expected four numbers y0,x0,y1,x1, e.g. 0.25,0.25,0.75,0.75"
             ))),
         }
     }

@@ -48,9 +48,9 @@ pub(super) fn refuse_begun(path: &Path) -> Result<()> {
         return Ok(());
     }
     let why = if settings_path(path).exists() {
-        "holds images of an earlier call; continue with --resume, or choose another --out"
+        "has images of an earlier call; continue with --resume, or choose another --out"
     } else if path.join(LABELS).exists() {
-        "holds labels.csv of an earlier call, but settings.json is missing, which says how the images were made; put \
+        "has labels.csv of an earlier call, but not settings.json, which says how the images were made; put \
          it back, or choose another --out"
     } else {
         "is not empty; name a new folder for the PNGs, or a file that ends in .png or .npz"

@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Value>> {
     };
     serde_json::from_slice(&text)
         .map(Some)
-        .map_err(|e| Error::file(path, format!("holds no settings of this program: {e}")))
+        .map_err(|e| Error::file(path, format!("is not a settings file of this program: {e}")))
 }
 
 /// The first setting in which two calls differ, in words; `None` when they agree.

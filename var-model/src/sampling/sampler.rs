@@ -78,13 +78,16 @@ impl SamplingOptions {
     /// Names the setting that is out of range.
     pub fn validate(&self) -> Result<()> {
         if !self.cfg.is_finite() || self.cfg < 0.0 {
-            return Err(Error::Config(format!("cfg {}: a number from 0 on", self.cfg)));
+            return Err(Error::Config(format!("cfg is {}; it must be a number from 0 on", self.cfg)));
         }
         if !self.temperature.is_finite() || self.temperature <= 0.0 {
-            return Err(Error::Config(format!("temperature {}: a number above 0", self.temperature)));
+            return Err(Error::Config(format!(
+                "temperature is {}; it must be a number above 0",
+                self.temperature
+            )));
         }
         if !(0.0..=1.0).contains(&self.top_p) {
-            return Err(Error::Config(format!("top-p {}: 0 to 1", self.top_p)));
+            return Err(Error::Config(format!("top-p is {}; it must be from 0 to 1", self.top_p)));
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ fn bad_requests_are_refused_with_what_is_known() {
     let sample = |more: &[&str]| run(&[&["sample", "--run", &run_dir, "--out", &out], more].concat());
     refused(&sample(&["--classes", "dog"]), &["'dog'", "ant, bee, cat"]);
     refused(&sample(&["--classes", "3"]), &["classes 0 to 2"]);
-    refused(&sample(&["--top-p", "2"]), &["top-p 2"]);
+    refused(&sample(&["--top-p", "2"]), &["top-p is 2"]);
     refused(&sample(&["--per-class", "0"]), &["--per-class"]);
     refused(&run(&["sample", "--run", "nowhere", "--out", &out]), &["nowhere", "no such run folder"]);
     refused(&run(&["sample", "--out", "x.png"]), &["--run"]);

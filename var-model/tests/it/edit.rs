@@ -166,7 +166,7 @@ fn a_mask_that_generates_all_keeps_the_smallest_scales_and_a_note_says_so() {
     let place = Place::new();
     place.mask("white.png", 8, 8, |_, _| true);
     let (a, said) = place.edited("--image square.png --mask white.png --blend");
-    assert!(said.contains("only the scales of up to 3 positions are kept"), "{said}");
+    assert!(said.contains("only the scales of up to 3 positions of the photo are kept"), "{said}");
     // Nothing is kept, so blending has no border.
     assert_eq!(a, place.edited("--image square.png --mask white.png --no-blend").0);
     let (wide, said) = place.edited("--image long.png --box 0,0,1,1");
@@ -273,10 +273,10 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     no(&|r| r.class = Some("3".into()), &["class '3'", "0 to 2"]);
     no(&|r| r.class = Some("-1".into()), &["class '-1'"]);
     no(&|r| r.class = Some("dog".into()), &["'dog'", "ant, bee, cat"]);
-    no(&|r| r.variants = 0, &["--variants 0", "1 to 64"]);
-    no(&|r| r.strip_zoom = 99, &["--strip-zoom 99", "1 to 16"]);
-    no(&|r| r.options.temperature = 0.0, &["temperature 0"]);
-    no(&|r| r.options.cfg = f64::NAN, &["cfg NaN"]);
+    no(&|r| r.variants = 0, &["--variants is 0", "1 to 64"]);
+    no(&|r| r.strip_zoom = 99, &["--strip-zoom is 99", "1 to 16"]);
+    no(&|r| r.options.temperature = 0.0, &["temperature is 0"]);
+    no(&|r| r.options.cfg = f64::NAN, &["cfg is NaN"]);
     no(&|r| r.out = None, &["--out", "--strip"]);
     no(&|r| r.out = Some(place.path("square.png")), &["square.png", "overwritten"]);
     no(

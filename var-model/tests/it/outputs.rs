@@ -307,7 +307,7 @@ fn missing_pictures_are_no_fresh_start_where_other_files_show_that_they_were_mad
         ("f", all, &["f/labels.csv", "f/settings.json"], &["is not empty"]),
         ("x.npz", all, &["x.npz.json"], &["x.npz.json is missing", "put it back"]),
         ("x.npz", all, &["x.npz.kept.csv"], &["x.npz.kept.csv is missing", "omit --resume"]),
-        ("f", 8, &["f/settings.json"], &["settings.json is missing", "put it back", "another --out"]),
+        ("f", 8, &["f/settings.json"], &["but not settings.json", "put it back", "another --out"]),
         ("f", 8, &["f/labels.csv"], &["labels.csv is missing", "put it back", "another --out"]),
         ("f", all, &["f/*.png"], &["labels.csv lists 12 images", "missing", "another --out"]),
         ("g.png", all, &["g.png"], &["g.png is missing", "g.png.json", "omit --resume"]),

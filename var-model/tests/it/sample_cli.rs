@@ -139,7 +139,7 @@ fn places_that_cannot_be_are_refused_before_anything_is_loaded() {
         (&[], &[], &["--out"]),
         (&["g.png"], &["--resume"], &["made at the end"]),
         (&["f"], &["--resume"], &["omit --resume"]),
-        (&["g.png"], &["--temperature", "0"], &["temperature 0"]),
+        (&["g.png"], &["--temperature", "0"], &["temperature is 0"]),
         (&["g.png"], &["--guidance", "steep"], &["ramp, constant"]),
         (&["g.png"], &["--keep", "0.5"], &["--classifier"]),
         (&["g.png"], &["--classifier", "c.pt"], &["--keep"]),
@@ -346,8 +346,8 @@ fn a_classifier_that_does_not_fit_is_refused() {
         ("four.pt", &["--keep", "0.5"][..], &["four.pt", "3 classes"][..]),
         ("junk.pt", &["--keep", "0.5"], &["junk.pt", "no TorchScript"]),
         ("missing.pt", &["--keep", "0.5"], &["missing.pt"]),
-        ("good.pt", &["--keep", "0"], &["--keep 0", "at most 1"]),
-        ("good.pt", &["--keep", "1.5"], &["--keep 1.5"]),
+        ("good.pt", &["--keep", "0"], &["--keep is 0", "at most 1"]),
+        ("good.pt", &["--keep", "1.5"], &["--keep is 1.5"]),
         ("good.pt", &["--keep", "0.5", "--classes", "none"], &["none"]),
         ("good.pt", &["--keep", "0.000001", "--per-class", "9"], &["9000000 candidates"]),
         ("good.pt", &["--keep", "0.5", "--classifier-mean", "1,2"], &["three numbers"]),
@@ -394,7 +394,7 @@ fn averaged_weights_are_sampled_where_the_run_has_them() {
     let with_average = [&flags[..], &["--ema"]].concat();
     refused(
         &place.sample(&["none.npz"], &with_average),
-        &["no averaged weights (model-ema.safetensors)", "--set ema", "leave --ema away"],
+        &["no averaged weights (model-ema.safetensors)", "--set ema", "omit --ema"],
     );
     assert!(!place.path("none.npz").exists());
     // A run folder whose average is another model.

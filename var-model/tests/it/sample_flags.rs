@@ -31,7 +31,7 @@ fn settings_without_effect_and_choices_are_said_once() {
         (&["--classes", "none", "--cfg", "2"], "--cfg 2 has no effect without a class"),
         (&["--classes", "1", "--cfg", "0", "--guidance", "constant"], "--guidance has no effect"),
         (&["--classes", "1", "--batch", "99"], "--batch 99 has no effect: 1 images are sampled"),
-        (&["--classes", "1,2,1"], "class 1 is in --classes 2 times: 2 images"),
+        (&["--classes", "1,2,1"], "class 1 appears 2 times in --classes: 2 images"),
         (&[], "samples the first 8 of 9 classes"),
     ] {
         let said = said(more);
@@ -63,15 +63,15 @@ fn a_finished_output_with_resume_is_said_to_be_complete_and_stays_as_it_is() {
 fn negative_numbers_after_flags_are_values() {
     let place = Place::new();
     for (more, parts) in [
-        (&["--cfg", "-1"][..], &["cfg -1", "from 0 on"][..]),
-        (&["--temperature", "-0.5"], &["temperature -0.5"]),
-        (&["--top-p", "-1e-3"], &["top-p -0.001", "0 to 1"]),
+        (&["--cfg", "-1"][..], &["cfg is -1", "from 0 on"][..]),
+        (&["--temperature", "-0.5"], &["temperature is -0.5"]),
+        (&["--top-p", "-1e-3"], &["top-p is -0.001", "0 to 1"]),
         (&["--seed", "-1"], &["'-1'", "--seed"]),
         (&["--per-class", "-1"], &["-1", "--per-class"]),
         (&["--classes", "-1"], &["class '-1'"]),
         (&["--classes", "-1-2"], &["class '-1-2'"]),
         (&["--schedule", "-1,2"], &["'-1,2'", "--schedule"]),
-        (&["--keep", "-1", "--classifier", "c.pt"], &["--keep -1"]),
+        (&["--keep", "-1", "--classifier", "c.pt"], &["--keep is -1"]),
     ] {
         let output = place.sample(&["g.png"], more);
         refused(&output, parts);

@@ -90,7 +90,7 @@ fn what_does_not_fit_is_an_error_with_the_next_step() {
     says(var.sample(&["aunt"], &Sampling::default()).map(drop), "ant");
     says(var.sample(&[7], &Sampling::default()).map(drop), "7");
     says(var.sample(&["all"], &Sampling::default()).map(drop), "name one at a time");
-    says(var.sample(&[0], &Sampling { cfg: -1.0, ..Default::default() }).map(drop), "cfg -1");
+    says(var.sample(&[0], &Sampling { cfg: -1.0, ..Default::default() }).map(drop), "cfg is -1");
 }
 
 #[test]

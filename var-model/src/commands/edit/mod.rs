@@ -123,7 +123,7 @@ fn begun_strip(plan: &EditPlan, square: &RgbImage, request: &EditRequest) -> Res
     let width = strip.picture().width().saturating_mul(request.strip_zoom);
     if width > MOST_WIDTH {
         return Err(Error::Config(format!(
-            "the strip would be {width} pixels wide, at most {MOST_WIDTH} are possible: lower --strip-zoom or \
+            "the strip would be {width} pixels wide, and at most {MOST_WIDTH} are possible; lower --strip-zoom or \
              --variants"
         )));
     }
@@ -170,7 +170,7 @@ fn describe(plan: &EditPlan, blends: bool, side: usize, notes: &mut Vec<String>)
         ));
     } else if generated == cells * cells {
         notes.push(
-            "everything is generated: of the photo only the scales of up to 3 positions are kept".into(),
+            "everything is generated: only the scales of up to 3 positions of the photo are kept".into(),
         );
     }
     if !blends && !plan.is_native() {

@@ -22,10 +22,16 @@ impl Places {
     pub(super) fn of(request: &EditRequest) -> Result<Self> {
         request.options.validate()?;
         if !(1..=MOST_VARIANTS).contains(&request.variants) {
-            return Err(Error::Config(format!("--variants {}: 1 to {MOST_VARIANTS}", request.variants)));
+            return Err(Error::Config(format!(
+                "--variants is {}; it must be from 1 to {MOST_VARIANTS}",
+                request.variants
+            )));
         }
         if !(1..=MOST_ZOOM).contains(&request.strip_zoom) {
-            return Err(Error::Config(format!("--strip-zoom {}: 1 to {MOST_ZOOM}", request.strip_zoom)));
+            return Err(Error::Config(format!(
+                "--strip-zoom is {}; it must be from 1 to {MOST_ZOOM}",
+                request.strip_zoom
+            )));
         }
         let results = match &request.out {
             None => Vec::new(),
@@ -33,7 +39,7 @@ impl Places {
             Some(out) => (0..request.variants).map(|n| numbered(out, n)).collect(),
         };
         let Some(first) = request.out.as_ref().or(request.strip.as_ref()) else {
-            return Err(Error::Config("give --out, --strip or both: where the result goes".into()));
+            return Err(Error::Config("give --out, --strip or both: a place for the result".into()));
         };
         let record = beside(first, ".json");
         let mut inputs = vec![&request.image];
@@ -42,7 +48,7 @@ impl Places {
         }
         for place in results.iter().chain(&request.strip) {
             if place.extension().is_none_or(|ending| !ending.eq_ignore_ascii_case("png")) {
-                let why = "results are PNG files; let the name end with .png";
+                let why = "a result is a PNG file; choose a name that ends in .png";
                 return Err(Error::file(place, why));
             }
             check_place(place)?;

@@ -65,7 +65,7 @@ pub fn dry_run(request: SampleRequest, as_json: bool) -> Result<()> {
     }
     let side = job.plan.side;
     say(format_args!(
-        "images  {pictures} of {side} × {side} pixels: {} classes, {} of each",
+        "images    {pictures} of {side} × {side} pixels: {} classes, {} of each",
         job.plan.labels.len(),
         job.plan.per_class
     ))?;

@@ -29,7 +29,7 @@ pub(super) fn of(job: &Job) -> Vec<String> {
         let name = plan.names.name(label);
         let name = if name.is_empty() { label.to_string() } else { format!("{label} ({name})") };
         notes.push(format!(
-            "class {name} is in --classes {times} times: {} images of it are made",
+            "class {name} appears {times} times in --classes: {} images of it are made",
             times * plan.per_class
         ));
     }
@@ -37,7 +37,7 @@ pub(super) fn of(job: &Job) -> Vec<String> {
         notes.push(format!("--batch {} has no effect: {} images are sampled", request.batch, job.sampled()));
     } else if job.at_once < request.batch.min(job.sampled()) {
         notes.push(format!(
-            "samples {} images at once, not {}: more logits would take gigabytes",
+            "samples {} images together, not {}: the logits of more would take gigabytes",
             job.at_once, request.batch
         ));
     }

@@ -50,7 +50,10 @@ impl SampleRequest {
     pub(super) fn check(&self) -> Result<()> {
         self.options.validate()?;
         if !(1..=MOST_AT_ONCE).contains(&self.batch) {
-            return Err(Error::Config(format!("--batch {}: 1 to {MOST_AT_ONCE}", self.batch)));
+            return Err(Error::Config(format!(
+                "--batch is {}; it must be from 1 to {MOST_AT_ONCE}",
+                self.batch
+            )));
         }
         if let Some(rejection) = &self.rejection {
             rejection.validate()?;
@@ -61,7 +64,9 @@ impl SampleRequest {
             return Err(Error::Config("give --out or --show-scales: a place for the images".into()));
         }
         if self.resume && self.out.is_empty() {
-            return Err(Error::Config("--resume: only what --out names can be resumed".into()));
+            return Err(Error::Config(
+                "--resume needs --out: only a folder or an archive can be resumed".into(),
+            ));
         }
         for file in &self.show_scales {
             if self.out.iter().any(|target| target.path() == file.path()) {
