@@ -1,12 +1,14 @@
 //! Command line of the tokenizer.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use var_tokenizer::encode::{self, EncodeRequest};
+use var_tokenizer::h5::check::{CheckH5, check_in_child};
 use var_tokenizer::progress::{Progress, Show, say, tell};
 use var_tokenizer::reconstruct::{self, ReconstructRequest, Scores};
+use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::{self, DeviceChoice, Precision};
 use var_tokenizer::{Result, ScaleSchedule, command_line, golden, inspect};
 
@@ -129,6 +131,9 @@ rFID, PSNR, SSIM and LPIPS of a tokenizer:
         /// What to describe
         what: String,
     },
+    /// Check a token file, in a process of its own
+    #[command(name = "check-h5", hide = true)]
+    CheckH5(CheckH5),
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
@@ -213,7 +218,11 @@ fn run(command: Command) -> Result<()> {
             report(&request, &scores, &progress);
             Ok(())
         }
-        Command::Inspect { what } => inspect::describe(&what)?.iter().try_for_each(say),
+        Command::CheckH5(check) => check.run(TokenFile::check),
+        Command::Inspect { what } => {
+            check_in_child(Path::new(&what))?;
+            inspect::describe(&what)?.iter().try_for_each(say)
+        }
         Command::Golden { folders, .. } => {
             golden::print_json(&folders, golden::check);
             Ok(())
@@ -243,7 +252,7 @@ fn report(request: &ReconstructRequest, scores: &Scores, progress: &Progress) {
 
 fn main() -> ExitCode {
     let (cli, _) = command_line::parse::<Cli>();
-    if !matches!(cli.command, Command::Inspect { .. }) {
+    if !matches!(cli.command, Command::Inspect { .. } | Command::CheckH5(_)) {
         torch::start();
     }
     match torch::guarded(|| run(cli.command)) {

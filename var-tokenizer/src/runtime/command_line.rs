@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Parser};
 
+use crate::runtime::panics::silence_expected;
+
 /// Names of the flags that a person gave, with `_` for `-`; those that have their defaults are not in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Given(BTreeSet<String>);
@@ -37,9 +39,10 @@ impl Given {
     }
 }
 
-/// Reads the command line of this process. A wrong one, `--help` and `--version` end the process, as with
-/// [`Parser::parse`].
+/// Reads the command line of this process: the first call of every `main`. A wrong one, `--help` and `--version` end the
+/// process, as with [`Parser::parse`]. It also silences panics that this crate turns into errors.
 pub fn parse<C: Parser>() -> (C, Given) {
+    silence_expected();
     let mut command = accepting_negative_numbers(C::command());
     let mut matches = command.clone().get_matches();
     let given = Given::in_matches(&command, &matches);

@@ -1,31 +1,40 @@
-//! Panics that are no mistake of this program: caught, and not printed.
+//! Panics that are not mistakes of this program: they are caught, and a program does not print them.
 
+use std::any::Any;
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
+/// Whether a panic with this payload is expected.
+type Expected = fn(&(dyn Any + Send)) -> bool;
+
 thread_local! {
-    /// How many `contained` calls this thread is inside.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Which panics the innermost [`caught`] of this thread expects.
+    static EXPECTED: Cell<Option<Expected>> = const { Cell::new(None) };
 }
 
-/// Runs other people's code on other people's data; nothing when it panics. Nothing is printed for it.
-pub(crate) fn contained<T>(f: impl FnOnce() -> T) -> Option<T> {
-    static HOOK: Once = Once::new();
-    hush(&HOOK, |_| DEPTH.with(Cell::get) > 0);
-    DEPTH.with(|depth| depth.set(depth.get() + 1));
-    // What `f` was working on is dropped with it.
+/// Runs `f` and catches its panic. A program that called [`silence_expected`] does not print those that are
+/// `expected`.
+pub(crate) fn caught<T>(expected: Expected, f: impl FnOnce() -> T) -> std::thread::Result<T> {
+    let before = EXPECTED.replace(Some(expected));
+    // The caller drops what `f` worked on.
     let outcome = catch_unwind(AssertUnwindSafe(f));
-    DEPTH.with(|depth| depth.set(depth.get() - 1));
-    outcome.ok()
+    EXPECTED.set(before);
+    outcome
 }
 
-/// Puts a panic hook before the present one, once, that stays silent for what is `ours`.
-pub(crate) fn hush(once: &Once, ours: fn(&PanicHookInfo<'_>) -> bool) {
-    once.call_once(|| {
+/// Runs foreign code on foreign data; `None` if it panics.
+pub(crate) fn contained<T>(f: impl FnOnce() -> T) -> Option<T> {
+    caught(|_| true, f).ok()
+}
+
+/// For programs: installs a panic hook that prints nothing for panics that this crate expects and turns into errors.
+pub(crate) fn silence_expected() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
         let before = take_hook();
         set_hook(Box::new(move |info| {
-            if !ours(info) {
+            if !EXPECTED.get().is_some_and(|expected| expected(info.payload())) {
                 before(info);
             }
         }));
@@ -40,7 +49,7 @@ mod tests {
     fn a_panic_inside_is_nothing_and_one_outside_still_is_one() {
         assert_eq!(contained(|| 7), Some(7));
         assert_eq!(contained(|| -> u8 { panic!("inside") }), None);
-        assert_eq!(DEPTH.with(Cell::get), 0);
+        assert!(EXPECTED.get().is_none());
         assert!(catch_unwind(|| panic!("outside")).is_err());
     }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use proptest::prelude::*;
 use var_tokenizer::ScaleSchedule;
+use var_tokenizer::h5::check::check_in_child_of;
 use var_tokenizer::images::Split;
 use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::{
@@ -227,36 +228,51 @@ fn files_that_contradict_themselves_are_refused() {
     assert!(after(label).contains("label 7 of 3 classes"));
 }
 
-/// The process that reads the token file at `path`.
-#[cfg(target_os = "linux")]
-fn server_of(path: &std::path::Path) -> Option<u32> {
-    let wanted = format!("VAR_SERVE_TOKENS={}", path.display()).into_bytes();
-    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-        let environment = std::fs::read(entry.path().join("environ")).ok()?;
-        let serves = environment.split(|&byte| byte == 0).any(|variable| variable == wanted);
-        entry.file_name().to_str()?.parse().ok().filter(|_| serves)
-    })
+/// A program that does as `script` says instead of checking a file.
+fn program(folder: &Path, script: &str) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let path = folder.join("program");
+    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
 }
 
 #[test]
-#[cfg(target_os = "linux")]
-fn a_crash_while_a_file_is_read_is_an_error_about_that_file() {
+fn a_child_that_crashes_loops_or_says_nothing_is_an_error_about_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.h5");
     written(&path, &info(50), 600, 100);
-    let file = TokenFile::open(&path).unwrap();
-    assert_eq!(file.read_split(Split::Val).unwrap().len(), 200);
-    let server = server_of(&path).expect("a process of its own reads the file");
-    assert!(
-        std::process::Command::new("kill").args(["-SEGV", &server.to_string()]).status().unwrap().success()
-    );
-    for _ in 0..2 {
-        let e = file.read_split(Split::Train).unwrap_err();
-        assert!(e.to_string().contains("tokens.h5: damaged: the HDF5 library crashes on it"), "{e}");
+    for (script, words) in [
+        ("kill -SEGV $$", "damaged: the HDF5 library crashes on it"),
+        ("kill -XCPU $$", "does not come to an end"),
+        ("exit 1", "the HDF5 library fails on it"),
+        ("echo '{\"File\":\"damaged: /val\"}'", "tokens.h5: damaged: /val"),
+    ] {
+        let e = check_in_child_of(&program(folder.path(), script), &path).unwrap_err();
+        assert!(e.to_string().contains("tokens.h5: ") && e.to_string().contains(words), "{script}: {e}");
         assert_eq!(e.exit_code(), 2);
     }
-    drop(file);
-    assert_eq!(server_of(&path), None, "the process is gone with its file");
+    let stopped = check_in_child_of(&program(folder.path(), "kill -INT $$"), &path).unwrap_err();
+    assert_eq!(stopped.exit_code(), 3);
+    check_in_child_of(Path::new(env!("CARGO_BIN_EXE_var-tokenizer")), &path).unwrap();
+    // What is no HDF5 file is for the function that opens it.
+    check_in_child_of(&program(folder.path(), "exit 1"), &folder.path().join("program")).unwrap();
+}
+
+#[test]
+fn the_check_finds_damage_anywhere_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.h5");
+    let info = info(60_000);
+    written(&path, &info, 600, 100);
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The last held-out row's ids as they lie in the file.
+    let row: Vec<u8> = rows(&info, 599, 1).tokens.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect();
+    let at = bytes.windows(row.len()).position(|window| window == row).expect("the row lies in the file");
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let e = check_in_child_of(Path::new(env!("CARGO_BIN_EXE_var-tokenizer")), &path).unwrap_err();
+    assert!(e.to_string().contains("/val is damaged or truncated; encode it again"), "{e}");
 }
 
 #[test]

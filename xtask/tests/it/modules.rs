@@ -8,12 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Crate, modules of a cycle, and why it stays.
-const REMAINING: [(&str, &str, &str); 3] = [
-    (
-        "var-tokenizer",
-        "data::tokens::apart, data::tokens::reader, data::tokens::stored",
-        "a token file is read by this process or by another, behind one type; goes with the server process",
-    ),
+const REMAINING: [(&str, &str, &str); 2] = [
     (
         "var-tokenizer",
         "runtime::weights::pickle::globals, runtime::weights::pickle::values",

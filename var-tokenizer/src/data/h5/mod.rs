@@ -1,5 +1,6 @@
 //! What files of HDF5 share: errors in the system's own words, attributes, data sets that must be whole.
 
+pub mod check;
 pub mod text;
 
 use std::io::Read;

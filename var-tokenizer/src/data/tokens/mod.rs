@@ -15,8 +15,7 @@
 //! the HDF5 file of it in one go, under another name, and renames it. So there is no unfinished
 //! `tokens.h5`, and after a kill at any moment [`TokenWriter::resume`] goes on behind the last whole block.
 
-mod apart;
-mod before_main;
+mod ids;
 mod journal;
 mod reader;
 mod stored;
@@ -30,7 +29,8 @@ use crate::data::h5::text;
 use crate::data::images::Split;
 use crate::data::schedule::ScaleSchedule;
 
-pub use reader::{Ids, SplitTokens, TokenFile};
+pub use ids::{Ids, SplitTokens};
+pub use reader::TokenFile;
 pub use writer::{Progress, TokenWriter};
 
 /// Version of the layout that is written, and the only one that is read.

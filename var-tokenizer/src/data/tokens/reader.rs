@@ -4,9 +4,8 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::apart::Reader;
+use super::ids::{Ids, SplitTokens, Strip};
+use super::stored::Stored;
 use super::{Rows, TokenInfo, partial_path, slot};
 use crate::data::images::Split;
 use crate::runtime::error::{Error, Result};
@@ -14,87 +13,14 @@ use crate::runtime::error::{Error, Result};
 /// Rows that are read from disk in one go.
 const STRIP: usize = 4096;
 
-/// An opened token file; its attributes and shapes were checked, its ids are when they are read.
+/// An opened token file. Its attributes and shapes were checked; its ids are checked when they are read.
 ///
-/// HDF5 is a C library that some damaged files crash. It is therefore called in a process of its own
-/// (this program, started again), which costs some tenths of a second a file.
+/// HDF5, a C library, reads it in this process, and crashes on some damaged files. Programs therefore check a file of
+/// unknown origin first, in a child process ([`crate::h5::check`]).
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
-    outline: Outline,
-    reader: Reader,
-}
-
-/// What is known of a token file before its rows are read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Outline {
-    pub(super) info: TokenInfo,
-    pub(super) rows: [usize; 2],
-}
-
-/// Some rows as they lie in the file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Strip {
-    pub(super) ids: Ids,
-    pub(super) labels: Vec<u32>,
-    pub(super) sources: Vec<u32>,
-    pub(super) crops: Vec<u16>,
-}
-
-/// Ids in as few bytes as the vocabulary needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ids {
-    /// For vocabularies up to 65,536.
-    Narrow(Vec<u16>),
-    /// For larger ones.
-    Wide(Vec<u32>),
-}
-
-/// The tokens and labels of a whole part, in memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SplitTokens {
-    /// Tokens of a row, `L`.
-    pub length: usize,
-    /// `[N, L]`
-    pub ids: Ids,
-    /// `[N]`
-    pub labels: Vec<u32>,
-}
-
-impl Ids {
-    fn largest(&self) -> u32 {
-        match self {
-            Self::Narrow(ids) => ids.iter().copied().max().map_or(0, u32::from),
-            Self::Wide(ids) => ids.iter().copied().max().unwrap_or(0),
-        }
-    }
-}
-
-impl SplitTokens {
-    /// Number of rows `N`.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// Appends the `L` ids of row `index` to `out`; false when there is no such row.
-    pub fn copy_row(&self, index: usize, out: &mut Vec<i64>) -> bool {
-        if index >= self.len() {
-            return false;
-        }
-        let range = index * self.length..(index + 1) * self.length;
-        match &self.ids {
-            Ids::Narrow(ids) => {
-                out.extend(ids.get(range).unwrap_or_default().iter().map(|&id| i64::from(id)))
-            }
-            Ids::Wide(ids) => out.extend(ids.get(range).unwrap_or_default().iter().map(|&id| i64::from(id))),
-        }
-        true
-    }
+    stored: Stored,
 }
 
 /// Says of a journal what it is.
@@ -129,10 +55,22 @@ impl TokenFile {
             }
             Err(e) => return Err(Error::io(path, e)),
         }
-        let (reader, outline) = Reader::open(path)?;
-        let found = outline.info.check();
-        found.map_err(|reason| Error::file(path, format!("damaged: {reason}")))?;
-        Ok(Self { path: path.to_owned(), outline, reader })
+        Ok(Self { path: path.to_owned(), stored: Stored::open(path)? })
+    }
+
+    /// Reads everything once: checksums, and the bounds of ids and labels.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::read_rows`].
+    pub fn check(path: &Path) -> Result<()> {
+        let file = Self::open(path)?;
+        for split in Split::ALL {
+            let rows = file.rows(split);
+            for begin in (0..rows).step_by(STRIP) {
+                file.strip(split, begin..rows.min(begin + STRIP))?;
+            }
+        }
+        Ok(())
     }
 
     /// The file.
@@ -142,12 +80,12 @@ impl TokenFile {
 
     /// How the tokens came to be.
     pub fn info(&self) -> &TokenInfo {
-        &self.outline.info
+        self.stored.info()
     }
 
     /// Number of rows `N` of a part.
     pub fn rows(&self, split: Split) -> usize {
-        self.outline.rows[slot(split)]
+        self.stored.rows()[slot(split)]
     }
 
     /// Refuses tokens that another tokenizer made.
@@ -236,7 +174,7 @@ impl TokenFile {
 
     /// Some rows that exist, with ids and labels within bounds.
     fn strip(&self, split: Split, rows: Range<usize>) -> Result<Strip> {
-        let strip = self.reader.strip(&self.outline.info, split, rows)?;
+        let strip = self.stored.strip(split, rows)?;
         let (vocabulary, classes) = (self.info().vocabulary, self.info().classes());
         let id = strip.ids.largest();
         if id as usize >= vocabulary {

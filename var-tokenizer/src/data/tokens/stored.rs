@@ -1,7 +1,6 @@
 //! A token file as HDF5 has it, believing nothing that was not checked.
 //!
-//! HDF5 is a C library that some damaged files crash or send round in circles: [`super::apart`] calls this in
-//! a process of its own.
+//! HDF5 is a C library that crashes or loops on some damaged files: see [`crate::h5::check`].
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use std::path::{Path, PathBuf};
 use hdf5::{Dataset, File, H5Type};
 use ndarray::s;
 
-use super::reader::{Ids, Strip};
+use super::ids::{Ids, Strip};
 use super::{FORMAT_VERSION, InputStatistics, MAX_CLASSES, TokenInfo, slot};
 use crate::data::h5;
 use crate::data::images::Split;

@@ -17,7 +17,7 @@ static STATE: OnceLock<String> = OnceLock::new();
 
 /// What became of the search for CUDA, in words.
 pub(super) fn state() -> &'static str {
-    STATE.get().map_or("torch::start was not called", String::as_str)
+    STATE.get().map_or("the search for it did not run", String::as_str)
 }
 
 /// Looks for `libtorch_cuda` and opens it: `VAR_LIBTORCH_CUDA`, `LIBTORCH/lib`, beside the loaded
@@ -107,7 +107,7 @@ fn other_version(library: &Path) -> Option<String> {
 fn open(path: &Path) -> Result<(), String> {
     let name = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|e| e.to_string())?;
     // SAFETY: a zero-terminated path; the library's initialisers only register its operators, and no
-    // libtorch call of ours runs meanwhile because `start` comes first.
+    // libtorch call of ours runs meanwhile because `prepare` comes first.
     let opened = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
     if !opened.is_null() {
         return Ok(());

@@ -47,11 +47,15 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device to put tensors on. Call [`super::start`] first: it loads CUDA.
+    /// The device to put tensors on. It loads the CUDA half of libtorch if it may be needed.
     ///
     /// # Errors
     /// When a CUDA device is asked for by name and is not there.
     pub fn resolve(self) -> Result<Device> {
+        if self == Self::Cpu {
+            return Ok(Device::Cpu);
+        }
+        super::start::prepare();
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto if Cuda::is_available() => Ok(Device::Cuda(0)),

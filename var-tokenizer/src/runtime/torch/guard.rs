@@ -1,21 +1,13 @@
-//! libtorch exceptions as errors: tch's short operator names panic, model code uses them freely, and
-//! [`guarded`] stands around it.
+//! libtorch exceptions as errors. The operators of tch panic; model code uses them freely, and [`guarded`] surrounds it.
 
 use std::any::Any;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Once;
+use std::panic::resume_unwind;
 
 use crate::runtime::error::Error;
-use crate::runtime::panics::hush;
+use crate::runtime::panics::caught;
 
-thread_local! {
-    /// How many `guarded` calls this thread is inside.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Runs `f`; a libtorch exception in it, which tch turns into a panic, comes back as
-/// [`Error::Torch`] with the first line of its message. Nothing is printed for it.
+/// Runs `f`. A libtorch exception in it, which tch turns into a panic, comes back as [`Error::Torch`] with the first
+/// line of its message.
 ///
 /// # Errors
 /// What `f` returns, and libtorch's exceptions.
@@ -23,13 +15,7 @@ thread_local! {
 /// # Panics
 /// Other panics (mistakes in the program) pass through unchanged.
 pub fn guarded<T, E: From<Error>>(f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-    static HOOK: Once = Once::new();
-    hush(&HOOK, |info| DEPTH.with(Cell::get) > 0 && exception(info.payload()).is_some());
-    DEPTH.with(|d| d.set(d.get() + 1));
-    // A closure that panicked is not looked at again: its tensors are dropped.
-    let outcome = catch_unwind(AssertUnwindSafe(f));
-    DEPTH.with(|d| d.set(d.get() - 1));
-    match outcome {
+    match caught(|payload| exception(payload).is_some(), f) {
         Ok(result) => result,
         Err(payload) => match exception(payload.as_ref()) {
             Some(message) => Err(libtorch_error(&message).into()),
@@ -66,6 +52,8 @@ fn exception(payload: &(dyn Any + Send)) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::catch_unwind;
+
     use super::*;
     use tch::{Device, Kind, Tensor};
 

@@ -1,4 +1,4 @@
-// Errors, the bf16 probe and the foreach/fused operations that tch does not generate.
+// Errors, memory, the bf16 probe, and the foreach/fused operations that tch does not generate.
 #include "pool.h"
 #include "shim.h"
 
@@ -18,7 +18,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <sys/resource.h>
 #include <unistd.h>
 
 namespace var {
@@ -26,11 +25,16 @@ std::string& last_error() {
   static thread_local std::string message;
   return message;
 }
+}  // namespace var
 
-// Freed memory stays in the process: handing it back to the kernel at every free costs page faults in the middle
-// of a step. Before `main`, so that it holds for the first tensor of every binary, bench and test.
-__attribute__((constructor(101))) static void keep_memory() {
-  use_pool();
+using var::checked;
+using var::list;
+
+extern "C" {
+// Freed memory stays in the process: handing it back to the kernel at every free costs page faults in the middle of a
+// step. Call it before the first tensor.
+void var_keep_memory() {
+  var::use_pool();
 #if defined(__GLIBC__)
   // Everything but large tensors: files in memory go back at once, the rest when 2 GiB at the end of the heap are
   // free. A refused number changes nothing.
@@ -40,13 +44,10 @@ __attribute__((constructor(101))) static void keep_memory() {
 #endif
 }
 
-// A process started with VAR_BF16_PROBE computes a few bf16 products and ends, before its own main:
-// so any executable that links this file can be started again as the probe, a test binary too.
-// With the value "fail" it dies as a processor without the instruction would make it.
-__attribute__((constructor)) static void probe() {
-  const char* wish = std::getenv("VAR_BF16_PROBE");
-  if (wish == nullptr) return;
-  if (std::strcmp(wish, "fail") == 0) {
+// Computes a few bf16 products and ends the process: 0 when they are right. With `fail` it dies as a processor without
+// the instruction would make it.
+void var_probe_bf16(int fail) {
+  if (fail) {
     std::signal(SIGILL, SIG_DFL);
     std::raise(SIGILL);
   }
@@ -62,38 +63,7 @@ __attribute__((constructor)) static void probe() {
     _exit(1);
   }
 }
-// A process started with VAR_SERVE_TOKENS reads that token file for the one that started it, and ends, before
-// its own main as above: HDF5 crashes on some damaged files (tokens/apart.rs). Memory is bounded: a damaged
-// size must not take all there is. After an hour of computing nobody waits any more.
-extern "C" void var_serve_tokens();
-__attribute__((constructor)) static void serve() {
-  if (std::getenv("VAR_SERVE_TOKENS") == nullptr) return;
-  // The program that starts it has signals blocked (signals.rs).
-  sigset_t nothing;
-  sigemptyset(&nothing);
-  sigprocmask(SIG_SETMASK, &nothing, nullptr);
-  const rlimit none{0, 0}, hour{3600, 3600};
-  setrlimit(RLIMIT_CORE, &none);
-  setrlimit(RLIMIT_CPU, &hour);
-  unsigned long pages = 0;
-  if (FILE* account = std::fopen("/proc/self/statm", "r")) {
-    if (std::fscanf(account, "%lu", &pages) != 1) pages = 0;
-    std::fclose(account);
-  }
-  if (pages > 0) {
-    const rlim_t most = pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{2} << 30);
-    const rlimit room{most, most};
-    setrlimit(RLIMIT_AS, &room);
-  }
-  var_serve_tokens();
-  _exit(0);
-}
-}  // namespace var
 
-using var::checked;
-using var::list;
-
-extern "C" {
 // f32 means f32: libtorch would let convolutions on CUDA round to 10 bits (TF32), and ids would differ.
 int var_forbid_tf32() {
   return checked([] { at::globalContext().setAllowTF32CuDNN(false); });

@@ -1,4 +1,4 @@
-//! What must happen before the first tensor: allocator, bf16 guard, threads, CUDA, signals.
+//! How a program prepares its process for libtorch.
 #![allow(unsafe_code)]
 
 use std::process::{Command, Stdio};
@@ -6,27 +6,54 @@ use std::sync::Once;
 
 /// Turns that an OpenMP thread waits at a barrier before it sleeps, some tens of microseconds.
 const SPINS: &str = "3000";
+/// Set in the child process that tries a bf16 product.
+const PROBE: &str = "VAR_BF16_PROBE";
 
-/// Prepares libtorch: before the first tensor, in every binary that computes, test and bench. Further calls do
-/// nothing. A binary parses its command line first: help and commands without tensors need none of this.
+unsafe extern "C" {
+    fn var_keep_memory();
+    fn var_probe_bf16(fail: i32);
+    fn var_forbid_tf32() -> i32;
+}
+
+/// Prepares this process: for programs, benches and tests, before the first tensor. Further calls do nothing. A program
+/// parses its command line first: help and commands without tensors need none of this. A library user may call it for
+/// speed; results do not depend on it.
 ///
-/// - **Allocator** (glibc): keeps large blocks. The C++ half sets it even before `main` (`shim.cpp`).
-/// - **bf16 guard**: where the processor announces AMX, a child process tries a bf16 product; if it
-///   dies, oneDNN and MKL are held to AVX-512.
-/// - **Threads**: `VAR_THREADS`, else libtorch's default (one a core). Idle ones soon
-///   sleep at barriers: spinning costs dearly whenever anything else wants a core.
-/// - **CUDA** is loaded if there is a driver.
+/// It changes the whole process:
+/// - **OpenMP**: restarts the program with `GOMP_SPINCOUNT` set, unless the user has chosen a policy.
+/// - **Allocator**: tensors come from a pool, and freed memory stays in the process (`pool.cpp`).
+/// - **bf16 guard**: if the processor announces AMX, a child process (the same program again) tries a bf16 product. If
+///   the child dies, oneDNN and MKL are limited to AVX-512 by their environment variables.
+/// - **CUDA**: as [`prepare`].
+/// - **Threads**: `VAR_THREADS`, else libtorch's default (one per core).
 /// - **Signals** come to a thread that does not compute (`signals.rs`).
 pub fn start() {
     static STARTED: Once = Once::new();
     STARTED.call_once(|| {
+        if let Some(wish) = std::env::var_os(PROBE) {
+            // SAFETY: takes a flag, and ends the process.
+            unsafe { var_probe_bf16(i32::from(wish == "fail")) };
+        }
         spin_briefly();
+        // SAFETY: sets libtorch's allocator and glibc's options; no tensor exists yet, and those that do keep their own
+        // way to be freed.
+        unsafe { var_keep_memory() };
         guard_bf16();
-        super::cuda::load();
-        forbid_tf32();
+        prepare();
         set_threads();
         // The last: programs that are started above do not inherit it.
         crate::runtime::signals::to_a_thread_of_their_own();
+    });
+}
+
+/// What numbers depend on: loads the CUDA half of libtorch if there is a driver, and forbids TF32. Every choice of a
+/// device calls it. Further calls do nothing.
+pub(crate) fn prepare() {
+    static PREPARED: Once = Once::new();
+    PREPARED.call_once(|| {
+        super::cuda::load();
+        // SAFETY: takes nothing and only stores a flag.
+        let _ = unsafe { var_forbid_tf32() };
     });
 }
 
@@ -57,7 +84,7 @@ fn spin_briefly() {}
 
 /// Some virtual machines announce AMX and then kill the process that uses it.
 fn guard_bf16() {
-    if std::env::var_os("ONEDNN_MAX_CPU_ISA").is_some() || std::env::var_os("VAR_BF16_PROBE").is_some() {
+    if std::env::var_os("ONEDNN_MAX_CPU_ISA").is_some() {
         return;
     }
     // VAR_BF16_TEST tries the guard on a machine without AMX: the value is handed to the child.
@@ -67,9 +94,10 @@ fn guard_bf16() {
         return;
     }
     let Ok(program) = std::env::current_exe() else { return };
-    // The C++ half sees the variable before `main` and ends the child there.
+    // With the same arguments the child comes to `start` as this process did, and ends there.
     let outcome = Command::new(program)
-        .env("VAR_BF16_PROBE", test.unwrap_or_else(|| "1".into()))
+        .args(std::env::args_os().skip(1))
+        .env(PROBE, test.unwrap_or_else(|| "1".into()))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -83,14 +111,6 @@ fn guard_bf16() {
         std::env::set_var("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16");
         std::env::set_var("MKL_ENABLE_INSTRUCTIONS", "AVX512");
     }
-}
-
-fn forbid_tf32() {
-    unsafe extern "C" {
-        fn var_forbid_tf32() -> i32;
-    }
-    // SAFETY: takes nothing and only stores a flag.
-    let _ = unsafe { var_forbid_tf32() };
 }
 
 fn set_threads() {

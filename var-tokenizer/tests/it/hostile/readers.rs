@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use tch::{Device, Kind};
+use var_tokenizer::h5::check::check_in_child_of;
 use var_tokenizer::images::{Source, Split, decode};
 use var_tokenizer::tokens::{Rows, TokenFile, TokenInfo, TokenWriter, partial_path};
 use var_tokenizer::weights::Checkpoint;
@@ -118,6 +119,7 @@ pub fn source(path: &Path) -> Result<()> {
 
 /// Everything that a token file can be asked.
 pub fn tokens(path: &Path) -> Result<()> {
+    check_in_child_of(Path::new(env!("CARGO_BIN_EXE_var-tokenizer")), path)?;
     let file = TokenFile::open(path)?;
     file.require_tokenizer(&file.info().tokenizer_sha256)?;
     let read = Split::ALL.map(|split| {
