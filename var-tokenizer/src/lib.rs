@@ -1,42 +1,60 @@
-//! The multi-scale VQ-VAE of visual autoregressive modelling: picture → token ids per scale → picture.
+//! The multi-scale VQ-VAE of visual autoregressive modeling (VAR): image → token ids per scale → image.
 //!
-//! Invariant: ids and latents agree with the published tokenizer on the same weights. The golden cases
-//! hold the crate to it.
-//!
-//! Beside the tokenizer ([`VqVae`], made of [`vqvae`] and [`quantizer`]) it has what all crates share:
-//! sources of pictures ([`images`]), token files ([`tokens`]), named weights ([`weights`]), counter-based
-//! randomness ([`random`]), and what the bindings of libtorch lack ([`torch`]).
+//! Ids and latents agree with the published tokenizer on the same weights; golden cases check this.
 //!
 //! ```no_run
-//! use tch::{Device, Kind, Tensor};
-//! use var_tokenizer::{builtin, torch};
+//! use var_tokenizer::Tokenizer;
 //!
-//! torch::start();
-//! let tokenizer = builtin::open("builtin", None, Device::Cpu)?.tokenizer;
-//! let side = tokenizer.config().image_side() as i64;
-//! let grey = Tensor::zeros([2, 3, side, side], (Kind::Float, Device::Cpu));
-//! let ids = tokenizer.encode(&grey)?; // [2, L], all scales, coarse to fine
-//! let pictures = tokenizer.decode(&ids)?; // [2, 3, S, S] in [-1, 1]
-//! assert_eq!(pictures.size(), grey.size());
-//! # Ok::<(), var_tokenizer::Error>(())
+//! let tokenizer = Tokenizer::open("vae_ch160v4096z32.pth")?; // or a run folder, or "builtin"
+//! let maps = tokenizer.encode(&image::open("photo.jpg")?.to_rgb8())?;
+//! for (side, ids) in maps.scales() {
+//!     println!("{side} × {side}: {ids:?}");
+//! }
+//! tokenizer.decode(&maps)?.save("reconstruction.png")?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! | you want | start with |
+//! |---|---|
+//! | to encode and decode images | [`Tokenizer`], [`TokenMaps`] |
+//! | to read the images of a data set | [`images::Source`] |
+//! | to read or write a token file | [`tokens::TokenFile`], [`tokens::TokenWriter`] |
+//! | tensors: the network, the quantizer | [`VqVae`], [`quantizer::Quantizer`], [`tch`] |
+//! | to read a weight file of any layout | [`weights::Checkpoint`] |
+//!
+//! Nothing here changes the process: no signal handlers, no environment variables, no panic hooks. A program may call
+//! [`torch::start`] first, which prepares the process for speed.
 
 pub mod builtin;
-pub mod cost;
 mod data;
-pub mod encode;
-pub mod golden;
-pub mod inspect;
-pub mod quantizer;
-pub mod reconstruct;
 mod runtime;
+mod tokenizer;
+
+pub mod quantizer;
 pub mod vqvae;
 
-pub use data::{h5, images, journal, schedule, tokens};
-pub use runtime::{
-    command_line, error, files, locks, memory, nearest, progress, random, signals, torch, weights, zips,
-};
+pub use data::{images, schedule, tokens};
+pub use runtime::{torch, weights};
+pub use tch;
 
-pub use error::{Error, Result};
+pub use runtime::error::{Error, NotFinite, Result};
 pub use schedule::ScaleSchedule;
+pub use tokenizer::{TokenMaps, Tokenizer};
+pub use torch::{DeviceChoice, Precision};
 pub use vqvae::{PhiSharing, TokenizerConfig, VqVae};
+
+// For the programs and tests of this workspace: not part of the interface, and may change at any time.
+#[doc(hidden)]
+pub mod cost;
+#[doc(hidden)]
+pub mod encode;
+#[doc(hidden)]
+pub mod golden;
+#[doc(hidden)]
+pub mod inspect;
+#[doc(hidden)]
+pub mod reconstruct;
+#[doc(hidden)]
+pub use data::{h5, journal};
+#[doc(hidden)]
+pub use runtime::{command_line, error, files, locks, memory, nearest, progress, random, signals, zips};

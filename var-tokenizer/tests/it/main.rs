@@ -12,6 +12,7 @@ mod quantizer;
 mod reconstruct;
 mod resize;
 mod signals;
+mod tokenizer;
 mod tokens;
 mod torch;
 mod wait;

@@ -3,7 +3,10 @@
 //! HDF5 is a C library. Some damaged files make it crash, loop without end, or ask for all memory. A program therefore
 //! calls [`check_in_child`] for a file that the user names. It starts the same program with the hidden subcommand
 //! [`CheckH5`], which reads the whole file with bounded memory and processor time, and verifies its checksums. If the
-//! child ends well, the program opens the file itself. A file that changes after the check is not protected.
+//! child ends well, the program opens the file itself.
+//!
+//! The check reads every byte once: a file of 1.28 million images (1.7 GB) takes seconds. It does not protect against
+//! a file that changes after it, nor against a fault that HDF5 has only in the process of the program.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};

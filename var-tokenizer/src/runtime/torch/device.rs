@@ -47,14 +47,12 @@ impl fmt::Display for DeviceChoice {
 }
 
 impl DeviceChoice {
-    /// The device to put tensors on. It loads the CUDA half of libtorch if it may be needed.
+    /// The device to put tensors on. The first call loads the CUDA half of libtorch if there is a driver.
     ///
     /// # Errors
     /// When a CUDA device is asked for by name and is not there.
     pub fn resolve(self) -> Result<Device> {
-        if self == Self::Cpu {
-            return Ok(Device::Cpu);
-        }
+        // Whatever is chosen: libtorch asks once whether there is CUDA, and keeps the answer.
         super::start::prepare();
         match self {
             Self::Cpu => Ok(Device::Cpu),

@@ -76,3 +76,21 @@ fn more_than_the_machine_has_is_an_error() {
     let error = Tensor::f_empty([1 << 60], (Kind::Int8, Device::Cpu)).unwrap_err().to_string();
     assert!(error.contains("allocate memory"), "{error}");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn after_start_a_large_tensor_lies_in_the_reserved_range() {
+    start();
+    let tensor = marked(4096, 1);
+    let address = tensor.data_ptr() as usize;
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let range = maps.lines().find_map(|line| {
+        let (begin, end) = line.split(' ').next()?.split_once('-')?;
+        let (begin, end) = (usize::from_str_radix(begin, 16).ok()?, usize::from_str_radix(end, 16).ok()?);
+        (begin..end).contains(&address).then_some(end - begin)
+    });
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let kib: usize = meminfo.split_whitespace().nth(1).unwrap().parse().unwrap();
+    // The pool reserves twice the memory of the machine; nothing else is as large.
+    assert!(range.unwrap() > kib * 1024, "{range:?} bytes around the tensor");
+}
