@@ -1,9 +1,4 @@
-//! The VAR transformer: predicts whole token maps, coarse to fine; samples images; tells what it costs.
-//!
-//! Invariant: one forward code for training and sampling. A token sees its own scale and all earlier
-//! ones, which needs no mask; a mask exists only in the tests, as the oracle.
-//!
-//! [`Var`] is the way in: a run folder or released files, and images come out.
+//! The VAR transformer: predicts whole token maps, from coarse to fine; samples images, and edits photos.
 //!
 //! ```no_run
 //! use var_model::{Sampling, Var};
@@ -16,8 +11,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Below it, [`Transformer::forward`] is teacher-forced, [`sampling::Sampler`] runs one scale at a time with a cache, and
-//! [`cost`] needs the configuration alone.
+//! | you want | start with |
+//! |---|---|
+//! | images of classes | [`Var::sample`], [`Sampling`], [`Class`] |
+//! | to edit a photo | [`Var::edit`], [`Edit`] |
+//! | the image after each scale | [`Var::sample_scales`] |
+//! | parameters, FLOPs and memory of a size | [`cost`] |
+//! | tensors: teacher-forced logits | [`Transformer::forward`], [`tch`] |
+//! | tensors: one scale at a time, with a cache | [`sampling::Sampler`] |
+//!
+//! One forward code serves training and sampling. A token sees its own scale and all earlier ones; this needs no mask.
+//! Nothing here changes the process: no signal handlers, no environment variables, no panic hooks. A program may call
+//! `var_tokenizer::torch::start` first, which prepares the process for speed.
 
 pub mod classes;
 pub mod config;
@@ -44,7 +49,8 @@ mod inference;
 
 pub use classes::ClassNames;
 pub use config::TransformerConfig;
+pub use edit::FractionBox;
 pub use error::{Error, Result};
 pub use transformer::Transformer;
 pub use var::{Class, Edit, Sampling, Var};
-pub use var_tokenizer::ScaleSchedule;
+pub use var_tokenizer::{DeviceChoice, Precision, ScaleSchedule, tch};

@@ -24,7 +24,7 @@ unsafe extern "C" {
 /// - **Allocator**: tensors come from a pool, and freed memory stays in the process (`pool.cpp`).
 /// - **bf16 guard**: if the processor announces AMX, a child process (the same program again) tries a bf16 product. If
 ///   the child dies, oneDNN and MKL are limited to AVX-512 by their environment variables.
-/// - **CUDA**: as [`prepare`].
+/// - **CUDA**: loads the CUDA half of libtorch if there is a driver, and forbids TF32.
 /// - **Threads**: `VAR_THREADS`, else libtorch's default (one per core).
 /// - **Signals** come to a thread that does not compute (`signals.rs`).
 pub fn start() {
