@@ -27,7 +27,6 @@
 pub mod classes;
 pub mod config;
 pub mod cost;
-pub mod edit;
 pub mod sampling;
 pub mod transformer;
 pub mod var;
@@ -35,6 +34,8 @@ pub mod var;
 // For the programs and tests of this workspace: not part of the interface, and may change at any time.
 #[doc(hidden)]
 pub mod commands;
+#[doc(hidden)]
+pub mod edit;
 #[doc(hidden)]
 pub mod golden;
 #[doc(hidden)]

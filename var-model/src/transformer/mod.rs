@@ -111,7 +111,7 @@ impl Transformer {
     }
 
     /// Reads a transformer from a file of weights of any layout. What the file does not say is assumed, see
-    /// [`TransformerConfig::of`].
+    /// `inference.rs`.
     ///
     /// # Errors
     /// When the file is damaged, holds no transformer, or its tensors do not fit together.
