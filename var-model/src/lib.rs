@@ -17,23 +17,24 @@
 //! | to edit a photo | [`Var::edit`], [`Edit`] |
 //! | the image after each scale | [`Var::sample_scales`] |
 //! | parameters, FLOPs and memory of a size | [`cost`] |
-//! | tensors: teacher-forced logits | [`Transformer::forward`], [`tch`] |
+//! | tensors: teacher-forced logits | [`Transformer::forward`], `tch` |
 //! | tensors: one scale at a time, with a cache | [`sampling::Sampler`] |
 //!
 //! One forward code serves training and sampling. A token sees its own scale and all earlier ones; this needs no mask.
 //! Nothing here changes the process: no signal handlers, no environment variables, no panic hooks. A program may call
 //! `var_tokenizer::torch::start` first, which prepares the process for speed.
 
-pub mod classes;
-pub mod config;
 pub mod cost;
 pub mod sampling;
 pub mod transformer;
-pub mod var;
 
 // For the programs and tests of this workspace: not part of the interface, and may change at any time.
 #[doc(hidden)]
+pub mod classes;
+#[doc(hidden)]
 pub mod commands;
+#[doc(hidden)]
+pub mod config;
 #[doc(hidden)]
 pub mod edit;
 #[doc(hidden)]
@@ -47,9 +48,13 @@ pub mod source;
 
 mod error;
 mod inference;
+mod var;
 
+#[doc(inline)]
 pub use classes::ClassNames;
-pub use config::TransformerConfig;
+#[doc(inline)]
+pub use config::{Standardisation, TransformerConfig};
+#[doc(inline)]
 pub use edit::FractionBox;
 pub use error::{Error, Result};
 pub use transformer::Transformer;

@@ -19,7 +19,7 @@
 //! | to encode and decode images | [`Tokenizer`], [`TokenMaps`] |
 //! | to read the images of a data set | [`images::Source`] |
 //! | to read or write a token file | [`tokens::TokenFile`], [`tokens::TokenWriter`] |
-//! | tensors: the network, the quantizer | [`VqVae`], [`quantizer::Quantizer`], [`tch`] |
+//! | tensors: the network, the quantizer | [`VqVae`], [`quantizer::Quantizer`], `tch` |
 //! | to read a weight file of any layout | [`weights::Checkpoint`] |
 //!
 //! Nothing here changes the process: no signal handlers, no environment variables, no panic hooks. A program may call
