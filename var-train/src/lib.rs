@@ -28,16 +28,16 @@
 //! - [`engine::train`] is the loop for a network of your own, an [`engine::Task`].
 
 pub mod average;
-pub mod checkpoint;
-pub mod data;
+pub(crate) mod checkpoint;
+pub(crate) mod data;
 pub mod distributed;
-pub mod earlier;
+pub(crate) mod earlier;
 pub mod engine;
 pub mod error;
-pub mod events;
+pub(crate) mod events;
 pub mod golden;
 pub mod loss_scale;
-pub mod optimizer;
+pub(crate) mod optimizer;
 pub mod records;
 pub mod run;
 pub mod schedule;

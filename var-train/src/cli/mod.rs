@@ -13,13 +13,13 @@ use var_train::settings::Layers;
 use var_train::{Error, golden};
 
 #[derive(Parser)]
-#[command(name = "var-train", version, about = "Train the tokenizer and the VAR transformer")]
+#[command(name = "var-train", version, about = "Trains the tokenizer and the VAR transformer")]
 #[command(after_help = "Examples:
   var-train tokenizer --data photos/ --out runs/tokenizer
   var-train model --tokens tokens.h5 --preset nano --depth 3 --width 96 --heads 3 --out runs/small
   var-train model … --out runs/small --resume            resume after a stop, with the same flags
   var-train model … --out runs/large --nproc 4           one run as four processes
-`var-train COMMAND --help` has more.")]
+Run `var-train COMMAND --help` for the options and more examples.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -15,7 +15,8 @@ pub struct Given(BTreeSet<String>);
 
 impl Given {
     /// These keys, with their sections (`training.steps`).
-    pub fn of(keys: &[&str]) -> Self {
+    #[cfg(test)]
+    pub(super) fn of(keys: &[&str]) -> Self {
         Self(keys.iter().map(|key| (*key).to_owned()).collect())
     }
 
@@ -69,7 +70,7 @@ fn unknown(origin: &str, section: &str, key: &str, known: &[&str]) -> Error {
         .map(|meant| format!("; did you mean '{section}{meant}'?"))
         .unwrap_or_default();
     let origin = if origin.is_empty() { String::new() } else { format!("{origin}: ") };
-    Error::config(format!("{origin}unknown key '{section}{key}'; known keys: {}{hint}", known.join(", ")))
+    Error::config(format!("{origin}unknown key '{section}{key}'{hint} (known keys: {})", known.join(", ")))
 }
 
 /// Sets `key=value`, and notes the key in `given`. The key needs its section only where several sections have it.

@@ -196,11 +196,13 @@ impl TrainModel {
             DeviceChoice::Cuda(first) => DeviceChoice::Cuda(first + local),
             other => other,
         };
-        let device = chosen.resolve()?;
-        if self.options.precision == Precision::Fp16 {
-            self.options.precision.resolve(device, [1, 1, 1])?;
-        }
-        Ok(device)
+        guarded(|| {
+            let device = chosen.resolve()?;
+            if self.options.precision == Precision::Fp16 {
+                self.options.precision.resolve(device, [1, 1, 1])?;
+            }
+            Ok(device)
+        })
     }
 
     /// Opens and checks tokens and tokenizer, and on the rank that leads the run folder. The tokenizer goes to `device`.

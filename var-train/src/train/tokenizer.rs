@@ -138,7 +138,7 @@ impl TrainTokenizer {
         if self.options.precision == Precision::Fp16 {
             return Err(Error::config("fp16 is for transformers only; a tokenizer trains in f32 or bf16"));
         }
-        Ok(self.options.device.resolve()?)
+        guarded(|| Ok(self.options.device.resolve()?))
     }
 
     /// Sides of the largest matrix product of a step, by which the precision is chosen.
