@@ -4,7 +4,7 @@ mod omissions;
 mod statistics;
 mod views;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
@@ -58,6 +58,27 @@ pub struct EncodeRequest {
     pub device: DeviceChoice,
     /// In what precision.
     pub precision: Precision,
+}
+
+impl EncodeRequest {
+    /// Encodes one view of every image of `data` with `tokenizer` into the token file `out`, in f32 on the processor.
+    pub fn new(data: impl AsRef<Path>, tokenizer: impl AsRef<Path>, out: impl AsRef<Path>) -> Self {
+        Self {
+            data: data.as_ref().display().to_string(),
+            tokenizer: tokenizer.as_ref().display().to_string(),
+            schedule: None,
+            out: out.as_ref().to_owned(),
+            crops: 1,
+            flip: false,
+            limit: 0,
+            limit_held_out: 0,
+            seed: 0,
+            batch: 64,
+            restart: false,
+            device: DeviceChoice::Cpu,
+            precision: Precision::F32,
+        }
+    }
 }
 
 /// Encodes, and returns the summary that `--json` prints: `train` and `val` (rows), `bad` (pictures that the whole

@@ -1,4 +1,4 @@
-//! An exponential moving average of the weights, which samples better than the weights themselves.
+//! An exponential moving average of the weights. It gives better samples than the weights themselves.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use var_tokenizer::weights::{Parameters, safetensors};
 
 use crate::error::{Error, Result};
 
-/// The name of the average's file in a checkpoint.
+/// Name of the average's file in a checkpoint.
 pub const AVERAGE_FILE: &str = "ema.safetensors";
-/// The name of the finished average in a run folder.
+/// Name of the finished average in a run folder.
 pub const PUBLISHED_FILE: &str = "model-ema.safetensors";
 
-/// The average of every trained parameter: after each step `average += (1 − decay) · (value − average)`. It starts
-/// as a copy, so that it needs no correction of a bias.
+/// The average of every trained parameter: after each step `average += (1 − decay) · (value − average)`. It starts as a
+/// copy, so its bias needs no correction.
 #[derive(Debug)]
 pub struct Average {
     decay: f64,
@@ -33,7 +33,7 @@ impl Average {
         Self { decay, names, values, averages }
     }
 
-    /// Takes in the parameters as they are after a step.
+    /// Adds the parameters after a step to the average.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -46,10 +46,10 @@ impl Average {
         self.names.iter().cloned().zip(self.averages.iter().map(Tensor::shallow_clone)).collect()
     }
 
-    /// Takes the averages from the file `path` of a checkpoint.
+    /// Loads the averages from the file `path` of a checkpoint.
     ///
     /// # Errors
-    /// Lists what is missing or mis-shaped; nothing is changed then.
+    /// Lists missing tensors and tensors of another shape, and changes nothing.
     pub fn load(&mut self, path: &std::path::Path) -> Result<()> {
         let tensors = safetensors::open(path)?.read_finite()?;
         let problems: Vec<String> = self

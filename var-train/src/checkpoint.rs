@@ -1,4 +1,4 @@
-//! Checkpoints: a folder a step, complete once its `state.json` is there.
+//! Checkpoints: one folder per step, complete once it has `state.json`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,29 +10,29 @@ use var_tokenizer::weights::safetensors;
 
 use crate::error::{Error, Result};
 
-/// The name of the model's file in a checkpoint.
+/// Name of the model's file in a checkpoint.
 pub const MODEL_FILE: &str = "model.safetensors";
-/// The name of the optimizer's file in a checkpoint.
+/// Name of the optimizer's file in a checkpoint.
 pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// The folder of a run that holds its checkpoints.
 pub const FOLDER: &str = "checkpoints";
-/// How the names of checkpoints begin.
+/// Start of the name of a checkpoint.
 pub const PREFIX: &str = "step-";
-/// How the names of those begin that were set aside.
+/// Start of the name of a checkpoint that was set aside.
 const ASIDE: &str = "damaged-";
-/// Holds the name of the checkpoint that was saved last: it tells a run without checkpoints from one that lost them.
+/// File with the name of the last checkpoint. It shows whether a run without checkpoints lost them.
 const LAST: &str = ".last";
 
-/// What `state.json` holds.
+/// The content of `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct State {
     /// Steps done.
     pub step: u64,
     /// Seconds of training so far, over all processes that worked on the run.
     pub seconds: f64,
-    /// SHA-256 of the files beside it.
+    /// SHA-256 of the other files of the checkpoint.
     pub files: BTreeMap<String, String>,
-    /// Numbers that the task wants back.
+    /// Numbers of the task.
     #[serde(default)]
     pub task: BTreeMap<String, f64>,
 }
@@ -46,22 +46,22 @@ pub struct Checkpoint {
     pub state: State,
 }
 
-/// A checkpoint that cannot be gone on from.
+/// A checkpoint that is damaged.
 #[derive(Debug)]
 pub struct Damaged {
     /// Its folder.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: String,
 }
 
 /// Tensors and metadata of one file.
 pub type FileContents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 
-/// Writes a checkpoint into `run/checkpoints/step-XXXXXXXX`, deletes the oldest beyond `keep` (one always
-/// stays), and gives its folder.
+/// Writes a checkpoint into `run/checkpoints/step-XXXXXXXX`, deletes the oldest ones beyond `keep` (at least one stays),
+/// and gives its folder.
 ///
-/// The folder is filled under another name and renamed, `state.json` last: a checkpoint is whole or absent.
+/// Fills a folder with another name, `state.json` last, then renames it: a checkpoint is whole or absent.
 ///
 /// # Errors
 /// When the disk is full or the folder cannot be written; earlier checkpoints stay.
@@ -91,7 +91,7 @@ pub fn save(
         Ok(write_atomically(&partial.join("state.json"), text.as_bytes())?)
     })();
     if let Err(e) = written {
-        // Give the space back; the error is what counts.
+        // Frees the disk. The first error counts.
         let _ = std::fs::remove_dir_all(&partial);
         return Err(e);
     }
@@ -99,7 +99,7 @@ pub fn save(
         std::fs::remove_dir_all(&target).map_err(io(&target))?;
     }
     std::fs::rename(&partial, &target).map_err(io(&target))?;
-    // The new name must be on the disk before older ones go.
+    // The new name must be on the disk before older checkpoints are deleted.
     sync_folder_of(&target);
     write_atomically(&folder.join(LAST), name.as_bytes())?;
     let mut older: Vec<PathBuf> = list(run)?.into_iter().filter(|path| *path < target).collect();
@@ -110,7 +110,7 @@ pub fn save(
     Ok(target)
 }
 
-/// Renames a damaged checkpoint to `damaged-step-XXXXXXXX`, so that it neither counts nor gets lost.
+/// Renames a damaged checkpoint to `damaged-step-XXXXXXXX`: it no longer counts, and nothing is lost.
 ///
 /// # Errors
 /// When the folder cannot be renamed.
@@ -123,7 +123,7 @@ pub fn set_aside(path: &Path) -> Result<()> {
     std::fs::rename(path, &to).map_err(|e| Error::io(path, e))
 }
 
-/// Removes what processes that were killed while they saved left behind.
+/// Removes incomplete checkpoints of processes that were killed while they saved.
 ///
 /// # Errors
 /// When the folder cannot be read or written.
@@ -138,7 +138,7 @@ pub fn clear_partial(run: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Names of all checkpoints, whole or not, and of those that were set aside: these first, each kind oldest first.
+/// Names of all checkpoints: first those set aside, then the others; in each group the oldest first.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -163,7 +163,7 @@ fn list(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths.filter(|path| path.join("state.json").exists()).collect())
 }
 
-/// Whether the run has no checkpoint to try.
+/// Whether the run has no complete checkpoint.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -171,14 +171,13 @@ pub fn is_empty(run: &Path) -> Result<bool> {
     Ok(list(run)?.is_empty())
 }
 
-/// The name of the checkpoint that was saved last; `None` before the first, and in runs of versions that did not note
-/// it.
+/// Name of the last checkpoint; `None` before the first one, and in runs of versions that did not note it.
 pub fn last_saved(run: &Path) -> Option<String> {
     let name = std::fs::read_to_string(run.join(FOLDER).join(LAST)).ok()?;
     Some(name.trim().to_owned()).filter(|name| name.starts_with(PREFIX))
 }
 
-/// The newest checkpoint whose files have the sums that its state names, and which were skipped and why.
+/// The newest checkpoint whose files have the SHA-256 that its state names, and the damaged ones that are newer.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -198,7 +197,7 @@ fn verify(path: &Path) -> Result<State> {
     let text = std::fs::read_to_string(&state_path).map_err(|e| Error::io(&state_path, e))?;
     let state: State =
         serde_json::from_str(&text).map_err(|e| Error::file(&state_path, format!("is damaged ({e})")))?;
-    // A state that names no files would pass any sum.
+    // A state that names no file would pass.
     for file in [MODEL_FILE, OPTIMIZER_FILE] {
         if !state.files.contains_key(file) {
             return Err(Error::file(&state_path, format!("is damaged (it does not name {file})")));

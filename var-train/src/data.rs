@@ -1,14 +1,14 @@
-//! Batches: which example stands where, for any step, without state.
+//! The order of examples: a function of seed and step, without state.
 
 use var_tokenizer::random::Stream;
 
-/// The order of examples over the whole run: a fresh permutation every epoch, a function of
-/// (seed, epoch) alone, so that a resume at any step goes on with the same examples.
+/// The order of examples over the whole run: one permutation per epoch, a function of (seed, epoch) alone. A resume at
+/// any step finds the same examples.
 #[derive(Debug)]
 pub struct Order {
     stream: Stream,
     examples: usize,
-    /// The permutations last used, by epoch; a batch touches at most a few.
+    /// The last permutations by epoch. A batch needs few.
     cached: Vec<(u64, Vec<usize>)>,
 }
 
@@ -37,7 +37,7 @@ impl Order {
         (example, epoch)
     }
 
-    /// The examples of step `step` with `batch` examples a step, each with its epoch.
+    /// The examples of step `step` with `batch` examples per step, each with its epoch.
     pub fn batch(&mut self, step: u64, batch: usize) -> Vec<(usize, u64)> {
         let first = step * batch as u64;
         (first..first + batch as u64).map(|position| self.example(position)).collect()

@@ -1,38 +1,37 @@
-//! What earlier work left in a run folder, and how a command may begin there. Missing files do not mean that no work
-//! was done.
+//! What earlier work left in a run folder, and how a run may begin there. Missing files do not mean that no work was
+//! done.
 
 use std::path::Path;
-
-use serde_json::Value;
 
 use crate::average::PUBLISHED_FILE;
 use crate::checkpoint;
 use crate::checkpoint::MODEL_FILE;
 use crate::error::{Error, Result};
+use crate::records::step_of;
 
-/// How a command begins in a run folder.
+/// How a run begins in its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// Nothing was done there.
+    /// The folder holds no earlier work.
     New,
-    /// An earlier process ended before its first checkpoint: `--resume` starts over, with any settings.
+    /// An earlier process ended before its first checkpoint: a resume starts over, with any settings.
     Over,
-    /// `--resume` has a checkpoint.
+    /// The folder has a checkpoint to resume from.
     Resume,
 }
 
-/// The tokenizer's file. A run of `model` has it from the start, with the names of the classes; a run of `tokenizer`
-/// when it is finished.
+/// The tokenizer's file. A transformer's run has it from the start, with the class names; a tokenizer's run has it at the
+/// end.
 const TOKENIZER: &str = "tokenizer.safetensors";
 
-/// How a command begins in the folder `path`, with or without `--resume`. Changes nothing.
+/// How a run begins in the folder `path`, with or without `resume`. Changes nothing.
 ///
 /// # Errors
-/// When a new run would overwrite an old one, when there is nothing to resume, when files that a resume needs are
-/// missing while others show that there was work, or when the folder cannot be read.
+/// When a new run would overwrite an old one; when there is nothing to resume; when files that a resume needs are missing
+/// although others show earlier work; when the folder cannot be read.
 pub fn start(path: &Path, resume: bool) -> Result<Start> {
     if path.exists() && !path.is_dir() {
-        return Err(Error::file(path, "is a file; --out names the folder of the run"));
+        return Err(Error::file(path, "is a file, not a run folder; choose a folder"));
     }
     let there = |name: &str| path.join(name).exists();
     let outputs: Vec<&str> = ["result.json", MODEL_FILE, PUBLISHED_FILE]
@@ -53,38 +52,38 @@ pub fn start(path: &Path, resume: bool) -> Result<Start> {
         (false, _) if evidence.is_empty() => Ok(Start::New),
         (false, _) if saved => Err(Error::file(
             path,
-            format!("already holds a run ({evidence}); resume it with --resume, or choose another --out"),
+            format!("already holds a run ({evidence}); resume it, or choose another run folder"),
         )),
         (false, _) => Err(Error::file(
             path,
             format!(
-                "already holds a run that ended before its first checkpoint ({evidence}); start it over with \
-                 --resume, or choose another --out"
+                "already holds a run that ended before its first checkpoint ({evidence}); resume it to start over, \
+                 or choose another run folder"
             ),
         )),
         (true, false) if evidence.is_empty() => {
-            Err(Error::file(path, "holds no run to resume; leave --resume away to start one"))
+            Err(Error::file(path, "holds no run to resume; start one without resuming"))
         }
         (true, false) => Err(Error::file(
             path.join("config.toml"),
             format!(
-                "is missing, but there was a run ({evidence}), and without its settings it cannot be resumed; \
-                 restore the file, or start over in another --out"
+                "is missing, but the folder holds a run ({evidence}), which needs its settings to resume; restore the \
+                 file, or start over in another run folder"
             ),
         )),
         (true, true) if !checkpoint::is_empty(path)? => Ok(Start::Resume),
         (true, true) if saved => Err(Error::file(
             path.join(checkpoint::FOLDER),
             format!(
-                "holds no checkpoint to resume from, but the run had saved some ({evidence}); restore the folder, or \
-                 start over in another --out"
+                "holds no checkpoint to resume from, but the run saved some ({evidence}); restore the folder, or start \
+                 over in another run folder"
             ),
         )),
         (true, true) => Ok(Start::Over),
     }
 }
 
-/// The step of the last line of `metrics.jsonl` that can be read; `None` when it has no line.
+/// The step of the last readable line of `metrics.jsonl`; `None` when the file has no line.
 fn last_step(run: &Path) -> Result<Option<u64>> {
     let path = run.join("metrics.jsonl");
     let bytes = match std::fs::read(&path) {
@@ -94,6 +93,5 @@ fn last_step(run: &Path) -> Result<Option<u64>> {
     };
     let text = String::from_utf8_lossy(&bytes);
     let lines = text.lines().rev().map(|line| line.trim_start_matches('\u{feff}'));
-    let step = |line: &str| serde_json::from_str::<Value>(line).ok()?.get("step")?.as_u64();
-    Ok(if text.trim().is_empty() { None } else { Some(lines.filter_map(step).next().unwrap_or(0)) })
+    Ok(if text.trim().is_empty() { None } else { Some(lines.filter_map(step_of).next().unwrap_or(0)) })
 }

@@ -8,21 +8,21 @@ pub enum Error {
     /// A file, a setting or libtorch: what all crates share.
     #[error(transparent)]
     Core(#[from] var_tokenizer::Error),
-    /// Loss or gradient is no longer a number.
+    /// A loss, gradient or weight is not finite.
     #[error("{0}")]
     Diverged(String),
-    /// Ranks did not find each other, or this one cannot go on with them.
+    /// Ranks did not find each other, or cannot work together.
     #[error("{0}")]
     Distributed(String),
     /// Another rank failed, was killed or does not answer.
     #[error("{0}")]
     Rank(String),
-    /// Interrupted by a signal after saving.
-    #[error("interrupted at step {step}; saved {}; go on with --resume", checkpoint.display())]
+    /// The caller or a signal stopped the run, after it saved a checkpoint.
+    #[error("interrupted at step {step}; saved {}", checkpoint.display())]
     Interrupted {
         /// Steps done.
         step: u64,
-        /// The checkpoint written on the way out.
+        /// Folder of the checkpoint.
         checkpoint: PathBuf,
     },
 }
@@ -36,12 +36,12 @@ impl Error {
         var_tokenizer::Error::io(path, source).into()
     }
 
-    /// A missing, damaged or foreign file at `path`.
+    /// A missing, damaged or unsuitable file at `path`.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         var_tokenizer::Error::file(path, message).into()
     }
 
-    /// Settings that do not fit together, or a word that is not known.
+    /// Settings that do not fit together, or an unknown name.
     pub fn config(message: impl Into<String>) -> Self {
         var_tokenizer::Error::config(message).into()
     }
@@ -52,8 +52,8 @@ impl Error {
         matches!(self, Self::Diverged(_) | Self::Core(NotFinite { .. }))
     }
 
-    /// Exit status of a program that ends with this error: 1 the machine failed, 2 the input was bad, 3 interrupted and
-    /// saved, 4 another rank failed.
+    /// Exit status of a program that ends with this error: 1 for a machine failure, 2 for bad input, 3 for an interruption
+    /// after saving, 4 for the failure of another rank.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Core(e) => e.exit_code(),

@@ -15,7 +15,7 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// A new file in `folder`, which is made where it is missing.
+    /// Creates a file in `folder`, and the folder if it is missing.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -53,7 +53,7 @@ impl EventWriter {
         self.record(&event)
     }
 
-    /// Hands what is buffered to the system.
+    /// Writes buffered records to the file.
     ///
     /// # Errors
     /// When the disk is full.

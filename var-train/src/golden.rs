@@ -15,7 +15,7 @@ use crate::schedule::{Progression, Schedule, Shape};
 /// Relative tolerance of schedules.
 const SCHEDULES: f64 = 1e-12;
 
-/// Runs everything that this crate can check in the case at `folder`; nothing for other kinds.
+/// Runs the checks of this crate on the case at `folder`; none for other kinds of cases.
 ///
 /// # Errors
 /// When the case cannot be read.
@@ -104,7 +104,7 @@ fn check_groups(case: &mut Case) -> Result<()> {
         case.fail("parameter groups", "the manifest has no 'parameter_groups'");
     }
     for (name, expected) in &groups {
-        // The names alone tell the architecture: depth, and whether AdaLN is shared.
+        // The names give the architecture: depth, and whether AdaLN is shared.
         let text = expected.to_string();
         let depth = (0..).take_while(|i| text.contains(&format!("blocks.{i}."))).count();
         let config = TransformerConfig {

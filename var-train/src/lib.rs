@@ -1,42 +1,52 @@
-//! Trains tokenizers on pictures and transformers on token files.
+//! Trains tokenizers on images and VAR transformers on token files.
 //!
-//! Invariant: what follows a resume is bit-equal to what would have followed without the stop, on the same
-//! machine. Every random decision is a function of (seed, step, sample), and a checkpoint holds all the
-//! rest.
+//! A run lives in a folder: checkpoints, log, configuration and result. A resumed run is bit-equal to an uninterrupted one,
+//! on the same machine: every random decision is a function of (seed, step, sample), and a checkpoint holds the rest.
 //!
-//! [`engine::train`] is the loop; what it trains is an [`engine::Task`]: [`tokenizer::TokenizerTask`] or
-//! [`transformer::ModelTask`]. A run lives in a [`run::RunFolder`].
+//! ```no_run
+//! use std::ops::ControlFlow;
+//! use var_train::TrainModel;
+//! use var_train::settings::ModelRun;
 //!
+//! let settings = ModelRun::preset("nano", ["depth=3", "width=96", "heads=3", "steps=800"])?;
+//! let run = TrainModel::new("tokens.h5", "builtin", "runs/small").settings(settings);
+//! let result = run.run(|step| {
+//!     println!("step {}: loss {:.3}", step.step, step.loss());
+//!     ControlFlow::Continue(()) // Break saves a checkpoint and stops
+//! })?;
+//! println!("held-out loss {:.3}; the model is runs/small/model.safetensors", result.val_loss_all);
+//! # Ok::<(), var_train::Error>(())
 //! ```
-//! use var_train::settings::Training;
 //!
-//! // The published recipe, but for the length: 2% of the run is warm-up, then 5% of the rest is flat.
-//! let settings = Training { steps: 1000, batch: 256, ..Training::default() };
-//! let schedule = settings.schedule(settings.total_steps(0));
-//! assert_eq!(schedule.learning_rate(30), 1e-4);
-//! assert!(schedule.learning_rate(999) < 1.01e-5);
-//! ```
+//! The main types:
+//!
+//! - [`TrainModel`] and [`TrainTokenizer`] train, plan and check.
+//! - [`settings::ModelRun`] and [`settings::TokenizerRun`] are the settings; [`settings::Layers`] combines preset, file and
+//!   single settings.
+//! - [`records`] has the reports: [`records::StepReport`], [`records::Validation`], [`records::ModelResult`] and more. The
+//!   files of a run folder hold the same types.
+//! - [`engine::train`] is the loop for a network of your own, an [`engine::Task`].
 
 pub mod average;
-pub mod checkpoint;
-pub mod commands;
-pub mod data;
+pub(crate) mod checkpoint;
+pub(crate) mod data;
 pub mod distributed;
-pub mod earlier;
-pub mod effects;
+pub(crate) mod earlier;
 pub mod engine;
 pub mod error;
-pub mod events;
+pub(crate) mod events;
 pub mod golden;
-pub mod layers;
 pub mod loss_scale;
-pub mod optimizer;
-pub mod presets;
+pub(crate) mod optimizer;
+pub mod records;
 pub mod run;
 pub mod schedule;
 pub mod settings;
 pub mod throughput;
 pub mod tokenizer;
+pub mod train;
 pub mod transformer;
 
+pub use engine::Event;
 pub use error::{Error, Result};
+pub use train::{TrainModel, TrainTokenizer};

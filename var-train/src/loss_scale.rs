@@ -1,7 +1,7 @@
-//! The factor of the loss in fp16 training, which keeps small gradients above the least fp16 number.
+//! The factor of the loss in fp16 training. It keeps small gradients above the smallest fp16 number.
 //!
-//! Source: `utils/amp_sc.py` of the published code (there the factor may stand at 2¹⁶ for one step before it is
-//! set back to 2¹⁵; here it does not get there).
+//! Source: `utils/amp_sc.py` of the published code (there the factor may be 2¹⁶ for one step
+//! before it returns to 2¹⁵; here it does not exceed 2¹⁵).
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 const START: f64 = 2048.0;
 /// The largest factor: beyond it the loss itself overflows.
 const MOST: f64 = 32768.0;
-/// The smallest: gradients that overflow below it do so by themselves.
+/// The smallest factor: gradients that overflow below it overflow without a factor.
 const LEAST: f64 = 1.0 / 1024.0;
 /// Steps without overflow after which the factor doubles.
 const PATIENCE: u32 = 1000;
 
-/// The factor, and how long it has held.
+/// The factor, and the steps since its last change.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LossScale {
     factor: f64,
@@ -24,23 +24,23 @@ pub struct LossScale {
 }
 
 impl Default for LossScale {
-    /// As at the start of a run: 2¹¹.
+    /// The start of a run: 2¹¹.
     fn default() -> Self {
         Self { factor: START, clean: 0 }
     }
 }
 
 impl LossScale {
-    /// What the loss is multiplied by, and the gradients are divided by: a power of two.
+    /// Multiplies the loss and divides the gradients: a power of two.
     pub fn factor(&self) -> f64 {
         self.factor
     }
 
-    /// Takes note of a step whose gradients were finite or not: 1000 finite ones in a row double the factor, up to
-    /// 2¹⁵; one that is not halves it.
+    /// Notes whether the gradients of a step were finite. 1000 finite steps in a row double the factor, up to 2¹⁵; an
+    /// overflow halves it.
     ///
     /// # Errors
-    /// When gradients overflow however small the factor is.
+    /// When gradients overflow at the smallest factor.
     pub fn update(&mut self, finite: bool) -> Result<()> {
         if finite {
             self.clean += 1;
@@ -59,7 +59,7 @@ impl LossScale {
         Ok(())
     }
 
-    /// As numbers of a checkpoint.
+    /// The numbers for a checkpoint.
     pub fn to_map(self) -> BTreeMap<String, f64> {
         BTreeMap::from([
             ("loss_scale".into(), self.factor),
@@ -67,10 +67,10 @@ impl LossScale {
         ])
     }
 
-    /// Out of the numbers of a checkpoint.
+    /// Reads the numbers of a checkpoint.
     ///
     /// # Errors
-    /// When they are missing or none that a run can have.
+    /// When a number is missing or out of range.
     pub fn from_map(numbers: &BTreeMap<String, f64>) -> Result<Self> {
         let found = (numbers.get("loss_scale"), numbers.get("loss_scale_steps"));
         match found {

@@ -1,4 +1,4 @@
-//! AdamW with the published parameter groups: whole on every rank, or with its moments shared out ([`Sharded`]).
+//! AdamW with the published parameter groups: whole on every rank, or with moments divided over the ranks ([`Sharded`]).
 //!
 //! Source: `filter_params` in `utils/lr_control.py` of the published code.
 
@@ -17,23 +17,23 @@ mod sharded;
 
 pub use sharded::Sharded;
 
-/// An optimizer as the training loop sees it. All ranks call the same in the same order.
+/// The optimizer of the training loop. All ranks make the same calls in the same order.
 pub trait Update: std::fmt::Debug {
-    /// Whether it averages gradients over the ranks itself; else the backward pass has to.
+    /// Whether it averages gradients over the ranks itself. Otherwise the backward pass does.
     fn averages_itself(&self) -> bool {
         false
     }
 
-    /// Clips the gradients, steps, and forgets them. Returns the norm before clipping.
+    /// Clips the gradients, updates the parameters, and clears the gradients. Gives the norm before clipping.
     ///
     /// # Errors
-    /// When the norm is not finite (no parameter has been changed then), or another rank is lost.
+    /// When the norm is not finite (it changes no parameter then), or another rank is lost.
     fn step(&mut self, learning_rate: f64, weight_decay: f64) -> Result<f64>;
 
-    /// What is trained.
+    /// The parameters that it trains.
     fn parameters(&self) -> Vec<&Tensor>;
 
-    /// Divides all gradients by `factor`, by which the loss was multiplied.
+    /// Divides all gradients by `factor`, the factor of the loss.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -41,7 +41,7 @@ pub trait Update: std::fmt::Debug {
         Ok(scale_gradients(&self.parameters(), 1.0 / factor)?)
     }
 
-    /// Forgets all gradients.
+    /// Clears all gradients.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -49,13 +49,13 @@ pub trait Update: std::fmt::Debug {
         Ok(clear_gradients(&self.parameters())?)
     }
 
-    /// Takes moments and step counts from a checkpoint, on rank 0; [`Update::share_out`] follows on all.
+    /// Loads moments and step counts from a checkpoint, on rank 0. [`Update::share_out`] follows on all ranks.
     ///
     /// # Errors
-    /// Lists what is missing or mis-shaped; nothing is changed then.
+    /// Lists missing tensors and tensors of another shape, and changes nothing.
     fn load(&mut self, map: &BTreeMap<String, Tensor>, file: &str) -> Result<()>;
 
-    /// Brings all ranks to what rank 0 has.
+    /// Brings all ranks to the state of rank 0.
     ///
     /// # Errors
     /// When another rank is lost.
@@ -69,7 +69,7 @@ pub trait Update: std::fmt::Debug {
     fn gather(&self, ranks: Ranks) -> Result<BTreeMap<String, Tensor>>;
 }
 
-/// Fails unless `map` holds moments for all of `shapes`: names with sizes.
+/// Checks that `map` has moments for all of `shapes`: names with sizes.
 fn require_moments<'a>(
     map: &BTreeMap<String, Tensor>,
     shapes: impl Iterator<Item = (&'a str, Vec<i64>)>,
@@ -91,7 +91,7 @@ fn require_moments<'a>(
     Err(var_tokenizer::Error::Weights { file: file.to_owned(), problems }.into())
 }
 
-/// Parts of names whose parameters are never decayed.
+/// Parts of the names of parameters without weight decay.
 const NOT_DECAYED: [&str; 6] = ["pos_1LC", "pos_start", "lvl_embed", "ada_gss", "scale_mul", "bias"];
 
 /// Whether the published recipe decays the parameter `name` with `dimensions` dimensions: not vectors,
@@ -109,11 +109,11 @@ pub struct Optimizer {
     clip: f64,
 }
 
-/// Group index of parameters that are not decayed; the other is 1.
+/// Group index of parameters without weight decay; the other index is 1.
 const PLAIN: usize = 0;
 
 impl Optimizer {
-    /// Moments for every trainable entry of `parameters`; `clip` is the largest gradient norm, 0 for none.
+    /// Zero moments for every trainable entry of `parameters`. `clip` is the largest gradient norm; 0 does not clip.
     pub fn new(parameters: &Parameters, beta1: f64, beta2: f64, eps: f64, clip: f64) -> Self {
         let mut names = [Vec::new(), Vec::new()];
         let mut slots = [Vec::new(), Vec::new()];

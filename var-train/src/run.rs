@@ -1,4 +1,4 @@
-//! The run folder: one process at a time, configuration, metrics.
+//! The run folder: its lock, configuration and log.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -12,21 +12,32 @@ use crate::checkpoint;
 use crate::earlier;
 use crate::error::{Error, Result};
 use crate::events::EventWriter;
+use crate::records::{MetricsLine, step_of};
 
-/// A folder that this process alone may write to; or, on other ranks than 0, a name that nothing is written
-/// to.
+/// A folder that only this process writes to. On ranks other than 0 it is a name, and nothing is written.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     files: Option<Files>,
 }
 
-/// Fails when a number among `values`, or in a list of them, is not finite: JSON has no such numbers, and holds a null
-/// there. `kind` is `train` or `val`.
+/// The keys and values of a line. JSON has no number that is not finite; a `null` stands for it.
+fn values_of(line: &MetricsLine) -> Result<Map<String, Value>> {
+    match serde_json::to_value(line) {
+        Ok(Value::Object(values)) => Ok(values),
+        _ => Err(Error::config("a line of metrics.jsonl is not an object")),
+    }
+}
+
+/// Checks that all numbers of a line are finite.
 ///
 /// # Errors
-/// [`Error::Diverged`], which names the first such key.
-pub fn require_finite(kind: &str, values: &Map<String, Value>) -> Result<()> {
+/// [`Error::Diverged`], which names the first key whose value is not.
+pub(crate) fn require_finite(line: &MetricsLine) -> Result<()> {
+    require_finite_values(line, &values_of(line)?)
+}
+
+fn require_finite_values(line: &MetricsLine, values: &Map<String, Value>) -> Result<()> {
     fn lacks(value: &Value) -> bool {
         match value {
             Value::Null => true,
@@ -37,7 +48,7 @@ pub fn require_finite(kind: &str, values: &Map<String, Value>) -> Result<()> {
     match values.iter().find(|(_, value)| lacks(value)) {
         None => Ok(()),
         Some((key, _)) => {
-            let of = if kind == "val" { "the validation's " } else { "" };
+            let of = if matches!(line, MetricsLine::Val(_)) { "the validation's " } else { "" };
             Err(Error::Diverged(format!("{of}{key} is not finite")))
         }
     }
@@ -53,12 +64,12 @@ struct Files {
 }
 
 impl RunFolder {
-    /// Opens `path` for a new run, or for going on with one when `resume` is set.
+    /// Opens `path` for a new run, or with `resume` for the run that is there.
     ///
     /// # Errors
-    /// When another process has it, and as [`earlier::start`].
+    /// When another process trains in it, and as [`earlier::start`].
     pub fn open(path: &Path, resume: bool) -> Result<Self> {
-        // Asked before anything is made, and again under the lock.
+        // Checked before anything is created, and again under the lock.
         earlier::start(path, resume)?;
         std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
         let lock_path = path.join("run.lock");
@@ -68,7 +79,7 @@ impl RunFolder {
             .write(true)
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
-        let busy = "another process is training in this folder; wait for it or choose another --out";
+        let busy = "another process trains in this folder; wait for it, or choose another run folder";
         let lock = lock(&file, &lock_path, busy)?;
         earlier::start(path, resume)?;
         let checkpoints = path.join(checkpoint::FOLDER);
@@ -84,7 +95,7 @@ impl RunFolder {
         Ok(Self { path: path.to_owned(), files: Some(Files { metrics, events, _lock: lock }) })
     }
 
-    /// The folder at `path` as other ranks than 0 see it: writing does nothing, and it need not be there.
+    /// The folder at `path` for ranks other than 0: it need not exist, and writing does nothing.
     pub fn elsewhere(path: &Path) -> Self {
         Self { path: path.to_owned(), files: None }
     }
@@ -105,37 +116,39 @@ impl RunFolder {
         Ok(write_atomically(&self.path.join("config.toml"), toml.as_bytes())?)
     }
 
-    /// Appends one line to `metrics.jsonl` (`kind`: `train` or `val`; `step`: steps done; then `values`) and
-    /// those values that are one number to the TensorBoard events.
+    /// Appends a line to `metrics.jsonl`, and its single numbers to the TensorBoard events.
     ///
     /// # Errors
     /// [`Error::Diverged`] when a value is not finite: nothing is written then. When the disk is full.
-    pub fn log(&mut self, kind: &str, step: u64, values: &Map<String, Value>) -> Result<()> {
-        require_finite(kind, values)?;
+    pub fn log(&mut self, line: &MetricsLine) -> Result<()> {
+        let values = values_of(line)?;
+        require_finite_values(line, &values)?;
         let Some(files) = &mut self.files else { return Ok(()) };
-        let mut object = Map::new();
-        object.insert("kind".into(), kind.into());
-        object.insert("step".into(), step.into());
-        object.extend(values.clone());
-        let line = format!("{}\n", Value::Object(object));
-        let path = self.path.join("metrics.jsonl");
-        files.metrics.write_all(line.as_bytes()).map_err(|e| Error::io(&path, e))?;
+        let (kind, step) = match line {
+            MetricsLine::Train(report) => ("train", report.step),
+            MetricsLine::Val(validation) => ("val", validation.step),
+            MetricsLine::Other => return Ok(()),
+        };
         let scalars: Vec<(String, f32)> = values
             .iter()
+            .filter(|(key, _)| *key != "step")
             .filter_map(|(key, value)| Some((format!("{kind}/{key}"), value.as_f64()? as f32)))
             .collect();
+        let text = format!("{}\n", Value::Object(values));
+        let path = self.path.join("metrics.jsonl");
+        files.metrics.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e))?;
         files.events.scalars(step, &scalars)
     }
 
-    /// Drops the lines after `step` (written after the checkpoint that a resume starts from) and a torn
-    /// last line. Says what else is missing: a sentence, or nothing.
+    /// Removes the lines after `step`, the step of the checkpoint that a resume starts from, and an incomplete last line.
+    /// Gives a sentence about other missing lines, if any.
     ///
     /// # Errors
     /// When the file cannot be read or written.
     pub fn forget_after(&mut self, step: u64) -> Result<Option<String>> {
         let Some(files) = &mut self.files else { return Ok(None) };
         let path = self.path.join("metrics.jsonl");
-        // A tail that a power cut left may be anything.
+        // After a power cut the last bytes may be anything.
         let bytes = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
         let text = String::from_utf8_lossy(&bytes);
         let mut kept = String::with_capacity(text.len());
@@ -143,7 +156,7 @@ impl RunFolder {
         // An editor may have put a byte-order mark before the first line.
         for line in text.trim_start_matches('\u{feff}').lines().filter(|line| !line.trim().is_empty()) {
             unreadable += usize::from(torn);
-            let at = serde_json::from_str::<Value>(line).ok().and_then(|v| v.get("step")?.as_u64());
+            let at = step_of(line);
             torn = at.is_none();
             if at.is_some_and(|at| at <= step) {
                 kept.push_str(line);
@@ -154,9 +167,9 @@ impl RunFolder {
         files.metrics = OpenOptions::new().append(true).open(&path).map_err(|e| Error::io(&path, e))?;
         let path = path.display();
         Ok(if kept.is_empty() && step > 0 {
-            Some(format!("{path}: the lines until step {step} are missing; the curves begin there"))
+            Some(format!("{path}: the lines until step {step} are missing; the curves start after it"))
         } else if unreadable > 0 {
-            Some(format!("{path}: {unreadable} lines that are not JSON objects with a step are dropped"))
+            Some(format!("{path}: removed {unreadable} lines that are not JSON objects with a step"))
         } else {
             None
         })

@@ -18,7 +18,7 @@ pub enum Shape {
     /// Flat for this share of the rest, then linear: `flat0.2`. The published `lin` is `flat0.15`, `lin0`
     /// (the default) `flat0.05`, `lin00` `flat0`.
     Flat(f64),
-    /// Two linear pieces that meet half-way up after this share: `lin0.3`.
+    /// Two linear pieces that meet half-way after this share: `lin0.3`.
     Knee(f64),
     /// Flat for 15%, then exponential: `exp`.
     Exponential,
@@ -123,7 +123,7 @@ impl Schedule {
             }
     }
 
-    /// Weight decay of step `step` for parameters that are decayed.
+    /// Weight decay of step `step`, for parameters with weight decay.
     pub fn weight_decay(&self, step: u64) -> f64 {
         let passed = step as f64 / (self.steps as f64 - 1.0).max(1e-12);
         self.decay_end + (self.decay - self.decay_end) * (0.5 + 0.5 * (std::f64::consts::PI * passed).cos())

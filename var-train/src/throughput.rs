@@ -1,38 +1,38 @@
-//! How fast training goes: pictures, tokens and FLOPs a second, the share of the machine's peak (MFU), and the
-//! share of the time that went into waiting for data.
+//! Rates of training: images, tokens and FLOPs per second, the share of the machine's peak (MFU), and the share of the
+//! time that steps wait for data.
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
 use tch::{Device, Kind};
 use var_tokenizer::torch::product_peak;
 
 use crate::distributed::Ranks;
 use crate::error::{Error, Result};
+use crate::records::Rates;
 
 /// Peak of one rank in FLOP/s, in place of a measurement.
 const PEAK: &str = "VAR_PEAK_FLOPS";
 /// FLOPs of a measurement: five products of 2048³.
 const MEASUREMENT: f64 = 5.0 * 2.0 * 2048.0 * 2048.0 * 2048.0;
-/// The measurement may cost this share of a run's FLOPs. It does them at full speed and steps do not, so that
-/// it takes a smaller share of the time.
+/// The measurement may cost this share of a run's FLOPs. It takes a smaller share of the time, because it runs faster than
+/// steps do.
 const WORTH: f64 = 0.1;
 
-/// What a step costs.
+/// The cost of an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Cost {
-    /// FLOPs of forward and backward over one picture.
+    /// FLOPs of forward and backward over one image.
     pub flops: f64,
-    /// The kind that products are computed in.
+    /// The kind of the products.
     pub compute: Kind,
 }
 
-/// Sums since the last line of the log. They cover steps alone: neither validations nor checkpoints.
+/// Sums over the steps since the last line of the log, without validations and checkpoints.
 #[derive(Debug)]
 pub struct Throughput {
     flops: f64,
     tokens: usize,
-    /// FLOP/s of all ranks together; 0 where it is not known.
+    /// FLOP/s of all ranks together; 0 where unknown.
     peak: f64,
     seconds: f64,
     pictures: u64,
@@ -41,18 +41,17 @@ pub struct Throughput {
 }
 
 impl Throughput {
-    /// Counts for pictures of `tokens` tokens each, of which the run has still to see `pictures`. Measures the
-    /// peak of a matrix product on all ranks at once, if that is little beside the run;
-    /// `VAR_PEAK_FLOPS` (of one rank) takes its place.
+    /// Starts at zero, for images of `tokens` tokens; `pictures` of them are left in the run. Measures the peak of a matrix
+    /// product on all ranks at once, if the run is long enough. `VAR_PEAK_FLOPS` (of one rank) replaces the measurement.
     ///
     /// # Errors
-    /// When memory runs out, another rank is lost, or `VAR_PEAK_FLOPS` is no number.
+    /// When memory runs out, another rank is lost, or `VAR_PEAK_FLOPS` is not a number.
     pub fn start(cost: Cost, device: Device, tokens: usize, pictures: u64, ranks: Ranks) -> Result<Self> {
         let mut peak = [match std::env::var(PEAK) {
             Ok(text) => {
                 text.trim().parse::<f64>().ok().filter(|p| p.is_finite() && *p >= 0.0).ok_or_else(|| {
                     Error::config(format!(
-                        "{PEAK} is '{text}'; expected the FLOP/s of one rank, as in 9.9e14"
+                        "{PEAK} is '{text}'; expected the FLOP/s of one rank, for example 9.9e14"
                     ))
                 })?
             }
@@ -66,27 +65,26 @@ impl Throughput {
         Ok(Self { flops: cost.flops, tokens, peak, seconds: 0.0, pictures: 0, waited: 0.0 })
     }
 
-    /// Adds a step over `pictures` pictures (of all ranks) that took `time`.
+    /// Adds a step over `pictures` images (of all ranks) that took `time`.
     pub fn add(&mut self, pictures: usize, time: Duration) {
         self.pictures += pictures as u64;
         self.seconds += time.as_secs_f64();
     }
 
-    /// Writes the figures since the last call into `values` and begins anew. `waited` are the seconds that
-    /// this rank has waited for data since the start.
-    pub fn report(&mut self, waited: f64, values: &mut Map<String, Value>) {
+    /// The rates since the last call. `waited` are the seconds that this rank has waited for data since the start.
+    pub fn report(&mut self, waited: f64) -> Rates {
         let seconds = self.seconds.max(1e-9);
         let images = self.pictures as f64 / seconds;
         let flops = images * self.flops;
-        let mut put = |key: &str, value: f64| values.insert(key.into(), value.into());
-        put("images_per_second", images);
-        put("tokens_per_second", images * self.tokens as f64);
-        put("flops_per_second", flops);
-        if self.peak > 0.0 {
-            put("mfu", flops / self.peak);
-        }
-        put("data_wait", (waited - self.waited).max(0.0) / seconds);
+        let rates = Rates {
+            images_per_second: images,
+            tokens_per_second: images * self.tokens as f64,
+            flops_per_second: flops,
+            mfu: (self.peak > 0.0).then(|| flops / self.peak),
+            data_wait: (waited - self.waited).max(0.0) / seconds,
+        };
         (self.seconds, self.pictures, self.waited) = (0.0, 0, waited);
+        rates
     }
 }
 
@@ -101,14 +99,12 @@ mod tests {
         for (waited, expected) in [(0.5, 0.25), (0.7, 0.1)] {
             throughput.add(60, Duration::from_millis(1500));
             throughput.add(20, Duration::from_millis(500));
-            let mut values = Map::new();
-            throughput.report(waited, &mut values);
-            let value = |key: &str| values[key].as_f64().unwrap();
-            assert_eq!(value("images_per_second"), 40.0);
-            assert_eq!(value("tokens_per_second"), 840.0);
-            assert_eq!(value("flops_per_second"), 4e7);
-            assert_eq!(value("mfu"), 0.04);
-            assert!((value("data_wait") - expected).abs() < 1e-9);
+            let rates = throughput.report(waited);
+            assert_eq!(rates.images_per_second, 40.0);
+            assert_eq!(rates.tokens_per_second, 840.0);
+            assert_eq!(rates.flops_per_second, 4e7);
+            assert_eq!(rates.mfu, Some(0.04));
+            assert!((rates.data_wait - expected).abs() < 1e-9);
         }
     }
 
@@ -116,8 +112,6 @@ mod tests {
     fn a_short_run_measures_no_peak() {
         let cost = Cost { flops: 1e6, compute: Kind::Float };
         let mut throughput = Throughput::start(cost, Device::Cpu, 21, 100, Ranks::ALONE).unwrap();
-        let mut values = Map::new();
-        throughput.report(0.0, &mut values);
-        assert!(values.contains_key("flops_per_second") && !values.contains_key("mfu"));
+        assert_eq!(throughput.report(0.0).mfu, None);
     }
 }

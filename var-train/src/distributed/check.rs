@@ -1,30 +1,44 @@
-//! `check-ranks`: every collective and an averaged backward pass, on numbers whose outcome is known. It tells
-//! whether ranks, network and environment are in order before a long run depends on them.
+//! `check-ranks`: runs every collective and an averaged backward pass on numbers with a known outcome. It tests ranks,
+//! network and environment before a long run depends on them.
 
 use std::time::Instant;
 
-use serde_json::{Value, json};
+use serde::Serialize;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::weights::{Init, Parameters, Storage};
 
 use super::ranks::{Ranks, fingerprints};
 use crate::error::{Error, Result};
 
-/// Values of the tensor whose sum is timed: 16 MB.
+/// Numbers of the timed sum: 16 MB.
 const TIMED: i64 = 4 << 20;
-/// Rounds of it; the fastest counts.
+/// Rounds of the timed sum; the fastest counts.
 const ROUNDS: usize = 5;
 /// Steps of the averaged descent.
 const STEPS: usize = 4;
-/// Micro-batches of each.
+/// Micro-batches per step.
 const MICRO: usize = 3;
 
-/// Runs all checks. Gives `rank`, `size`, `all_reduce_seconds` (16 MB, the best of five), and `parameters` and
-/// `gradients`, fingerprints that are the same on all ranks.
+/// What a rank found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Found {
+    /// Number of the rank.
+    pub rank: i64,
+    /// Number of ranks.
+    pub size: i64,
+    /// Seconds of a sum over 16 MB, the best of five.
+    pub all_reduce_seconds: f64,
+    /// Fingerprints of the parameters, the same on all ranks.
+    pub parameters: Vec<i64>,
+    /// Fingerprints of the gradients, the same on all ranks.
+    pub gradients: Vec<i64>,
+}
+
+/// Runs all checks.
 ///
 /// # Errors
 /// Names the first check whose outcome is wrong; or another rank is lost.
-pub fn check(ranks: Ranks) -> Result<Value> {
+pub fn check(ranks: Ranks) -> Result<Found> {
     let (rank, size) = (ranks.rank() as i64, ranks.size() as i64);
     collectives(ranks, rank, size)?;
     let mut best = f64::INFINITY;
@@ -36,9 +50,7 @@ pub fn check(ranks: Ranks) -> Result<Value> {
         best = best.min(began.elapsed().as_secs_f64());
     }
     let (parameters, gradients) = descend(ranks, rank)?;
-    Ok(json!({
-        "rank": rank, "size": size, "all_reduce_seconds": best, "parameters": parameters, "gradients": gradients,
-    }))
+    Ok(Found { rank, size, all_reduce_seconds: best, parameters, gradients })
 }
 
 fn require(what: &str, found: &Tensor, expected: &[f64]) -> Result<()> {
@@ -46,7 +58,7 @@ fn require(what: &str, found: &Tensor, expected: &[f64]) -> Result<()> {
     if found == expected {
         return Ok(());
     }
-    Err(Error::Distributed(format!("{what} gives {found:?} where {expected:?} is right")))
+    Err(Error::Distributed(format!("{what} gives {found:?}; expected {expected:?}")))
 }
 
 /// Rank r holds r + 1; all outcomes are small whole numbers.
@@ -75,7 +87,7 @@ fn collectives(ranks: Ranks, rank: i64, size: i64) -> Result<()> {
     ranks.collective(|group| group.barrier())
 }
 
-/// A small network on other data on every rank: averaged gradients keep the parameters the same.
+/// Trains a small network on different data on every rank: averaged gradients keep the parameters the same.
 fn descend(ranks: Ranks, rank: i64) -> Result<(Vec<i64>, Vec<i64>)> {
     let mut parameters = Parameters::new(Device::Cpu, Some(rank as u64), Storage::PLAIN);
     let first = parameters.builder().parameter("first", &[16, 8], Init::Uniform(0.5));

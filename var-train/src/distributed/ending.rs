@@ -1,4 +1,4 @@
-//! How a process that joined others ends.
+//! The end of a process that joined other ranks.
 #![allow(unsafe_code)]
 
 use std::io::Write;
@@ -12,7 +12,7 @@ pub(super) fn mark(rank: usize) {
     let _ = RANK.set(rank);
 }
 
-/// Whether this process tells people what all ranks know: rank 0, and a process on its own.
+/// Whether this process tells what all ranks know: rank 0 does, and a single process.
 pub fn speaks() -> bool {
     RANK.get().is_none_or(|rank| *rank == 0)
 }
@@ -22,10 +22,9 @@ pub fn is_rank() -> bool {
     RANK.get().is_some()
 }
 
-/// Ends the process with `status` at once if it joined others; else returns.
+/// Ends the process with `status` at once if it joined other ranks; otherwise returns.
 ///
-/// An ordinary exit destroys what c10d's threads still use, and waits for those that are stuck in a call to a
-/// rank that no longer answers.
+/// An ordinary exit destroys data that c10d's threads still use, and waits for threads that hang in a call to a lost rank.
 pub fn end(status: u8) {
     if RANK.get().is_none() {
         return;

@@ -1,4 +1,4 @@
-//! Which rank this process is, from the environment that torchrun, a script or SLURM sets.
+//! The rank of this process, from the environment of torchrun, a script or SLURM.
 
 use super::place::{Lookup, Place, number, port};
 use super::slurm;
@@ -18,7 +18,7 @@ impl Place {
     /// without `RANK`, those of a SLURM step. A world of one is a process on its own.
     ///
     /// # Errors
-    /// When some of them are missing or make no sense.
+    /// When some variables are missing or invalid.
     pub fn read(lookup: Lookup) -> Result<Option<Self>> {
         let place = if lookup("RANK").is_some() {
             Self::torch(lookup)?
@@ -27,7 +27,7 @@ impl Place {
         } else if lookup("WORLD_SIZE").is_some_and(|size| size.trim() != "1") {
             return Err(Error::config(
                 "WORLD_SIZE is set in the environment, but RANK is not; set both, or start the ranks with \
-                 --nproc, torchrun or srun",
+                 torchrun or srun",
             ));
         } else {
             return Ok(None);
@@ -67,7 +67,7 @@ impl Place {
     }
 }
 
-/// Whether somebody else serves the store. c10d reads the same variable, and fails on other values.
+/// Whether another program serves the store. c10d reads the same variable, and fails on other values.
 fn hosted(lookup: Lookup) -> Result<bool> {
     match lookup("TORCHELASTIC_USE_AGENT_STORE").as_deref().map(str::to_lowercase).as_deref() {
         None | Some("false" | "0") => Ok(false),

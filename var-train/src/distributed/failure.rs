@@ -1,4 +1,4 @@
-//! After a failure: which rank is to blame, and how ranks take leave so that the others learn of it.
+//! After a failure: finds the rank that caused it, and tells the other ranks when this one leaves.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -9,27 +9,27 @@ use super::place::Place;
 use super::store::Messages;
 use crate::error::{Error, Result};
 
-/// How long a rank looks for one without a beat; after that it asks who is not looking.
+/// Time to look for a rank without a heartbeat. After it, ranks that have not noticed the failure count as busy.
 const SEARCH: Duration = Duration::from_secs(10);
-/// How long the others' goodbyes are waited for.
+/// Time to wait until the other ranks have left.
 const GOODBYE: Duration = Duration::from_secs(15);
-/// A leader without a beat for so long is lost.
+/// A rank 0 without a heartbeat for this time is lost.
 const LEADER_SILENT: Duration = Duration::from_secs(10);
-/// Pause between two looks at a key.
+/// Pause between two reads of a key.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Holds what the first rank that failed by itself said.
+/// Key of the message of the first rank that failed by itself.
 const FAILED: &str = "failed";
-/// Counts ranks that failed by themselves.
+/// Key that counts ranks that failed by themselves.
 const FAILURES: &str = "failures";
-/// Holds what the first rank found that looked for the one to blame.
+/// Key of the first finding about the cause.
 const FOUND: &str = "found";
-/// Counts ranks that came to the end.
+/// Key that counts ranks that reached the end.
 const TOGETHER: &str = "together";
-/// Counts ranks that need the store no more.
+/// Key that counts ranks that no longer need the store.
 const GONE: &str = "gone";
 
-/// Is there once rank `rank` has noticed a failure.
+/// Key that exists once rank `rank` has noticed a failure.
 fn looking(rank: usize) -> String {
     format!("looking/{rank}")
 }
@@ -37,7 +37,7 @@ fn looking(rank: usize) -> String {
 /// Why a rank leaves.
 #[derive(Debug, PartialEq)]
 pub(super) enum Leaving {
-    /// All of them end here, in order.
+    /// All ranks end here, as planned.
     Together,
     /// Another rank is lost.
     After,
@@ -45,7 +45,7 @@ pub(super) enum Leaving {
     Failed(String),
 }
 
-/// This rank's eyes on the others.
+/// Watches the other ranks.
 #[derive(Debug)]
 pub(super) struct Watch {
     messages: Messages,
@@ -67,24 +67,23 @@ impl Watch {
         self.messages.set(key, value).map_err(|e| self.store_gone(&e))
     }
 
-    /// What it means that the store is gone.
+    /// The error for a lost store.
     fn store_gone(&self, error: &Error) -> Error {
         let Place { rank, address, port, hosted, .. } = &self.place;
         Error::Rank(match (hosted, rank) {
             (false, 1..) => format!(
-                "rank 0 does not answer any more (killed, stopped, or rank {rank} is cut off from it); go on \
-                 with --resume"
+                "rank 0 does not answer (killed, stopped, or rank {rank} is cut off from it); resume the run"
             ),
             _ => format!(
-                "the store at {address}:{port} does not answer any more ({error}), so the program that started \
-                 the ranks is gone, or this rank is cut off; go on with --resume"
+                "the store at {address}:{port} does not answer ({error}): the program that started the ranks has \
+                 ended, or this rank is cut off; resume the run"
             ),
         })
     }
 
-    /// What `error`, a broken connection, comes from: another rank's failure where it told, else the ranks
-    /// whose hearts have stopped, else those that live but have not noticed anything, because they are busy
-    /// with something else. Takes some seconds: two looks at the beats, with a pause between.
+    /// The cause of `error`, a broken connection: a rank that told its failure; otherwise the ranks without a heartbeat;
+    /// otherwise the ranks that are alive but busy and have not noticed anything. Takes some seconds: reads the
+    /// heartbeats twice, with a pause.
     pub fn explain(&self, error: Error) -> Error {
         self.search(&error).unwrap_or_else(|e| e)
     }
@@ -105,13 +104,13 @@ impl Watch {
         }
         Ok(if busy.is_empty() {
             Error::Distributed(format!(
-                "the connection between the ranks broke ({error}), though all of them live; look at the \
-                 network, and go on with --resume"
+                "the connection between the ranks broke ({error}), but all ranks are alive; check the network, \
+                 then resume the run"
             ))
         } else {
             Error::Rank(format!(
-                "{} did not come in time, though alive; raise --timeout if a step may take so long, or look \
-                 what holds it up, and go on with --resume",
+                "{} did not come in time, but is alive; find out what delays it, or give a longer timeout; then \
+                 resume the run",
                 names(&busy)
             ))
         })
@@ -143,18 +142,17 @@ impl Watch {
         }
         if !silent.is_empty() {
             let message = format!(
-                "{} {} not answer any more (killed, stopped or cut off); go on with --resume, with fewer ranks \
-                 if need be",
+                "{} {} not answer (killed, stopped or cut off); resume the run, with fewer ranks if necessary",
                 names(&silent),
                 if silent.len() == 1 { "does" } else { "do" }
             );
-            // Ranks that only learn of it when this one leaves need not look again.
+            // Ranks that learn of it when this one leaves need not look again.
             self.set(FOUND, &message)?;
             return Ok(Some(Error::Rank(message)));
         }
         if left.len() + 1 == self.place.world {
             return Ok(Some(Error::Rank(format!(
-                "{} gave rank {} up, which did not answer in time; go on with --resume",
+                "{} ended because rank {} did not answer in time; resume the run",
                 names(&left),
                 self.place.rank
             ))));
@@ -162,7 +160,7 @@ impl Watch {
         Ok(None)
     }
 
-    /// Beats so far, by rank.
+    /// Heartbeats so far, by rank.
     fn beats(&self) -> Result<Vec<i64>> {
         (0..self.place.world).map(|rank| self.count(&beat(rank), 0)).collect()
     }
@@ -171,13 +169,13 @@ impl Watch {
         self.messages.add(key, amount).map_err(|e| self.store_gone(&e))
     }
 
-    /// Watches rank 0 during a wait for its word.
+    /// Watches rank 0 while this rank waits for its message.
     pub fn leader(&self) -> Leader<'_> {
         let now = Instant::now();
         Leader { watch: self, beats: -1, changed: now, looked: now }
     }
 
-    /// Tells the others that this rank leaves, and why. Where the store is gone there is nobody to tell.
+    /// Tells the other ranks that this one leaves, and why. Does nothing when the store is lost.
     pub fn say_goodbye(&self, leaving: &Leaving) {
         let own = self.place.rank;
         let said = (|| -> Result<()> {
@@ -186,7 +184,7 @@ impl Watch {
                     self.count(TOGETHER, 1)?;
                 }
                 Leaving::Failed(message) => {
-                    // The first one is the cause.
+                    // The first failure is the cause.
                     if self.count(FAILURES, 1)? == 1 {
                         self.set(FAILED, &format!("rank {own} failed: {message}"))?;
                     }
@@ -198,8 +196,8 @@ impl Watch {
         let _ = said;
     }
 
-    /// Stays as long as another rank may need this one: to the end of the last collective, and on the rank
-    /// that serves the store until nobody has questions any more.
+    /// Waits as long as another rank may need this one: until the last collective ends, and on the rank that serves the
+    /// store until no rank needs it.
     pub fn linger(&self, leaving: &Leaving) {
         let until = Instant::now() + GOODBYE;
         let world = self.place.world as i64;
@@ -220,7 +218,7 @@ impl Watch {
             if looked.elapsed() < WINDOW {
                 return Ok(false);
             }
-            // Whoever has no beat will not ask any more, either.
+            // A rank without a heartbeat does not need the store either.
             let (after, mut waiting) = (self.beats()?, 0);
             for (rank, (before, after)) in before.iter().zip(&after).enumerate().skip(1) {
                 let left = self.get(&format!("left/{rank}"))?.is_some();
@@ -238,7 +236,7 @@ impl Watch {
     }
 }
 
-/// A wait for rank 0, which ends when it does.
+/// A wait for rank 0 that ends when rank 0 ends.
 pub(super) struct Leader<'a> {
     watch: &'a Watch,
     beats: i64,
@@ -247,10 +245,10 @@ pub(super) struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    /// Looks once a second whether rank 0 lives.
+    /// Checks once per second that rank 0 is alive.
     ///
     /// # Errors
-    /// [`Error::Rank`] when it failed or shows no life.
+    /// [`Error::Rank`] when it failed or has no heartbeat.
     pub fn check(&mut self) -> Result<()> {
         if self.looked.elapsed() < Duration::from_secs(1) {
             return Ok(());
@@ -264,7 +262,7 @@ impl Leader<'_> {
             (self.beats, self.changed) = (beats, Instant::now());
         } else if self.changed.elapsed() > LEADER_SILENT {
             return Err(Error::Rank(
-                "rank 0 does not answer any more (killed, stopped or cut off); go on with --resume".into(),
+                "rank 0 does not answer (killed, stopped or cut off); resume the run".into(),
             ));
         }
         Ok(())
@@ -304,7 +302,7 @@ mod tests {
         let (store, watch) = first_of_three();
         let _first = Heartbeat::start(store.another().unwrap(), 1);
         let message = watch.explain(broken()).to_string();
-        assert!(message.starts_with("rank 2 does not answer any more"), "{message}");
+        assert!(message.starts_with("rank 2 does not answer (killed"), "{message}");
         // Whoever asks later is told the same.
         assert_eq!(watch.explain(broken()).to_string(), message);
     }
@@ -316,7 +314,7 @@ mod tests {
         store.set(&looking(1), "").unwrap();
         let error = watch.explain(broken());
         assert_eq!(error.exit_code(), 4);
-        assert!(error.to_string().starts_with("rank 2 did not come in time, though alive"), "{error}");
+        assert!(error.to_string().starts_with("rank 2 did not come in time, but is alive"), "{error}");
     }
 
     #[test]

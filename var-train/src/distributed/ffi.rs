@@ -1,4 +1,4 @@
-//! The C interface of `cpp/`, as far as every file of this folder needs it.
+//! The part of the C interface of `cpp/` that all files of this folder need.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char};
@@ -9,7 +9,7 @@ use torch_sys::C_tensor;
 
 use crate::error::{Error, Result};
 
-/// A `c10d::Store` as C++ hands it out.
+/// A `c10d::Store`.
 #[repr(C)]
 pub(super) struct CStore {
     _private: [u8; 0],
@@ -32,7 +32,7 @@ unsafe extern "C" {
     fn var_c10d_quiet();
 }
 
-/// The first line of the message that the last failed call of this thread left.
+/// The first line of the message of the last failed call in this thread.
 fn last_error() -> Error {
     // SAFETY: a zero-terminated thread-local string that lives until the next failure in this thread; it is
     // copied here.
@@ -46,7 +46,7 @@ pub(super) fn done(code: i32) -> Result<()> {
     if code == 0 { Ok(()) } else { Err(last_error()) }
 }
 
-/// What a constructor stored in the place it was given.
+/// The handle that a constructor stored.
 pub(super) fn made<T>(construct: impl FnOnce(*mut *mut T) -> i32) -> Result<NonNull<T>> {
     let mut object = std::ptr::null_mut();
     done(construct(&mut object))?;

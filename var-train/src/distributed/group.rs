@@ -30,9 +30,8 @@ unsafe extern "C" {
     fn var_group_same_shapes(group: *mut CGroup, tensors: *const *const C_tensor, n: usize) -> i32;
 }
 
-/// Ranks that are connected with each other. Every rank calls the same collectives in the same order. A
-/// collective fails when a connection breaks or when the group's timeout passes; the group is of no use
-/// after that.
+/// Ranks that are connected with each other. Every rank calls the same collectives in the same order. A collective fails
+/// when a connection breaks or the group's timeout passes. Then the group is unusable.
 #[derive(Debug)]
 pub struct Group(NonNull<CGroup>);
 
@@ -40,11 +39,11 @@ pub struct Group(NonNull<CGroup>);
 unsafe impl Send for Group {}
 
 impl Group {
-    /// Connects `rank` of `size` with the others through `store`. `address` is the local address that they
-    /// reach this rank by; `None` takes the interface that `GLOO_SOCKET_IFNAME` names.
+    /// Connects `rank` of `size` with the others through `store`. They reach this rank at the local `address`; `None` takes
+    /// the interface of `GLOO_SOCKET_IFNAME`.
     ///
     /// # Errors
-    /// When not every rank comes within `timeout`, or one cannot be reached.
+    /// When a rank does not come within `timeout` or cannot be reached.
     pub fn gloo(
         store: &Store,
         rank: usize,
@@ -64,7 +63,7 @@ impl Group {
         .map(Self)
     }
 
-    /// Adds up `tensor` over all ranks, in place.
+    /// Sums `tensor` over all ranks, in place.
     ///
     /// # Errors
     /// When another rank is lost.
@@ -92,7 +91,7 @@ impl Group {
         done(unsafe { var_group_all_gather(self.0.as_ptr(), all.as_ptr(), own.as_ptr()) })
     }
 
-    /// Adds up `all` `[size · own]` over all ranks and leaves in `own` the part of this rank.
+    /// Sums `all` `[size · own]` over all ranks, and stores the part of this rank in `own`.
     ///
     /// # Errors
     /// When another rank is lost.
@@ -101,7 +100,7 @@ impl Group {
         done(unsafe { var_group_reduce_scatter(self.0.as_ptr(), own.as_ptr(), all.as_ptr()) })
     }
 
-    /// Waits for every rank to come here.
+    /// Waits until every rank is here.
     ///
     /// # Errors
     /// When another rank is lost.
@@ -128,7 +127,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // SAFETY: made by `new` on the C++ side, and nobody uses it after this.
+        // SAFETY: made by `new` on the C++ side, and unused after this.
         unsafe { var_group_free(self.0.as_ptr()) };
     }
 }

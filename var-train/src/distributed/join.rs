@@ -1,4 +1,4 @@
-//! How ranks come together: all at one store, every number once, all with the same settings, then connected.
+//! How ranks meet: at one store, every number once, with the same settings. Then they connect.
 
 use std::net::{IpAddr, ToSocketAddrs, UdpSocket};
 use std::sync::mpsc::channel;
@@ -15,36 +15,36 @@ use super::place::Place;
 use super::store::{Messages, Store};
 use crate::error::{Error, Result};
 
-/// A store that takes longer to answer is gone.
+/// A store that takes longer to answer is lost.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long rank 0 keeps its store up after it refused to begin, so that the others learn why.
+/// Time that rank 0 keeps its store after it refused to start, so that the others learn the reason.
 const FAREWELL: Duration = Duration::from_millis(1500);
-/// Longest time that a name may take to become an address: that of a machine that is just starting may come late.
+/// Longest time to resolve a host name: a machine that is starting may register late.
 const LOOKUP: Duration = Duration::from_secs(5);
-/// Time for telling the others that this rank does not come.
+/// Time to tell the others that this rank does not come.
 const REFUSAL: Duration = Duration::from_secs(5);
-/// Under this key stands why the ranks must not begin.
+/// Key of the reason why the ranks must not start.
 const REFUSED: &str = "refused";
 
-/// What a rank says of itself.
+/// What a rank tells about itself.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Hello {
     world: usize,
-    /// What must be the same on all ranks.
+    /// The settings, the same on all ranks.
     settings: String,
-    /// The address that others reach it by; `None` leaves it to `GLOO_SOCKET_IFNAME`.
+    /// The address at which others reach it; `None` leaves it to `GLOO_SOCKET_IFNAME`.
     address: Option<IpAddr>,
 }
 
-/// What a rank holds once all are together.
+/// The connections of a rank once all ranks have met.
 pub(super) struct Joined {
     pub messages: Messages,
     pub heartbeat: Heartbeat,
     pub group: Group,
 }
 
-/// Brings `place` together with the other ranks within `timeout`, after checking that all of them have the
-/// same `settings`. With `gpu` they also connect the GPU of that number. `timeout` is also the longest that a collective may take afterwards.
+/// Connects `place` with the other ranks within `timeout`, after checking that all have the same `settings`. With `gpu` it
+/// also connects the GPU of that number. A later collective may take `timeout` at most.
 ///
 /// # Errors
 /// [`Error::config`] when the ranks do not fit together (a number twice, other sizes of the world, other
@@ -58,7 +58,7 @@ pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: D
         Hello { world: place.world, settings: settings.to_owned(), address: own_address(place, &store) };
     if let Err(e) = meet(place, &hello, &messages, until) {
         if let Error::Core(var_tokenizer::Error::Config(message)) = &e {
-            // Where it cannot be said, the others wait in vain and say so.
+            // If this fails, the others run into their timeout and tell it.
             let _ = messages.set(REFUSED, message);
         }
         if place.rank == 0 && !place.hosted {
@@ -78,7 +78,7 @@ pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: D
     Ok(Joined { messages, heartbeat, group })
 }
 
-/// Tells the other ranks that this one refuses to begin, because of `reason`; as far as they can be reached.
+/// Tells the other ranks that this one refuses to start, because of `reason`, if it can reach them.
 pub fn refuse(place: &Place, reason: &Error) {
     super::ending::mark(place.rank);
     ffi::quiet();
@@ -88,17 +88,17 @@ pub fn refuse(place: &Place, reason: &Error) {
         messages.set(REFUSED, &format!("rank {}: {reason}", place.rank))?;
         Ok::<Store, Error>(store)
     };
-    // Who cannot be told waits for this rank, and names it then.
+    // A rank that is not told waits for this one, and names it.
     if told().is_ok() && place.rank == 0 && !place.hosted {
         sleep(FAREWELL);
     }
 }
 
-/// Fails unless the address where the ranks meet can be found.
+/// Checks that the address where the ranks meet can be resolved.
 fn look_up(place: &Place) -> Result<()> {
     let (sender, receiver) = channel();
     let (name, port, until) = (place.address.clone(), place.port, Instant::now() + LOOKUP);
-    // A name server that does not answer holds the call for longer than anybody wants to wait.
+    // A name server that does not answer would block for too long.
     std::thread::spawn(move || {
         loop {
             let found = (name.as_str(), port).to_socket_addrs().map(|_| ());
@@ -120,7 +120,7 @@ fn look_up(place: &Place) -> Result<()> {
     )))
 }
 
-/// The store: served by rank 0, unless somebody else does.
+/// The store: served by rank 0, unless another program serves it.
 fn open(place: &Place, timeout: Duration) -> Result<Store> {
     look_up(place)?;
     let (address, port) = (&place.address, place.port);
@@ -136,11 +136,11 @@ fn open(place: &Place, timeout: Duration) -> Result<Store> {
             }
         });
     }
-    // c10d bounds the connection, but not the greeting: whatever else listens there may never answer.
+    // c10d limits the time to connect, not the time of the first answer: another service on the port may never answer.
     let (sender, receiver) = channel();
     let host = address.clone();
     std::thread::spawn(move || {
-        // Nobody waits any more when the deadline has passed.
+        // After the deadline nobody receives it.
         let _ = sender.send(Store::connect(&host, port, timeout));
     });
     let silent = || Error::Distributed("something listens there that is no store".into());
@@ -168,7 +168,7 @@ fn own_address(place: &Place, store: &Store) -> Option<IpAddr> {
     })
 }
 
-/// Says hello, waits for the others' hellos, and compares.
+/// Tells the other ranks about this one, waits for all of them, and compares.
 fn meet(place: &Place, own: &Hello, messages: &Messages, until: Instant) -> Result<()> {
     if messages.add(&format!("taken/{}", place.rank), 1)? > 1 {
         return Err(Error::config(format!(
@@ -198,7 +198,7 @@ fn meet(place: &Place, own: &Hello, messages: &Messages, until: Instant) -> Resu
         if Instant::now() >= until {
             return Err(Error::Distributed(format!(
                 "{} of {} did not come in time; start every rank (in a SLURM batch script with srun), or give \
-                 them longer with --timeout",
+                 a longer timeout",
                 names(&missing),
                 place.world
             )));

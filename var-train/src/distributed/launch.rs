@@ -1,4 +1,4 @@
-//! `--nproc N`: the program started N times on this machine, as N ranks.
+//! The launcher: starts the program several times on this machine, as ranks.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -20,8 +20,7 @@ use crate::error::{Error, Result};
 const LAUNCHER: &str = "VAR_LAUNCHER";
 /// Exit status of a rank that ended because another one did.
 const FOLLOWED: i32 = 4;
-/// Time that ranks get to end by themselves after one has failed: to look whose fault it is, to finish a
-/// checkpoint.
+/// Time that ranks have to end by themselves after one has failed: to find the cause, to finish a checkpoint.
 const GRACE: Duration = Duration::from_secs(10);
 /// Time for the last lines of their logs.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -36,11 +35,11 @@ struct Rank {
     log: Option<JoinHandle<()>>,
 }
 
-/// Starts this program, with the arguments it was given, as `count` ranks, and waits for them. Their lines on
-/// standard error come out with `[rank] ` before them; standard output is theirs. SIGUSR1 and the signals that ask
-/// to stop go to every rank. When a rank fails, the others get 10 s to end.
+/// Starts this program with its own arguments as `count` ranks, and waits for them. Puts `[rank] ` before their lines on
+/// standard error; they share standard output. Passes SIGUSR1 and the signals that ask to stop to every rank. When a rank
+/// fails, the others have 10 s to end.
 ///
-/// Gives the exit status: 0, or that of the first rank that did not end because of another one.
+/// Gives the exit status: 0, or that of the first rank that failed by itself.
 ///
 /// # Errors
 /// When a rank cannot be started.
@@ -49,7 +48,7 @@ pub fn launch(count: usize) -> Result<u8> {
     let system = |what: &'static str| move |e| Error::io(what, e);
     let mut signals =
         Signals::new(asking_to_stop().into_iter().chain([SIGUSR1])).map_err(system("signals"))?;
-    // Served here and not by rank 0, so that it outlives every rank.
+    // Served here, not by rank 0: the store outlives every rank.
     let store = Store::serve(ADDRESS, 0, Duration::from_secs(30))?;
     let mut ranks: Vec<Rank> = Vec::with_capacity(count);
     for rank in 0..count {
@@ -82,7 +81,7 @@ pub fn launch(count: usize) -> Result<u8> {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             for (number, rank) in ranks.iter_mut().enumerate().filter(|(_, rank)| rank.ended.is_none()) {
                 if !rank.killed {
-                    tell(format_args!("error: rank {number} does not end; it is killed"));
+                    tell(format_args!("error: rank {number} does not end; killing it"));
                 }
                 rank.killed = true;
                 send(&rank.child, Signal::KILL);
@@ -117,7 +116,7 @@ fn start(rank: usize, count: usize, port: u16) -> std::io::Result<Rank> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         command.env("OMP_NUM_THREADS", (cores / count).max(1).to_string());
     }
-    // Ctrl-C at the terminal reaches the launcher alone, which tells every rank once.
+    // Ctrl-C at the terminal reaches only the launcher, which tells every rank once.
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).process_group(0).spawn()?;
     let lines = child.stderr.take();
     let log = std::thread::spawn(move || {
@@ -131,7 +130,7 @@ fn start(rank: usize, count: usize, port: u16) -> std::io::Result<Rank> {
 }
 
 fn send(child: &Child, signal: Signal) {
-    // A child that is already gone needs no telling.
+    // A child that has ended needs no signal.
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
@@ -140,7 +139,7 @@ fn send(child: &Child, signal: Signal) {
 /// Whether this process was started by [`launch`]. If so, it gets SIGTERM when the launcher dies.
 ///
 /// # Errors
-/// When the launcher is gone already.
+/// When the launcher has already ended.
 pub fn is_launched() -> Result<bool> {
     let Ok(launcher) = std::env::var(LAUNCHER) else { return Ok(false) };
     #[cfg(target_os = "linux")]

@@ -1,12 +1,11 @@
 //! Data-parallel training over several processes, on libtorch's own c10d.
 //!
-//! Ranks meet at a key-value store ([`store`]), connect ([`group`]) and average their gradients during the
-//! backward pass ([`reducer`]). [`Ranks`] is what training sees of it; a process on its own ([`Ranks::ALONE`])
-//! touches none of it. Where a process stands comes from its [`environment`]; [`launch`] starts several on
-//! one machine.
+//! Ranks meet at a key-value store ([`store`]), connect ([`group`]) and average their gradients during the backward pass
+//! ([`reducer`]). The training loop uses [`Ranks`]; for a single process ([`Ranks::ALONE`]) it does nothing. The
+//! [`environment`] says which rank a process is; [`launch`] starts several on one machine.
 //!
-//! The C++ half (`cpp/`) is called through C functions; exceptions cross as messages, no C++ type shows in
-//! the interface. This is the only folder of the crate with `unsafe` code.
+//! Rust calls the C++ half (`cpp/`) through C functions. Exceptions become messages, and no C++ type is in the interface.
+//! Only this folder of the crate has `unsafe` code.
 
 pub mod check;
 mod ending;

@@ -1,7 +1,7 @@
 //! Collectives on GPUs by NCCL, through the library that `cargo xtask setup --cuda` builds.
 //!
-//! The library is opened by name after libtorch's CUDA half, whose symbols it needs: a program without GPUs needs
-//! neither. Written against libtorch 2.11.0 and compiled; no GPU was at hand to run it on.
+//! Opens the library by name, after libtorch's CUDA half, whose symbols it needs. A program without GPUs needs neither.
+//! Written and compiled for libtorch 2.11.0; not yet run on a GPU.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -13,19 +13,19 @@ use super::group::Group;
 use super::store::{Store, milliseconds};
 use crate::error::{Error, Result};
 
-/// Names the library.
+/// Environment variable with the path of the library.
 const VARIABLE: &str = "VAR_NCCL";
-/// Where the set-up puts it, below the clone.
+/// Path of the library in the clone.
 const LIBRARY: &str = ".nccl/libvar_nccl.so";
 
 type Join = unsafe extern "C" fn(*mut CGroup, *mut CStore, i32, i32, i32, i64) -> i32;
 type Message = unsafe extern "C" fn() -> *const c_char;
 
-/// Lets `group` work on tensors of GPU `device`. `store` must be one that nothing else uses.
+/// Lets `group` work on tensors of GPU `device`. `store` must be a connection of its own.
 ///
 /// # Errors
-/// [`Error::config`] when the library is not there or does not fit the loaded libtorch, [`Error::Distributed`] when
-/// NCCL refuses.
+/// [`Error::config`] when the library is missing or does not fit the loaded libtorch, [`Error::Distributed`] when NCCL
+/// fails.
 pub(super) fn join(
     group: &Group,
     store: &Store,
@@ -69,12 +69,11 @@ pub(super) fn join(
     Err(Error::Distributed(format!("NCCL on GPU {device}: {line}")))
 }
 
-/// The library: what the variable names, else in a folder above the program (a clone's `target/` lies in the clone)
-/// or above the current folder.
+/// The library: the path in the variable, or the library in a folder above the program or above the current folder.
 fn find() -> Result<PathBuf> {
     let missing = |what: String| {
         Error::config(format!(
-            "{what}: several ranks on GPUs need it; build it with `cargo xtask setup --cuda`, or give --device cpu"
+            "{what}: several ranks on GPUs need it; build it with `cargo xtask setup --cuda`, or compute on the CPU"
         ))
     };
     if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {

@@ -1,8 +1,8 @@
-//! Where a process stands among the ranks, and how its variables are read.
+//! The place of a process among the ranks, and its environment variables.
 
 use crate::error::{Error, Result};
 
-/// Where a process stands among the ranks, and where they meet.
+/// The place of a process among the ranks, and where they meet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Number of this process, from 0.
@@ -15,16 +15,16 @@ pub struct Place {
     pub address: String,
     /// Port of the store.
     pub port: u16,
-    /// Whether another program serves the store (torchrun's agent, `--nproc`); else rank 0 does.
+    /// Whether another program serves the store (torchrun's agent, the launcher); otherwise rank 0 does.
     pub hosted: bool,
-    /// How often the ranks were started again around the same store.
+    /// Number of restarts of the ranks at the same store.
     pub attempt: u64,
 }
 
-/// A variable of the environment; an empty one counts.
+/// Reads an environment variable, which may be empty.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A whole number out of a variable.
+/// The whole number of a variable.
 pub(super) fn number<T: std::str::FromStr>(lookup: Lookup, name: &str) -> Result<Option<T>> {
     let Some(text) = lookup(name) else { return Ok(None) };
     let parsed = text.trim().parse().map_err(|_| {
@@ -34,7 +34,7 @@ pub(super) fn number<T: std::str::FromStr>(lookup: Lookup, name: &str) -> Result
     Ok(Some(parsed))
 }
 
-/// `MASTER_PORT`, where it is set.
+/// `MASTER_PORT`, if it is set.
 pub(super) fn port(lookup: Lookup) -> Result<Option<u16>> {
     match number::<u16>(lookup, "MASTER_PORT")? {
         Some(0) => Err(Error::config("MASTER_PORT is 0; choose a port from 1 to 65535")),

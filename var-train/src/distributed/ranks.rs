@@ -1,4 +1,4 @@
-//! What training sees of the other ranks: sums, agreements, the leader's word, and who is to blame.
+//! The other ranks, for the training loop: sums, agreements, messages of rank 0, and the cause of failures.
 
 use std::cell::{Cell, RefCell};
 use std::ops::Range;
@@ -17,15 +17,15 @@ use super::place::Place;
 use super::reducer::Reducer;
 use crate::error::{Error, Result};
 
-/// Longest pause between two questions for a key that another rank will set.
+/// Longest pause between two reads of a key that another rank will set.
 const POLL: Duration = Duration::from_millis(100);
 
-/// All ranks of a run, as one of them sees them; or this process alone. Alone, everything here is free: no
-/// store, no connection, no copy.
+/// All ranks of a run, as one of them sees them, or a single process. For a single process every call is free: no store,
+/// no connection, no copy.
 #[derive(Debug, Clone, Copy)]
 pub struct Ranks(Option<&'static Session>);
 
-/// What a rank among others holds. It lives as long as the process: whoever leaves the others ends.
+/// The connections of a rank. They live as long as the process: a rank that leaves the others ends.
 #[derive(Debug)]
 struct Session {
     place: Place,
@@ -33,16 +33,16 @@ struct Session {
     heartbeat: RefCell<Option<Heartbeat>>,
     group: RefCell<Option<Group>>,
     reducer: RefCell<Option<Reducer>>,
-    /// How often the leader has spoken.
+    /// Number of messages of rank 0 so far.
     words: Cell<u64>,
 }
 
 impl Ranks {
-    /// A process on its own.
+    /// A single process.
     pub const ALONE: Self = Self(None);
 
-    /// Joins the other ranks of `place`, all of which must give the same `settings`; `None` is a process on
-    /// its own. `device` is what this rank computes on. A rank that does not come, or later does not answer, is an error after `timeout`.
+    /// Joins the other ranks of `place`, which must give the same `settings`. `None` is a single process. This rank
+    /// computes on `device`. A rank that does not come, or later does not answer, is an error after `timeout`.
     ///
     /// # Errors
     /// [`Error::config`] when the ranks do not fit together, [`Error::Distributed`] when they do not find
@@ -60,7 +60,7 @@ impl Ranks {
             reducer: RefCell::new(None),
             words: Cell::new(0),
         };
-        // Never dropped: connections and their threads end with the process, see `ending`.
+        // Never dropped: connections and their threads end with the process (see `ending`).
         Ok(Self(Some(Box::leak(Box::new(session)))))
     }
 
@@ -79,13 +79,13 @@ impl Ranks {
         self.rank() == 0
     }
 
-    /// The part of `count` items that this rank takes: consecutive, and together all of them.
+    /// The share of this rank of `count` items. Shares are consecutive ranges; together they are all items.
     pub fn share(self, count: usize) -> Range<usize> {
         let at = |rank: usize| (count as u128 * rank as u128 / self.size() as u128) as usize;
         at(self.rank())..at(self.rank() + 1)
     }
 
-    /// Adds up `values` over all ranks, in f64.
+    /// Sums `values` over all ranks, in f64.
     ///
     /// # Errors
     /// When another rank is lost.
@@ -97,7 +97,7 @@ impl Ranks {
         })
     }
 
-    /// Whether any rank wants each of `wishes`.
+    /// Whether any rank has each of `wishes`.
     ///
     /// # Errors
     /// When another rank is lost.
@@ -107,7 +107,7 @@ impl Ranks {
         Ok(votes.map(|votes| votes > 0.0))
     }
 
-    /// Overwrites `tensors` with those of rank 0. All ranks must give as many, of the same shapes.
+    /// Overwrites `tensors` with those of rank 0. All ranks must give the same number and shapes.
     ///
     /// # Errors
     /// When the shapes differ or another rank is lost.
@@ -118,7 +118,7 @@ impl Ranks {
         })
     }
 
-    /// Adds up `all` `[size · own]` over all ranks; `own` becomes the part of this rank.
+    /// Sums `all` `[size · own]` over all ranks, and stores the part of this rank in `own`.
     ///
     /// # Errors
     /// When another rank is lost.
@@ -144,10 +144,9 @@ impl Ranks {
         let mut made = None;
         self.collective(|group| {
             let reducer = Reducer::new(group, &tensors)?;
-            // After its first pass the reducer sorts its buckets anew, by the order in which gradients came.
-            // The order of sums over three and more ranks follows the buckets, so that the first step of every
-            // process would round differently from the same step of an undisturbed run. A pass without any
-            // data comes first instead, and all steps find the same buckets.
+            // After its first pass the reducer sorts its buckets by the order in which gradients came. The order of sums
+            // over three and more ranks follows the buckets, so the first step of a process would round differently from
+            // the same step of an uninterrupted run. A first pass without data gives all steps the same buckets.
             let mut nothing = Tensor::f_zeros([1], (Kind::Float, parameters.device()))?;
             for tensor in &tensors {
                 nothing = nothing.f_add(&tensor.f_sum(Kind::Float)?)?;
@@ -162,8 +161,8 @@ impl Ranks {
         Ok(())
     }
 
-    /// The backward pass of `loss`, adding to the gradients. The `last` one of a step also averages the step's
-    /// gradients over all ranks, while it runs.
+    /// Runs the backward pass of `loss`, and adds to the gradients. The `last` pass of a step also averages the gradients
+    /// of the step over all ranks.
     ///
     /// # Errors
     /// When libtorch fails or another rank is lost.
@@ -176,10 +175,10 @@ impl Ranks {
         outcome.map_err(|e| if is_broken_connection(&e) { session.watch.explain(e) } else { e })
     }
 
-    /// Fails when a tensor's bits are not the same on all ranks, and names it.
+    /// Checks that all tensors have the same bits on all ranks.
     ///
     /// # Errors
-    /// Then, or when another rank is lost.
+    /// Names a tensor that differs; or another rank is lost.
     pub fn require_equal(self, parameters: &Parameters) -> Result<()> {
         if self.0.is_none() {
             return Ok(());
@@ -204,10 +203,10 @@ impl Ranks {
         Ok(())
     }
 
-    /// What `say` gives on rank 0, on every rank. The others wait for it as long as rank 0 lives.
+    /// The text that `say` gives on rank 0, on every rank. The others wait as long as rank 0 is alive.
     ///
     /// # Errors
-    /// What `say` fails with; on the other ranks that rank 0 failed.
+    /// The error of `say`; on other ranks, the failure of rank 0.
     pub fn from_leader(self, say: impl FnOnce() -> Result<String>) -> Result<String> {
         let Some(session) = self.0 else { return say() };
         let key = format!("word/{}", session.words.replace(session.words.get() + 1));
@@ -228,10 +227,10 @@ impl Ranks {
         }
     }
 
-    /// Does `work` on rank 0 while the others wait; they get `elsewhere`.
+    /// Does `work` on rank 0 while the others wait. They get `elsewhere`.
     ///
     /// # Errors
-    /// What `work` fails with; on the other ranks that rank 0 failed.
+    /// The error of `work`; on other ranks, the failure of rank 0.
     pub fn on_leader<T>(self, elsewhere: T, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let mut outcome = elsewhere;
         self.from_leader(|| {
@@ -241,7 +240,7 @@ impl Ranks {
         Ok(outcome)
     }
 
-    /// Runs `work` on the group; nothing when alone.
+    /// Runs `work` on the group; does nothing for a single process.
     pub(super) fn collective(self, work: impl FnOnce(&Group) -> Result<()>) -> Result<()> {
         let Some(session) = self.0 else { return Ok(()) };
         let outcome = match session.group.borrow().as_ref() {
@@ -251,20 +250,20 @@ impl Ranks {
         outcome.map_err(|e| if is_broken_connection(&e) { session.watch.explain(e) } else { e })
     }
 
-    /// Takes leave of the others, who learn why when `outcome` is a failure of this rank. After this the
-    /// process should end, by [`end`](super::end).
+    /// Leaves the other ranks. They learn the reason when `outcome` is a failure of this rank. Afterwards the process should
+    /// end by [`end`](super::end).
     pub fn leave<T>(self, outcome: &Result<T>) {
         let Some(session) = self.0 else { return };
         let leaving = match outcome {
-            // These are the same on all ranks, which come here together.
+            // These happen on all ranks, which come here together.
             Ok(_) | Err(Error::Interrupted { .. } | Error::Diverged(_)) => Leaving::Together,
             Err(Error::Rank(_)) => Leaving::After,
             Err(e) => Leaving::Failed(e.to_string()),
         };
         session.watch.say_goodbye(&leaving);
         if matches!(leaving, Leaving::Failed(_)) {
-            // The others may wait for this rank in a collective: closed connections tell them. Closing may
-            // hang itself, and then the end of the process does it.
+            // The others may wait for this rank in a collective: closed connections tell them. If closing hangs, the end
+            // of the process closes them.
             let parts = (session.reducer.take(), session.group.take());
             let closing = std::thread::spawn(move || drop(parts));
             let until = Instant::now() + Duration::from_secs(1);
@@ -277,14 +276,14 @@ impl Ranks {
     }
 }
 
-/// Whether an error came from the connections between ranks, and not from computing.
+/// Whether an error comes from the connections between ranks, not from computing.
 fn is_broken_connection(error: &Error) -> bool {
     let text = error.to_string().to_lowercase();
     ["gloo", "nccl", "pair closure", "connection", "timed out"].iter().any(|part| text.contains(part))
 }
 
-/// One number for each entry of `parameters`, in their order: the sum of its bits read as whole numbers. Any
-/// single changed bit changes it.
+/// One number for each entry of `parameters`, in their order: the sum of its bits as whole numbers. Any single changed bit
+/// changes it.
 pub(super) fn fingerprints(parameters: &Parameters) -> Result<Tensor> {
     tch::no_grad(|| {
         let sums: Vec<Tensor> = parameters
@@ -302,10 +301,10 @@ pub(super) fn fingerprints(parameters: &Parameters) -> Result<Tensor> {
     })
 }
 
-/// Says which global batches `ranks` ranks and `accumulation` micro-batches can share evenly.
+/// Checks that `ranks` ranks with `accumulation` micro-batches can divide `batch` evenly.
 ///
 /// # Errors
-/// When `batch` is none of them.
+/// Names the nearest batches that they can divide.
 pub fn require_divisible(batch: usize, accumulation: usize, ranks: usize) -> Result<()> {
     let parts = accumulation.max(1).saturating_mul(ranks.max(1));
     if batch.is_multiple_of(parts) {

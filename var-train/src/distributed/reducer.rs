@@ -1,4 +1,4 @@
-//! Gradients averaged over all ranks while the backward pass still runs (c10d's Reducer).
+//! Averages gradients over all ranks during the backward pass (c10d's Reducer).
 #![allow(unsafe_code)]
 
 use std::ptr::NonNull;
@@ -23,13 +23,13 @@ unsafe extern "C" {
     fn var_reducer_free(reducer: *mut CReducer);
 }
 
-/// Bytes of the first bucket: small, so that sending begins early.
+/// Bytes of the first bucket: small, so that sending starts early.
 const FIRST_BUCKET: i64 = 1 << 20;
-/// Bytes of the others, as in DistributedDataParallel.
+/// Bytes of the other buckets, as in DistributedDataParallel.
 const BUCKET: i64 = 25 << 20;
 
-/// Averages gradients in buckets, each as soon as a backward pass has it ready. After the pass every rank
-/// holds the same bits in `.grad`. Gradients may be dropped between steps: buckets have memory of their own.
+/// Averages gradients in buckets, each as soon as the backward pass has computed it. After the pass every rank has the same
+/// bits in `.grad`. Gradients may be dropped between steps: buckets have memory of their own.
 #[derive(Debug)]
 pub struct Reducer(NonNull<CReducer>);
 
@@ -51,11 +51,11 @@ impl Reducer {
         .map(Self)
     }
 
-    /// Says that the next backward pass averages: its gradients and those that passes before it have added
-    /// up. Without this call a pass adds up on this rank alone.
+    /// Lets the next backward pass average its gradients and those of the passes before it. Without this call a pass adds
+    /// to the gradients of this rank only.
     ///
     /// # Errors
-    /// When another rank is lost, or a parameter got no gradient in the pass before.
+    /// When another rank is lost, or a parameter got no gradient in the last pass.
     pub fn expect(&self) -> Result<()> {
         // SAFETY: a live reducer.
         done(unsafe { var_reducer_expect(self.0.as_ptr()) })
@@ -64,7 +64,7 @@ impl Reducer {
 
 impl Drop for Reducer {
     fn drop(&mut self) {
-        // SAFETY: made by `new` on the C++ side, and nobody uses it after this.
+        // SAFETY: made by `new` on the C++ side, and unused after this.
         unsafe { var_reducer_free(self.0.as_ptr()) };
     }
 }

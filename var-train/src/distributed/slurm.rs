@@ -5,17 +5,17 @@
 use super::place::{Lookup, Place, number, port};
 use crate::error::{Error, Result};
 
-/// Ports for the store come from the job's number: these many from the first on.
+/// Number of ports for the store. The job's number selects one.
 const PORTS: u64 = 20_000;
-/// The first of them.
+/// The first of these ports.
 const FIRST_PORT: u64 = 20_000;
 
 /// The place that `SLURM_PROCID`, `SLURM_NTASKS`, `SLURM_LOCALID`, `SLURM_JOB_ID` and the step's host list
-/// describe; `None` outside a step. `MASTER_ADDR` and `MASTER_PORT` win over the first host and the port that
-/// follows from the job's number.
+/// describe; `None` outside a step. `MASTER_ADDR` and `MASTER_PORT` override the first host and the port of the job's
+/// number.
 ///
 /// # Errors
-/// When a variable is missing or makes no sense.
+/// When a variable is missing or invalid.
 pub(super) fn place(lookup: Lookup) -> Result<Option<Place>> {
     let Some(rank) = number(lookup, "SLURM_PROCID")? else { return Ok(None) };
     let world = match number(lookup, "SLURM_STEP_NUM_TASKS")? {
@@ -60,7 +60,7 @@ pub(super) fn place(lookup: Lookup) -> Result<Option<Place>> {
     Ok(Some(place))
 }
 
-/// Most hosts that a list may name.
+/// Most hosts in a list.
 const MOST_HOSTS: usize = 1 << 16;
 
 /// The hosts of a compact list, in order: `gpu[01-03,7],login` is gpu01, gpu02, gpu03, gpu7, login. A name

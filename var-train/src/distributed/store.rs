@@ -1,4 +1,4 @@
-//! The key-value store through which ranks find each other (c10d's TCPStore), and calls to it that end.
+//! The key-value store at which ranks meet (c10d's TCPStore), and calls to it with a time limit.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char};
@@ -29,11 +29,11 @@ unsafe extern "C" {
     fn var_store_free(store: *mut CStore);
 }
 
-/// Most bytes of a value; longer ones are cut.
+/// Most bytes of a value; longer values are cut.
 const LONGEST: usize = 1 << 16;
 
-/// A connection to the store. Its calls may block without end when the machine that serves it is stopped
-/// or cut off: only connecting is bounded. [`Messages`] bounds the rest.
+/// A connection to the store. Its calls may block forever when the machine that serves it is stopped or cut off: only
+/// connecting has a time limit. [`Messages`] limits the other calls.
 #[derive(Debug)]
 pub struct Store(NonNull<CStore>);
 
@@ -41,7 +41,7 @@ pub struct Store(NonNull<CStore>);
 unsafe impl Send for Store {}
 
 impl Store {
-    /// Serves a store on `port` (0: any free one) of this machine, and connects to it by `host`.
+    /// Serves a store on `port` (0: any free port) of this machine, and connects to it at `host`.
     ///
     /// # Errors
     /// When the port is taken.
@@ -49,10 +49,10 @@ impl Store {
         Self::open(host, port, true, timeout)
     }
 
-    /// Connects to the store at `host:port`, waiting `timeout` for it to appear.
+    /// Connects to the store at `host:port`, which must exist within `timeout`.
     ///
     /// # Errors
-    /// When nobody serves one there.
+    /// When no store is there.
     pub fn connect(host: &str, port: u16, timeout: Duration) -> Result<Self> {
         Self::open(host, port, false, timeout)
     }
@@ -63,7 +63,7 @@ impl Store {
         made(|out| unsafe { var_store_open(host.as_ptr(), port, i32::from(serve), timeout, out) }).map(Self)
     }
 
-    /// The port that it is served on.
+    /// The port of the store.
     pub fn port(&self) -> u16 {
         // SAFETY: a live store.
         u16::try_from(unsafe { var_store_port(self.0.as_ptr()) }).unwrap_or(0)
@@ -79,7 +79,7 @@ impl Store {
         made(|out| unsafe { var_store_prefix(self.0.as_ptr(), prefix.as_ptr(), out) }).map(Self)
     }
 
-    /// The same store over a connection of its own, so that one does not wait for the other.
+    /// The same store over another connection, which does not wait for this one.
     ///
     /// # Errors
     /// When the connection fails.
@@ -91,7 +91,7 @@ impl Store {
     /// Stores `value` under `key`.
     ///
     /// # Errors
-    /// When the store is gone.
+    /// When the store is lost.
     pub fn set(&self, key: &str, value: &str) -> Result<()> {
         let key = text(key);
         // SAFETY: a live store; string and bytes outlive the call, which copies them.
@@ -101,7 +101,7 @@ impl Store {
     /// The value under `key`, or `None`.
     ///
     /// # Errors
-    /// When the store is gone.
+    /// When the store is lost.
     pub fn get(&self, key: &str) -> Result<Option<String>> {
         let key = text(key);
         if !self.has(&key)? {
@@ -126,7 +126,7 @@ impl Store {
     /// Adds `amount` to the number under `key` (0 at first) and gives the sum.
     ///
     /// # Errors
-    /// When the store is gone.
+    /// When the store is lost.
     pub fn add(&self, key: &str, amount: i64) -> Result<i64> {
         let (key, mut sum) = (text(key), 0);
         // SAFETY: a live store, a string that outlives the call, and a place for one number.
@@ -142,7 +142,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // SAFETY: made by `new` on the C++ side, and nobody uses it after this.
+        // SAFETY: made by `new` on the C++ side, and unused after this.
         unsafe { var_store_free(self.0.as_ptr()) };
     }
 }
@@ -155,8 +155,7 @@ pub(super) fn milliseconds(time: Duration) -> i64 {
 /// Work for the thread that owns a connection.
 type Job = Box<dyn FnOnce(&Store) + Send>;
 
-/// Calls to the store that end in any case: a thread of its own makes them, and is left behind when it gets
-/// no answer.
+/// Calls to the store with a time limit. Another thread makes them, and stays behind when it gets no answer.
 #[derive(Debug)]
 pub struct Messages {
     jobs: Sender<Job>,
@@ -172,10 +171,10 @@ impl Messages {
         Self { jobs, patience, gone: AtomicBool::new(false) }
     }
 
-    /// What `call` gives.
+    /// The answer of `call`.
     ///
     /// # Errors
-    /// When the store is gone or does not answer in time; every later call then fails at once.
+    /// When the store is lost or does not answer in time. Then every later call fails at once.
     pub fn ask<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Store) -> Result<T> + Send + 'static,
@@ -186,7 +185,7 @@ impl Messages {
         }
         let (answer, receiver) = channel();
         let job: Job = Box::new(move |store| {
-            // Nobody waits any more when the deadline has passed.
+            // After the deadline nobody receives it.
             let _ = answer.send(call(store));
         });
         let outcome = match self.jobs.send(job) {

@@ -1,9 +1,9 @@
-//! AdamW whose moments are shared out over the ranks (ZeRO, stage 1; Rajbhandari et al. 2020): each keeps 1/N of them.
+//! AdamW with moments divided over the ranks (ZeRO, stage 1; Rajbhandari et al. 2020): each rank keeps 1/N of them.
 //!
-//! Gradients are added up on each rank through the whole step, then summed bucket by bucket, each rank getting its
-//! share (reduce-scatter); it updates that share of the parameters, and all collect the rest (all-gather). That moves
-//! as many bytes as averaging all gradients does, but not during the backward pass. Checkpoints hold the moments
-//! whole, by name, whatever the number of ranks.
+//! Each rank adds up its gradients over the whole step. Then the ranks sum them bucket by bucket, and each rank gets its
+//! share (reduce-scatter). It updates that share of the parameters, and all ranks collect the rest (all-gather). This
+//! moves as many bytes as averaging all gradients, but not during the backward pass. A checkpoint has the whole moments,
+//! by name, for any number of ranks.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::{Update, is_decayed, require_moments};
 use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 
-/// Numbers of a bucket, beyond which the next one begins: 64 MB of f32.
+/// Most numbers of a bucket: 64 MB of f32.
 const BUCKET: i64 = 16 << 20;
 
 /// The moments of this rank's share of every parameter.
@@ -25,17 +25,17 @@ pub struct Sharded {
     buckets: Vec<Bucket>,
     settings: AdamW,
     clip: f64,
-    /// What a checkpoint held, on rank 0, until it is shared out.
+    /// The moments of a checkpoint, on rank 0, until they are divided.
     loaded: BTreeMap<String, Tensor>,
 }
 
-/// Consecutive parameters of one group, laid end to end and filled up with zeros to N equal shares.
+/// Consecutive parameters of one group, end to end, with zeros at the end for N equal shares.
 #[derive(Debug)]
 struct Bucket {
     decayed: bool,
     names: Vec<String>,
     parameters: Vec<Tensor>,
-    /// Numbers of a share.
+    /// Numbers per share.
     share: i64,
     first: Tensor,
     second: Tensor,
@@ -43,8 +43,8 @@ struct Bucket {
 }
 
 impl Sharded {
-    /// Zero moments for this rank's share of the trainable entries of `parameters`; `settings` with `lr` and decay
-    /// of no account; `clip` is the largest gradient norm, 0 for none.
+    /// Zero moments for this rank's share of the trainable entries of `parameters`. Ignores the learning rate and weight
+    /// decay of `settings`. `clip` is the largest gradient norm; 0 does not clip.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -159,8 +159,8 @@ impl Update for Sharded {
                 let all = collect(own, ranks)?;
                 if ranks.leads() {
                     for (name, part) in bucket.names.iter().zip(bucket.split(&all)?) {
-                        // Copies: the parts of a bucket would be stored as the whole of it. In the machine's memory:
-                        // a device that needs its optimizer shared out has no room for the whole.
+                        // Copies: a part of a bucket would be stored as the whole bucket. In main memory: a device that
+                        // needs divided moments has no room for all of them.
                         map.insert(format!("{moment}.{name}"), copied(&part, Device::Cpu)?);
                     }
                 }
@@ -173,7 +173,7 @@ impl Update for Sharded {
 }
 
 impl Bucket {
-    /// This rank's share of the mean gradient; the gradients themselves are forgotten.
+    /// This rank's share of the mean gradient. Clears the gradients.
     fn gradient(&self, ranks: Ranks) -> Result<Tensor> {
         let gradients: Vec<Tensor> = self
             .parameters
@@ -187,7 +187,7 @@ impl Bucket {
         Ok(own.f_div_scalar(ranks.size() as f64)?)
     }
 
-    /// Steps this rank's share of the parameters, and fetches the others'.
+    /// Updates this rank's share of the parameters, and collects the other shares.
     fn update(&self, gradient: Tensor, settings: &AdamW, ranks: Ranks) -> Result<()> {
         let all = flat(&self.parameters, self.share * ranks.size() as i64)?;
         let own = all.f_narrow(0, ranks.rank() as i64 * self.share, self.share)?;
@@ -219,7 +219,7 @@ impl Bucket {
     }
 }
 
-/// `tensors` end to end, filled up with zeros to `length`, in memory of its own.
+/// `tensors` end to end, with zeros up to `length`, in memory of its own.
 fn flat(tensors: &[Tensor], length: i64) -> Result<Tensor> {
     let mut parts: Vec<Tensor> = Vec::with_capacity(tensors.len() + 1);
     for tensor in tensors {

@@ -1,8 +1,7 @@
-//! Start and upkeep of the codebook: k-means over residuals, and new places for codes that nobody uses.
+//! Start and upkeep of the codebook: k-means over residuals, and new values for unused codes.
 //!
-//! A codebook that starts far from the latents keeps most of its codes out of reach for good. So the
-//! first codes come from clustering what the scales would look up, and a code without hits over a whole
-//! window moves onto a vector that was looked up.
+//! A codebook that starts far from the latents never uses most of its codes. So the first codes are cluster centres of the
+//! vectors that the scales look up, and a code without hits over a whole window moves onto such a vector.
 
 use tch::{Kind, Tensor};
 use var_tokenizer::random::Stream;
@@ -31,7 +30,7 @@ pub fn k_means(rows: &Tensor, count: usize, rounds: usize, stream: &Stream) -> T
     centres
 }
 
-/// Index of the nearest centre `[N]`, in blocks so that the distances stay small.
+/// Index of the nearest centre `[N]`, block by block to save memory.
 fn nearest(rows: &Tensor, centres: &Tensor) -> Tensor {
     let squares = centres.square().sum_dim_intlist([1_i64].as_slice(), false, Kind::Float);
     let parts: Vec<Tensor> = rows
@@ -42,8 +41,8 @@ fn nearest(rows: &Tensor, centres: &Tensor) -> Tensor {
     Tensor::cat(&parts, 0)
 }
 
-/// Moves the codes of `embedding` `[V, z]` whose `hits` `[V]` are zero onto rows of `rows` `[N, z]`;
-/// returns how many moved.
+/// Moves the codes of `embedding` `[V, z]` whose `hits` `[V]` are zero onto rows of `rows` `[N, z]`. Gives the number of
+/// moved codes.
 pub fn replace_unused(embedding: &Tensor, hits: &Tensor, rows: &Tensor, stream: &Stream) -> usize {
     tch::no_grad(|| {
         let unused = hits.eq(0.0).nonzero().squeeze_dim(1);

@@ -1,4 +1,4 @@
-//! Training the tokenizer on pictures.
+//! The tokenizer as a task of the training loop, and its images.
 
 pub mod codebook;
 pub mod pictures;

@@ -1,4 +1,4 @@
-//! Batches of pictures for the tokenizer's trainer.
+//! Batches of images for the tokenizer's training.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -12,9 +12,9 @@ use crate::settings::TokenizerRun;
 
 /// Largest data set that is kept decoded in memory, in bytes.
 const LARGEST_CACHE: usize = 2 << 30;
-/// Pictures decoded at once while the cache is filled.
+/// Images decoded at once while the cache is filled.
 const CHUNK: usize = 1024;
-/// Pictures looked at before the many: their sizes mostly tell whether cropping matters.
+/// Images checked first: their sizes usually show whether cropping matters.
 const FIRST: usize = 16;
 
 /// One part of a source, framed to squares.
@@ -24,16 +24,16 @@ pub struct Pictures {
     indices: Vec<usize>,
     framing: Framing,
     random_crop: bool,
-    /// All pictures decoded, `3·S·S` bytes each, when that changes nothing and fits into memory.
+    /// All images decoded, `3·S·S` bytes each, if no random crop applies and they fit into memory.
     cache: Option<Vec<u8>>,
     report: RefCell<Report>,
 }
 
 impl Pictures {
-    /// Training and held-out part of `source`, divided as `var-tokenizer encode` divides it.
+    /// Training and held-out part of `source`, as `var-tokenizer encode` divides it.
     ///
     /// # Errors
-    /// When the source cannot be divided or no picture of a part can be read.
+    /// When the source cannot be divided.
     pub fn split(source: Source, settings: &TokenizerRun) -> Result<(Self, Self)> {
         let parts = source.partition(var_tokenizer::encode::HELD_OUT, var_tokenizer::encode::SPLIT_SEED)?;
         let source = Arc::new(source);
@@ -55,14 +55,14 @@ impl Pictures {
         Ok(pictures)
     }
 
-    /// Decodes all; pictures that cannot be read leave the list. Ends without a cache at the first picture
-    /// that a random crop would show differently each time.
+    /// Decodes all images, and removes unreadable ones from the list. Ends without a cache at the first image with room
+    /// for a random crop.
     fn fill_cache(&mut self) {
         let mut cache =
             Vec::with_capacity(self.indices.len() * 3 * self.framing.side() * self.framing.side());
         let mut kept = Vec::with_capacity(self.indices.len());
         let mut report = Report::default();
-        // A few first: mostly they tell.
+        // A few images usually show whether cropping matters.
         let (few, rest) = self.indices.split_at(FIRST.min(self.indices.len()));
         for part in std::iter::once(few).chain(rest.chunks(CHUNK)) {
             let items: Vec<(usize, View)> = part.iter().map(|&i| (i, View::CENTRE)).collect();
@@ -79,30 +79,30 @@ impl Pictures {
         self.cache = Some(cache);
     }
 
-    /// Number of pictures.
+    /// Number of images.
     pub fn len(&self) -> usize {
         self.indices.len()
     }
 
-    /// Whether there is none.
+    /// Whether it has no images.
     pub fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
 
-    /// Whether every picture has the side that is trained on, so that a random crop has nothing to choose.
+    /// Whether every image has the side of the training, so that a random crop has no effect.
     pub fn is_exact(&self) -> bool {
         self.random_crop && self.cache.is_some()
     }
 
-    /// The places in the source of the pictures that were left out so far.
+    /// Places in the source of the images skipped so far.
     pub fn left_out(&self) -> BTreeSet<usize> {
         self.report.borrow().bad.iter().map(|bad| bad.index).collect()
     }
 
-    /// Takes note of pictures that an earlier process left out, by their places in the source.
+    /// Notes the images that an earlier process skipped, by their places in the source.
     ///
     /// # Errors
-    /// When all were decoded at the start, and not the same ones are left out: the order of examples would be another.
+    /// When all images are decoded at the start and other ones are skipped: the order of examples would change.
     pub fn recall(&self, earlier: &BTreeSet<usize>) -> Result<()> {
         let now = self.left_out();
         let name = |index: &usize| self.source.entries().get(*index).map_or("?", |entry| &entry.name);
@@ -110,8 +110,8 @@ impl Pictures {
             && let Some(index) = now.symmetric_difference(earlier).next()
         {
             return Err(Error::config(format!(
-                "{}: {} pictures could not be read when the run began, and {} cannot now (the first of those that \
-                 changed: {}); put the files back as they were, or start another run",
+                "{}: {} images could not be read when the run started, and {} cannot now (first change: {}); restore \
+                 the files, or start another run",
                 self.source.label(),
                 earlier.len(),
                 now.len(),
@@ -130,13 +130,13 @@ impl Pictures {
         Ok(())
     }
 
-    /// What could and could not be read so far.
+    /// Which images could be read so far, and which could not.
     pub fn report(&self) -> Report {
         self.report.borrow().clone()
     }
 
-    /// Augmented pictures `[B, 3, S, S]` in [-1, 1] for `picks` = (position, epoch): random crop, and a
-    /// mirror image half of the time when `flip`.
+    /// Augmented images `[B, 3, S, S]` in [-1, 1] for `picks` = (position, epoch): random crops, and with `flip` half of
+    /// them mirrored.
     ///
     /// # Errors
     /// When none of them can be read.
@@ -148,7 +148,7 @@ impl Pictures {
         self.load(picks, view)
     }
 
-    /// Centred pictures `[B, 3, S, S]` in [-1, 1].
+    /// Centred images `[B, 3, S, S]` in [-1, 1].
     ///
     /// # Errors
     /// When none of them can be read.
@@ -171,7 +171,7 @@ impl Pictures {
             Some(cache) => {
                 for (place, _, view) in &items {
                     let Some(picture) = cache.get(place * size..(place + 1) * size) else { continue };
-                    // As `to_unit` computes it, to the last bit.
+                    // The same bits as `to_unit`.
                     let unit = |b: &u8| f32::from(*b) / 255.0 * 2.0 - 1.0;
                     if view.mirrored {
                         picture.chunks(side).for_each(|row| pixels.extend(row.iter().rev().map(unit)));
@@ -185,7 +185,7 @@ impl Pictures {
                 let batch = self.source.load_batch(&views, &self.framing);
                 self.report.borrow_mut().add(&batch);
                 pixels = batch.pixels;
-                // A picture that cannot be read is made up for by the first that can.
+                // The first readable image replaces unreadable ones.
                 if pixels.len() >= size {
                     let first: Vec<f32> = pixels.iter().take(size).copied().collect();
                     batch.bad.iter().for_each(|_| pixels.extend(&first));
@@ -194,7 +194,7 @@ impl Pictures {
         }
         if pixels.len() != items.len() * size || items.is_empty() {
             let report = self.report();
-            return Err(Error::config(format!("no picture of a batch could be read: {report}")));
+            return Err(Error::config(format!("no image of a batch is readable: {report}")));
         }
         let side = side as i64;
         Ok(Tensor::from_slice(&pixels).view([items.len() as i64, 3, side, side]))

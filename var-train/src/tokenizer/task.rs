@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Reduction, Tensor};
 use var_tokenizer::VqVae;
 use var_tokenizer::cost;
@@ -17,17 +16,18 @@ use var_tokenizer::weights::{Parameters, StateDict};
 use super::codebook::{k_means, replace_unused};
 use super::pictures::Pictures;
 use crate::data::Order;
-use crate::engine::Task;
+use crate::engine::task::Task;
 use crate::error::{Error, Result};
+use crate::records::{Losses, Scores, TokenizerLosses, TokenizerScores};
 use crate::settings::TokenizerRun;
 use crate::throughput::Cost;
 
-/// Under this name checkpoints count the pictures that were left out, and name each by its place in the source.
+/// The key in checkpoints for skipped images: their number, and the place of each in the source.
 const LEFT_OUT: &str = "left_out";
 /// Updates of the usage average before it can raise an alarm.
 const SETTLED: u64 = 50;
 
-/// The tokenizer with its pictures.
+/// The tokenizer with its images.
 #[derive(Debug)]
 pub struct TokenizerTask {
     vae: VqVae,
@@ -38,7 +38,7 @@ pub struct TokenizerTask {
     usage: Usage,
     /// Hits of every code since the last replacement, `[V]`.
     window: Tensor,
-    /// What the last batch looked up, `[N, z]`.
+    /// The vectors that the last batch looked up, `[N, z]`.
     rows: Option<Tensor>,
     /// First step with quantization.
     quantize_from: u64,
@@ -49,11 +49,11 @@ pub struct TokenizerTask {
 }
 
 impl TokenizerTask {
-    /// A task that trains on `train` and scores `validation` for `steps` steps, on `device`, in the kind
-    /// `compute` (`Float` or `BFloat16`).
+    /// Trains on `train` and scores `validation` for `steps` steps, on `device`, with products in `compute` (`Float` or
+    /// `BFloat16`).
     ///
     /// # Errors
-    /// When the configuration does not fit together or there is nothing to train on.
+    /// When the configuration does not fit together, or a part has no images.
     pub fn new(
         settings: &TokenizerRun,
         train: Pictures,
@@ -63,7 +63,7 @@ impl TokenizerTask {
         compute: Kind,
     ) -> Result<Self> {
         if train.is_empty() || validation.is_empty() {
-            return Err(Error::config("at least one training and one held-out picture are needed"));
+            return Err(Error::config("a tokenizer needs at least one training and one held-out image"));
         }
         let seed = settings.training.seed;
         let mut vae = VqVae::new(&settings.tokenizer, device, Some(seed))?;
@@ -87,12 +87,12 @@ impl TokenizerTask {
         })
     }
 
-    /// What could and could not be read so far, of the training and of the held-out pictures.
+    /// Which training and held-out images could be read so far, and which could not.
     pub fn reports(&self) -> [Report; 2] {
         [self.train.report(), self.validation.report()]
     }
 
-    /// Training and held-out pictures, with the names that checkpoints have for them.
+    /// Training and held-out images, with their names in checkpoints.
     fn parts(&self) -> [(&'static str, &Pictures); 2] {
         [("train", &self.train), ("val", &self.validation)]
     }
@@ -102,7 +102,7 @@ impl TokenizerTask {
         &self.vae
     }
 
-    /// First codes from the residuals of some training pictures; φ starts as the identity.
+    /// Starts the codebook from the residuals of some training images, and φ as the identity.
     fn start_codebook(&mut self) -> Result<()> {
         let recipe = &self.settings.recipe;
         let count = recipe.kmeans_pictures.clamp(1, self.train.len());
@@ -126,9 +126,63 @@ impl TokenizerTask {
         self.vae.quantizer().phi().reset_to_identity();
         Ok(())
     }
+
+    /// Counts the codes of a batch, given per micro-batch and scale, and keeps its looked-up vectors `[N, z]`.
+    fn note_use(&mut self, ids_of_scales: &[Vec<Tensor>], rows: &[Tensor]) {
+        let scales = self.settings.tokenizer.schedule.scales();
+        let ids: Vec<Tensor> = (0..scales)
+            .map(|k| {
+                let parts: Vec<Tensor> =
+                    ids_of_scales.iter().filter_map(|s| s.get(k)).map(|t| t.flatten(0, -1)).collect();
+                Tensor::cat(&parts, 0)
+            })
+            .collect();
+        self.usage.update(&ids);
+        let vocabulary = self.settings.tokenizer.vocabulary as i64;
+        self.window += Tensor::cat(&ids, 0).bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float);
+        self.rows = Some(Tensor::cat(rows, 0));
+    }
+
+    /// Adds the use of the codes per scale to `losses`, and an alarm for collapsed scales.
+    fn report_use(&self, losses: &mut TokenizerLosses) {
+        let schedule = &self.settings.tokenizer.schedule;
+        let side = schedule.last_side();
+        let usage = self.usage.per_scale(self.settings.training.batch, side * side);
+        // A perplexity below 2 is less than one bit. The average needs some steps to settle.
+        if self.usage.updates() >= SETTLED {
+            let collapsed = usage.iter().enumerate().filter(|(_, u)| u.perplexity < 2.0);
+            losses.alarm = alarm(&collapsed.map(|(k, _)| schedule.side(k)).collect::<Vec<_>>());
+        }
+        losses.used_per_scale = Some(usage.iter().map(|u| u.used).collect());
+        losses.perplexity_per_scale = Some(usage.iter().map(|u| u.perplexity).collect());
+    }
+
+    /// The scores of the codes that `count` held-out images use, from their hits `[K, V]`.
+    fn score_codes(&self, hits: &Tensor, count: usize, scores: &mut TokenizerScores) {
+        let (schedule, recipe) = (&self.settings.tokenizer.schedule, &self.settings.recipe);
+        let vocabulary = self.settings.tokenizer.vocabulary as f64;
+        let used = |t: &Tensor| t.gt(0.0).to_kind(Kind::Double).sum(Kind::Double).double_value(&[]);
+        let total = hits.sum_dim_intlist([0_i64].as_slice(), false, Kind::Float);
+        let rows = hits.unbind(0);
+        let by_scale: Vec<f64> = rows.iter().map(used).collect();
+        let collapsed: Vec<usize> = by_scale
+            .iter()
+            .enumerate()
+            .filter(|(k, codes)| {
+                let possible = (count * schedule.range(*k).len()) as f64;
+                **codes < (recipe.collapse * vocabulary).max(2.0).min(possible)
+            })
+            .map(|(k, _)| schedule.side(k))
+            .collect();
+        scores.codes_used = Some(used(&total));
+        scores.perplexity = Some(perplexity(&total));
+        scores.codes_per_scale = Some(by_scale);
+        scores.perplexity_per_scale = Some(rows.iter().map(perplexity).collect());
+        scores.alarm = alarm(&collapsed);
+    }
 }
 
-/// What to say of scales of these sides that use almost no codes; nothing where there is none.
+/// The warning about collapsed scales with these sides; `None` when there are none.
 fn alarm(sides: &[usize]) -> Option<String> {
     if sides.is_empty() {
         return None;
@@ -149,7 +203,7 @@ impl Task for TokenizerTask {
         Ok(self.vae.metadata()?)
     }
 
-    fn step(&mut self, step: u64, detailed: bool) -> Result<Map<String, Value>> {
+    fn step(&mut self, step: u64, detailed: bool) -> Result<Losses> {
         let quantizing = step >= self.quantize_from;
         if step == self.quantize_from {
             self.start_codebook()?;
@@ -185,43 +239,14 @@ impl Task for TokenizerTask {
             }
         }
         let [loss, l1, l2, vq] = sums;
-        let mut map = Map::new();
-        for (key, value) in [("loss", loss), ("l1", l1), ("l2", l2), ("vq", vq)] {
-            map.insert(key.into(), value.into());
-        }
+        let mut losses = TokenizerLosses { loss, l1, l2, vq, ..TokenizerLosses::default() };
         if quantizing {
-            let scales = self.settings.tokenizer.schedule.scales();
-            let ids: Vec<Tensor> = (0..scales)
-                .map(|k| {
-                    let parts: Vec<Tensor> =
-                        ids_of_scales.iter().filter_map(|s| s.get(k)).map(|t| t.flatten(0, -1)).collect();
-                    Tensor::cat(&parts, 0)
-                })
-                .collect();
-            self.usage.update(&ids);
-            let vocabulary = self.settings.tokenizer.vocabulary as i64;
-            self.window += Tensor::cat(&ids, 0).bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float);
-            self.rows = Some(Tensor::cat(&rows, 0));
+            self.note_use(&ids_of_scales, &rows);
             if detailed {
-                let side = self.settings.tokenizer.schedule.last_side();
-                let usage = self.usage.per_scale(training.batch, side * side);
-                // Fewer than two codes in effect carry less than a bit. The average needs some steps to settle.
-                let schedule = &self.settings.tokenizer.schedule;
-                let collapsed = usage.iter().enumerate().filter(|(_, u)| u.perplexity < 2.0);
-                let sides: Vec<usize> = collapsed.map(|(k, _)| schedule.side(k)).collect();
-                if self.usage.updates() >= SETTLED
-                    && let Some(text) = alarm(&sides)
-                {
-                    map.insert("alarm".into(), text.into());
-                }
-                map.insert("used_per_scale".into(), json!(usage.iter().map(|u| u.used).collect::<Vec<_>>()));
-                map.insert(
-                    "perplexity_per_scale".into(),
-                    json!(usage.iter().map(|u| u.perplexity).collect::<Vec<_>>()),
-                );
+                self.report_use(&mut losses);
             }
         }
-        Ok(map)
+        Ok(Losses::Tokenizer(losses))
     }
 
     fn after_step(&mut self, step: u64) -> Result<()> {
@@ -240,7 +265,7 @@ impl Task for TokenizerTask {
         Ok(())
     }
 
-    fn validate(&mut self, step: u64) -> Result<Map<String, Value>> {
+    fn validate(&mut self, step: u64) -> Result<Scores> {
         let recipe = &self.settings.recipe;
         let schedule = &self.settings.tokenizer.schedule;
         let vocabulary = self.settings.tokenizer.vocabulary as i64;
@@ -280,33 +305,12 @@ impl Task for TokenizerTask {
                 .double_value(&[]);
         }
         let n = count as f64;
-        let mut map = Map::new();
-        map.insert("psnr".into(), (psnr / n).into());
-        map.insert("l1".into(), (l1 / n).into());
-        map.insert("l2".into(), (l2 / n).into());
+        let mut scores =
+            TokenizerScores { psnr: psnr / n, l1: l1 / n, l2: l2 / n, ..TokenizerScores::default() };
         if quantizing {
-            let used = |t: &Tensor| t.gt(0.0).to_kind(Kind::Double).sum(Kind::Double).double_value(&[]);
-            let total = hits.sum_dim_intlist([0_i64].as_slice(), false, Kind::Float);
-            map.insert("codes_used".into(), used(&total).into());
-            map.insert("perplexity".into(), perplexity(&total).into());
-            let rows = hits.unbind(0);
-            let by_scale: Vec<f64> = rows.iter().map(&used).collect();
-            let collapsed: Vec<usize> = by_scale
-                .iter()
-                .enumerate()
-                .filter(|(k, codes)| {
-                    let possible = (count * schedule.range(*k).len()) as f64;
-                    **codes < (recipe.collapse * vocabulary as f64).max(2.0).min(possible)
-                })
-                .map(|(k, _)| schedule.side(k))
-                .collect();
-            map.insert("codes_per_scale".into(), json!(by_scale));
-            map.insert("perplexity_per_scale".into(), json!(rows.iter().map(perplexity).collect::<Vec<_>>()));
-            if let Some(text) = alarm(&collapsed) {
-                map.insert("alarm".into(), text.into());
-            }
+            self.score_codes(&hits, count, &mut scores);
         }
-        Ok(map)
+        Ok(Scores::Tokenizer(scores))
     }
 
     fn extra(&self) -> BTreeMap<String, Tensor> {
@@ -327,9 +331,10 @@ impl Task for TokenizerTask {
 
     fn restore(&mut self, tensors: &BTreeMap<String, Tensor>, numbers: &BTreeMap<String, f64>) -> Result<()> {
         let window = tensors.get("window").filter(|w| w.size() == self.window.size());
-        let window = window.ok_or_else(|| Error::config("the checkpoint lacks the tokenizer's window"))?;
+        let window =
+            window.ok_or_else(|| Error::config("the checkpoint has no hits of the codes (extra.window)"))?;
         self.window.f_copy_(window)?;
-        // Checkpoints of earlier versions do not say.
+        // Checkpoints of earlier versions do not have the key.
         if numbers.contains_key(LEFT_OUT) {
             for (part, pictures) in self.parts() {
                 let before = format!("{LEFT_OUT}.{part}.");

@@ -1,4 +1,4 @@
-//! Training the transformer on token files.
+//! The transformer as a task of the training loop, and its tokens.
 
 pub mod progressive;
 pub mod regularisation;

@@ -1,4 +1,4 @@
-//! Progressive training: at first only the coarse scales are trained, and finer ones join one by one.
+//! Progressive training: it starts with the coarse scales, and finer ones join one by one.
 //!
 //! Source: `train.py` and `trainer.py` of the published code (`pg`, `pg0`, `pgwp`).
 
@@ -6,21 +6,21 @@ use crate::error::{Error, Result};
 use crate::schedule::Progression;
 use crate::settings::ModelRun;
 
-/// Share of the run over which a new scale's weight rises, where the settings say 0.
+/// Share of the run over which the weight of a new scale rises, if the setting is 0.
 const PUBLISHED_WARMUP: f64 = 1.0 / 300.0;
 /// Smallest weight of a new scale.
 const LEAST: f64 = 0.01;
 
-/// Which scales are trained at a step.
+/// The scales that are trained at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stage {
-    /// How many: the first so many.
+    /// Number of scales, coarse to fine.
     pub scales: usize,
     /// Weight of the newest of them in the loss, 0.01 to 1; the others have 1.
     pub newest: f64,
 }
 
-/// The stages of a run, as a function of the step alone.
+/// The stages of a run: a function of the step.
 #[derive(Debug, Clone, Copy)]
 pub struct Stages {
     progression: Progression,
@@ -28,11 +28,10 @@ pub struct Stages {
 }
 
 impl Stages {
-    /// The stages that `settings` ask for in a run of `steps` steps on `scales` scales; none when all scales are
-    /// trained throughout.
+    /// The stages of `settings` in a run of `steps` steps on `scales` scales; `None` when all scales train from the start.
     ///
     /// # Errors
-    /// When the first stage has more scales than there are.
+    /// When the first stage has more scales than the tokens.
     pub fn of(settings: &ModelRun, steps: u64, scales: usize) -> Result<Option<Self>> {
         let model = &settings.model;
         if model.progressive <= 0.0 {
@@ -61,8 +60,8 @@ impl Stages {
         Ok(Some(Self { progression, warmup }))
     }
 
-    /// The stage of `step` (from 0). The scales of the first stage have their full weight at once, and so has the
-    /// last scale of all, as published.
+    /// The stage of `step` (from 0). The scales of the first stage, and the last scale of all, have their full weight at
+    /// once, as published.
     pub fn at(&self, step: u64) -> Stage {
         let index = self.progression.scale_index(step);
         let scales = index + 1;

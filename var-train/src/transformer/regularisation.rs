@@ -1,4 +1,4 @@
-//! Condition dropout and drop-path, drawn from (seed, step, sample) alone.
+//! Condition dropout and drop-path: functions of (seed, step, sample).
 
 use tch::{Device, Tensor};
 use var_tokenizer::random::Stream;
@@ -8,8 +8,8 @@ pub fn drop_path_rate(index: usize, depth: usize, last: f64) -> f64 {
     if depth < 2 { 0.0 } else { last * index as f64 / (depth - 1) as f64 }
 }
 
-/// Labels with some replaced by `classes` ("no class") with probability `rate`. `first` is the number of
-/// the first sample within the step.
+/// Replaces each label by `classes` ("no class") with probability `rate`. `first` is the number of the first sample
+/// within the step.
 pub fn drop_condition(labels: &[i64], classes: i64, rate: f64, stream: &Stream, first: u64) -> Vec<i64> {
     labels
         .iter()
@@ -18,8 +18,8 @@ pub fn drop_condition(labels: &[i64], classes: i64, rate: f64, stream: &Stream, 
         .collect()
 }
 
-/// Masks `[depth, 2, B]` that multiply the branches: 0 with the block's rate, else 1/keep. `None` when
-/// nothing can be dropped. `first` is the number of the first sample within the step.
+/// Masks `[depth, 2, B]` that multiply the branches: 0 with the block's rate, otherwise 1/keep. `None` when all rates are
+/// 0. `first` is the number of the first sample within the step.
 pub fn drop_path(
     depth: usize,
     batch: usize,

@@ -1,22 +1,22 @@
-//! Loss (nats a token) and error rate (share of tokens) over all scales, the last one, and each.
+//! Sums of losses and errors by position, and their means over all scales, the last scale, and each scale.
 
-use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 use var_tokenizer::ScaleSchedule;
 
 use crate::distributed::Ranks;
 use crate::error::Result;
+use crate::records::ModelScores;
 
 /// Sums over token positions.
 #[derive(Debug)]
-pub struct Scores {
+pub struct Sums {
     schedule: ScaleSchedule,
     loss: Vec<f64>,
     errors: Vec<f64>,
     pictures: f64,
 }
 
-impl Scores {
+impl Sums {
     /// Empty sums for `schedule`.
     pub fn new(schedule: &ScaleSchedule) -> Self {
         let zeros = vec![0.0; schedule.tokens()];
@@ -37,7 +37,7 @@ impl Scores {
         self.pictures += entropy.size().first().copied().unwrap_or(0) as f64;
     }
 
-    /// Adds up the sums of all ranks, which then hold the same.
+    /// Adds the sums of all ranks. Then all ranks hold the same sums.
     ///
     /// # Errors
     /// When another rank is lost.
@@ -62,30 +62,26 @@ impl Scores {
         self.mean(&self.loss, 0..self.schedule.tokens())
     }
 
-    /// The sum of all tokens' cross-entropies, those of the last scale times `newest`, over `tokens` tokens: the
-    /// loss of progressive training.
+    /// The loss of progressive training: the sum of the cross-entropies, where the last scale has the weight `newest`,
+    /// divided by `tokens` tokens per image.
     pub fn weighted(&self, newest: f64, tokens: usize) -> f64 {
         let last = self.schedule.range(self.schedule.scales() - 1);
         let sum = |range: std::ops::Range<usize>| self.loss.get(range).map_or(f64::NAN, |l| l.iter().sum());
         (sum(0..last.start) + newest * sum(last)) / (tokens as f64 * self.pictures)
     }
 
-    /// `loss_all`, `loss_last`, `err_all`, `err_last` (shares of tokens); `per_scale` adds lists by scale.
-    pub fn to_map(&self, per_scale: bool) -> Map<String, Value> {
+    /// The means over all tokens, over the last scale, and per scale.
+    pub fn scores(&self) -> ModelScores {
         let scales = self.schedule.scales();
         let (all, last) = (0..self.schedule.tokens(), self.schedule.range(scales - 1));
-        let mut map = Map::new();
-        map.insert("loss_all".into(), self.loss_all().into());
-        map.insert("loss_last".into(), self.mean(&self.loss, last.clone()).into());
-        map.insert("err_all".into(), self.mean(&self.errors, all).into());
-        map.insert("err_last".into(), self.mean(&self.errors, last).into());
-        if per_scale {
-            let by = |sums: &[f64]| -> Vec<f64> {
-                (0..scales).map(|k| self.mean(sums, self.schedule.range(k))).collect()
-            };
-            map.insert("loss_per_scale".into(), json!(by(&self.loss)));
-            map.insert("err_per_scale".into(), json!(by(&self.errors)));
+        let per_scale = |sums: &[f64]| (0..scales).map(|k| self.mean(sums, self.schedule.range(k))).collect();
+        ModelScores {
+            loss_all: self.loss_all(),
+            loss_last: self.mean(&self.loss, last.clone()),
+            err_all: self.mean(&self.errors, all),
+            err_last: self.mean(&self.errors, last),
+            loss_per_scale: per_scale(&self.loss),
+            err_per_scale: per_scale(&self.errors),
         }
-        map
     }
 }

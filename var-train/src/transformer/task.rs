@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value};
 use tch::{Device, Kind, Tensor};
 use var_model::{Transformer, TransformerConfig, cost};
 use var_tokenizer::random::Stream;
@@ -14,13 +13,14 @@ use var_tokenizer::{ScaleSchedule, VqVae, quantizer::Quantizer};
 
 use super::progressive::{Stage, Stages};
 use super::regularisation::{drop_condition, drop_path};
-use super::scores::Scores;
+use super::scores::Sums;
 use crate::average::Average;
 use crate::data::Order;
 use crate::distributed::Ranks;
-use crate::engine::Task;
+use crate::engine::task::Task;
 use crate::error::{Error, Result};
 use crate::loss_scale::LossScale;
+use crate::records::{Losses, ModelLosses, ModelScores, Scores};
 use crate::settings::ModelRun;
 use crate::throughput::Cost;
 
@@ -39,7 +39,7 @@ impl TokenRows {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether it has no rows.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -77,11 +77,11 @@ pub struct ModelTask {
 }
 
 impl ModelTask {
-    /// A task that trains `config` on `train` and scores `validation`, on the device of `tokenizer`, in the
-    /// kind `compute` (`Float`, `BFloat16`, or `Half` with a scaled loss).
+    /// Trains `config` on `train` and scores `validation`, on the device of `tokenizer`, with products in `compute`
+    /// (`Float`, `BFloat16`, or `Half` with a scaled loss).
     ///
     /// # Errors
-    /// When the configuration does not fit together or there is nothing to train on.
+    /// When the configuration does not fit together, or a part has no rows.
     pub fn new(
         config: &TransformerConfig,
         tokenizer: VqVae,
@@ -91,7 +91,7 @@ impl ModelTask {
         compute: Kind,
     ) -> Result<Self> {
         if train.is_empty() || validation.is_empty() {
-            return Err(Error::config("the tokens need at least one training and one held-out row"));
+            return Err(Error::config("training needs at least one training and one held-out row of tokens"));
         }
         let device = tokenizer.device();
         let seed = settings.training.seed;
@@ -105,7 +105,7 @@ impl ModelTask {
         let average = (decay > 0.0).then(|| Average::new(model.parameters(), decay));
         Ok(Self {
             model,
-            // Pictures are not needed here.
+            // Training needs no encoder and decoder.
             quantizer: tokenizer.into_quantizer(),
             train,
             validation,
@@ -120,7 +120,7 @@ impl ModelTask {
         })
     }
 
-    /// Takes only the part of this rank out of every batch and of the held-out rows. Rank 0 alone averages weights.
+    /// Takes the share of this rank from every batch and from the held-out rows. Only rank 0 averages weights.
     pub fn among(mut self, ranks: Ranks) -> Self {
         self.ranks = ranks;
         self.average = self.average.filter(|_| ranks.leads());
@@ -132,8 +132,8 @@ impl ModelTask {
         &self.model
     }
 
-    /// 0, with a gradient of 0 for every parameter: the first scale alone leaves some without any, and ranks that
-    /// average gradients wait for all of them.
+    /// Zero, with a gradient of zero for every parameter. The first scale alone gives some parameters no gradient, but
+    /// ranks that average gradients wait for all of them.
     fn nothing(&self) -> Result<Tensor> {
         let mut sum = Tensor::f_zeros([], (Kind::Float, self.model.device()))?;
         for parameter in self.model.parameters().trainable() {
@@ -142,7 +142,7 @@ impl ModelTask {
         Ok(sum.f_mul_scalar(0.0)?)
     }
 
-    /// Cross-entropy and errors (1 where another code is likelier) of the first `scales` scales with `l` tokens,
+    /// Cross-entropy and errors (1 where another code is more likely) of the first `scales` scales, which have `l` tokens:
     /// `[B, l]` each, from all tokens `ids` `[B, L]`.
     fn losses(
         &self,
@@ -174,7 +174,7 @@ impl Task for ModelTask {
         Ok(self.model.metadata()?)
     }
 
-    fn step(&mut self, step: u64, detailed: bool) -> Result<Map<String, Value>> {
+    fn step(&mut self, step: u64, detailed: bool) -> Result<Losses> {
         let (training, network) = (&self.settings.training, &self.settings.model);
         let config = self.model.config();
         let last = if network.drop_path < 0.0 { config.published_drop_path() } else { network.drop_path };
@@ -188,11 +188,11 @@ impl Task for ModelTask {
         let factor = self.scale.map_or(1.0, |scale| scale.factor());
         let schedule =
             ScaleSchedule::new(config.schedule.sides().iter().copied().take(stage.scales).collect())?;
-        // Randomness knows the place of a sample in the whole batch, never the rank that it is computed on.
+        // Randomness depends on the place of a sample in the whole batch, never on the rank.
         let own = self.ranks.share(training.batch);
         let micro = (own.len() / training.accumulation).max(1);
         let parts = indices.get(own.clone()).unwrap_or_default().chunks(micro);
-        let mut scores = Scores::new(&schedule);
+        let mut sums = Sums::new(&schedule);
         let last_part = parts.len().saturating_sub(1);
         for (part, rows) in parts.enumerate() {
             let first = (own.start + part * micro) as u64;
@@ -218,28 +218,29 @@ impl Task for ModelTask {
             };
             let loss = if stage.scales == 1 { loss + self.nothing()? } else { loss };
             self.ranks.backward(&(loss * (share * factor)), part == last_part)?;
-            scores.add(&entropy, &errors);
+            sums.add(&entropy, &errors);
         }
-        scores.join(self.ranks)?;
-        let mut map = scores.to_map(detailed);
-        let loss =
-            if partial { scores.weighted(stage.newest, config.schedule.tokens()) } else { scores.loss_all() };
-        map.insert("loss".into(), loss.into());
-        if self.scale.is_some() {
-            map.insert("loss_scale".into(), factor.into());
-        }
-        if self.stages.is_some() {
-            map.insert("scales".into(), stage.scales.into());
-            map.insert("newest_weight".into(), stage.newest.into());
-        }
-        if partial {
+        sums.join(self.ranks)?;
+        let ModelScores { loss_all, loss_last, err_all, err_last, loss_per_scale, err_per_scale } =
+            sums.scores();
+        let loss = if partial { sums.weighted(stage.newest, config.schedule.tokens()) } else { loss_all };
+        let progressive = self.stages.is_some();
+        Ok(Losses::Model(ModelLosses {
+            loss_all,
             // The last scale of all is not trained yet.
-            map.retain(|key, _| key != "loss_last" && key != "err_last");
-        }
-        Ok(map)
+            loss_last: (!partial).then_some(loss_last),
+            err_all,
+            err_last: (!partial).then_some(err_last),
+            loss_per_scale: detailed.then_some(loss_per_scale),
+            err_per_scale: detailed.then_some(err_per_scale),
+            loss,
+            loss_scale: self.scale.is_some().then_some(factor),
+            scales: progressive.then_some(stage.scales),
+            newest_weight: progressive.then_some(stage.newest),
+        }))
     }
 
-    fn validate(&mut self, _step: u64) -> Result<Map<String, Value>> {
+    fn validate(&mut self, _step: u64) -> Result<Scores> {
         let network = &self.settings.model;
         let config = self.model.config();
         let rows = match network.validation_rows {
@@ -250,7 +251,7 @@ impl Task for ModelTask {
         let batch = self.ranks.share(self.settings.training.batch).len();
         let micro = (batch / self.settings.training.accumulation).max(1);
         let drops = Stream::new("validation-dropout", self.settings.training.seed);
-        let mut scores = Scores::new(&config.schedule);
+        let mut sums = Sums::new(&config.schedule);
         tch::no_grad(|| -> Result<()> {
             let all: Vec<usize> = own.clone().collect();
             for (part, rows) in all.chunks(micro).enumerate() {
@@ -260,12 +261,12 @@ impl Task for ModelTask {
                     drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
                 let every = config.schedule.scales();
                 let (entropy, errors) = self.losses(&ids, &labels, every, None, 0.0)?;
-                scores.add(&entropy, &errors);
+                sums.add(&entropy, &errors);
             }
             Ok(())
         })?;
-        scores.join(self.ranks)?;
-        Ok(scores.to_map(true))
+        sums.join(self.ranks)?;
+        Ok(Scores::Model(sums.scores()))
     }
 
     fn average(&mut self) -> Option<&mut Average> {

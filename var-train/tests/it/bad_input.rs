@@ -85,7 +85,7 @@ fn a_new_run_never_overwrites_an_old_one_and_a_resume_keeps_its_settings() {
     assert!(fixture.model("run").args(["--set", "steps=3"]).status().unwrap().success());
     refused(
         &fixture.model("run").args(["--set", "steps=3"]).output().unwrap(),
-        &["already holds a run", "--resume"],
+        &["already holds a run", "resume it"],
     );
     let other = fixture.model("run").args(["--set", "steps=9", "--resume"]).output().unwrap();
     refused(&other, &["other settings", "training.steps: 3 → 9"]);

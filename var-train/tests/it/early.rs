@@ -17,7 +17,7 @@ fn a_dry_run_refuses_what_the_run_refuses() {
         ("new", &["--set", "nonsense=3"][..], "unknown key 'nonsense'"),
         ("new", &["--set", "depth=two"], "two"),
         ("new", &["--set", "progressive=0.5", "--set", "progressive_first=9"], "progressive_first = 9"),
-        ("file", &[], "is a file; --out names the folder"),
+        ("file", &[], "is a file, not a run folder"),
         ("file/below", &[], "file"),
         ("run", &["--set", "steps=2"], "already holds a run"),
         ("run", &["--set", "steps=3", "--resume"], "training.steps: 2 → 3"),
@@ -105,7 +105,10 @@ fn the_configuration_of_a_run_serves_as_settings_of_another() {
         .arg(fixture.path("t"))
         .arg("--config")
         .arg(&config);
-    refused(&tokenizer.output().unwrap(), &["config.toml", "`var-train model`", "not to `tokenizer`"]);
+    refused(
+        &tokenizer.output().unwrap(),
+        &["config.toml", "`var-train model`", "not for `var-train tokenizer`"],
+    );
     std::fs::write(&config, "kind = \"model\"\nsettings = 3\n").unwrap();
     refused(
         &fixture.model("more").arg("--config").arg(&config).output().unwrap(),

@@ -1,19 +1,20 @@
 //! Training with a scaled loss: the losses of f32, steps whose gradients overflow, and where it is refused.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 use var_model::TransformerConfig;
 use var_tokenizer::builtin;
 use var_tokenizer::images::Split;
-use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::weights::{Init, Parameters, StateDict, Storage};
 use var_train::Result;
 use var_train::distributed::Ranks;
-use var_train::engine::{self, Task};
+use var_train::engine::{self, Course, Task};
 use var_train::loss_scale::LossScale;
+use var_train::records::{Losses, ModelLosses, ModelScores, Scores};
 use var_train::run::RunFolder;
 use var_train::settings::{Model, ModelRun, Training};
 use var_train::throughput::Cost;
@@ -34,9 +35,9 @@ fn training(steps: u64) -> Training {
 
 fn train(task: &mut dyn Task, fixture: &Fixture, name: &str, steps: u64) {
     let mut run = RunFolder::open(&fixture.path(name), false).unwrap();
-    let mut progress = Progress::new(Show::from_flags(false, true));
-    engine::train(task, &mut run, &training(steps), steps, false, &mut progress, Ranks::ALONE, false)
-        .unwrap();
+    let settings = training(steps);
+    let course = Course { settings: &settings, steps, resume: false, ranks: Ranks::ALONE, zero: false };
+    engine::train(task, &mut run, course, &mut |_| Ok(ControlFlow::Continue(()))).unwrap();
 }
 
 /// The log's values of `key` in training lines.
@@ -100,15 +101,25 @@ impl Task for Overflowing {
         Ok(BTreeMap::new())
     }
 
-    fn step(&mut self, step: u64, _detailed: bool) -> Result<Map<String, Value>> {
+    fn step(&mut self, step: u64, _detailed: bool) -> Result<Losses> {
         let factor = if (2..4).contains(&step) { f64::INFINITY } else { self.scale.factor() };
         (self.weight.sum(Kind::Float) * factor).f_backward()?;
-        let value = self.weight.double_value(&[0]);
-        Ok(Map::from_iter([("loss".into(), value.into()), ("loss_scale".into(), self.scale.factor().into())]))
+        Ok(Losses::Model(ModelLosses {
+            loss_all: 0.0,
+            loss_last: None,
+            err_all: 0.0,
+            err_last: None,
+            loss_per_scale: None,
+            err_per_scale: None,
+            loss: self.weight.double_value(&[0]),
+            loss_scale: Some(self.scale.factor()),
+            scales: None,
+            newest_weight: None,
+        }))
     }
 
-    fn validate(&mut self, _step: u64) -> Result<Map<String, Value>> {
-        Ok(Map::new())
+    fn validate(&mut self, _step: u64) -> Result<Scores> {
+        Ok(Scores::Model(ModelScores::default()))
     }
 
     fn loss_scale(&mut self) -> Option<&mut LossScale> {
@@ -162,7 +173,7 @@ fn fp16_on_a_processor_and_for_tokenizers_is_refused_with_what_to_do() {
     let message = refused(&["model", "--check", "--device", "cpu", "--precision", "fp16"]);
     assert!(message.contains("fp16 needs a CUDA device") && message.contains("bf16"), "{message}");
     let message = refused(&["tokenizer", "--check", "--precision", "fp16"]);
-    assert!(message.contains("fp16 is for `model`"), "{message}");
+    assert!(message.contains("fp16 is for transformers only"), "{message}");
     let message = refused(&["model", "--check", "--precision", "fp8"]);
     assert!(message.contains("auto, f32, bf16 or fp16"), "{message}");
 }

@@ -9,6 +9,7 @@ mod early;
 mod fixture;
 mod fp16;
 mod golden;
+mod library;
 mod memory;
 mod missing;
 mod not_finite;

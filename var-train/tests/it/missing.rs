@@ -42,7 +42,7 @@ fn each_file_of_a_finished_run_deleted_alone_is_refused_or_made_again() {
         // A new run is refused whatever is missing.
         remove(&run.join(name));
         let output = fixture.model("run").args(SETTINGS).output().unwrap();
-        refused(&output, &["already holds a run", "--resume", "--out"]);
+        refused(&output, &["already holds a run", "resume it", "another run folder"]);
         assert!(resumed(&fixture, &[]).status.success());
     }
 }
@@ -82,7 +82,7 @@ fn checkpoints_that_are_gone_are_no_fresh_start() {
         let metrics = std::fs::read(run.join("metrics.jsonl")).unwrap();
         refused(
             &resumed(&fixture, &[]),
-            &["run/checkpoints", "no checkpoint", "metrics.jsonl until step 6", "--out"],
+            &["run/checkpoints", "no checkpoint", "metrics.jsonl until step 6", "another run folder"],
         );
         refused(&resumed(&fixture, &["--dry-run"]), &["run/checkpoints"]);
         let output = fixture.model("run").args(SETTINGS).output().unwrap();
@@ -115,7 +115,7 @@ fn a_run_of_the_other_trainer_is_not_resumed() {
     let fixture = finished();
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_var-train"));
     command.args(["tokenizer", "--data", "emoji", "--resume", "--out"]).arg(fixture.path("run"));
-    refused(&command.output().unwrap(), &["config.toml", "`var-train model`", "another --out"]);
+    refused(&command.output().unwrap(), &["config.toml", "`var-train model`", "another run folder"]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn a_lost_log_and_a_lost_newest_checkpoint_are_told() {
     };
     let output = aloud(&[]);
     assert!(said(&output).contains("the run is finished: its 6 steps are done"), "{output:?}");
-    assert!(said(&output).contains("--set steps=… in another --out"), "{output:?}");
+    assert!(said(&output).contains("start one with other steps in another run folder"), "{output:?}");
     remove(&fixture.path("run/metrics.jsonl"));
     let output = aloud(&[]);
     assert!(
@@ -139,10 +139,7 @@ fn a_lost_log_and_a_lost_newest_checkpoint_are_told() {
     );
     remove(&fixture.path("run/checkpoints/step-00000006"));
     let output = aloud(&[]);
-    assert!(
-        said(&output).contains("checkpoint step-00000006, which was saved last, is missing"),
-        "{output:?}"
-    );
+    assert!(said(&output).contains("checkpoint step-00000006, the last one saved, is missing"), "{output:?}");
     assert!(output.status.success() && losses(&fixture.path("run")).last().unwrap().0 == 6);
 }
 
@@ -167,13 +164,9 @@ fn an_attempt_that_ended_before_its_first_checkpoint_starts_over_even_with_other
     let wilder = ["--set", "epsilon=0", "--set", "beta1=0", "--set", "beta2=0", "--set", "steps=200"];
     let output = fixture.model("run").args(wild).args(wilder).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(
-        said(&output).contains("there is no checkpoint yet. Start over with --resume"),
-        "{}",
-        said(&output)
-    );
+    assert!(said(&output).contains("The run has no checkpoint yet. Resume it"), "{}", said(&output));
     let output = fixture.model("run").args(SETTINGS).output().unwrap();
-    refused(&output, &["ended before its first checkpoint", "metrics.jsonl until step", "--resume"]);
+    refused(&output, &["ended before its first checkpoint", "metrics.jsonl until step", "resume"]);
     let output = resumed(&fixture, &[]);
     assert!(output.status.success(), "{}", said(&output));
     assert_eq!(losses(&fixture.path("run")).len(), 6);
@@ -190,13 +183,13 @@ fn bad_input_leaves_nothing_that_keeps_the_same_command_from_working_later() {
     let (tokens, kept) = (fixture.path("tokens.h5"), fixture.path("kept.h5"));
     std::fs::rename(&tokens, &kept).unwrap();
     let attempt = || fixture.model("run").args(SETTINGS).output().unwrap();
-    refused(&attempt(), &["tokens.h5: no such file", "--tokens"]);
+    refused(&attempt(), &["tokens.h5: no such file", "the token file of `var-tokenizer encode`"]);
     std::fs::write(&tokens, "no tokens").unwrap();
     refused(&attempt(), &["tokens.h5"]);
     std::fs::rename(&kept, &tokens).unwrap();
     let (tokenizer, kept) = (fixture.path("tokenizer.safetensors"), fixture.path("kept"));
     std::fs::rename(&tokenizer, &kept).unwrap();
-    refused(&attempt(), &["tokenizer.safetensors: no such file", "--tokenizer"]);
+    refused(&attempt(), &["tokenizer.safetensors: no such file", "the tokenizer that made the tokens"]);
     std::fs::rename(&kept, &tokenizer).unwrap();
     let output = attempt();
     assert!(output.status.success(), "{}", said(&output));

@@ -1,14 +1,14 @@
 //! Numbers that are not finite end training by name, and reach neither a checkpoint nor the log.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
-use serde_json::{Map, Value, json};
 use tch::{Device, Kind, Tensor};
-use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::weights::{Init, Parameters, StateDict, Storage};
 use var_train::average::Average;
 use var_train::distributed::Ranks;
-use var_train::engine::{self, Task};
+use var_train::engine::{self, Course, Task};
+use var_train::records::{Losses, ModelScores, Scores, TokenizerLosses};
 use var_train::run::RunFolder;
 use var_train::settings::Training;
 use var_train::throughput::Cost;
@@ -61,15 +61,16 @@ impl Task for Failing {
         Ok(BTreeMap::new())
     }
 
-    fn step(&mut self, step: u64, _detailed: bool) -> Result<Map<String, Value>> {
+    fn step(&mut self, step: u64, _detailed: bool) -> Result<Losses> {
         let now = |place| step == 5 && self.place == place;
         let factor = if now(Place::Gradient) { f64::NAN } else { 1.0 };
         (self.weight.sum(Kind::Float) * factor).f_backward()?;
         let value = |place| if now(place) { f64::NAN } else { 1.0 };
-        Ok(Map::from_iter([
-            ("loss".into(), value(Place::Loss).into()),
-            ("l1".into(), value(Place::Logged).into()),
-        ]))
+        Ok(Losses::Tokenizer(TokenizerLosses {
+            loss: value(Place::Loss),
+            l1: value(Place::Logged),
+            ..TokenizerLosses::default()
+        }))
     }
 
     fn after_step(&mut self, step: u64) -> Result<()> {
@@ -88,12 +89,13 @@ impl Task for Failing {
         Ok(())
     }
 
-    fn validate(&mut self, step: u64) -> Result<Map<String, Value>> {
+    fn validate(&mut self, step: u64) -> Result<Scores> {
         let value = |place| if step == 6 && self.place == place { f64::NAN } else { 1.0 };
-        Ok(Map::from_iter([
-            ("loss_all".into(), value(Place::Score).into()),
-            ("loss_per_scale".into(), json!([1.0, value(Place::ScoreOfAScale)])),
-        ]))
+        Ok(Scores::Model(ModelScores {
+            loss_all: value(Place::Score),
+            loss_per_scale: vec![1.0, value(Place::ScoreOfAScale)],
+            ..ModelScores::default()
+        }))
     }
 
     fn extra(&self) -> BTreeMap<String, Tensor> {
@@ -133,8 +135,8 @@ fn train(task: &mut Failing, path: &std::path::Path, resume: bool) -> Result<()>
     };
     let mut run = RunFolder::open(path, resume)?;
     std::fs::write(path.join("config.toml"), "").unwrap();
-    let mut progress = Progress::new(Show::Quiet);
-    engine::train(task, &mut run, &settings, 8, resume, &mut progress, Ranks::ALONE, false).map(|_| ())
+    let course = Course { settings: &settings, steps: 8, resume, ranks: Ranks::ALONE, zero: false };
+    engine::train(task, &mut run, course, &mut |_| Ok(ControlFlow::Continue(()))).map(|_| ())
 }
 
 #[test]
@@ -155,7 +157,7 @@ fn every_number_that_is_not_finite_ends_training_by_name_and_the_good_checkpoint
         let message = error.to_string();
         assert!(matches!(error, Error::Diverged(_)) && error.exit_code() == 1, "{place:?}: {message}");
         assert!(message.starts_with(what), "{place:?}: {message}");
-        for part in ["step-00000003", "lower learning rate", "--resume", "--out"] {
+        for part in ["step-00000003", "lower learning rate", "Resume", "another run folder"] {
             assert!(message.contains(part), "'{part}' is not in: {message}");
         }
         let checkpoints = std::fs::read_dir(folder.path().join("checkpoints")).unwrap().flatten();

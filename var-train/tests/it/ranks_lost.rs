@@ -143,7 +143,7 @@ fn a_signal_to_any_rank_saves_once_and_ends_all_with_status_0() {
         let first = all.remove(0).wait_with_output().unwrap();
         let message = String::from_utf8_lossy(&first.stderr).to_string();
         assert_eq!(first.status.code(), Some(0), "{message}");
-        assert_eq!(message.matches("go on with --resume").count(), 1, "{message}");
+        assert_eq!(message.matches("resume with --resume").count(), 1, "{message}");
         assert_eq!(second.status.code(), Some(0));
         assert!(second.stderr.is_empty(), "{}", String::from_utf8_lossy(&second.stderr));
         // One checkpoint beside those that were due.

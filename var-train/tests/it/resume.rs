@@ -62,7 +62,7 @@ fn sigterm_saves_and_leaves_with_status_three() {
     let output = child.wait_with_output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).to_string();
     assert_eq!(output.status.code(), Some(3), "{message}");
-    assert!(message.contains("go on with --resume"), "{message}");
+    assert!(message.contains("resume with --resume"), "{message}");
     let last = losses(&run).last().unwrap().0;
     assert!(checkpoint_exists(&run, last), "no checkpoint at step {last}");
 }

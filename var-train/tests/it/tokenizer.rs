@@ -9,7 +9,7 @@ use super::fixture::losses;
 use super::wait::while_alive;
 
 /// Two classes of pictures of 16 pixels, as PPM files.
-fn pictures(folder: &Path) -> PathBuf {
+pub fn pictures(folder: &Path) -> PathBuf {
     let pictures = folder.join("pictures");
     for class in 0..2_u8 {
         let class_folder = pictures.join(format!("class-{class}"));
@@ -198,7 +198,7 @@ fn a_picture_that_became_unreadable_since_the_checkpoint_is_named() {
     std::fs::write(&file, "P6").unwrap();
     let message = error_of(command(&data, &out).args(["--set", "steps=3", "--resume"]));
     for part in
-        ["0 pictures could not be read when the run began, and 1 cannot now", "07.ppm", "put the files back"]
+        ["0 images could not be read when the run started, and 1 cannot now", "07.ppm", "restore the files"]
     {
         assert!(message.contains(part), "'{part}' is not in: {message}");
     }
@@ -223,7 +223,7 @@ fn pictures_of_which_none_can_be_read_make_no_run_folder_and_the_same_command_wo
     }
     for more in [&["--dry-run"][..], &[]] {
         let message = error_of(command(&data, &out).args(["--set", "steps=3"]).args(more));
-        assert!(message.contains("0 training and 0 held-out pictures that can be read"), "{message}");
+        assert!(message.contains("0 readable training and 0 readable held-out images"), "{message}");
         assert!(message.contains(".png") && !out.exists(), "{message}");
     }
     std::fs::remove_dir_all(&data).unwrap();
@@ -245,4 +245,18 @@ fn settings_of_a_tokenizer_without_effect_are_said_even_when_quiet() {
     {
         assert_eq!(message.matches(part).count(), 1, "'{part}' is not once in: {message}");
     }
+}
+
+#[test]
+fn flags_of_several_ranks_are_not_in_the_help_of_tokenizers_and_are_answered_with_the_reason() {
+    let program = || Command::new(env!("CARGO_BIN_EXE_var-train"));
+    let help = program().args(["tokenizer", "--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("--data") && help.contains("f32 or bf16"), "{help}");
+    for flag in ["--nproc", "--zero", "--timeout", "fp16"] {
+        assert!(!help.contains(flag), "{flag} is in: {help}");
+    }
+    let message = error_of(program().args(["tokenizer", "--check", "--nproc", "2"]));
+    assert!(message.contains("a tokenizer trains in one process, not in 2; give --nproc 1"), "{message}");
+    assert!(program().args(["tokenizer", "--check", "--nproc", "1"]).status().unwrap().success());
 }

@@ -1,4 +1,4 @@
-//! Layers of settings as TOML tables: every key known, a typo answered with a near one.
+//! Layers of settings as TOML tables. Every key is known; an unknown one is an error that names the nearest.
 
 use std::collections::BTreeSet;
 
@@ -9,18 +9,19 @@ use var_tokenizer::nearest::nearest;
 
 use crate::error::{Error, Result};
 
-/// The settings that a person gave, by file or flag: those of a preset are nobody's.
+/// The settings that a file or a single assignment sets. Those of a preset do not count.
 #[derive(Debug, Clone, Default)]
 pub struct Given(BTreeSet<String>);
 
 impl Given {
-    /// These keys, each with its section (`training.steps`).
-    pub fn of(keys: &[&str]) -> Self {
+    /// These keys, with their sections (`training.steps`).
+    #[cfg(test)]
+    pub(super) fn of(keys: &[&str]) -> Self {
         Self(keys.iter().map(|key| (*key).to_owned()).collect())
     }
 
     /// Adds all keys of a file's tables.
-    pub fn add(&mut self, changes: &Table) {
+    pub(super) fn add(&mut self, changes: &Table) {
         for (section, keys) in changes.iter().filter_map(|(name, value)| Some((name, value.as_table()?))) {
             self.0.extend(keys.keys().map(|key| format!("{section}.{key}")));
         }
@@ -32,11 +33,11 @@ impl Given {
     }
 }
 
-/// Lays `changes` over `base`, which knows every key.
+/// Puts `changes` over `base`, which knows every key. `origin` names the layer in errors.
 ///
 /// # Errors
-/// Names an unknown key, and a known one where one is near.
-pub fn overlay(base: &mut Table, changes: &Table, origin: &str) -> Result<()> {
+/// Names an unknown key and the nearest known one.
+pub(crate) fn overlay(base: &mut Table, changes: &Table, origin: &str) -> Result<()> {
     overlay_at(base, changes, origin, "")
 }
 
@@ -49,14 +50,14 @@ fn overlay_at(base: &mut Table, changes: &Table, origin: &str, prefix: &str) -> 
             (Some(place), value) => *place = like(place, value),
             (None, _) => {
                 let known: Vec<&str> = base.keys().map(String::as_str).collect();
-                return Err(unknown(&format!("{prefix}{key}"), key, &known, prefix, origin));
+                return Err(unknown(origin, prefix, key, &known));
             }
         }
     }
     Ok(())
 }
 
-/// A whole number where a float stands is meant as one.
+/// Turns a whole number into a float, where the setting is a float.
 fn like(place: &Value, value: &Value) -> Value {
     match (place, value) {
         (Value::Float(_), Value::Integer(n)) => Value::Float(*n as f64),
@@ -64,55 +65,58 @@ fn like(place: &Value, value: &Value) -> Value {
     }
 }
 
-fn unknown(full: &str, key: &str, known: &[&str], prefix: &str, origin: &str) -> Error {
-    let meant = nearest(key, known.iter().copied());
-    let hint = meant.map(|meant| format!("; did you mean '{prefix}{meant}'?")).unwrap_or_default();
-    Error::config(format!("{origin}: unknown key '{full}'; known there: {}{hint}", known.join(", ")))
+fn unknown(origin: &str, section: &str, key: &str, known: &[&str]) -> Error {
+    let hint = nearest(key, known.iter().copied())
+        .map(|meant| format!("; did you mean '{section}{meant}'?"))
+        .unwrap_or_default();
+    let origin = if origin.is_empty() { String::new() } else { format!("{origin}: ") };
+    Error::config(format!("{origin}unknown key '{section}{key}'{hint} (known keys: {})", known.join(", ")))
 }
 
-/// Sets `key=value`; the key may leave its section away where it stands in one section alone. Notes it in `given`.
+/// Sets `key=value`, and notes the key in `given`. The key needs its section only where several sections have it.
 ///
 /// # Errors
-/// When the text has no `=`, the key is unknown, or the value is no TOML.
-pub fn set(base: &mut Table, assignment: &str, given: &mut Given) -> Result<()> {
+/// When the text has no `=` or the key is unknown.
+pub(crate) fn set(base: &mut Table, assignment: &str, given: &mut Given) -> Result<()> {
     let Some((key, text)) = assignment.split_once('=') else {
-        return Err(Error::config(format!("--set {assignment}: write key=value, e.g. --set batch=64")));
+        return Err(Error::config(format!("setting '{assignment}': write key=value, for example batch=64")));
     };
-    let (key, text) = (key.trim(), text.trim());
-    // What is no TOML value is taken as text: --set shape=lin0 needs no quotes; or as a list:
-    // --set schedule=1,2,3,4 needs no brackets.
-    let toml = |text: &str| format!("x = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("x"));
-    let value = toml(text)
-        .or_else(|| text.contains(',').then(|| toml(&format!("[{text}]"))).flatten())
-        .unwrap_or_else(|| Value::String(text.to_owned()));
-    let section = match key.split_once('.') {
-        Some((_, leaf)) if leaf.contains('.') => None,
-        Some((section, _)) => Some(section.to_owned()),
-        None => base
-            .iter()
-            .find(|(_, v)| v.as_table().is_some_and(|t| t.contains_key(key)))
-            .map(|(section, _)| section.clone()),
+    let key = key.trim();
+    let (section, leaf) = match key.rsplit_once('.') {
+        Some((section, leaf)) => (Some(section.to_owned()), leaf),
+        None => {
+            let holds = |table: &Value| table.as_table().is_some_and(|table| table.contains_key(key));
+            (base.iter().find(|(_, table)| holds(table)).map(|(section, _)| section.clone()), key)
+        }
     };
-    let leaf = key.rsplit('.').next().unwrap_or(key);
-    let Some(section) = section else {
+    // `a.b.c` is not a key of any section.
+    let Some(section) = section.filter(|section| !section.contains('.')) else {
         let known: Vec<&str> =
             base.values().filter_map(Value::as_table).flat_map(|t| t.keys().map(String::as_str)).collect();
-        return Err(unknown(key, leaf, &known, "", "--set"));
+        return Err(unknown("", "", key, &known));
     };
     let mut inner = Table::new();
-    inner.insert(leaf.to_owned(), value);
+    inner.insert(leaf.to_owned(), value_of(text.trim()));
     let mut changes = Table::new();
     changes.insert(section, Value::Table(inner));
-    overlay(base, &changes, "--set")?;
+    overlay(base, &changes, "")?;
     given.add(&changes);
     Ok(())
+}
+
+/// The TOML value of a text. A list needs no brackets (`1,2,3`), and other text no quotes (`lin0`).
+fn value_of(text: &str) -> Value {
+    let toml = |text: &str| format!("x = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("x"));
+    toml(text)
+        .or_else(|| text.contains(',').then(|| toml(&format!("[{text}]"))).flatten())
+        .unwrap_or_else(|| Value::String(text.to_owned()))
 }
 
 /// The settings as a table that knows every key.
 ///
 /// # Errors
-/// Never in practice: settings are plain data.
-pub fn to_table<T: Serialize>(settings: &T) -> Result<Table> {
+/// When a value has no place in TOML; the settings have no such value.
+pub(crate) fn to_table<T: Serialize>(settings: &T) -> Result<Table> {
     Table::try_from(settings).map_err(|e| Error::config(e.to_string()))
 }
 
@@ -120,7 +124,7 @@ pub fn to_table<T: Serialize>(settings: &T) -> Result<Table> {
 ///
 /// # Errors
 /// When a value has the wrong type.
-pub fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
+pub(crate) fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
     table.clone().try_into().map_err(|e: toml::de::Error| {
         Error::config(e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
     })
@@ -144,7 +148,7 @@ mod tests {
     fn only_a_near_name_is_suggested() {
         let mut table = to_table(&ModelRun::default()).unwrap();
         let message = set(&mut table, "quality=3", &mut Given::default()).unwrap_err().to_string();
-        assert!(!message.contains("did you mean") && message.contains("known there: "), "{message}");
+        assert!(!message.contains("did you mean") && message.contains("known keys: "), "{message}");
     }
 
     #[test]

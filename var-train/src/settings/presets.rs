@@ -1,22 +1,30 @@
-//! Named settings that come with the program.
+//! Presets: named settings that are part of the program.
 
 use toml::Table;
 use var_tokenizer::nearest::did_you_mean;
 
 use crate::error::{Error, Result};
 
-/// Presets of `var-train model`: name and text.
-pub const MODEL: [(&str, &str); 2] =
-    [("published", include_str!("presets/published.toml")), ("nano", include_str!("presets/nano.toml"))];
+/// A preset: name and TOML text.
+pub(crate) type Preset = (&'static str, &'static str);
 
-/// The preset that follows the published recipe, at every depth.
+/// Presets of the transformer.
+pub(crate) const MODEL: [Preset; 2] = [
+    ("published", include_str!("../presets/published.toml")),
+    ("nano", include_str!("../presets/nano.toml")),
+];
+
+/// The preset of the published recipe, which depends on the depth.
 pub const PUBLISHED: &str = "published";
 
-/// What the published recipe changes from d20 on (`docs` of the published code, one command a depth).
+/// The preset for small networks on a CPU.
+pub const NANO: &str = "nano";
+
+/// Changes of the published recipe from depth 20 on (`docs` of the published code, one command per depth).
 ///
 /// # Errors
-/// Never in practice: the text is a constant.
-pub fn published_at(depth: usize) -> Result<Table> {
+/// When the text is not TOML; the texts below are.
+pub(crate) fn published_at(depth: usize) -> Result<Table> {
     let text = match depth {
         0..20 => "",
         20..24 => "[training]\nepochs = 250",
@@ -29,23 +37,23 @@ pub fn published_at(depth: usize) -> Result<Table> {
     text.parse().map_err(|e| Error::config(format!("preset {PUBLISHED} at depth {depth}: {e}")))
 }
 
-/// The published peak learning rate: 1e-4 (from d24 on 8e-5) for every 256 pictures a step.
-pub fn published_rate(depth: usize, batch: usize) -> f64 {
+/// The published peak learning rate: 1e-4 (from depth 24 on 8e-5) for every 256 images per step.
+pub(crate) fn published_rate(depth: usize, batch: usize) -> f64 {
     let base = if depth < 24 { 1e-4 } else { 8e-5 };
     base * batch as f64 / 256.0
 }
 
-/// Presets of `var-train tokenizer`: name and text.
-pub const TOKENIZER: [(&str, &str); 2] = [
-    ("nano", include_str!("presets/tokenizer-nano.toml")),
-    ("published", include_str!("presets/tokenizer-published.toml")),
+/// Presets of the tokenizer.
+pub(crate) const TOKENIZER: [Preset; 2] = [
+    ("nano", include_str!("../presets/tokenizer-nano.toml")),
+    ("published", include_str!("../presets/tokenizer-published.toml")),
 ];
 
-/// The preset called `name` among `known`.
+/// The preset `name` among `known`.
 ///
 /// # Errors
-/// Lists the known ones when there is none of this name.
-pub fn find(known: &[(&str, &str)], name: &str) -> Result<Table> {
+/// Lists the known presets when the name is unknown.
+pub(crate) fn find(known: &[Preset], name: &str) -> Result<Table> {
     let Some((_, text)) = known.iter().find(|(n, _)| *n == name) else {
         let names: Vec<&str> = known.iter().map(|(n, _)| *n).collect();
         let hint = did_you_mean(name, names.iter().copied());
@@ -57,7 +65,7 @@ pub fn find(known: &[(&str, &str)], name: &str) -> Result<Table> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::{from_table, overlay, to_table};
+    use crate::settings::layers::{from_table, overlay, to_table};
     use crate::settings::{ModelRun, TokenizerRun};
 
     #[test]

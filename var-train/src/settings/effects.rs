@@ -1,7 +1,7 @@
-//! Settings that were given and change nothing, or less than they say.
+//! Settings that have no effect, or less than they say.
 
-use crate::layers::Given;
-use crate::settings::{ModelRun, TokenizerRun, Training};
+use super::layers::Given;
+use super::{ModelRun, TokenizerRun, Training};
 
 /// Notes about settings, in their order.
 #[derive(Debug)]
@@ -11,14 +11,14 @@ struct Notes<'a> {
 }
 
 impl Notes<'_> {
-    /// Notes that `key` has no effect because of `reason`, where a person gave it and `idle`.
+    /// Notes that `key` has no effect, with the reason, if it is `idle` and was given.
     fn idle(&mut self, key: &str, idle: bool, reason: impl FnOnce() -> String) {
         if idle && self.given.has(key) {
             self.notes.push(format!("{key} has no effect: {}", reason()));
         }
     }
 
-    /// Notes that `key` is cut, whoever gave it.
+    /// Notes that a setting is cut, wherever it comes from.
     fn cut(&mut self, cut: bool, text: impl FnOnce() -> String) {
         if cut {
             self.notes.push(text());
@@ -40,16 +40,16 @@ impl Notes<'_> {
             [("validate_every", training.validate_every), ("checkpoint_every", training.checkpoint_every)];
         for (key, every) in every {
             let key = format!("training.{key}");
-            self.idle(&key, every > steps, || format!("the run ends before, after {steps} steps"));
+            self.idle(&key, every > steps, || format!("the run ends earlier, after {steps} steps"));
         }
         self.cut(training.keep_checkpoints == 0, || {
-            "training.keep_checkpoints = 0 keeps one: a run cannot be resumed without".into()
+            "training.keep_checkpoints = 0 keeps one checkpoint: a resume needs it".into()
         });
     }
 }
 
-/// What to say of the settings of a model's run of `steps` steps, with `held_out` rows to validate on.
-pub fn of_model(settings: &ModelRun, given: &Given, steps: u64, held_out: usize) -> Vec<String> {
+/// Notes on a transformer's run of `steps` steps with `held_out` rows for validation.
+pub(crate) fn of_model(settings: &ModelRun, given: &Given, steps: u64, held_out: usize) -> Vec<String> {
     let mut notes = Notes { given, notes: Vec::new() };
     notes.training(&settings.training, steps);
     let model = &settings.model;
@@ -58,21 +58,21 @@ pub fn of_model(settings: &ModelRun, given: &Given, steps: u64, held_out: usize)
     });
     for key in ["model.progressive_first", "model.progressive_warmup"] {
         notes.idle(key, model.progressive <= 0.0, || {
-            "model.progressive is 0: all scales train throughout".into()
+            "model.progressive is 0: all scales train from the start".into()
         });
     }
     notes.idle("model.validation_rows", model.validation_rows > held_out, || {
         format!("all {held_out} held-out rows are read")
     });
     notes.idle("model.drop_path", model.depth == 1 && model.drop_path > 0.0, || {
-        "the rate rises from 0 at the first block, and there is one block".into()
+        "the rate is 0 at the first block, and the model has one block".into()
     });
     notes.notes
 }
 
-/// What to say of the settings of a tokenizer's run of `steps` steps on `train` pictures, with `held_out` to validate
-/// on. `exact`: all pictures have the side that is trained on.
-pub fn of_tokenizer(
+/// Notes on a tokenizer's run of `steps` steps on `train` images, with `held_out` for validation. `exact`: all images
+/// have the side of the training.
+pub(crate) fn of_tokenizer(
     settings: &TokenizerRun,
     given: &Given,
     steps: u64,
@@ -83,7 +83,7 @@ pub fn of_tokenizer(
     notes.training(&settings.training, steps);
     let recipe = &settings.recipe;
     notes.idle("recipe.kmeans_pictures", recipe.kmeans_pictures > train, || {
-        format!("all {train} training pictures are clustered")
+        format!("all {train} training images are clustered")
     });
     notes.idle("recipe.replace_until", recipe.replace_every == 0, || {
         "recipe.replace_every is 0: no code is replaced".into()
@@ -96,10 +96,10 @@ pub fn of_tokenizer(
         )
     });
     notes.idle("recipe.random_crop", exact && recipe.random_crop, || {
-        "every picture has the side that is trained on".into()
+        "every image has the side of the training".into()
     });
     notes.idle("recipe.validation_pictures", recipe.validation_pictures > held_out, || {
-        format!("all {held_out} held-out pictures are read")
+        format!("all {held_out} held-out images are read")
     });
     notes.notes
 }

@@ -1,0 +1,148 @@
+//! The settings of a tokenizer's run.
+
+use serde::{Deserialize, Serialize};
+use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig};
+
+use super::training::{Training, within};
+use crate::error::{Error, Result};
+use crate::schedule::Shape;
+
+/// Most bytes for the images of one micro-batch.
+const MOST_PIXEL_BYTES: usize = 8 << 30;
+
+/// Losses, codebook and images of a tokenizer's run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerTraining {
+    /// Share of the steps before quantization starts. The codebook then starts from k-means.
+    pub quantize_from: f64,
+    /// Images whose residuals k-means clusters.
+    pub kmeans_pictures: usize,
+    /// Rounds of k-means.
+    pub kmeans_rounds: usize,
+    /// Steps between replacements of codes that no vector chose; 0 replaces none.
+    pub replace_every: u64,
+    /// Share of the steps after which no code is replaced.
+    pub replace_until: f64,
+    /// Weight of the absolute error.
+    pub l1: f64,
+    /// Weight of the squared error.
+    pub l2: f64,
+    /// Weight of the VQ loss.
+    pub vq: f64,
+    /// Side of the images in pixels; 0 takes the side that schedule and levels give.
+    pub image_side: usize,
+    /// Random crops of larger images; otherwise centre crops.
+    pub random_crop: bool,
+    /// Mirrors half of the images.
+    pub flip: bool,
+    /// Share of the codes below which a scale counts as collapsed.
+    pub collapse: f64,
+    /// Held-out images per validation; 0 reads all.
+    pub validation_pictures: usize,
+}
+
+impl Default for TokenizerTraining {
+    fn default() -> Self {
+        Self {
+            quantize_from: 0.25,
+            kmeans_pictures: 512,
+            kmeans_rounds: 20,
+            replace_every: 25,
+            replace_until: 0.8,
+            l1: 1.0,
+            l2: 1.0,
+            vq: 1.0,
+            image_side: 0,
+            random_crop: true,
+            flip: false,
+            collapse: 0.01,
+            validation_pictures: 1024,
+        }
+    }
+}
+
+/// Settings of a tokenizer's run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerRun {
+    /// Length, batch, optimizer, schedule, log and checkpoints.
+    pub training: Training,
+    /// The network.
+    pub tokenizer: TokenizerConfig,
+    /// Losses, codebook and images.
+    pub recipe: TokenizerTraining,
+}
+
+impl Default for TokenizerRun {
+    /// The small tokenizer for 32-pixel images.
+    fn default() -> Self {
+        let schedule: ScaleSchedule =
+            "1,2,3,4,6,8".parse().unwrap_or_else(|_| ScaleSchedule::published_256());
+        Self {
+            training: Training {
+                steps: 1600,
+                batch: 32,
+                learning_rate: 1e-3,
+                shape: Shape::Flat(0.6),
+                warmup: 20.0,
+                warmup_start: 0.1,
+                final_rate: 0.02,
+                clip: 1.0,
+                ..Training::default()
+            },
+            tokenizer: TokenizerConfig {
+                channels: 32,
+                channel_multipliers: vec![1, 2, 2],
+                residual_blocks: 1,
+                latent_channels: 16,
+                vocabulary: 512,
+                schedule,
+                phi: PhiSharing::Partial(4),
+                phi_ratio: 0.5,
+                z_norm: false,
+                commitment: 0.25,
+            },
+            recipe: TokenizerTraining::default(),
+        }
+    }
+}
+
+impl TokenizerRun {
+    /// Checks the ranges, and that images, levels and schedule fit together.
+    ///
+    /// # Errors
+    /// Names the first setting that is out of range or does not fit.
+    pub fn validate(&self) -> Result<()> {
+        self.training.validate()?;
+        self.tokenizer.validate()?;
+        let recipe = &self.recipe;
+        if recipe.image_side > 0 {
+            self.tokenizer.check_side(recipe.image_side).map_err(|e| {
+                Error::config(format!("{e} (recipe.image_side = {}; 0 takes what fits)", recipe.image_side))
+            })?;
+        }
+        within(
+            "recipe",
+            &[
+                ("quantize_from", recipe.quantize_from, 0.0..=0.95),
+                ("replace_until", recipe.replace_until, 0.0..=1.0),
+                ("l1", recipe.l1, 0.0..=1e6),
+                ("l2", recipe.l2, 0.0..=1e6),
+                ("vq", recipe.vq, 0.0..=1e6),
+                ("collapse", recipe.collapse, 0.0..=1.0),
+            ],
+        )?;
+        let side = self.tokenizer.image_side();
+        let micro = self.training.batch / self.training.accumulation;
+        let bytes = [micro, 3 * 4, side, side].iter().fold(1_usize, |all, n| all.saturating_mul(*n));
+        if bytes > MOST_PIXEL_BYTES {
+            return Err(Error::config(format!(
+                "{micro} images of {side} pixels at once take {} GiB; lower training.batch, or raise \
+                 training.accumulation",
+                bytes >> 30
+            )));
+        }
+        Ok(())
+    }
+}

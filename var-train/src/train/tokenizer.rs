@@ -1,0 +1,264 @@
+//! Training of a tokenizer.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use tch::{Device, Kind};
+use var_tokenizer::images::Source;
+use var_tokenizer::memory;
+use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
+
+use super::config::{Stored, precision_to_resume};
+use super::options::{Options, missing};
+use super::plan;
+use crate::checkpoint::MODEL_FILE;
+use crate::distributed::Ranks;
+use crate::engine::event::{Event, Watch, note, warn};
+use crate::engine::{self, Course, Outcome, Task};
+use crate::error::{Error, Result};
+use crate::records::{Scores, StepReport, TokenizerPlan, TokenizerResult};
+use crate::run::RunFolder;
+use crate::settings::{Given, TokenizerRun, effects};
+use crate::tokenizer::{Pictures, TokenizerTask};
+
+/// Trains a tokenizer on images, in a run folder.
+///
+/// Without further methods: the small tokenizer for 32-pixel images, a new run, f32 on the processor.
+#[derive(Debug, Clone)]
+pub struct TrainTokenizer {
+    data: String,
+    settings: TokenizerRun,
+    options: Options,
+}
+
+/// The inputs, opened and checked.
+struct Ready {
+    train: Pictures,
+    validation: Pictures,
+    steps: u64,
+    data_sha256: String,
+    /// The precision of the run that is resumed.
+    found: Option<Kind>,
+}
+
+impl TrainTokenizer {
+    /// Trains on the images of `data` (a folder, a tar, an npz, CIFAR files, or `emoji`), in the folder `out`.
+    pub fn new(data: impl AsRef<Path>, out: impl AsRef<Path>) -> Self {
+        Self {
+            data: data.as_ref().display().to_string(),
+            settings: TokenizerRun::default(),
+            options: Options::new(out.as_ref()),
+        }
+    }
+
+    /// Trains with these settings.
+    #[must_use]
+    pub fn settings(mut self, settings: TokenizerRun) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Notes which settings a person gave: the run warns about those without effect.
+    #[must_use]
+    pub fn given(mut self, given: Given) -> Self {
+        self.options.given = given;
+        self
+    }
+
+    /// Resumes the run in the folder from its newest whole checkpoint.
+    #[must_use]
+    pub fn resume(mut self, resume: bool) -> Self {
+        self.options.resume = resume;
+        self
+    }
+
+    /// Computes on this device.
+    #[must_use]
+    pub fn device(mut self, device: DeviceChoice) -> Self {
+        self.options.device = device;
+        self
+    }
+
+    /// Computes in this precision: f32 or bf16.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.options.precision = precision;
+        self
+    }
+
+    /// Checks settings, device and precision. Opens no file.
+    ///
+    /// # Errors
+    /// Names the first setting that does not fit.
+    pub fn check(&self) -> Result<()> {
+        self.checked_device().map(drop)
+    }
+
+    /// The plan of the run. Checks everything, writes nothing, trains nothing. `watch` receives notes and warnings.
+    ///
+    /// # Errors
+    /// Names the first setting or file that does not fit.
+    pub fn plan(&self, watch: &mut Watch<'_>) -> Result<TokenizerPlan> {
+        let device = self.checked_device()?;
+        guarded(|| {
+            let Ready { train, validation, steps, .. } = self.prepare(watch)?;
+            let compute = self.options.precision.resolve(device, self.product())?;
+            let TokenizerRun { training, tokenizer, .. } = &self.settings;
+            let counts = [train.len(), validation.len()];
+            plan::of_tokenizer(training, tokenizer, steps, (device, compute), counts)
+        })
+    }
+
+    /// Trains, and calls `on_step` after each step. `Break` saves a checkpoint and stops the run.
+    ///
+    /// # Errors
+    /// As [`TrainTokenizer::watch`].
+    pub fn run(&self, mut on_step: impl FnMut(&StepReport) -> ControlFlow<()>) -> Result<TokenizerResult> {
+        self.watch(&mut |event| {
+            Ok(if let Event::Step(report) = event { on_step(report) } else { ControlFlow::Continue(()) })
+        })
+    }
+
+    /// Trains, and tells `watch` every event. Writes `tokenizer.safetensors` and `result.json` into the run folder.
+    ///
+    /// # Errors
+    /// Bad settings or files, [`Error::Diverged`], [`Error::Interrupted`] when `watch` stops the run (after saving), or a
+    /// machine failure.
+    pub fn watch(&self, watch: &mut Watch<'_>) -> Result<TokenizerResult> {
+        let device = self.checked_device()?;
+        guarded(|| {
+            let ready = self.prepare(watch)?;
+            self.train(ready, device, watch)
+        })
+    }
+
+    /// The device, after checking settings and precision.
+    fn checked_device(&self) -> Result<Device> {
+        self.settings.validate()?;
+        if self.options.precision == Precision::Fp16 {
+            return Err(Error::config("fp16 is for transformers only; a tokenizer trains in f32 or bf16"));
+        }
+        guarded(|| Ok(self.options.device.resolve()?))
+    }
+
+    /// Sides of the largest matrix product of a step, by which the precision is chosen.
+    fn product(&self) -> [i64; 3] {
+        let TokenizerRun { training, tokenizer, .. } = &self.settings;
+        let (side, width) = (tokenizer.image_side() as i64, tokenizer.channels as i64);
+        [training.batch as i64 * side * side, 9 * width, width]
+    }
+
+    /// Opens and checks the run folder and the images. Tells skipped files and settings without effect.
+    fn prepare(&self, watch: &mut Watch<'_>) -> Result<Ready> {
+        // The folder first: this check reads no other file.
+        self.options.start()?;
+        let source = Source::open(&self.data).map_err(|e| missing(e, "images"))?;
+        for text in source.notes() {
+            warn(watch, &format!("{}: {text}", source.label()))?;
+        }
+        let data_sha256 = source.fingerprint();
+        let found = precision_to_resume(&self.options, &self.stored(String::new(), &data_sha256))?;
+        let (train, validation) = Pictures::split(source, &self.settings)?;
+        if train.is_empty() || validation.is_empty() {
+            let reports = [train.report(), validation.report()];
+            let bad = reports.iter().find_map(|report| report.bad.first());
+            return Err(Error::file(
+                &self.data,
+                format!(
+                    "has {} readable training and {} readable held-out images; training needs at least one of each. {}",
+                    train.len(),
+                    validation.len(),
+                    bad.map_or("", |bad| &bad.reason)
+                ),
+            ));
+        }
+        let steps = self.settings.training.total_steps(train.len());
+        let counts = [train.len(), validation.len()];
+        let given = &self.options.given;
+        for text in effects::of_tokenizer(&self.settings, given, steps, counts, train.is_exact()) {
+            warn(watch, &text)?;
+        }
+        Ok(Ready { train, validation, steps, data_sha256, found })
+    }
+
+    fn stored(&self, precision: String, data_sha256: &str) -> Stored<&TokenizerRun> {
+        Stored {
+            kind: "tokenizer".into(),
+            precision,
+            data: self.data.clone(),
+            data_sha256: data_sha256.into(),
+            tokenizer_sha256: String::new(),
+            settings: &self.settings,
+        }
+    }
+
+    /// Trains, and writes the finished tokenizer and its result.
+    fn train(&self, ready: Ready, device: Device, watch: &mut Watch<'_>) -> Result<TokenizerResult> {
+        let Ready { train, validation, steps, data_sha256, found } = ready;
+        let mut run = RunFolder::open(&self.options.out, self.options.resume)?;
+        let compute = match found {
+            Some(kind) => kind,
+            None => {
+                let kind = self.options.precision.resolve(device, self.product())?;
+                self.stored(Precision::name_of(kind).into(), &data_sha256).write(&run)?;
+                kind
+            }
+        };
+        let training = &self.settings.training;
+        let counts = [train.len(), validation.len()];
+        let mut task = TokenizerTask::new(&self.settings, train, validation, steps, device, compute)?;
+        let text = format!(
+            "{} parameters, {steps} steps of {} images, {} training and {} held-out images, {}",
+            task.parameters().count(),
+            training.batch,
+            counts[0],
+            counts[1],
+            Precision::name_of(compute)
+        );
+        note(watch, &text)?;
+        let course = Course {
+            settings: training,
+            steps,
+            resume: self.options.resume,
+            ranks: Ranks::ALONE,
+            zero: false,
+        };
+        let outcome = engine::train(&mut task, &mut run, course, watch);
+        // Also when training was interrupted or failed.
+        for report in task.reports().iter().filter(|report| !report.bad.is_empty()) {
+            warn(watch, &report.to_string())?;
+        }
+        let result = self.result(&task, compute, &outcome?, watch)?;
+        self.options.write_result(&result)?;
+        Ok(result)
+    }
+
+    /// Publishes the tokenizer, and gives the result.
+    fn result(
+        &self,
+        task: &TokenizerTask,
+        compute: Kind,
+        outcome: &Outcome,
+        watch: &mut Watch<'_>,
+    ) -> Result<TokenizerResult> {
+        let Scores::Tokenizer(scores) = &outcome.validation.scores else {
+            return Err(Error::config("the validation of a tokenizer gave scores of a transformer"));
+        };
+        if let Some(alarm) = &scores.alarm {
+            note(watch, &format!("warning: {alarm}"))?;
+        }
+        let file = self.options.publish(&outcome.checkpoint, MODEL_FILE, "tokenizer.safetensors")?;
+        Ok(TokenizerResult {
+            parameters: task.parameters().count(),
+            psnr: scores.psnr,
+            codes_used: scores.codes_used,
+            perplexity: scores.perplexity,
+            codes_per_scale: scores.codes_per_scale.clone(),
+            bad: task.reports().iter().map(|report| report.bad.len() as u64).sum(),
+            seconds: outcome.seconds,
+            precision: Precision::name_of(compute).into(),
+            tokenizer: file.display().to_string(),
+            peak_memory_bytes: memory::peak(),
+        })
+    }
+}
