@@ -8,6 +8,8 @@ mod tokenizer;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use var_tokenizer::h5::check::CheckH5;
+use var_tokenizer::tokens::TokenFile;
 use var_tokenizer::torch::DeviceChoice;
 use var_train::settings::Layers;
 use var_train::{Error, golden};
@@ -33,6 +35,9 @@ enum Command {
     Tokenizer(Box<tokenizer::Tokenizer>),
     /// Check the connections between ranks, and sums over them
     CheckRanks(ranks::CheckRanks),
+    /// Check a token file, in a process of its own
+    #[command(name = "check-h5", hide = true)]
+    CheckH5(CheckH5),
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
@@ -49,6 +54,7 @@ impl Cli {
             Command::Model(model) => return model.run(),
             Command::Tokenizer(tokenizer) => tokenizer.run()?,
             Command::CheckRanks(check) => return check.run(),
+            Command::CheckH5(check) => check.run(TokenFile::check)?,
             Command::Golden { folders, .. } => var_tokenizer::golden::print_json(&folders, golden::check),
         }
         Ok(0)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use var_tokenizer::h5::check::check_in_child;
 use var_tokenizer::progress::say;
 use var_tokenizer::torch::Precision;
 use var_train::distributed::launch;
@@ -57,6 +58,7 @@ impl Model {
     pub fn run(&self) -> Result<u8> {
         let (place, ranks) = self.ranks.place()?;
         let leads = place.as_ref().is_none_or(|place| place.rank == 0);
+        let first_of_machine = place.as_ref().is_none_or(|place| place.local_rank == 0);
         let launches = ranks > 1 && place.is_none();
         let found = ModelRun::resolve(&self.run.layers(&self.preset, self.size()))?;
         let training =
@@ -71,6 +73,9 @@ impl Model {
         if self.run.check {
             training.check()?;
             return Ok(0);
+        }
+        if let Some(tokens) = self.tokens.as_deref().filter(|_| first_of_machine) {
+            check_in_child(tokens)?;
         }
         if launches && !self.run.dry_run {
             // The launcher tells errors once; otherwise every rank would tell them.
