@@ -5,6 +5,7 @@ use var_tokenizer::progress::{say, tell};
 use var_tokenizer::torch::Precision;
 
 use super::job::Job;
+use super::notes;
 use super::request::SampleRequest;
 use crate::cost::{self, SamplingMemory};
 use crate::error::Result;
@@ -21,7 +22,7 @@ pub fn dry_run(request: SampleRequest, as_json: bool) -> Result<()> {
     job.opened.notes().iter().for_each(tell);
     let size = |target| Ok((target, Target::disk_bytes(target, &job.plan)?));
     let sizes: Vec<(&Target, DiskBytes)> = request.out.iter().map(size).collect::<Result<_>>()?;
-    for note in &job.notes {
+    for note in notes::of(&job) {
         tell(format_args!("note: {note}"));
     }
     let guided = request.options.cfg > 0.0;

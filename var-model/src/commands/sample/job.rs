@@ -4,7 +4,6 @@ use serde_json::Value;
 use tch::{Device, Kind};
 use var_tokenizer::torch::Precision;
 
-use super::notes;
 use super::record::{RejectionSettings, SampleSettings, SampleSummary};
 use super::request::{MOST_PICTURES, SampleRequest};
 use crate::error::{Error, Result};
@@ -63,9 +62,7 @@ impl Job {
             chosen: request.rejection.is_some(),
         };
         let at_once = at_once(config, request.batch);
-        let mut job = Self { request, opened, plan, candidates, at_once, notes: Vec::new() };
-        job.notes = notes::of(&job);
-        Ok(job)
+        Ok(Self { request, opened, plan, candidates, at_once, notes: Vec::new() })
     }
 
     /// Images that are sampled, rejected ones included.

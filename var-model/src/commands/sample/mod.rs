@@ -36,6 +36,7 @@ pub fn sample(
     progress: &mut Progress,
 ) -> Result<SampleSummary> {
     let mut job = Job::new(request)?;
+    job.notes = notes::of(&job);
     job.opened.notes().iter().for_each(|note| progress.note(note));
     let mut outputs = Outputs::open(&job.request.out, &job.plan, job.request.resume)?;
     let (device, kind) = job.device_and_kind(outputs.earlier_settings())?;
