@@ -7,7 +7,7 @@ mod views;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
@@ -81,14 +81,29 @@ impl EncodeRequest {
     }
 }
 
-/// Encodes, and returns the summary that `--json` prints: `train` and `val` (rows), `bad` (pictures that the whole
-/// file leaves out), `images_per_second` (of this call), `out`. The bad pictures are listed in `OUT.bad.txt`.
+/// What an encode did: the `done` event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename = "done")]
+pub struct EncodeSummary {
+    /// Training rows in the file.
+    pub train: usize,
+    /// Held-out rows in the file.
+    pub val: usize,
+    /// Images that the whole file leaves out. They are listed in `OUT.bad.txt`.
+    pub bad: usize,
+    /// Images per second of this call.
+    pub images_per_second: f64,
+    /// The token file.
+    pub out: String,
+}
+
+/// Encodes the images of a source into a token file.
 ///
 /// # Errors
-/// When the source or the tokenizer cannot be read, pictures do not fit, the tokenizer computes numbers that are not
-/// finite, the disk is full, what was begun before is missing or was begun otherwise, or a signal asked
-/// to stop; the same call then resumes.
-pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value> {
+/// When the source or the tokenizer cannot be read, the images do not fit, a computed value is not finite, the disk is
+/// full, the files of an earlier call are missing or belong to another request, or a signal asks to stop. The same call
+/// then resumes.
+pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<EncodeSummary> {
     if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
         return Err(Error::Config("--crops and --batch must be at least 1, --crops at most 65535".into()));
     }
@@ -112,7 +127,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
         request.seed,
     );
     if parts.train.is_empty() {
-        return Err(Error::file(source.label(), "holds no pictures to train on, only held-out ones"));
+        return Err(Error::file(source.label(), "has no images to train on, only held-out ones"));
     }
     let views = views(&parts, request.crops);
     let info = info(request, &vae, opened.sha256, &source, &views);
@@ -163,7 +178,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
     let rows = writer.progress();
     if rows.train == 0 {
         let message = format!(
-            "no picture to train on could be read; the reasons are in {}. Repair them, then give the same command again",
+            "no image to train on could be read; the reasons are in {}. Repair them, then give the same command again",
             omissions.list().display()
         );
         return Err(Error::file(source.label(), message));
@@ -177,10 +192,13 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Value>
         Some(statistics) => writer.finish_with(statistics)?,
         None => writer.finish()?,
     }
-    Ok(json!({
-        "event": "done", "train": rows.train, "val": rows.val, "bad": omissions.count(),
-        "images_per_second": rate, "out": request.out.display().to_string(),
-    }))
+    Ok(EncodeSummary {
+        train: rows.train,
+        val: rows.val,
+        bad: omissions.count(),
+        images_per_second: rate,
+        out: request.out.display().to_string(),
+    })
 }
 
 /// Makes sure that a token file may go where it was asked for, before anything is computed.
@@ -243,10 +261,10 @@ fn begin(
     })?;
     if dealt.len() == views.len() && at.train == 0 {
         // Nothing would ever come of that journal.
-        progress.warn("an earlier call could read no picture to train on: starting over");
+        progress.warn("an earlier call could read no image to train on; this call starts over");
         writer.clear()?;
     } else if !dealt.is_empty() {
-        progress.note(&format!("going on after {} of {} pictures", dealt.len(), views.len()));
+        progress.note(&format!("resuming after {} of {} images", dealt.len(), views.len()));
         let omissions = Omissions::resume(&request.out, source, dealt, &writer)?;
         return Ok((writer, omissions));
     }

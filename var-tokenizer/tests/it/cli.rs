@@ -210,7 +210,7 @@ fn an_interrupted_encode_goes_on_with_the_same_command_and_with_no_other() {
     };
     refused(&encode(&out, "290"), &["tokens.h5.partial", "other pictures, views or limits"]);
     let output = encode(&out, "300");
-    assert!(output.status.success() && message(&output).contains("going on after"), "{}", message(&output));
+    assert!(output.status.success() && message(&output).contains("resuming after"), "{}", message(&output));
     assert!(encode(&whole, "300").status.success());
     let rows = |path: &Path| {
         let split = TokenFile::open(path).unwrap().read_split(Split::Train).unwrap();

@@ -195,7 +195,7 @@ fn after_the_pictures_are_repaired_the_same_command_works() {
     for _ in 0..2 {
         let output = encode(&pictures, &tokenizer, &out, &["--quiet"]);
         assert_eq!(output.status.code(), Some(2), "{}", message(&output));
-        assert!(message(&output).contains("no picture to train on could be read"), "{}", message(&output));
+        assert!(message(&output).contains("no image to train on could be read"), "{}", message(&output));
     }
     prepare(folder.path());
     let output = encode(&pictures, &tokenizer, &out, &[]);
@@ -214,7 +214,7 @@ fn after_a_full_disk_the_same_command_resumes() {
     let output = cut_short(64, true, &arguments);
     assert_eq!(output.status.code(), Some(1), "{}", message(&output));
     let output = encode(&pictures, &tokenizer, &out, &[]);
-    assert!(output.status.success() && message(&output).contains("going on after"), "{}", message(&output));
+    assert!(output.status.success() && message(&output).contains("resuming after"), "{}", message(&output));
 }
 
 #[test]

@@ -1,0 +1,262 @@
+//! Flags of the subcommands.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand};
+use var_tokenizer::encode::{self, EncodeRequest};
+use var_tokenizer::h5::check::{CheckH5, check_in_child};
+use var_tokenizer::progress::{Progress, Show, say};
+use var_tokenizer::reconstruct::{self, ReconstructRequest, Scores};
+use var_tokenizer::tokens::TokenFile;
+use var_tokenizer::torch::{DeviceChoice, Precision};
+use var_tokenizer::{Result, ScaleSchedule, golden, inspect};
+
+#[derive(Parser)]
+#[command(name = "var-tokenizer", version, about = "Multi-scale VQ-VAE: images to tokens and back")]
+#[command(after_help = "Examples:
+  var-tokenizer encode --data emoji --out tokens.h5
+  var-tokenizer reconstruct --data photos/ --tokenizer t.safetensors --out grid.png
+  var-tokenizer inspect tokens.h5")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Encode images into a token file. The same command resumes an interrupted one
+    #[command(after_help = "Examples:
+  var-tokenizer encode --data emoji --crops 2 --flip --out tokens.h5
+  var-tokenizer encode --data photos/ --tokenizer runs/tokenizer/tokenizer.safetensors --out tokens.h5
+  var-tokenizer encode --data cifar-10-binary.tar.gz --tokenizer t.safetensors --limit 20000 --out tokens.h5")]
+    Encode {
+        /// Images: a folder of class folders, a tar, an npz, CIFAR binaries, or `emoji` (built in)
+        #[arg(long, value_name = "PATH")]
+        data: String,
+        /// Tokenizer file, or `builtin`
+        #[arg(long, default_value = "builtin", value_name = "FILE")]
+        tokenizer: String,
+        /// Sides of the token maps, if not those of the tokenizer
+        #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
+        schedule: Option<ScaleSchedule>,
+        /// Token file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Views of each training image: the centre, then random crops
+        #[arg(long, default_value_t = 1)]
+        crops: usize,
+        /// Mirror every second view
+        #[arg(long)]
+        flip: bool,
+        /// Maximum number of training images; 0: all
+        #[arg(long, default_value_t = 0)]
+        limit: usize,
+        /// Maximum number of held-out images; 0: all
+        #[arg(long, default_value_t = 0)]
+        limit_held_out: usize,
+        /// Seed of the crops and of the choice of images
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Images encoded together
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
+        batch: u64,
+        /// Delete an unfinished file and start again
+        #[arg(long)]
+        restart: bool,
+        /// Device: auto, cpu, cuda or cuda:N
+        #[arg(long, default_value = "auto")]
+        device: DeviceChoice,
+        /// Precision: f32, bf16, or auto, which uses the faster of the two on this machine
+        #[arg(long, default_value = "f32")]
+        precision: Precision,
+        /// Print progress and result as JSON lines
+        #[arg(long, conflicts_with = "quiet")]
+        json: bool,
+        /// Print no progress
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Reconstruct held-out images: a grid to look at, or a folder to score
+    #[command(after_help = "Each row of the grid shows an image, then its reconstruction after each scale.
+
+Examples:
+  var-tokenizer reconstruct --data emoji --out grid.png
+  var-tokenizer reconstruct --data photos/ --tokenizer t.safetensors --count 16 --out grid.png
+
+rFID, PSNR, SSIM and LPIPS of a tokenizer:
+  var-tokenizer reconstruct --data photos/ --tokenizer t.safetensors --folder recon/
+  var-eval reconstruction --reference recon/originals --samples recon/reconstructions --fd")]
+    Reconstruct {
+        /// Images, as for `encode`. The held-out ones are used
+        #[arg(long, value_name = "PATH")]
+        data: String,
+        /// Tokenizer file, or `builtin`
+        #[arg(long, default_value = "builtin", value_name = "FILE")]
+        tokenizer: String,
+        /// Sides of the token maps, if not those of the tokenizer
+        #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]
+        schedule: Option<ScaleSchedule>,
+        /// Grid file (PNG)
+        #[arg(long, value_name = "FILE", required_unless_present = "folder")]
+        out: Option<PathBuf>,
+        /// New folder for all held-out images, with originals/ and reconstructions/ under the same names
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+        /// Number of images in the grid, evenly spread over the held-out ones
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        count: u64,
+        /// Images reconstructed together for the folder
+        #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4096))]
+        batch: u64,
+        /// Device: auto, cpu, cuda or cuda:N
+        #[arg(long, default_value = "auto")]
+        device: DeviceChoice,
+        /// Precision: f32, bf16, or auto, which uses the faster of the two on this machine
+        #[arg(long, default_value = "f32")]
+        precision: Precision,
+        /// Print progress and scores as JSON lines
+        #[arg(long, conflicts_with = "quiet")]
+        json: bool,
+        /// Print no progress
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Describe a tokenizer file, a token file, or a source of images
+    #[command(after_help = "Examples:
+  var-tokenizer inspect builtin
+  var-tokenizer inspect tokens.h5
+  var-tokenizer inspect photos/")]
+    Inspect {
+        /// What to describe
+        what: String,
+    },
+    /// Check a token file, in a process of its own
+    #[command(name = "check-h5", hide = true)]
+    CheckH5(CheckH5),
+    /// Check golden cases; prints JSON lines
+    #[command(hide = true)]
+    Golden {
+        #[arg(long)]
+        json: bool,
+        folders: Vec<PathBuf>,
+    },
+}
+
+impl Cli {
+    /// Whether it computes with tensors: then the process is prepared for that first.
+    pub fn computes(&self) -> bool {
+        !matches!(self.command, Command::Inspect { .. } | Command::CheckH5(_))
+    }
+
+    /// Does what the flags ask for.
+    pub fn run(self) -> Result<()> {
+        run(self.command)
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Encode {
+            data,
+            tokenizer,
+            schedule,
+            out,
+            crops,
+            flip,
+            limit,
+            limit_held_out,
+            seed,
+            batch,
+            restart,
+            device,
+            precision,
+            json,
+            quiet,
+        } => {
+            let request = EncodeRequest {
+                data,
+                tokenizer,
+                schedule,
+                out,
+                crops,
+                flip,
+                limit,
+                limit_held_out,
+                seed,
+                batch: batch as usize,
+                restart,
+                device,
+                precision,
+            };
+            let mut progress = Progress::new(Show::from_flags(json, quiet));
+            let summary = encode::encode(&request, &mut progress)?;
+            progress.note(&format!(
+                "wrote {}: {} training and {} held-out rows, {:.0} images/s",
+                request.out.display(),
+                summary.train,
+                summary.val,
+                summary.images_per_second
+            ));
+            progress.event(&serde_json::json!(summary));
+            Ok(())
+        }
+        Command::Reconstruct {
+            data,
+            tokenizer,
+            schedule,
+            out,
+            folder,
+            count,
+            batch,
+            device,
+            precision,
+            json,
+            quiet,
+        } => {
+            let request = ReconstructRequest {
+                data,
+                tokenizer,
+                schedule,
+                out,
+                folder,
+                count: count as usize,
+                batch: batch as usize,
+                device,
+                precision,
+            };
+            let mut progress = Progress::new(Show::from_flags(json, quiet));
+            let scores = reconstruct::reconstruct(&request, &mut progress)?;
+            report(&request, &scores, &progress);
+            Ok(())
+        }
+        Command::CheckH5(check) => check.run(TokenFile::check),
+        Command::Inspect { what } => {
+            check_in_child(Path::new(&what))?;
+            inspect::describe(&what)?.iter().try_for_each(say)
+        }
+        Command::Golden { folders, .. } => {
+            golden::print_json(&folders, golden::check);
+            Ok(())
+        }
+    }
+}
+
+/// Tells what was reconstructed, and where it is.
+fn report(request: &ReconstructRequest, scores: &Scores, progress: &Progress) {
+    let places: Vec<String> = [&request.out, &request.folder]
+        .into_iter()
+        .flatten()
+        .map(|path| path.display().to_string())
+        .collect();
+    progress.note(&format!(
+        "wrote {}: {} images, PSNR {:.2} dB, L1 {:.4}",
+        places.join(" and "),
+        scores.pictures,
+        scores.psnr,
+        scores.l1
+    ));
+    progress.event(&serde_json::json!({
+        "event": "done", "scores": {"psnr": scores.psnr, "l1": scores.l1}, "images": scores.pictures,
+        "bad": scores.bad, "out": request.out, "folder": request.folder,
+    }));
+}
