@@ -199,7 +199,7 @@ fn after_the_pictures_are_repaired_the_same_command_works() {
     }
     prepare(folder.path());
     let output = encode(&pictures, &tokenizer, &out, &[]);
-    assert!(output.status.success() && message(&output).contains("starting over"), "{}", message(&output));
+    assert!(output.status.success() && message(&output).contains("starts over"), "{}", message(&output));
     assert!(!Path::new(&format!("{out}.bad.txt")).exists());
 }
 
