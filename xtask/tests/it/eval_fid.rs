@@ -219,7 +219,7 @@ fn runs_that_lack_files_are_named_with_what_they_lack() {
     for (file, advice) in [("model.safetensors", "--resume"), ("classes.json", "restore the files")] {
         let (from, to) = (sandbox.path("clone/runs/small").join(file), sandbox.path("clone/kept"));
         std::fs::rename(&from, &to).unwrap();
-        let told = contains(format!("lacks {file}: ")).and(contains(advice));
+        let told = contains(format!("lacks {file}; ")).and(contains(advice));
         sandbox.xtask().args(["eval-fid", "--run", "runs/small"]).assert().code(2).stderr(told);
         std::fs::rename(&to, &from).unwrap();
     }
