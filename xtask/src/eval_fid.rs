@@ -23,15 +23,15 @@ use sweep::Sweep;
 
 /// Shown below `cargo xtask eval-fid --help`.
 pub const EXAMPLES: &str =
-    "The images are in OUT/SETTINGS/samples.npz, the scores next to them in metrics.json and metrics.md. To resume
-after an interruption, run the same command again.
+    "The images are in OUT/SETTINGS/samples.npz, the scores next to them in metrics.json and metrics.md.
+To resume after an interruption, run the same command again.
 
 Examples:
   cargo xtask eval-fid                                 (newest run in runs/, its held-out images)
   cargo xtask eval-fid --run runs/d16 --reference VIRTUAL_imagenet256_labeled.npz -n 50000 \\
       -- --network inception-fid --weights pt_inception-2015-12-05-6726825d.pth
   cargo xtask eval-fid --samples others.npz --reference statistics.npz
-  cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000              (all sizes; adds them to the report)
+  cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000      (all sizes; then in the report)
   cargo xtask eval-fid --run runs/small --sweep cfg=1.0:4.0:0.5
   cargo xtask eval-fid -- --metrics fd,kid,pr --bootstrap 200
 

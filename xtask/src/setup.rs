@@ -29,8 +29,9 @@ use kit::Kit;
 
 /// Shown below `cargo xtask setup --help`.
 pub const EXAMPLES: &str =
-    "The cache is $XDG_CACHE_HOME/var-rs, or ~/.cache/var-rs. It needs about 1.2 GB during the set-up and 0.5 GB after it
-(--features: 19 MB more; --cuda: 6 MB more, after a download of 200 MB). These variables replace a download:
+    "The cache is $XDG_CACHE_HOME/var-rs, or ~/.cache/var-rs. It needs about 1.2 GB during the set-up
+and 0.5 GB after it (--features: 19 MB more; --cuda: 6 MB more, after a download of 200 MB).
+These variables replace a download:
   LIBTORCH=DIR             your libtorch 2.11.0
   LIBTORCH_USE_PYTORCH=1   the libtorch of python3's torch 2.11.0
   CMAKE=PROGRAM            your cmake, 3.26 or newer

@@ -36,7 +36,7 @@ enum Command {
     /// Train every size of a ladder, then fit, plot and report; resumes an interrupted sweep
     #[command(after_help = "Examples:
   var-scaling sweep                                      (built-in emoji, five sizes)
-  var-scaling sweep --data photos/                       (your images at 32 pixels; trains a tokenizer first)
+  var-scaling sweep --data photos/                       (your images; trains a tokenizer first)
   var-scaling sweep --data cifar-10-binary.tar.gz --preset cifar-nano --out runs/cifar
   var-scaling sweep --sizes nano-long --seeds 3 --out runs/seeds
   var-scaling sweep --dry-run --preset imagenet-256 --flops-rate 4e15
