@@ -8,33 +8,39 @@ pub enum Error {
     /// A file, a setting or libtorch: what all crates share.
     #[error(transparent)]
     Core(#[from] var_tokenizer::Error),
-    /// A program that a stage of the sweep started did not succeed.
+    /// A program that the sweep started failed.
     #[error("{what} failed: {message}{}", log_hint(log))]
     Stage {
-        /// The stage, as in "encoding the pictures".
+        /// The stage, as in "encoding the images".
         what: String,
         /// The program's own words, or how it ended.
         message: String,
         /// Exit status of this program: 2 when the input was bad, else 1.
         code: u8,
-        /// Where everything that it said can be read.
+        /// The log with the program's output.
         log: Option<PathBuf>,
     },
-    /// Some sizes did not finish; the others did.
-    #[error("{failed} of {all} sizes did not finish; run the same command again to complete them")]
+    /// Some sizes failed; the others finished.
+    #[error("{failed} of {all} sizes did not finish; to complete them, run the same command again")]
     Incomplete {
         /// Sizes that failed.
         failed: usize,
         /// Sizes of the sweep.
         all: usize,
     },
-    /// Stopped by a signal; what was done is kept.
-    #[error("interrupted; run the same command again to go on")]
+    /// A signal stopped the sweep. Finished work is kept.
+    #[error("interrupted; to resume, run the same command again")]
     Interrupted,
+    /// Points carry no exponent.
+    #[error("no power law: {reason}")]
+    NoLaw {
+        /// What the points lack.
+        reason: String,
+    },
     /// A plot could not be drawn.
-    #[error("{}: cannot draw: {message}", path.display())]
+    #[error("{}: cannot draw the plot: {message}", path.display())]
     Plot {
-        /// The picture.
+        /// The image.
         path: PathBuf,
         /// What the drawing library said.
         message: String,
@@ -54,12 +60,12 @@ impl Error {
         var_tokenizer::Error::io(path, source).into()
     }
 
-    /// A missing, damaged or foreign file at `path`.
+    /// A missing, damaged or unsuitable file at `path`.
     pub fn file(path: impl AsRef<Path>, message: impl Into<String>) -> Self {
         var_tokenizer::Error::file(path, message).into()
     }
 
-    /// Settings that do not fit together, or a word that is not known.
+    /// Settings that do not fit together, or an unknown name.
     pub fn config(message: impl Into<String>) -> Self {
         var_tokenizer::Error::config(message).into()
     }
@@ -68,6 +74,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Core(e) => e.exit_code(),
+            Self::NoLaw { .. } => 2,
             Self::Stage { code, .. } => *code,
             Self::Interrupted => 3,
             Self::Incomplete { .. } | Self::Plot { .. } => 1,

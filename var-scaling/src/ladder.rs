@@ -55,7 +55,7 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self> {
         let bad = |why: &str| {
             Err(Error::config(format!(
-                "size '{text}': {why}; write d16 for a published depth, 3x96 for blocks and width, \
+                "size '{text}': {why}; expected d16 for a published depth, 3x96 for blocks and width, \
                  or a ladder ({})",
                 names().join(", ")
             )))
@@ -77,8 +77,8 @@ impl FromStr for Size {
                     bad("the width must be a multiple of 32")
                 }
             }
-            Some(_) => bad("1 to 256 blocks of 32 to 8192 channels"),
-            None => bad("not known"),
+            Some(_) => bad("expected 1 to 256 blocks of 32 to 8192 channels"),
+            None => bad("unknown size"),
         }
     }
 }
@@ -134,7 +134,7 @@ pub fn parse(list: &str) -> Result<Vec<Size>> {
         }
     }
     if sizes.is_empty() {
-        return Err(Error::config("no sizes named; write e.g. --sizes 1x32,2x64,3x96,4x192"));
+        return Err(Error::config("no sizes named; give sizes, for example --sizes 1x32,2x64,3x96,4x192"));
     }
     Ok(sizes)
 }

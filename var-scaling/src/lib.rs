@@ -1,21 +1,31 @@
-//! Ladders of models: plans, sweeps, power-law fits, plots and the report.
+//! Scaling laws of VAR models: trains a ladder of sizes, fits power laws to the results, plots and reports.
 //!
-//! This crate touches no tensor. It starts the other programs, reads the files that they leave, and every
-//! exponent that it gives comes with its interval, or not at all.
+//! No exponent comes without its interval. This crate touches no tensor: it starts the other programs and reads the
+//! files that they write.
 //!
+//! Fit the results of a sweep folder, or of a CSV table:
+//!
+//! ```no_run
+//! use var_scaling::{Metric, PowerLaw, Results};
+//!
+//! let results = Results::open("runs/sweep-emoji-nano")?;
+//! let law = PowerLaw::fit(&results.points(Metric::LossAll))?;
+//! println!("{law}");
+//! println!("loss at 10 billion parameters: {:.3}", law.forecast(10.0));
+//! law.plot("law.svg")?;
+//! # Ok::<(), var_scaling::Error>(())
 //! ```
-//! use var_scaling::fit::power::{Curve, Mode, fit};
-//! let law = Curve { alpha: -0.2, ln_beta: 2.5_f64.ln(), irreducible: 5.0 };
-//! let points: Vec<(f64, f64)> = [0.3, 0.6, 1.0, 2.0].into_iter().map(|n| (n, law.at(n))).collect();
-//! let found = fit(&points, Mode::Fitted).map(|f| f.curve.alpha);
-//! assert!(found.is_some_and(|alpha| (alpha + 0.2).abs() < 1e-6));
-//! ```
+//!
+//! - [`PowerLaw`]: coefficients with intervals, correlation, forecast and plot of one law through [`Point`]s
+//! - [`Results`]: finished trainings, their curves and scores; [`Metric`]: which held-out score
+//! - [`fit::FitsFile`]: the eight laws of a sweep
+//! - [`Plan`]: what a sweep will train and what it costs, from a [`request::Request`]; [`sweep::sweep`] carries it out
+//! - [`report`]: fits, plots and the HTML page of a sweep folder
 
 pub mod error;
 pub mod fit;
 pub mod ladder;
-pub mod machine;
-pub mod notes;
+pub(crate) mod machine;
 pub mod pictures;
 pub mod plan;
 pub mod plot;
@@ -25,11 +35,24 @@ pub mod report;
 pub mod request;
 pub mod result_line;
 pub mod results;
-pub mod rows;
 pub mod scores;
 pub mod settings;
 pub mod sweep;
-pub mod text;
-pub mod words;
+
+// For the program of this crate: not part of the interface, and may change at any time.
+#[doc(hidden)]
+pub mod quantity;
+
+pub(crate) mod json_text;
+pub(crate) mod plan_notes;
+pub(crate) mod results_file;
+pub(crate) mod run_plan;
+pub(crate) mod table;
+pub(crate) mod trainer;
 
 pub use error::{Error, Result};
+pub use fit::PowerLaw;
+pub use fit::point::Point;
+pub use plan::Plan;
+pub use result_line::Metric;
+pub use results::Results;

@@ -1,4 +1,4 @@
-//! The machine at hand, and how fast it is assumed to be.
+//! This machine, and its assumed speed.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine that this process runs on, as far as it tells.
+    /// The machine of this process; unknown parts are empty or 0.
     pub fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, key: &str| {
@@ -38,13 +38,13 @@ impl Machine {
     }
 }
 
-/// FLOPs a second that wide models reach on two cores with bf16 products.
+/// FLOPs per second that wide models reach on two cores with bf16 products.
 const WIDE_RATE: f64 = 3e11;
-/// Width at which half of that is reached: narrow matrices leave a core waiting.
+/// Width with half of that rate.
 const HALF_WIDTH: f64 = 150.0;
 
-/// Assumed FLOPs a second in training at this width: `given`, or what was measured on a machine of two
-/// cores with AVX-512 (36, 81, 127 and 173 GFLOP/s at widths 32, 64, 128 and 192).
+/// Assumed FLOPs per second in training at this width: `given`, or measured on two cores with AVX-512 (36, 81, 127 and
+/// 173 GFLOP/s at widths 32, 64, 128 and 192).
 pub fn rate(width: usize, given: Option<f64>) -> f64 {
     let width = width as f64;
     given.unwrap_or(WIDE_RATE * width / (width + HALF_WIDTH)).max(1.0)
@@ -53,8 +53,8 @@ pub fn rate(width: usize, given: Option<f64>) -> f64 {
 /// The assumption in words.
 pub fn assumption(given: Option<f64>) -> String {
     match given {
-        Some(rate) => format!("{}/s, as given", crate::words::flops(rate)),
-        None => "the rate of two CPU cores with bf16 (give yours with --flops-rate)".into(),
+        Some(rate) => format!("{}/s (given)", crate::quantity::flops(rate)),
+        None => "two CPU cores with bf16 (--flops-rate sets another rate)".into(),
     }
 }
 

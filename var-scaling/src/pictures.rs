@@ -1,4 +1,4 @@
-//! What is known of the pictures before they are encoded.
+//! The images of a sweep before they are encoded.
 
 use std::path::Path;
 
@@ -9,31 +9,31 @@ use var_tokenizer::images::Source;
 use crate::error::{Error, Result};
 use crate::preset::Preset;
 
-/// The word for the built-in pictures.
+/// The word for the built-in images.
 const EMOJI: &str = var_tokenizer::images::EMOJI;
 
-/// The pictures of a sweep: counted where they are named, else as the preset expects them.
+/// The images of a sweep: counted where they are named, else as the preset expects them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pictures {
-    /// `emoji` or a whole path; none while nobody has named any.
+    /// `emoji` or an absolute path; `None` without images.
     pub source: Option<String>,
     /// Classes.
     pub classes: usize,
-    /// Pictures to train a tokenizer on.
+    /// Images to train a tokenizer on.
     pub all: u64,
     /// Those of them that the preset's limit lets into the tokens.
     pub training: u64,
-    /// Held out, up to the preset's limit; none while nobody has named any.
+    /// Held-out images, up to the limit of the preset; `None` without images.
     pub held_out: Option<u64>,
     /// A sentence for each thing that was skipped or decided when they were listed.
     pub notes: Vec<String>,
 }
 
 impl Pictures {
-    /// Counts the pictures of `source`; without one takes the preset's word.
+    /// Counts the images of `source`; without one takes the preset's word.
     ///
     /// # Errors
-    /// When there are no such pictures, or none to train on.
+    /// When there are no such images, or none to train on.
     pub fn find(source: Option<&str>, preset: &Preset) -> Result<Self> {
         let limited = |count: u64, limit: u64| if limit == 0 { count } else { count.min(limit) };
         let (data, tokens) = (&preset.data, &preset.tokens);
@@ -42,12 +42,12 @@ impl Pictures {
             let training = limited(all, data.limit);
             return Ok(Self { source: None, classes, all, training, held_out: None, notes: Vec::new() });
         };
-        // Names and labels alone; no picture is decoded.
+        // Names and labels alone; no image is decoded.
         let opened = Source::open(&source)?;
         let parts = opened.partition(HELD_OUT, SPLIT_SEED)?;
         let all = parts.train.len() as u64;
         if all == 0 {
-            return Err(Error::file(source, "holds no pictures to train on, only held-out ones"));
+            return Err(Error::file(source, "has held-out images only; expected training images, too"));
         }
         Ok(Self {
             source: Some(source),
@@ -59,22 +59,22 @@ impl Pictures {
         })
     }
 
-    /// What they are called: `emoji`, a path, or `your pictures`.
+    /// What they are called: `emoji`, a path, or `your images`.
     pub fn name(&self) -> &str {
-        self.source.as_deref().unwrap_or("your pictures")
+        self.source.as_deref().unwrap_or("your images")
     }
 
     /// Them in a sentence.
     pub fn describe(&self) -> String {
         let classes = if self.classes == 1 { "class" } else { "classes" };
-        let counts = format!("{} to train on, {} {classes}", self.training, self.classes);
+        let counts = format!("{} for training, {} {classes}", self.training, self.classes);
         match self.held_out {
             Some(held_out) => format!("{}: {counts}, {held_out} held out", self.name()),
-            None => format!("{} (--data PATH): {counts}, as the preset expects", self.name()),
+            None => format!("{} (--data PATH): {counts} (numbers of the preset)", self.name()),
         }
     }
 
-    /// Them for programs.
+    /// As JSON.
     pub fn json(&self) -> Value {
         json!({
             "source": self.source, "classes": self.classes, "train": self.training, "val": self.held_out,
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!((counted.classes, counted.all), (preset.tokens.classes, preset.tokens.pictures));
         let said = Pictures::find(None, &preset).unwrap();
         assert_eq!(said.training, counted.training);
-        assert_eq!(said.name(), "your pictures");
+        assert_eq!(said.name(), "your images");
     }
 
     #[test]

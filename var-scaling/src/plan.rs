@@ -1,22 +1,20 @@
-//! The plan of a sweep: every run with its settings, size, compute, memory and time, before any of it
-//! is started.
+//! The plan of a sweep: every run with its settings, size, compute, memory and time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use var_model::cost::{MOST_PICTURES, MOST_STEPS, TrainingStep};
-use var_model::{TransformerConfig, cost};
 
 use crate::error::{Error, Result};
-use crate::ladder::{self, Size};
+use crate::ladder;
 use crate::machine;
-use crate::notes;
 use crate::pictures::{Pictures, absolute};
+use crate::plan_notes;
 use crate::preparation::{Preparation, preparations};
 use crate::preset::{self, Preset};
 use crate::request::{Request, Run, TokenizerSource};
+use crate::run_plan::{planned_run, strings};
 use crate::settings::{self, MAX_SEED, MAX_SEEDS};
 
 /// The whole plan.
@@ -26,28 +24,28 @@ pub struct Plan {
     pub name: String,
     /// The preset.
     pub preset: Preset,
-    /// The pictures.
+    /// The images.
     pub pictures: Pictures,
     /// The tokenizer.
     pub tokenizer: TokenizerSource,
-    /// First seed, which also is the data's.
+    /// First seed, and the seed of encoding.
     pub seed: u64,
-    /// What comes before the runs.
+    /// The work before the runs.
     pub preparations: Vec<Preparation>,
     /// The runs, smallest first.
     pub runs: Vec<Run>,
     /// What the times assume.
     pub assumption: String,
-    /// Settings without effect, and what was chosen; a line each.
+    /// Settings without effect, and choices of the program; a line each.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// Makes the plan. Pictures that nobody has named need not be there yet, see [`Plan::data`]; named ones
-    /// are counted.
+    /// Makes the plan. Counts the images of the request; without images, see [`Plan::data`], it uses the numbers of the
+    /// preset.
     ///
     /// # Errors
-    /// When the preset, a size or a setting is unknown, a number is out of range, or the named pictures
+    /// When the preset, a size or a setting is unknown, a number is out of range, or the named images
     /// cannot be opened.
     pub fn new(request: &Request) -> Result<Self> {
         let fallback = if request.data.is_some() { preset::DEFAULT_FOR_DATA } else { preset::DEFAULT };
@@ -56,7 +54,7 @@ impl Plan {
         if preset.data.source.is_some()
             && request.data.as_ref().is_some_and(|d| Some(d) != preset.data.source.as_ref())
         {
-            // A tokenizer that comes with other pictures does not fit a person's own.
+            // The tokenizer of the preset does not fit other images.
             preset.tokenizer.weights = "train".into();
         }
         let tokenizer = tokenizer(request, &preset)?;
@@ -71,15 +69,15 @@ impl Plan {
         let mut runs = Vec::new();
         for size in sizes {
             for seed in seeds.clone() {
-                let several = request.seeds > 1;
-                runs.push(run(&preset, &pictures, &size, seed, several, &asked, request.flops_rate)?);
+                let name = if request.seeds > 1 { format!("{size}-s{seed}") } else { size.to_string() };
+                runs.push(planned_run(name, &preset, &pictures, &size, seed, &asked, request.flops_rate)?);
             }
         }
         runs.sort_by(|a, b| a.parameters.cmp(&b.parameters).then(a.seed.cmp(&b.seed)));
-        let preparations = preparations(&tokenizer, &preset, &pictures, request.flops_rate);
+        let preparations = preparations(&tokenizer, &preset, &pictures, request.flops_rate)?;
         let assumption = machine::assumption(request.flops_rate);
         let mut notes = pictures.notes.clone();
-        notes.extend(notes::of(request, &name, &preset, &tokenizer, &pictures, &runs));
+        notes.extend(plan_notes::of(request, &name, &preset, &tokenizer, &pictures, &runs));
         let name = Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned());
         Ok(Self {
             name,
@@ -94,15 +92,14 @@ impl Plan {
         })
     }
 
-    /// The pictures as the other programs name them: `emoji` or a path.
+    /// The images as the other programs name them: `emoji` or a path.
     ///
     /// # Errors
-    /// When nobody has named any, which only a sweep that is to start must have.
+    /// When neither the request nor the preset names images.
     pub fn data(&self) -> Result<&str> {
         self.pictures.source.as_deref().ok_or_else(|| {
             Error::config(format!(
-                "preset {} has no pictures of its own; name them with --data PATH (class folders, a tar, an npz, \
-                 CIFAR's binary files, or emoji)",
+                "preset {} has no images; give --data PATH (class folders, a tar, an npz, CIFAR binary files, or emoji)",
                 self.name
             ))
         })
@@ -126,7 +123,7 @@ impl Plan {
         ])
     }
 
-    /// Short fingerprint of everything that a run's result depends on.
+    /// Short fingerprint of all settings that affect the result of a run.
     pub fn fingerprint(&self, run: &Run) -> String {
         let text = format!("{:?} {:?}", self.shared(), run.settings());
         Sha256::digest(text.as_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect()
@@ -138,7 +135,7 @@ impl Plan {
         before + self.runs.iter().map(|r| r.seconds).sum::<f64>()
     }
 
-    /// The plan for programs.
+    /// The plan as JSON.
     pub fn json(&self) -> Value {
         let runs: Vec<Value> = self
             .runs
@@ -160,30 +157,16 @@ impl Plan {
     }
 }
 
-impl Run {
-    /// Everything that `var-train model` is told about it.
-    pub fn settings(&self) -> BTreeMap<String, String> {
-        let mut all = self.set.clone();
-        all.insert("preset".into(), self.preset.clone());
-        for (key, value) in
-            [("depth", self.size.depth), ("width", self.size.width), ("heads", self.size.heads)]
-        {
-            all.insert(key.into(), value.to_string());
-        }
-        all
-    }
-}
-
 /// The seeds of every size.
 fn seeds(request: &Request) -> Result<std::ops::Range<u64>> {
     let count = request.seeds.max(1);
     if count > MAX_SEEDS {
-        return Err(Error::config(format!("--seeds {count}: must be from 1 to {MAX_SEEDS}")));
+        return Err(Error::config(format!("--seeds {count}: expected 1 to {MAX_SEEDS}")));
     }
     match request.seed.checked_add(count) {
         Some(end) if end - 1 <= MAX_SEED => Ok(request.seed..end),
         _ => Err(Error::config(format!(
-            "--seed {}: the largest seed is {MAX_SEED}, and --seeds {count} counts on from the first",
+            "--seed {}: too large; with --seeds {count}, the last seed must not exceed {MAX_SEED}",
             request.seed
         ))),
     }
@@ -192,7 +175,7 @@ fn seeds(request: &Request) -> Result<std::ops::Range<u64>> {
 fn tokenizer(request: &Request, preset: &Preset) -> Result<TokenizerSource> {
     let named = request.tokenizer.clone().unwrap_or_else(|| preset.tokenizer.weights.clone());
     if request.train_tokenizer && request.tokenizer.is_some() {
-        return Err(Error::config("give either --tokenizer or --train-tokenizer"));
+        return Err(Error::config("--tokenizer and --train-tokenizer exclude each other; give either one"));
     }
     if request.train_tokenizer || named == "train" {
         let mut set = strings(&preset.tokenizer.set);
@@ -203,97 +186,12 @@ fn tokenizer(request: &Request, preset: &Preset) -> Result<TokenizerSource> {
         return Ok(TokenizerSource::Given(named));
     }
     if !Path::new(&named).is_file() {
-        return Err(Error::file(&named, "no such tokenizer; give a .safetensors file, or --train-tokenizer"));
+        return Err(Error::file(
+            &named,
+            "no such tokenizer; give a .safetensors file, or train one with --train-tokenizer",
+        ));
     }
     Ok(TokenizerSource::Given(absolute(&named)))
-}
-
-fn strings(table: &toml::Table) -> BTreeMap<String, String> {
-    table
-        .iter()
-        .map(|(key, value)| {
-            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            (key.clone(), text)
-        })
-        .collect()
-}
-
-/// Steps that are `epochs` passes over `pictures`, `batch` at a time.
-fn steps_of(epochs: f64, pictures: u64, batch: u64) -> u64 {
-    // At most 10⁶ times 2³².
-    (epochs * pictures as f64 / batch as f64).round().max(1.0) as u64
-}
-
-fn run(
-    preset: &Preset,
-    pictures: &Pictures,
-    size: &Size,
-    seed: u64,
-    several: bool,
-    asked: &BTreeMap<String, String>,
-    rate: Option<f64>,
-) -> Result<Run> {
-    let change = preset.sizes.get(&size.name).cloned().unwrap_or_default();
-    let (train, tokens) = (&preset.train, &preset.tokens);
-    let batch = settings::whole(asked, "batch", MOST_PICTURES)?.or(change.batch).unwrap_or(train.batch);
-    let by_epochs = |epochs: f64| steps_of(epochs, pictures.training, batch);
-    let own = change.steps.or_else(|| change.epochs.map(by_epochs));
-    let shared = || train.steps.or_else(|| train.epochs.map(by_epochs));
-    let asked_epochs = settings::epochs(asked)?.map(by_epochs);
-    let asked_steps = settings::whole(asked, "steps", MOST_STEPS)?.or(asked_epochs);
-    let steps = asked_steps.or(own).or_else(shared).unwrap_or(1);
-    if steps > MOST_STEPS {
-        return Err(Error::config(format!(
-            "{}: these epochs over {} pictures are {steps} steps, and {MOST_STEPS} are the most; take fewer",
-            size.name, pictures.training
-        )));
-    }
-    let rule = change.learning_rate.unwrap_or(train.learning_rate);
-    let mut set = strings(&train.set);
-    set.extend(strings(&change.set));
-    set.insert("learning_rate".into(), rule.at(size.width).to_string());
-    set.extend(asked.clone());
-    set.remove("epochs");
-    for (key, value) in [("steps", steps), ("batch", batch), ("seed", seed)] {
-        set.insert(key.into(), value.to_string());
-    }
-    let flag = |key: &str| set.get(key).is_some_and(|v| v == "true");
-    let config = TransformerConfig {
-        shared_adaln: flag("shared_adaln"),
-        qk_norm: set.get("qk_norm").is_none_or(|v| v == "true"),
-        depth: size.depth,
-        width: size.width,
-        heads: size.heads,
-        classes: pictures.classes,
-        vocabulary: tokens.vocabulary,
-        latent_channels: tokens.latent_channels,
-        schedule: tokens.schedule.clone(),
-        ..TransformerConfig::published(size.depth)
-    };
-    let images = steps * batch;
-    let flops = cost::training_flops(&config) * images as f64;
-    let micro = (batch / settings::whole(&set, "accumulation", MOST_PICTURES)?.unwrap_or(1)).max(1);
-    let step = TrainingStep {
-        accumulate: micro < batch,
-        recompute: flag("recompute"),
-        average: set.get("ema").and_then(|v| v.parse().ok()).is_some_and(|v: f64| v > 0.0),
-        ..TrainingStep::plain(micro as usize, 2)
-    };
-    Ok(Run {
-        name: if several { format!("{}-s{seed}", size.name) } else { size.name.clone() },
-        preset: train.preset.clone(),
-        steps,
-        batch,
-        seed,
-        parameters: cost::parameters(&config),
-        // Only a schedule that no machine could hold leaves 64 bits.
-        tokens: images.saturating_mul(tokens.schedule.tokens() as u64),
-        flops,
-        memory: cost::training_memory(&config, &step).total(),
-        seconds: flops / machine::rate(size.width, rate),
-        size: size.clone(),
-        set,
-    })
 }
 
 #[cfg(test)]
@@ -320,7 +218,7 @@ mod tests {
         let params: Vec<u64> = plan.runs.iter().map(|r| r.parameters).collect();
         assert_eq!(params, [310_283_520, 600_917_136, 1_033_399_360, 2_010_020_356]);
         let d30 = &plan.runs[3];
-        // 350 epochs of 1 281 167 pictures of 680 tokens: the paper's 305 billion.
+        // 350 epochs of 1 281 167 images of 680 tokens: the paper's 305 billion.
         assert!((d30.tokens as f64 / 305e9 - 1.0).abs() < 0.001, "{}", d30.tokens);
         assert_eq!(d30.set["learning_rate"], "0.00032");
         assert_eq!(d30.set["weight_decay_end"], "0.08");
@@ -373,7 +271,7 @@ mod tests {
         assert!(Plan::new(&Request { seed: MAX_SEED, seeds: 1, ..Request::default() }).is_ok());
     }
 
-    /// Four pictures of each of `classes` classes, as a path.
+    /// Four images of each of `classes` classes, as a path.
     fn pictures(place: &tempfile::TempDir, classes: usize) -> String {
         for class in 0..classes {
             let folder = place.path().join(format!("class-{class}"));
@@ -404,7 +302,7 @@ mod tests {
         let set = vec!["epochs=10".to_owned(), "batch=4".into()];
         let request = Request { data: Some(pictures(&place, 3)), set, ..Request::default() };
         let own = plan(&request);
-        // One picture of each class is held out.
+        // One image of each class is held out.
         assert_eq!((own.pictures.classes, own.pictures.training, own.pictures.held_out), (3, 9, Some(3)));
         assert_eq!(own.runs[0].steps, 23);
         let guess = plan(&Request { data: None, preset: Some("cifar-nano".into()), ..request });

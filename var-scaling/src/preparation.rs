@@ -1,18 +1,20 @@
-//! The work of a sweep before its first size: the tokenizer and the tokens, with what they will cost.
+//! The work of a sweep before its first size, tokenizer and tokens, with its cost.
 
 use serde_json::{Value, json};
-use toml::Table;
 use var_tokenizer::{TokenizerConfig, builtin, cost};
+use var_train::settings::Training;
 
+use crate::error::Result;
 use crate::pictures::Pictures;
 use crate::preset::Preset;
 use crate::request::TokenizerSource;
+use crate::trainer;
 
-/// Seconds in which two CPU cores train the nano tokenizer, 1600 steps of 32 pictures.
+/// Seconds in which two CPU cores train the nano tokenizer, 1600 steps of 32 images.
 const TOKENIZER_SECONDS: f64 = 200.0;
-/// Pictures of that training.
+/// Images of that training.
 const TOKENIZER_PICTURES: f64 = 1600.0 * 32.0;
-/// Pictures a second that they encode with it.
+/// Images per second that they encode with it.
 const VIEWS_PER_SECOND: f64 = 600.0;
 /// Seconds that a grid of samples or reconstructions is expected to take.
 pub const PICTURE_SECONDS: f64 = 5.0;
@@ -33,7 +35,7 @@ pub struct Preparation {
 }
 
 impl Preparation {
-    /// It for programs.
+    /// As JSON.
     pub fn json(&self) -> Value {
         json!({
             "name": self.name, "params": self.parameters, "tokens": self.tokens, "flops": self.flops,
@@ -42,15 +44,26 @@ impl Preparation {
     }
 }
 
-/// The pieces, in their order; `rate` is what a person says of FLOPs a second.
+/// The work before the first size, in order. `rate` is the FLOPs per second that a person gives.
+///
+/// # Errors
+/// When the trainer refuses the settings of the tokenizer.
 pub fn preparations(
     source: &TokenizerSource,
     preset: &Preset,
     pictures: &Pictures,
     rate: Option<f64>,
-) -> Vec<Preparation> {
-    let (shape, nano) = (shape(source, preset), of_file(builtin::NAME));
-    // Without a given rate: as long as two cores need for the nano tokenizer, times what it has more to do.
+) -> Result<Vec<Preparation>> {
+    let training = match source {
+        TokenizerSource::Given(_) => None,
+        TokenizerSource::Trained { preset, set } => Some(trainer::tokenizer(preset, set)?),
+    };
+    let shape = match (source, &training) {
+        (TokenizerSource::Given(file), _) => of_file(file),
+        (_, training) => training.as_ref().map(|run| run.tokenizer.clone()),
+    };
+    let nano = of_file(builtin::NAME);
+    // Without a given rate, the time of two cores for the nano tokenizer, times the ratio of the FLOPs.
     let seconds = |pictures: f64, nano_seconds: f64, flops: fn(&TokenizerConfig) -> f64| match (
         shape.as_ref().map(flops),
         rate,
@@ -61,8 +74,8 @@ pub fn preparations(
         _ => pictures * nano_seconds,
     };
     let mut pieces = Vec::new();
-    if let TokenizerSource::Trained { preset: name, .. } = source {
-        let seen = trained_pictures(name, &preset.tokenizer.set, pictures.all as f64);
+    if let Some(settings) = &training {
+        let seen = trained_pictures(&settings.training, pictures.all as f64);
         pieces.push(Preparation {
             name: "tokenizer",
             parameters: shape.as_ref().map(cost::parameters),
@@ -79,52 +92,15 @@ pub fn preparations(
         flops: shape.as_ref().map(|shape| views as f64 * cost::encode_flops(shape)),
         seconds: seconds(views as f64, 1.0 / VIEWS_PER_SECOND, cost::encode_flops),
     });
-    pieces
+    Ok(pieces)
 }
 
-/// The trainer's own presets for tokenizers: what they say of length and shape is taken from there.
-const TRAINER_PRESETS: [(&str, &str); 2] = [
-    ("nano", include_str!("../../var-train/src/presets/tokenizer-nano.toml")),
-    ("published", include_str!("../../var-train/src/presets/tokenizer-published.toml")),
-];
-
-/// The section of a preset of `var-train tokenizer`, with what `set` changes of its keys.
-fn section(preset: &str, section: &str, set: &Table) -> Option<Table> {
-    let (_, text) = TRAINER_PRESETS.iter().find(|(name, _)| *name == preset)?;
-    let mut table = text.parse::<Table>().ok()?.remove(section)?.try_into::<Table>().ok()?;
-    for (key, value) in set {
-        let name = key.strip_prefix(section).and_then(|rest| rest.strip_prefix('.')).unwrap_or(key);
-        table.insert(name.to_owned(), value.clone());
-    }
-    Some(table)
-}
-
-/// Pictures, repeats included, that `var-train tokenizer` sees under one of its presets and `set`, out of
-/// `all` in one epoch; one epoch where the preset is not known.
-fn trained_pictures(preset: &str, set: &Table, all: f64) -> f64 {
-    let training = section(preset, "training", set).unwrap_or_default();
-    let number = |key: &str| {
-        let value = training.get(key);
-        value.and_then(|v| v.as_float().or(v.as_integer().map(|n| n as f64))).unwrap_or(0.0)
-    };
-    match number("steps") * number("batch") {
+/// Images, repeats included, that a training of the tokenizer sees; `all` is one epoch.
+fn trained_pictures(settings: &Training, all: f64) -> f64 {
+    match settings.steps as f64 * settings.batch as f64 {
         pictures if pictures > 0.0 => pictures,
-        _ => number("epochs").max(1.0) * all,
+        _ => settings.epochs.max(1.0) * all,
     }
-}
-
-/// The tokenizer's shape; none where only `var-train` or the file knows, or nothing sensible is asked for.
-fn shape(source: &TokenizerSource, preset: &Preset) -> Option<TokenizerConfig> {
-    let name = match source {
-        TokenizerSource::Given(file) => return of_file(file),
-        TokenizerSource::Trained { preset, .. } => preset,
-    };
-    // What a preset does not name is as published.
-    let mut shape = Table::try_from(TokenizerConfig::published()).ok()?;
-    let changes = section(name, "tokenizer", &preset.tokenizer.set)?;
-    let known: Vec<String> = shape.keys().cloned().collect();
-    shape.extend(changes.into_iter().filter(|(key, _)| known.contains(key)));
-    shape.try_into().ok().filter(|shape: &TokenizerConfig| shape.validate().is_ok())
 }
 
 /// The shape of a tokenizer file, whose tensors stay where they are.
@@ -145,7 +121,7 @@ mod tests {
             }
             file => TokenizerSource::Given(file.into()),
         };
-        preparations(&source, &preset, &pictures, rate)
+        preparations(&source, &preset, &pictures, rate).unwrap()
     }
 
     #[test]
@@ -170,14 +146,19 @@ mod tests {
 
     #[test]
     fn settings_of_the_preset_reach_length_and_shape() {
-        let set: Table = "steps = 100\nbatch = 8".parse().unwrap();
-        assert_eq!(trained_pictures("nano", &set, 5.0), 800.0);
-        assert_eq!(trained_pictures("published", &Table::new(), 5.0), 80.0);
-        let mut preset = Preset::load("cifar-nano").unwrap();
-        preset.tokenizer.set = "channels = 64".parse().unwrap();
-        let source = TokenizerSource::Trained { preset: "nano".into(), set: Default::default() };
-        assert_eq!(shape(&source, &preset).unwrap().channels, 64);
-        preset.tokenizer.set = "channels = \"wide\"".parse().unwrap();
-        assert_eq!(shape(&source, &preset), None);
+        let settings = |preset: &str, set: &[(&str, &str)]| {
+            let set = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            trainer::tokenizer(preset, &set).unwrap()
+        };
+        let short = settings("nano", &[("steps", "100"), ("batch", "8")]);
+        assert_eq!(trained_pictures(&short.training, 5.0), 800.0);
+        assert_eq!(trained_pictures(&settings("published", &[]).training, 5.0), 80.0);
+        let (preset, set) = (Preset::load("cifar-nano").unwrap(), [("channels".to_owned(), "64".to_owned())]);
+        let pictures = Pictures::find(None, &preset).unwrap();
+        let source = TokenizerSource::Trained { preset: "nano".into(), set: set.into() };
+        let wide = preparations(&source, &preset, &pictures, None).unwrap();
+        let shape = settings("nano", &[("channels", "64")]).tokenizer;
+        assert_eq!(wide[0].parameters, Some(cost::parameters(&shape)));
+        assert_ne!(wide[0].parameters, of("cifar-nano", None)[0].parameters);
     }
 }

@@ -1,21 +1,21 @@
-//! What a sweep is asked to do, and the runs that this makes.
+//! The request for a sweep, and the runs that follow from it.
 
 use std::collections::BTreeMap;
 
 use crate::ladder::Size;
 
-/// What a person asked for.
+/// A request for a sweep.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Request {
     /// Preset name or TOML file.
     pub preset: Option<String>,
-    /// Pictures.
+    /// Images.
     pub data: Option<String>,
     /// Sizes and ladders, comma-separated.
     pub sizes: Option<String>,
     /// Tokenizer file, or `builtin`.
     pub tokenizer: Option<String>,
-    /// Train the tokenizer first, whatever the preset says.
+    /// Trains a tokenizer first, even if the preset names one.
     pub train_tokenizer: bool,
     /// First seed.
     pub seed: u64,
@@ -23,7 +23,7 @@ pub struct Request {
     pub seeds: u64,
     /// `key=value` for every `var-train model`.
     pub set: Vec<String>,
-    /// Assumed FLOPs a second; none for the built-in estimate.
+    /// Assumed FLOPs per second; `None` takes the built-in estimate.
     pub flops_rate: Option<f64>,
 }
 
@@ -44,7 +44,7 @@ pub enum TokenizerSource {
 /// One run of the sweep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    /// Name, which is its folder's.
+    /// Name, also of its folder.
     pub name: String,
     /// Size.
     pub size: Size,
@@ -54,7 +54,7 @@ pub struct Run {
     pub set: BTreeMap<String, String>,
     /// Optimizer steps.
     pub steps: u64,
-    /// Pictures a step.
+    /// Images per step.
     pub batch: u64,
     /// Seed.
     pub seed: u64,

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use var_train::records::ModelScores;
 
-/// What is measured on held-out pictures.
+/// The unit of `N`: billions of parameters, as published.
+pub(crate) const PARAMETER_UNIT: f64 = 1e9;
+
+/// A score on held-out images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
     /// Cross-entropy over all tokens.
@@ -48,6 +52,16 @@ impl Metric {
             Self::LossLast => "validation loss, last scale",
             Self::ErrorAll => "validation token error, all scales",
             Self::ErrorLast => "validation token error, last scale",
+        }
+    }
+
+    /// The value in the scores of a validation.
+    pub fn of(self, scores: &ModelScores) -> f64 {
+        match self {
+            Self::LossAll => scores.loss_all,
+            Self::LossLast => scores.loss_last,
+            Self::ErrorAll => scores.err_all,
+            Self::ErrorLast => scores.err_last,
         }
     }
 
@@ -108,7 +122,7 @@ pub struct ResultLine {
     pub seed: u64,
     /// Run folder, from the sweep folder.
     pub run: PathBuf,
-    /// Precision of the products in training, `f32` or `bf16`; empty where nobody has written it down.
+    /// Precision of the products in training, `f32` or `bf16`; empty in files that lack it.
     #[serde(default)]
     pub precision: String,
     /// Fingerprint of the settings that it was trained with.

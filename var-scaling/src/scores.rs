@@ -1,21 +1,21 @@
-//! Scores of pictures by size, as `cargo xtask eval-fid` leaves them beside the runs.
+//! Scores of images by size, which `cargo xtask eval-fid` writes to the runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::json_text::without_mark;
 use crate::result_line::ResultLine;
-use crate::text::without_mark;
 
-/// Fréchet distances that compare: same network, reference, sampling and number of pictures.
+/// Comparable Fréchet distances: same network, reference, sampling and number of images.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Scores {
-    /// What the distance may be called, `FD-efficientnet-lite0` for example.
+pub struct ImageScores {
+    /// Name of the distance, for example `FD-efficientnet-lite0`.
     pub name: String,
     /// Folder of the evaluation: it names the settings of sampling.
     pub settings: String,
-    /// Pictures of samples and reference.
+    /// Images of samples and reference.
     pub counts: (Option<u64>, Option<u64>),
     /// Where the reference came from.
     pub reference: String,
@@ -23,7 +23,7 @@ pub struct Scores {
     pub by_run: BTreeMap<String, f64>,
 }
 
-/// What of a `metrics.json` counts here.
+/// The part of `metrics.json` that is used here.
 #[derive(Deserialize)]
 struct MetricsFile {
     metrics: Vec<Entry>,
@@ -50,10 +50,9 @@ struct Stamp {
     sha256: String,
 }
 
-/// The scores of the runs in `folder` under one protocol: the one that most sizes have, of several the newest. Files
-/// that are no scores are passed over.
-pub fn read(folder: &Path, lines: &[ResultLine]) -> Option<Scores> {
-    let mut groups: BTreeMap<String, (Scores, std::time::SystemTime)> = BTreeMap::new();
+/// The scores of the runs in `folder` under one protocol: the one of most sizes, then the newest. Skips other files.
+pub fn read(folder: &Path, lines: &[ResultLine]) -> Option<ImageScores> {
+    let mut groups: BTreeMap<String, (ImageScores, std::time::SystemTime)> = BTreeMap::new();
     for line in lines {
         let evaluations = std::fs::read_dir(folder.join(&line.run).join("evaluation"));
         for entry in evaluations.into_iter().flatten().flatten() {
@@ -65,7 +64,7 @@ pub fn read(folder: &Path, lines: &[ResultLine]) -> Option<Scores> {
             let Protocol { network, reference } = found.protocol;
             let settings = entry.file_name().to_string_lossy().into_owned();
             let key = format!("{settings} {:?} {network} {}", distance.n, reference.sha256);
-            let scores = Scores {
+            let scores = ImageScores {
                 name: distance.name,
                 settings,
                 counts: distance.n,

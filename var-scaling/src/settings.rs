@@ -1,31 +1,31 @@
-//! What `--set` may say, and the bounds of what a plan computes with.
+//! Settings of `--set`, and the bounds of the numbers in a plan.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// Most passes over the pictures.
+/// Most passes over the images.
 pub const MAX_EPOCHS: f64 = 1e6;
 /// Most runs of a size.
 pub const MAX_SEEDS: u64 = 1000;
-/// Largest seed: the whole numbers of TOML, in which runs store it, end here.
+/// Largest seed: the largest whole number in TOML.
 pub const MAX_SEED: u64 = i64::MAX as u64;
 
-/// Settings that a sweep makes itself, and where a person changes them instead.
+/// Settings that the sweep itself sets, and the flag that changes them.
 const OWN: [(&str, &str); 4] = [
-    ("depth", "--sizes, e.g. --sizes 3x96"),
-    ("width", "--sizes, e.g. --sizes 3x96"),
-    ("heads", "--sizes, e.g. --sizes 3x96"),
+    ("depth", "--sizes, for example --sizes 3x96"),
+    ("width", "--sizes, for example --sizes 3x96"),
+    ("heads", "--sizes, for example --sizes 3x96"),
     ("seed", "--seed"),
 ];
 
-/// A key without its section: `training.steps` and `steps` are one setting, and the plan needs one spelling.
+/// A key without its section: `training.steps` and `steps` are the same setting.
 pub fn plain(key: &str) -> &str {
     let key = key.trim();
     ["training.", "model."].iter().find_map(|section| key.strip_prefix(section)).unwrap_or(key)
 }
 
-/// Where a person sets `key` instead, if a sweep makes it itself.
+/// The flag that changes `key`, if the sweep itself sets it.
 pub fn own(key: &str) -> Option<&'static str> {
     OWN.iter().find(|(name, _)| *name == plain(key)).map(|(_, instead)| *instead)
 }
@@ -33,15 +33,15 @@ pub fn own(key: &str) -> Option<&'static str> {
 /// The assignments of `--set` by plain key.
 ///
 /// # Errors
-/// When one has no `=` or no key, or sets what has a flag of its own.
+/// When one lacks `=` or a key, or its key has its own flag.
 pub fn assignments(set: &[String]) -> Result<BTreeMap<String, String>> {
     set.iter()
         .map(|text| match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => match own(key) {
-                Some(flag) => Err(Error::config(format!("--set {text}: a sweep takes this from {flag}"))),
+                Some(flag) => Err(Error::config(format!("--set {text}: set this with {flag}"))),
                 None => Ok((plain(key).to_owned(), value.trim().to_owned())),
             },
-            _ => Err(Error::config(format!("--set {text}: write key=value, e.g. --set steps=800"))),
+            _ => Err(Error::config(format!("--set {text}: write key=value, for example --set steps=800"))),
         })
         .collect()
 }
@@ -54,19 +54,21 @@ pub fn whole(set: &BTreeMap<String, String>, key: &str, most: u64) -> Result<Opt
     let Some(text) = set.get(key) else { return Ok(None) };
     match text.parse() {
         Ok(number) if (1..=most).contains(&number) => Ok(Some(number)),
-        _ => Err(Error::config(format!("--set {key}={text}: must be a whole number from 1 to {most}"))),
+        _ => Err(Error::config(format!("--set {key}={text}: expected a whole number from 1 to {most}"))),
     }
 }
 
 /// The epochs that are set, if they are.
 ///
 /// # Errors
-/// When they are no number above 0 and up to [`MAX_EPOCHS`].
+/// When they are not above 0 and at most [`MAX_EPOCHS`].
 pub fn epochs(set: &BTreeMap<String, String>) -> Result<Option<f64>> {
     let Some(text) = set.get("epochs") else { return Ok(None) };
     match text.parse() {
         Ok(epochs) if epochs_fit(epochs) => Ok(Some(epochs)),
-        _ => Err(Error::config(format!("--set epochs={text}: must be above 0 and at most {MAX_EPOCHS}"))),
+        _ => Err(Error::config(format!(
+            "--set epochs={text}: expected a number above 0 and at most {MAX_EPOCHS}"
+        ))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: set-up, then `cargo bench` in xtask's place.
+//! `cargo xtask bench`: sets up, then becomes `cargo bench`.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -9,9 +9,9 @@ use anyhow::Result;
 use crate::project::Project;
 use crate::setup;
 
-/// Runs `cargo bench ARGUMENTS…` in the root of the clone; returns only when cargo cannot be started.
+/// Runs `cargo bench ARGUMENTS…` in the root of the clone; returns only when cannot start cargo.
 pub fn run(project: &Project, arguments: &[OsString]) -> Result<ExitCode> {
     setup::ensure(project)?;
     let failure = project.cargo().arg("bench").args(arguments).exec();
-    Err(anyhow::Error::new(failure).context("cargo cannot be started"))
+    Err(anyhow::Error::new(failure).context("cannot start cargo"))
 }

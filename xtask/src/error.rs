@@ -1,12 +1,9 @@
-//! Which exit status an error ends in.
-//!
-//! Everything is an [`anyhow::Error`]; one that the person at the keyboard can put right by typing
-//! something else is a [`BadUse`] and ends in status 2, all others in status 1.
+//! Errors and their exit status: 2 for a [`BadUse`], which other arguments avoid; 1 for the others.
 
 use std::fmt;
 use std::process::ExitCode;
 
-/// A wrong argument, path or environment variable; the text says which and what to do.
+/// A wrong argument, path or environment variable. The text says which one, and what to do.
 #[derive(Debug)]
 pub struct BadUse(pub String);
 
@@ -23,19 +20,19 @@ pub fn bad_use(message: impl Into<String>) -> anyhow::Error {
     anyhow::Error::new(BadUse(message.into()))
 }
 
-/// A program that was started ended without success, and has said why itself.
+/// A program that xtask started failed, and printed the reason.
 #[derive(Debug)]
 pub struct ChildFailed(pub u8);
 
 impl fmt::Display for ChildFailed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "a program ended with exit status {}", self.0)
+        write!(out, "a program failed with exit status {}", self.0)
     }
 }
 
 impl std::error::Error for ChildFailed {}
 
-/// That of a [`ChildFailed`], 2 when a [`BadUse`] is anywhere in the chain, else 1.
+/// The status of a [`ChildFailed`]; 2 if a [`BadUse`] is anywhere in the chain, else 1.
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     if let Some(ChildFailed(code)) = error.downcast_ref() {
         return ExitCode::from(*code);

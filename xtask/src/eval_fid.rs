@@ -1,8 +1,9 @@
-//! `cargo xtask eval-fid`: pictures sampled from a checkpoint with the published settings, and their scores.
+//! `cargo xtask eval-fid`: samples images with the published settings, and scores them.
 //!
-//! It starts the programs one after another: `var-model sample` (goes on where it was stopped), `var-eval
-//! score` (so does its extraction of features), and `var-scaling curve` for a sweep over a setting.
+//! Starts one program after another: `var-model sample` and `var-eval score`, which both resume earlier work, and
+//! `var-scaling curve` for a sweep over a setting.
 
+mod runs;
 mod settings;
 mod sweep;
 
@@ -12,86 +13,86 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
 
 use crate::error::{ChildFailed, bad_use};
 use crate::project::{Extent, Project};
 use crate::{say, setup};
+use runs::{checked, classes, held_out_of, newest, sweep_of};
 use settings::Settings;
 use sweep::Sweep;
 
 /// Shown below `cargo xtask eval-fid --help`.
 pub const EXAMPLES: &str =
-    "Pictures lie in OUT/SETTINGS/samples.npz, scores in metrics.json and metrics.md beside them. The same call
-again goes on after an interruption, and does nothing twice.
+    "The images are in OUT/SETTINGS/samples.npz, the scores next to them in metrics.json and metrics.md.
+To resume after an interruption, run the same command again.
 
 Examples:
-  cargo xtask eval-fid                                 (newest run below runs/, its own held-out pictures)
+  cargo xtask eval-fid                                 (newest run in runs/, its held-out images)
   cargo xtask eval-fid --run runs/d16 --reference VIRTUAL_imagenet256_labeled.npz -n 50000 \\
       -- --network inception-fid --weights pt_inception-2015-12-05-6726825d.pth
   cargo xtask eval-fid --samples others.npz --reference statistics.npz
-  cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000              (every size; the report then shows them)
+  cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000      (all sizes; then in the report)
   cargo xtask eval-fid --run runs/small --sweep cfg=1.0:4.0:0.5
   cargo xtask eval-fid -- --metrics fd,kid,pr --bootstrap 200
 
-What follows `--` goes to `var-eval score`; see `var-eval score --help`.";
+Options after `--` go to `var-eval score`; see `var-eval score --help`.";
 
-/// Classes of a model that the published settings are for.
+/// Images per class with the published settings.
 const PER_CLASS: u64 = 50;
-/// Pictures at least, where the classes are few.
+/// Least number of images, for models of few classes.
 const LEAST: u64 = 5000;
 /// The averaged weights of a run.
 const AVERAGED: &str = "model-ema.safetensors";
-/// The built-in pictures, which are no path.
+/// The built-in images; not a path.
 const EMOJI: &str = "emoji";
-/// The signal that nobody can catch.
+/// The signal that no program can catch.
 const KILL: i32 = 9;
-/// Pictures of the grid: so many classes, and so many of each.
+/// The grid: number of classes, and images per class.
 const GRID: (usize, u64) = (10, 8);
 
-/// What `eval-fid` is told.
+/// Options of `eval-fid`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Run folder to sample from, or a sweep folder: all of its runs [default: the newest run below runs/]
+    /// Run folder, or sweep folder for all of its runs [default: the newest run in runs/]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
     /// Sample from the averaged weights of the run (trained with `--set ema=…`)
     #[arg(long, conflicts_with = "samples")]
     ema: bool,
-    /// Pictures of anyone, instead of sampling: folder, tar or npz
+    /// Images to score instead of sampling: folder, tar or npz
     #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "sweep", "number"])]
     samples: Option<PathBuf>,
-    /// Pictures, statistics or features to compare with [default: the run's own held-out pictures]
+    /// Images, statistics or features to compare with [default: the held-out images of the run]
     #[arg(long, value_name = "PATH")]
     reference: Option<PathBuf>,
-    /// Pictures to sample, rounded up to equally many of each class [default: 50 of each, at least 5000]
+    /// Number of samples, rounded up to the same number per class [default: 50 per class, at least 5000]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     number: Option<u64>,
-    /// Guidance at the last scale
+    /// Classifier-free guidance at the last scale
     #[arg(long, default_value_t = 1.5)]
     cfg: f64,
-    /// Draw among this many codes; 0: all
+    /// Sample among this many most likely codes; 0 for all
     #[arg(long, default_value_t = 900)]
     top_k: u64,
-    /// Draw among the codes that together reach this probability; 0: all
+    /// Sample among the codes that together reach this probability; 0 for all
     #[arg(long, default_value_t = 0.96)]
     top_p: f64,
-    /// What logits are divided by
+    /// Divisor of the logits
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
-    /// Seed of the pictures
+    /// Seed of the samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Pictures sampled at once
+    /// Number of images per batch
     #[arg(long, value_name = "N")]
     batch: Option<u64>,
     /// auto, cpu, cuda or cuda:N
     #[arg(long)]
     device: Option<String>,
-    /// auto (measures), f32 or bf16, of sampling
+    /// Precision of sampling: auto (measures), f32 or bf16
     #[arg(long)]
     precision: Option<String>,
-    /// Score several values of cfg, top-k, top-p or temperature and draw the curve
+    /// Score several values of cfg, top-k, top-p or temperature, and draw the curve
     #[arg(long, value_name = "KEY=FROM:TO:STEP")]
     sweep: Option<Sweep>,
     /// Folder for samples and scores [default: RUN/evaluation; with --samples: evaluation]
@@ -110,18 +111,18 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         (None, None) => vec![newest(Path::new("runs"))?],
     };
     if runs.len() > 1 && options.out.is_some() {
-        return Err(bad_use("--out is for one run; of a sweep folder every run has its scores beside it"));
+        return Err(bad_use("--out is for one run; the scores of a sweep are in the folders of its runs"));
     }
     if runs.is_empty() && options.reference.is_none() {
-        return Err(bad_use("--samples needs --reference: pictures, statistics (.npz) or features (.h5)"));
+        return Err(bad_use("--samples needs --reference: images, statistics (.npz) or features (.h5)"));
     }
     if let Some(run) = runs.iter().find(|run| options.ema && !run.join(AVERAGED).is_file()) {
         return Err(bad_use(format!(
-            "{} has no averaged weights ({AVERAGED}): it was trained without `--set ema=…`; leave --ema away",
+            "{} has no averaged weights ({AVERAGED}): it was trained without `--set ema=…`; omit --ema",
             run.display()
         )));
     }
-    // Whatever can be refused is refused before the first picture is sampled.
+    // Bad input fails before the first image is sampled.
     for (flag, path) in [("--samples", &options.samples), ("--reference", &options.reference)] {
         if let Some(path) = path.as_ref().filter(|path| *path != Path::new(EMOJI) && !path.exists()) {
             return Err(bad_use(format!("{}: no such file or folder; correct {flag}", path.display())));
@@ -134,7 +135,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         }
     }
     if options.sweep.is_some() && !measures_distance(&options.score) {
-        return Err(bad_use("--sweep draws the curve of the Fréchet distance: put fd among --metrics"));
+        return Err(bad_use("--sweep draws a curve of the Fréchet distance: add fd to --metrics"));
     }
     setup::ensure(project)?;
     if uses_default_network(&options.score) {
@@ -202,7 +203,7 @@ impl Tools<'_> {
         let name = settings.name(per_class * classes as u64, options.seed);
         let folder = out.join(format!("{name}{average}"));
         std::fs::create_dir_all(&folder)
-            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+            .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         let samples = folder.join("samples.npz");
         let mut sample = self.sampling(options, run, settings, "id:all", per_class);
         if samples.exists() || folder.join("samples.npz.partial").exists() {
@@ -219,7 +220,7 @@ impl Tools<'_> {
         Ok(folder)
     }
 
-    /// `var-model sample` with all its settings; where to is still to be said.
+    /// `var-model sample` with all its settings, without the output.
     fn sampling(
         &self,
         options: &Options,
@@ -252,7 +253,7 @@ impl Tools<'_> {
         Ok(())
     }
 
-    /// Scores `samples` into `folder`, against what was asked for or the held-out pictures of `run`.
+    /// Scores `samples` against the reference, or else against the held-out images of `run`. Writes to `folder`.
     fn score(&self, options: &Options, samples: &Path, run: Option<&Path>, folder: &Path) -> Result<()> {
         let mut command = Command::new(self.score);
         command.arg("score").arg("--samples").arg(samples);
@@ -277,26 +278,26 @@ impl Tools<'_> {
     }
 }
 
-/// Starts a program and waits for it. It speaks to the person itself, and Ctrl-C reaches it as well; only of a signal
-/// that ended it it cannot speak.
+/// Starts a program and waits for it. The program prints its own errors, and Ctrl-C reaches it too. A program that a
+/// signal ended cannot print, so this function reports the signal.
 fn start(command: &mut Command) -> Result<()> {
     let program = PathBuf::from(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("{} cannot be started", program.display()))?;
+    let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
     if status.success() {
         return Ok(());
     }
     if let Some(signal) = status.signal() {
         bail!(
-            "{name} was ended by signal {signal}{}; the same command goes on where it was",
-            if signal == KILL { " (killed: perhaps the memory ran out)" } else { "" }
+            "signal {signal} ended {name}{}; to resume, run the same command again",
+            if signal == KILL { " (killed, perhaps out of memory)" } else { "" }
         );
     }
     let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
     Err(anyhow::Error::new(ChildFailed(code)))
 }
 
-/// Whether `var-eval score` with these options gives a Fréchet distance, which it does unless told otherwise.
+/// Whether `var-eval score` with these options measures a Fréchet distance, as it does by default.
 fn measures_distance(score: &[OsString]) -> bool {
     let words: Vec<_> = score.iter().map(|option| option.to_string_lossy()).collect();
     let after = |i: usize| words.get(i + 1).map(|word| word.to_string());
@@ -319,125 +320,6 @@ fn uses_default_network(score: &[OsString]) -> bool {
             .iter()
             .any(|flag| option == flag || option.starts_with(&format!("{flag}=")))
     })
-}
-
-/// The run in `folder`, or the finished runs of the sweep in it; says which of these are left out.
-fn checked(folder: &Path) -> Result<Vec<PathBuf>> {
-    if is_run(folder) {
-        return Ok(vec![folder.to_owned()]);
-    }
-    let lacking = lacking(folder);
-    if lacking.len() < NEEDED.len() {
-        return Err(bad_use(format!(
-            "{} is a run folder that lacks {}: {}",
-            folder.display(),
-            lacking.join(" and "),
-            if lacking.contains(&"config.toml") || lacking.contains(&"classes.json") {
-                "restore the files"
-            } else {
-                "finish it with `var-train model … --resume`"
-            }
-        )));
-    }
-    let mut runs = folders_in(&folder.join("runs"));
-    runs.sort();
-    let (runs, unfinished): (Vec<PathBuf>, Vec<PathBuf>) = runs.into_iter().partition(|run| is_run(run));
-    if runs.is_empty() {
-        return Err(bad_use(format!(
-            "{} is neither a run folder of a finished `var-train model` (model.safetensors, classes.json) nor a sweep \
-             folder with such runs",
-            folder.display()
-        )));
-    }
-    for run in unfinished {
-        eprintln!("xtask: skips {}: it lacks {}", run.display(), self::lacking(&run).join(" and "));
-    }
-    for run in missing_runs(folder) {
-        eprintln!("xtask: skips {}: results.jsonl names it, but the folder is missing", run.display());
-    }
-    Ok(runs)
-}
-
-/// Folders of runs that the results of the sweep in `folder` name and that are gone.
-fn missing_runs(folder: &Path) -> Vec<PathBuf> {
-    let text = std::fs::read_to_string(folder.join("results.jsonl")).unwrap_or_default();
-    let names = text.lines().filter_map(|line| {
-        let line: Value = serde_json::from_str(line.trim_start_matches('\u{feff}')).ok()?;
-        Some(folder.join(line["run"].as_str()?))
-    });
-    names.filter(|run| !run.is_dir()).collect()
-}
-
-/// The sweep folder that `run` belongs to.
-fn sweep_of(run: &Path) -> Option<PathBuf> {
-    let run = run.canonicalize().ok()?;
-    let sweep = run.parent().filter(|runs| runs.ends_with("runs"))?.parent()?;
-    sweep.join("results.jsonl").is_file().then(|| sweep.to_owned())
-}
-
-fn folders_in(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
-}
-
-/// The files of a run that is finished.
-const NEEDED: [&str; 3] = ["config.toml", "classes.json", "model.safetensors"];
-
-/// Which of them a folder does not have.
-fn lacking(folder: &Path) -> Vec<&'static str> {
-    NEEDED.into_iter().filter(|name| !folder.join(name).is_file()).collect()
-}
-
-fn is_run(folder: &Path) -> bool {
-    lacking(folder).is_empty()
-}
-
-/// The run that was finished last, in `folder` or in a sweep's `runs/` below it.
-fn newest(folder: &Path) -> Result<PathBuf> {
-    let mut found = folders_in(folder);
-    found.extend(found.clone().iter().flat_map(|sweep| folders_in(&sweep.join("runs"))));
-    let finished = found.into_iter().filter(|path| is_run(path)).filter_map(|path| {
-        let time = path.join("model.safetensors").metadata().and_then(|data| data.modified()).ok()?;
-        Some((time, path))
-    });
-    let newest = finished.max().map(|(_, path)| path);
-    newest.ok_or_else(|| {
-        bad_use(format!(
-            "there is no finished run below {}: train one (`cargo xtask sweep`), name one (--run), or score \
-             pictures (--samples)",
-            folder.display()
-        ))
-    })
-}
-
-/// The token file of a run, which stands for the pictures that it was made of.
-fn held_out_of(run: &Path) -> Result<PathBuf> {
-    let path = run.join("config.toml");
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let text = text.trim_start_matches('\u{feff}');
-    let line = text.lines().find_map(|line| line.strip_prefix("data = "));
-    let data = line.map(|value| PathBuf::from(value.trim().trim_matches(['"', '\''])));
-    match data {
-        Some(data) if data.is_file() => Ok(data),
-        data => Err(bad_use(format!(
-            "the token file that {} names is not there{}, and with it which pictures were held out; name a --reference",
-            path.display(),
-            data.map(|data| format!(" ({})", data.display())).unwrap_or_default()
-        ))),
-    }
-}
-
-/// Number of classes of a run's model.
-fn classes(run: &Path) -> Result<usize> {
-    let path = run.join("classes.json");
-    let text = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let names: Option<usize> =
-        serde_json::from_slice::<Value>(&text).ok().and_then(|names| names.as_array().map(Vec::len));
-    match names {
-        Some(count @ 1..) => Ok(count),
-        _ => Err(bad_use(format!("{} is no list of class names", path.display()))),
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,8 @@
-//! `cargo xtask golden`: every golden case against the programs of this workspace.
+//! `cargo xtask golden`: checks the golden cases with the programs of this workspace.
 //!
-//! A case is any folder that holds a `manifest.json`. Each program is started once, as
-//! `PROGRAM golden --json CASE…`, and prints one JSON object a line for each quantity that it can check
-//! (see [`table::Check`]); what a case holds and how it is compared is the business of the programs. A
-//! case that no program checks is a failure: a silent gap would look like success.
+//! A case is a folder with a `manifest.json`. This command starts each program once, as `PROGRAM golden --json CASE…`.
+//! The program prints one JSON object per line for each quantity that it checks (see [`table::Check`]). A case that no
+//! program checks fails.
 
 mod cases;
 mod table;
@@ -27,12 +26,12 @@ const COMMITTED: [&str; 2] = ["var-tokenizer/tests/golden", "var-eval/tests/gold
 
 /// Shown below `cargo xtask golden --help`.
 pub const EXAMPLES: &str =
-    "A case is any folder that holds a manifest.json. Exit status: 0 when all pass, 1 when a check
-fails or a case gets no check at all, 2 when there is no such folder.
+    "A case is a folder with a manifest.json. Exit status: 0 if all checks pass, 1 if a check fails or a
+case has no check, 2 if the folder is missing.
 
 Examples:
   cargo xtask golden                      the committed cases
-  cargo xtask golden --dir ../my-cases    every case below that folder";
+  cargo xtask golden --dir ../my-cases    all cases in that folder";
 
 /// Checks the cases below `dir` (default: the committed ones); exit status 1 when one fails.
 pub fn run(project: &Project, dir: Option<&Path>) -> Result<ExitCode> {
@@ -49,7 +48,7 @@ pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bo
     };
     if let Some(lost) = folders.iter().find(|folder| whole_clone && !folder.is_dir()) {
         return Err(bad_use(format!(
-            "{} is missing: the clone is not whole; restore the folder, or give --dir a folder of golden cases",
+            "{} is missing: the clone is incomplete; restore the folder, or give another one with --dir",
             lost.display()
         )));
     }
@@ -58,7 +57,7 @@ pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bo
     if cases.is_empty() {
         let folder = dir.display();
         say(&format!(
-            "no golden case below {folder}: a case is a folder with a manifest.json\n0 passed, 0 failed\n"
+            "no golden case in {folder}: a case is a folder with a manifest.json\n0 passed, 0 failed\n"
         ));
         return Ok(false);
     }
@@ -75,8 +74,8 @@ pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bo
     Ok(table.passed())
 }
 
-/// Starts one program on all cases and adds what it prints to the table. A program that crashes, or
-/// prints something else than checks, is a failure in the table, and the others are still asked.
+/// Runs one program on all cases and adds its checks to the table. A crash, or other output, is a failed check; the
+/// next programs still run.
 fn ask(name: &str, path: &Path, cases: &[PathBuf], table: &mut Table) -> Result<()> {
     eprintln!("xtask: {name}");
     let start = Instant::now();
@@ -86,7 +85,7 @@ fn ask(name: &str, path: &Path, cases: &[PathBuf], table: &mut Table) -> Result<
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())
         .output()
-        .with_context(|| format!("{} cannot be started", path.display()))?;
+        .with_context(|| format!("cannot start {}", path.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     eprintln!("xtask: {name}: {} checks in {:.0} s", text.lines().count(), start.elapsed().as_secs_f64());
     for line in text.lines().filter(|line| !line.trim().is_empty()) {

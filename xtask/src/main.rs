@@ -1,16 +1,15 @@
-//! `cargo xtask`: one command for each thing a person does with this repository.
+//! `cargo xtask`: one command for each task in this repository.
 //!
-//! It needs neither libtorch nor HDF5 and compiles in seconds, because it is what brings them. It
-//! depends on no other crate of the workspace: it builds their binaries with cargo and starts them.
+//! It installs libtorch and a cmake for HDF5. So it needs neither, depends on no other crate of the workspace, and
+//! compiles in seconds. It builds the programs of the other crates with cargo and starts them.
 //!
-//! Exit status: 0 when all is well, 1 for a failure of the machine (disk, network, a failed check),
-//! 2 for bad use.
+//! Exit status: 0 for success, 1 for a failure of the machine (disk, network, a failed check), 2 for bad use.
 
 mod bench;
 mod error;
 mod eval_fid;
 mod golden;
-/// As the other programs lock; this one depends on no crate of the workspace.
+/// The locks of the other programs; this crate does not depend on theirs.
 #[path = "../../var-tokenizer/src/runtime/locks.rs"]
 mod locks;
 mod project;
@@ -29,7 +28,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::project::Project;
 
-/// Builds, runs and tests the VAR reference implementation.
+/// Set up, test and run the VAR reference implementation
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 struct Arguments {
@@ -39,10 +38,10 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fetch libtorch and, where needed, cmake, so that plain `cargo build` and `cargo test` work
+    /// Fetch libtorch, and cmake if needed, for `cargo build` and `cargo test`
     #[command(after_help = setup::EXAMPLES)]
     Setup {
-        /// Change nothing: report what is there and what is missing (exit 1 when something is)
+        /// Only report what is installed and what is missing (exit status 1 if something is missing)
         #[arg(long)]
         check: bool,
         #[command(flatten)]
@@ -51,7 +50,7 @@ enum Command {
     /// Train a ladder of model sizes and plot the scaling curves (`var-scaling sweep`)
     #[command(disable_help_flag = true)]
     Sweep(Rest),
-    /// Sample from a checkpoint and score the pictures (FID and its kin)
+    /// Sample from a checkpoint and score the images (FID and other metrics)
     #[command(after_help = eval_fid::EXAMPLES)]
     EvalFid(Box<eval_fid::Options>),
     /// Fit scaling laws to the results of a sweep (`var-scaling fit`)
@@ -63,17 +62,17 @@ enum Command {
     /// Write the report of a sweep again (`var-scaling report`)
     #[command(disable_help_flag = true)]
     Report(Rest),
-    /// Check every golden case below a folder against the programs of this workspace
+    /// Check the golden cases with the programs of this workspace
     #[command(after_help = golden::EXAMPLES)]
     Golden {
-        /// Folder that holds the cases, at any depth [default: var-tokenizer/tests/golden and var-eval/tests/golden]
+        /// Folder with the cases, at any depth [default: var-tokenizer/tests/golden and var-eval/tests/golden]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
     /// Run all checks: formatting, clippy, tests, golden cases, documentation
     #[command(after_help = test::EXAMPLES)]
     Test {
-        /// Leave out the golden cases and the documentation
+        /// Skip the golden cases and the documentation
         #[arg(long)]
         quick: bool,
     },
@@ -82,7 +81,7 @@ enum Command {
     Bench(Rest),
 }
 
-/// Arguments that are handed on as they are.
+/// Arguments that are passed on unchanged.
 #[derive(clap::Args)]
 struct Rest {
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
@@ -90,8 +89,7 @@ struct Rest {
 }
 
 impl Rest {
-    /// The arguments after the name of the command, taken from the process itself: clap would swallow
-    /// a leading `--`.
+    /// The arguments after the name of the command, from the process: clap removes a leading `--`.
     fn untouched(self) -> Vec<OsString> {
         debug_assert!(self.arguments.len() < std::env::args_os().count());
         std::env::args_os().skip(2).collect()
@@ -110,13 +108,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// The arguments of this process. A negative number after a flag is the flag's value, not an unknown flag: the
-/// message is then about the number.
+/// Parses the arguments of this process. A negative number after a flag is its value, not an unknown flag.
 fn arguments() -> Arguments {
     fn accepting(command: clap::Command) -> clap::Command {
         let accept = |arg: clap::Arg| match arg.get_action().takes_values() {
             false => arg,
-            // `-1e-3` is no number to clap.
+            // For clap, `-1e-3` is not a number.
             true if arg.get_value_parser().type_id() == TypeId::of::<f64>() => arg.allow_hyphen_values(true),
             true => arg.allow_negative_numbers(true),
         };
@@ -127,7 +124,7 @@ fn arguments() -> Arguments {
     Arguments::from_arg_matches_mut(&mut matches).unwrap_or_else(|e| e.format(&mut command).exit())
 }
 
-/// Writes to standard output; a reader that has gone away (`| head`) is no failure.
+/// Writes to standard output. A closed pipe (`| head`) is not an error.
 pub fn say(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }

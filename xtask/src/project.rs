@@ -7,15 +7,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// The clone: its root folder and the folder from which the person called.
+/// The clone: its root folder, and the folder of the caller.
 pub struct Project {
     root: PathBuf,
     caller: PathBuf,
 }
 
 impl Project {
-    /// Finds the clone. `cargo run` (and so `cargo xtask`) says where the package lies; the path seen
-    /// at compile time serves when the binary is started by hand.
+    /// Finds the clone: from the environment of `cargo xtask`, or else from the path at compile time.
     pub fn find() -> Result<Self> {
         let package = match std::env::var_os("CARGO_MANIFEST_DIR") {
             Some(folder) => PathBuf::from(folder),
@@ -23,9 +22,9 @@ impl Project {
         };
         let root = package.parent().map(Path::to_path_buf).unwrap_or_default();
         if !root.join("Cargo.toml").is_file() {
-            bail!("{} is not the repository: start xtask as `cargo xtask` inside a clone", root.display());
+            bail!("{} is not the repository; run `cargo xtask` in a clone", root.display());
         }
-        let caller = std::env::current_dir().context("the current folder cannot be read")?;
+        let caller = std::env::current_dir().context("cannot read the current folder")?;
         Ok(Self { root, caller })
     }
 
@@ -34,15 +33,14 @@ impl Project {
         self.root.join(relative)
     }
 
-    /// The value of `name` in the environment, unless it is the default that `.cargo/config.toml`
-    /// gives (`default` below the root): cargo hands that one to xtask too, and it is nobody's wish.
+    /// The value of `name` in the environment. `None` for the default of `.cargo/config.toml` (`default` below the root),
+    /// which cargo sets for xtask too.
     pub fn own_setting(&self, name: &str, default: &str) -> Option<OsString> {
         std::env::var_os(name).filter(|value| Path::new(value) != self.root.join(default))
     }
 
-    /// A cargo call in the root of the clone, in the environment that the person's own `cargo build`
-    /// would have there. What `cargo run` added for xtask is taken out again, so that build scripts
-    /// see no change between the two and nothing is built twice.
+    /// A cargo command in the root of the clone, with the environment of a plain `cargo build`. It removes the variables
+    /// that `cargo run` set for xtask: build scripts see no change, and nothing is built twice.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         command.current_dir(&self.root);
@@ -58,14 +56,14 @@ impl Project {
             }
         }
         if let Some(folder) = std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
-            // A relative one counts from the folder of the caller.
+            // A relative path starts at the folder of the caller.
             command.env("CARGO_TARGET_DIR", self.caller.join(folder));
         }
         command
     }
 
-    /// Builds the programs with `--release` and says where each lies. Cargo is asked for the paths, so
-    /// that CARGO_TARGET_DIR and a target of the configuration are followed.
+    /// Builds the programs with `--release` and returns their paths, which cargo prints: they depend on CARGO_TARGET_DIR
+    /// and the configuration.
     pub fn build(&self, extent: Extent) -> Result<BTreeMap<String, PathBuf>> {
         eprintln!("xtask: building (a first build takes some minutes)");
         let mut command = self.cargo();
@@ -78,36 +76,34 @@ impl Project {
                 command.args(["--workspace", "--bins", "--tests"]);
             }
         }
-        let output = command.stderr(Stdio::inherit()).output().context("cargo cannot be started")?;
+        let output = command.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
         if !output.status.success() {
-            bail!("cargo could not build the programs ({})", output.status);
+            bail!("cargo could not build the programs ({}); its messages are above", output.status);
         }
         let paths = executables(&String::from_utf8_lossy(&output.stdout));
         for name in PROGRAMS {
             if !paths.contains_key(name) {
-                bail!("cargo built no program {name}");
+                bail!("cargo did not build the program {name}");
             }
         }
         Ok(paths)
     }
 }
 
-/// The programs of the workspace, each named like its package. They are always built together: cargo
-/// chooses the features of shared dependencies for the set, and another set would build them anew.
+/// The programs of the workspace, with the names of their packages. They are always built together: cargo selects the
+/// features of shared dependencies for the set, and builds these again for another set.
 const PROGRAMS: [&str; 5] = ["var-tokenizer", "var-model", "var-train", "var-eval", "var-scaling"];
 
-/// How much is built.
+/// What to build.
 #[derive(Clone, Copy)]
 pub enum Extent {
-    /// The programs alone.
+    /// Only the programs.
     Programs,
-    /// The same programs as `cargo test --workspace` builds them, beside the tests: nothing is left to
-    /// do after it.
+    /// Programs and tests, as `cargo test --workspace` builds them.
     WithTests,
 }
 
-/// The programs that cargo names in its JSON messages: name of the target → path. Test binaries of a
-/// program bear its name too and are left out.
+/// The programs in the JSON messages of cargo: name → path. Skips test binaries, which have the same names.
 fn executables(messages: &str) -> BTreeMap<String, PathBuf> {
     let mut paths = BTreeMap::new();
     for line in messages.lines() {

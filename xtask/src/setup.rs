@@ -1,13 +1,11 @@
-//! `cargo xtask setup`: what the other crates need to build, brought without administrator's rights.
+//! `cargo xtask setup`: installs what the other crates need to build, without administrator rights.
 //!
-//! Two parts: libtorch, linked as `.libtorch`, and a cmake for HDF5, linked as `.cmake/cmake`; the
-//! `[env]` table of `.cargo/config.toml` leads plain cargo calls to both. What has to be fetched is kept
-//! in a per-user cache, so that the second clone only makes the links. LIBTORCH, LIBTORCH_USE_PYTORCH
-//! and CMAKE of the person win. Every step can be interrupted and is made good by the next call.
+//! Two parts are required: libtorch, linked as `.libtorch`, and a cmake for HDF5, linked as `.cmake/cmake`. The `[env]`
+//! table of `.cargo/config.toml` gives both to cargo. Downloads are kept in a cache per user, so a second clone only makes
+//! the links. LIBTORCH, LIBTORCH_USE_PYTORCH and CMAKE override the parts. After an interruption, the next call resumes.
 //!
-//! Two more are optional: the weights of the feature network that `var-eval` takes by default, linked below
-//! `.features`; and the library through which `var-train` speaks NCCL, built below `.nccl`. VAR_FEATURES and VAR_NCCL
-//! of the person win.
+//! Two parts are optional: the weights of the default feature network of `var-eval`, linked in `.features`; and the NCCL
+//! library of `var-train`, built in `.nccl`. VAR_FEATURES and VAR_NCCL override them.
 
 mod cache;
 mod cmake;
@@ -31,13 +29,14 @@ use kit::Kit;
 
 /// Shown below `cargo xtask setup --help`.
 pub const EXAMPLES: &str =
-    "The cache is $XDG_CACHE_HOME/var-rs, or ~/.cache/var-rs; it takes about 1.2 GB while it is filled
-and 0.5 GB afterwards (--features: 19 MB more; --cuda: 6 MB more, after 200 MB were fetched). These win over it, and nothing is fetched for them:
-  LIBTORCH=DIR             a libtorch 2.11.0 of your own
+    "The cache is $XDG_CACHE_HOME/var-rs, or ~/.cache/var-rs. It needs about 1.2 GB during the set-up
+and 0.5 GB after it (--features: 19 MB more; --cuda: 6 MB more, after a download of 200 MB).
+These variables replace a download:
+  LIBTORCH=DIR             your libtorch 2.11.0
   LIBTORCH_USE_PYTORCH=1   the libtorch of python3's torch 2.11.0
-  CMAKE=PROGRAM            a cmake of your own, 3.26 or newer
-  VAR_FEATURES=DIR         a folder of yours that holds efficientnet_lite0.pth
-  VAR_NCCL=FILE            a libvar_nccl.so of your own
+  CMAKE=PROGRAM            your cmake, 3.26 or newer
+  VAR_FEATURES=DIR         your folder with efficientnet_lite0.pth
+  VAR_NCCL=FILE            your libvar_nccl.so
 
 Examples:
   cargo xtask setup
@@ -46,50 +45,48 @@ Examples:
   cargo xtask setup --check
   XDG_CACHE_HOME=/big/disk cargo xtask setup";
 
-/// How a part stands.
+/// The state of a part.
 enum State {
-    /// Usable as it is; says which one.
+    /// Usable; the text says which one.
     Ready(String),
-    /// Not usable yet; says why.
+    /// Not usable yet; the text says why.
     Missing(String),
 }
 
-/// Something that a clone is set up with.
+/// A part of the set-up.
 trait Part {
     /// Name for messages.
     fn name(&self) -> &'static str;
-    /// The flag that asks for it; empty for what is always needed.
+    /// Its flag; empty for a required part.
     fn flag(&self) -> &'static str {
         ""
     }
-    /// How it stands in this clone.
+    /// Its state in this clone.
     ///
     /// # Errors
-    /// A setting of the person that cannot be used: bad use.
+    /// When a variable of the user is unusable (bad use).
     fn state(&self, project: &Project) -> Result<State>;
-    /// What can be linked at once, without fetching anything.
+    /// The folder to link, if it needs no download.
     fn at_hand(&self, cache: &Cache) -> Option<PathBuf>;
-    /// What is fetched where nothing is at hand.
+    /// The download.
     fn kit(&self) -> &'static Kit;
     /// Links what [`Part::at_hand`] found into the clone.
     fn link(&self, project: &Project, target: &Path) -> Result<()>;
 }
 
-/// What has to be there before cargo can build the workspace.
+/// The parts that every build needs.
 const NEEDED: [&dyn Part; 2] = [&libtorch::Libtorch, &cmake::Cmake];
 
-/// What is brought on demand.
+/// The parts on demand.
 const OPTIONAL: [&dyn Part; 2] = [&features::Features, &nccl::Nccl];
 
-/// What is wanted beside the parts that every build needs.
+/// Optional parts.
 #[derive(clap::Args, Clone, Copy)]
 pub struct Extras {
-    /// The weights of the feature network that distances between sets of pictures are computed with by
-    /// default, too (17 MB)
+    /// Also fetch the weights of the default feature network for Fréchet distances (17 MB)
     #[arg(long)]
     features: bool,
-    /// The library that training on several GPUs needs, too: fetches headers (200 MB) and compiles it; needs no
-    /// nvcc and no GPU
+    /// Also build the library for training on several GPUs: fetches headers (200 MB); needs no nvcc and no GPU
     #[arg(long)]
     cuda: bool,
 }
@@ -101,7 +98,7 @@ impl Extras {
     }
 }
 
-/// `cargo xtask setup`: brings what is missing, and what else is wanted, and says what is used.
+/// `cargo xtask setup`: installs the missing parts and `extras`, and prints what is used.
 pub fn run(project: &Project, extras: Extras) -> Result<ExitCode> {
     ensure(project)?;
     bring(project, &extras.parts())?;
@@ -110,12 +107,12 @@ pub fn run(project: &Project, extras: Extras) -> Result<ExitCode> {
             say(&format!("{}: {which}\n", part.name()));
         }
     }
-    say("The set-up is complete: `cargo build --release` and `cargo test --release` work now.\n");
+    say("The set-up is complete. You can run `cargo build --release` and `cargo test --release`.\n");
     Ok(ExitCode::SUCCESS)
 }
 
-/// `cargo xtask setup --check`: a line for each part and tool; exit status 1 when one is missing that is needed.
-/// `extras` are then needed too.
+/// `cargo xtask setup --check`: prints a line per part and tool. Exit status 1 if a required one, or one of `extras`, is
+/// missing.
 pub fn check(project: &Project, extras: Extras) -> Result<ExitCode> {
     let mut complete = true;
     let mut line = |fine: bool, name: &str, text: &str| {
@@ -170,19 +167,19 @@ pub fn check(project: &Project, extras: Extras) -> Result<ExitCode> {
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Brings what a build needs; silent and quick when it is there.
+/// Installs the required parts. Silent and quick if they are installed.
 pub fn ensure(project: &Project) -> Result<()> {
     if let Some(tool) = tools::TOOLS.iter().find(|tool| tool.find().is_none()) {
-        bail!("there is no {}: {}", tool.name, tool.advice);
+        bail!("no {} found: {}", tool.name, tool.advice);
     }
     bring(project, &NEEDED)
 }
 
-/// Brings the weights of the feature network that `var-eval` takes by default; silent and quick when they are
-/// there. Needs no compiler.
+/// Installs the weights of the default feature network of `var-eval`. Silent and quick if they are installed. Needs no
+/// compiler.
 ///
 /// # Errors
-/// A VAR_FEATURES without them: bad use. Else what keeps them from being fetched.
+/// When VAR_FEATURES lacks them (bad use), or the download fails.
 pub fn ensure_features(project: &Project) -> Result<()> {
     bring(project, &[&features::Features])
 }
@@ -198,7 +195,7 @@ fn bring(project: &Project, parts: &[&'static dyn Part]) -> Result<()> {
         return Ok(());
     }
     let _lock = cache.lock()?;
-    // Another set-up may have brought it while this one waited.
+    // Another set-up may have installed it in the meantime.
     link(project, &cache, parts)?;
     let missing_now = missing(project, parts)?;
     if missing_now.is_empty() {
@@ -216,7 +213,7 @@ fn bring(project: &Project, parts: &[&'static dyn Part]) -> Result<()> {
     match missing(project, parts)?.first() {
         None => Ok(()),
         Some(part) => {
-            bail!("{} is still missing after the set-up: see `cargo xtask setup --check`", part.name())
+            bail!("{} is still missing after the set-up; run `cargo xtask setup --check`", part.name())
         }
     }
 }

@@ -1,7 +1,6 @@
-//! `cargo xtask test`: every check of the workspace, in order, up to the first that fails.
+//! `cargo xtask test`: runs all checks of the workspace in order, until one fails.
 //!
-//! All steps build with `--release`: libtorch's bindings and HDF5 are compiled once for all of them,
-//! and tests that compute run optimised.
+//! All steps build with `--release`: they share the bindings of libtorch and HDF5, and the tests run faster.
 
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -13,7 +12,7 @@ use crate::{golden, say, setup};
 
 /// Shown below `cargo xtask test --help`.
 pub const EXAMPLES: &str = "Examples:
-  cargo xtask test           everything, as continuous integration runs it
+  cargo xtask test           all checks, as in continuous integration
   cargo xtask test --quick   formatting, clippy and tests only";
 
 /// How a step ended.
@@ -52,7 +51,7 @@ pub fn run(project: &Project, quick: bool) -> Result<ExitCode> {
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
-/// Does one step with its output shown as it comes; true when it passed.
+/// Runs one step and shows its output; true if it passed.
 fn step(project: &Project, name: &str) -> Result<bool> {
     let mut cargo = project.cargo();
     match name {
@@ -69,10 +68,10 @@ fn step(project: &Project, name: &str) -> Result<bool> {
 }
 
 fn succeeds(command: &mut Command) -> Result<bool> {
-    Ok(command.status().context("cargo cannot be started")?.success())
+    Ok(command.status().context("cannot start cargo")?.success())
 }
 
-/// Warnings are errors, beside what the caller asks of rustdoc.
+/// Warnings are errors, next to what the caller asks of rustdoc.
 fn doc_flags() -> String {
     match std::env::var("RUSTDOCFLAGS") {
         Ok(flags) => format!("{flags} -D warnings"),

@@ -36,7 +36,7 @@ pub fn pareto(points: &[Scored]) -> Vec<Scored> {
 }
 
 /// The part of the frontier that a law may be fitted to: from the end of the run of least compute on.
-/// Before it, the smallest size has nobody to compete with, so its curve is no frontier.
+/// Before it, only the smallest size has points, so its curve is not a frontier.
 pub fn contested(points: &[Scored]) -> Vec<Scored> {
     let begin = points.iter().filter(|p| p.last).map(|p| p.flops).fold(f64::INFINITY, f64::min);
     pareto(points).into_iter().filter(|p| p.flops >= begin).collect()

@@ -111,7 +111,7 @@ pub struct FittedLaw {
     pub seed_deviation: Option<f64>,
     /// Test of the best law against that deviation.
     pub lack_of_fit: Option<LackOfFit>,
-    /// Exponent and `β` of the paper for the same law; second-hand, to stand beside it.
+    /// Exponent and `β` of the paper for the same law; second-hand, to stand next to it.
     pub published: Option<(f64, f64)>,
     /// What else is to be known.
     pub notes: Vec<String>,

@@ -13,8 +13,6 @@ use crate::result_line::Metric;
 use crate::results::Results;
 use var_tokenizer::files::write_atomically;
 
-/// The unit of `N`: billions of parameters, as published.
-pub const PARAMETER_UNIT: f64 = 1e9;
 /// The unit of `C`: 10¹⁵ FLOPs, as published.
 pub const COMPUTE_UNIT: f64 = 1e15;
 
@@ -46,7 +44,7 @@ impl FitOptions {
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let bad = || {
             Error::config(format!(
-                "--irreducible {assignment}: write METRIC=NUMBER or METRIC=fitted with a metric of {}",
+                "--irreducible {assignment}: expected METRIC=NUMBER or METRIC=fitted; the metrics are {}",
                 Metric::ALL.map(|m| m.key()).join(", ")
             ))
         };
@@ -109,7 +107,7 @@ impl FitsFile {
     /// Writes the file.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::file(path, e.to_string()))?;
         Ok(write_atomically(path, format!("{text}\n").as_bytes())?)
@@ -121,38 +119,27 @@ impl FitsFile {
     /// When it is missing or damaged.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        let again = "write them anew with `var-scaling fit FOLDER`";
-        let value: serde_json::Value = serde_json::from_str(crate::text::without_mark(&text))
-            .map_err(|e| Error::file(path, format!("does not hold fits ({e}); {again}")))?;
+        let again = "write the file again with `var-scaling fit FOLDER`";
+        let value: serde_json::Value = serde_json::from_str(crate::json_text::without_mark(&text))
+            .map_err(|e| Error::file(path, format!("does not contain fits ({e}); {again}")))?;
         match value.get("version").and_then(serde_json::Value::as_u64) {
-            Some(version) if version != u64::from(VERSION) => Err(Error::file(
-                path,
-                format!("fits of format {version}, this program reads format {VERSION}; {again}"),
-            )),
+            Some(version) if version != u64::from(VERSION) => {
+                Err(Error::file(path, format!("has format {version}, expected format {VERSION}; {again}")))
+            }
             _ => serde_json::from_value(value)
-                .map_err(|e| Error::file(path, format!("does not hold fits ({e}); {again}"))),
+                .map_err(|e| Error::file(path, format!("does not contain fits ({e}); {again}"))),
         }
     }
 }
 
 fn by_parameters(results: &Results, metric: Metric, mode: Mode, level: f64) -> FittedLaw {
-    let points = results
-        .lines
-        .iter()
-        .map(|r| Point {
-            run: r.name.clone(),
-            size: r.size(),
-            x: r.params as f64 / PARAMETER_UNIT,
-            y: r.metric(metric),
-        })
-        .collect();
     let subject = Subject {
         name: format!("{}(N)", metric.symbol()),
         quantity: metric.words().into(),
         variable: "N".into(),
         unit: "billions of parameters".into(),
     };
-    FittedLaw::fit(subject, points, mode, level, Some(metric.published_by_parameters()))
+    FittedLaw::fit(subject, results.points(metric), mode, level, Some(metric.published_by_parameters()))
 }
 
 fn by_compute(results: &Results, metric: Metric, mode: Mode, level: f64) -> FittedLaw {
@@ -190,7 +177,7 @@ pub fn validations(results: &Results, metric: Metric) -> Vec<Scored> {
                 run: line.name.clone(),
                 size: line.size(),
                 flops: line.flops * p.step as f64 / line.steps as f64,
-                value: p.validation?.value(metric),
+                value: metric.of(p.validation.as_ref()?),
                 last: false,
             })
         });

@@ -11,9 +11,11 @@ pub mod laws;
 pub mod means;
 pub mod point;
 pub mod power;
+pub mod power_law;
 pub mod profile;
 pub(crate) mod verdict;
 
 pub use law::{FittedLaw, Irreducible, Status};
 pub use laws::{FitOptions, FitsFile};
 pub use power::{Bound, Curve, Power};
+pub use power_law::PowerLaw;

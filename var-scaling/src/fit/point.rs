@@ -2,15 +2,22 @@
 
 use serde::{Deserialize, Serialize};
 
-/// One point that a law was fitted to.
+/// A measurement that a law is fitted to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Point {
-    /// Name of the run.
+    /// Name of the run; may be empty.
     pub run: String,
-    /// Name of its size.
+    /// Name of the size. Points with the same name are repetitions of one measurement, for example seeds.
     pub size: String,
-    /// Parameters or compute, in the law's unit.
+    /// Parameters, compute or another variable, in the unit of the law.
     pub x: f64,
-    /// Loss or error rate.
+    /// Loss, error rate or another value.
     pub y: f64,
+}
+
+impl Point {
+    /// A point without a name. Points with equal `x` are repetitions of one measurement.
+    pub fn new(x: f64, y: f64) -> Self {
+        Self { run: String::new(), size: x.to_string(), x, y }
+    }
 }

@@ -51,7 +51,7 @@ pub enum Bound {
     NotFalling,
 }
 
-/// A fit with what it left over.
+/// The result of a fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Power {
     /// The best curve; not to be believed when a bound is set.

@@ -28,7 +28,7 @@ impl Ends {
         self.low.is_some() && self.high.is_some()
     }
 
-    /// Whether `value` lies inside; where there is no end, everything does.
+    /// Whether `value` is inside. An open side contains all values.
     pub fn contains(&self, value: f64) -> bool {
         self.low.is_none_or(|low| low <= value) && self.high.is_none_or(|high| value <= high)
     }

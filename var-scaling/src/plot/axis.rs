@@ -14,7 +14,7 @@ pub enum Scale {
 pub struct Tick {
     /// Value.
     pub value: f64,
-    /// Text beside it.
+    /// Text next to it.
     pub label: Option<String>,
 }
 

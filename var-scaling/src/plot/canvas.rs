@@ -141,13 +141,21 @@ impl Drawing {
     /// Writes `<stem>.svg` and `<stem>.png` into `folder`.
     ///
     /// # Errors
-    /// When drawing fails or the disk refuses.
+    /// When drawing fails or a file cannot be written.
     pub fn write(&self, folder: &Path, stem: &str) -> Result<()> {
-        let fail = |path: &Path, message: String| Error::Plot { path: path.to_owned(), message };
-        let svg = folder.join(format!("{stem}.svg"));
-        write_atomically(&svg, self.svg().map_err(|m| fail(&svg, m))?.as_bytes())?;
-        let png = folder.join(format!("{stem}.png"));
-        Ok(write_atomically(&png, &self.png().map_err(|m| fail(&png, m))?)?)
+        self.write_file(&folder.join(format!("{stem}.svg")))?;
+        self.write_file(&folder.join(format!("{stem}.png")))
+    }
+
+    /// Writes one image: PNG if `path` ends in `.png`, else SVG.
+    ///
+    /// # Errors
+    /// When the drawing fails or the file cannot be written.
+    pub fn write_file(&self, path: &Path) -> Result<()> {
+        let png = path.extension().is_some_and(|ending| ending == "png");
+        let bytes = if png { self.png() } else { self.svg().map(String::into_bytes) };
+        let bytes = bytes.map_err(|message| Error::Plot { path: path.to_owned(), message })?;
+        Ok(write_atomically(path, &bytes)?)
     }
 
     fn render<B: DrawingBackend>(

@@ -44,7 +44,7 @@ impl Chart {
     }
 }
 
-/// The lines of a text that is no wider than `room` pixels, broken between words.
+/// Breaks a text between words into lines of at most `room` pixels.
 fn wrap(text: &str, size: f64, bold: bool, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -8,20 +8,18 @@ use var_tokenizer::files::make_folder;
 use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
 use super::chart::{Chart, Layout, Mark, Series};
+use super::law_chart::{law_curve, law_legend, law_mark};
 use super::palette;
 use crate::error::Result;
 use crate::fit::frontier::{Scored, pareto};
-use crate::fit::law::{FittedLaw, Irreducible, Status, number};
-use crate::fit::laws::{COMPUTE_UNIT, FitsFile, PARAMETER_UNIT, validations};
-use crate::result_line::{Metric, ResultLine};
+use crate::fit::law::{FittedLaw, Irreducible};
+use crate::fit::laws::{COMPUTE_UNIT, FitsFile, validations};
+use crate::quantity::count;
+use crate::result_line::{Metric, PARAMETER_UNIT, ResultLine};
 use crate::results::Results;
-use crate::scores::Scores;
-use crate::words::count;
+use crate::scores::ImageScores;
 
-/// Points of a fitted curve.
-const CURVE: usize = 120;
-
-/// A plot with what it shows in words.
+/// A plot with its caption.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
     /// File name without its ending.
@@ -57,7 +55,7 @@ pub fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
 /// Writes every plot as SVG and PNG into `folder` and returns them.
 ///
 /// # Errors
-/// When drawing fails or the disk refuses.
+/// When drawing fails or a file cannot be written.
 pub fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Result<Vec<Figure>> {
     make_folder(folder)?;
     let all = figures(results, fits);
@@ -74,33 +72,8 @@ fn scales(metric: Metric) -> &'static str {
     }
 }
 
-/// `count` numbers from `low` to `high`, evenly in the logarithm.
-fn spread(low: f64, high: f64, count: usize) -> Vec<f64> {
-    let ratio = (high / low).ln() / (count.max(2) - 1) as f64;
-    (0..count).map(|i| low * (ratio * i as f64).exp()).collect()
-}
-
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)))
-}
-
-/// How a law is named in a legend.
-fn legend(law: &FittedLaw) -> String {
-    match law.coefficients {
-        Some(c) if law.status == Status::Determined => format!("fit: α = {}", number(c.alpha.value)),
-        _ => "fit: α not determined".into(),
-    }
-}
-
-/// How a law is drawn: dashed when its exponent is not determined.
-fn mark(law: &FittedLaw) -> Mark {
-    if law.status == Status::Determined { Mark::Line(4) } else { Mark::Dashed }
-}
-
-/// The range of a law's points, a little widened.
-fn reach(law: &FittedLaw) -> (f64, f64) {
-    let (low, high) = range(law.points.iter().map(|p| p.x));
-    (low / 1.15, high * 1.15)
 }
 
 /// The name of each size at its parameters.
@@ -136,13 +109,12 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     let law = fits.law(&format!("{}(N)", metric.symbol()));
     let mut subtitle = "Every dot is a trained model".to_owned();
     if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
-        let (low, high) = reach(law);
-        let line = spread(low, high, CURVE).into_iter().map(|x| (x * PARAMETER_UNIT, curve.at(x))).collect();
+        let line = law_curve(law, |x| (x * PARAMETER_UNIT, curve.at(x)));
         series.push(Series {
-            name: Some(legend(law)),
+            name: Some(law_legend(law)),
             end: None,
             color: palette::QUIET,
-            mark: mark(law),
+            mark: law_mark(law),
             points: line,
         });
         subtitle.push_str(", the line is the fitted law");
@@ -163,8 +135,8 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     Figure { stem: format!("{word}-parameters-{last}"), caption, chart }
 }
 
-/// Scores of pictures against size.
-fn by_score(results: &Results, scores: &Scores) -> Option<Figure> {
+/// ImageScores of images against size.
+fn by_score(results: &Results, scores: &ImageScores) -> Option<Figure> {
     let points: Vec<(f64, f64)> = results
         .lines
         .iter()
@@ -205,13 +177,9 @@ fn reducible(results: &Results, fits: &FitsFile) -> Figure {
             results.lines.iter().map(|r| (r.params as f64, r.metric(metric) - floor)).collect();
         values.extend(dots.iter().map(|p| p.1));
         if let (Some(law), Some(curve)) = (law, curve) {
-            let (low, high) = reach(law);
-            let points = spread(low, high, CURVE)
-                .into_iter()
-                .map(|x| (x * PARAMETER_UNIT, curve.reducible(x)))
-                .collect();
-            let name = format!("{}, {}", scales(metric), legend(law).trim_start_matches("fit: "));
-            series.push(Series { name: Some(name), end: None, color, mark: mark(law), points });
+            let points = law_curve(law, |x| (x * PARAMETER_UNIT, curve.reducible(x)));
+            let name = format!("{}, {}", scales(metric), law_legend(law).trim_start_matches("fit: "));
+            series.push(Series { name: Some(name), end: None, color, mark: law_mark(law), points });
             let how = if law.irreducible == Irreducible::Given { "given" } else { "fitted" };
             parts.push(format!("{} {floor:.3} ({how})", scales(metric)));
         } else {
@@ -288,13 +256,12 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
     let law = fits.law(&format!("{}(C)", metric.symbol()));
     let mut subtitle = "Compute is what each run had spent when it was validated".to_owned();
     if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
-        let (low, high) = reach(law);
-        let points = spread(low, high, CURVE).into_iter().map(|x| (x * COMPUTE_UNIT, curve.at(x))).collect();
+        let points = law_curve(law, |x| (x * COMPUTE_UNIT, curve.at(x)));
         series.push(Series {
-            name: Some(legend(law)),
+            name: Some(law_legend(law)),
             end: None,
             color: palette::PAIR[1],
-            mark: mark(law),
+            mark: law_mark(law),
             points,
         });
     } else {
@@ -346,7 +313,7 @@ fn training(results: &Results) -> Figure {
         batches.push(Series { name: None, end: None, color, mark: Mark::Faint, points: smooth(&raw) });
         let points: Vec<(f64, f64)> = curve
             .iter()
-            .filter_map(|p| Some((p.step as f64 * per_step, p.validation?.value(Metric::LossAll))))
+            .filter_map(|p| Some((p.step as f64 * per_step, p.validation.as_ref()?.loss_all)))
             .collect();
         let (name, end) = (first.then(|| run_legend(line)), first.then(|| line.size()));
         series.push(Series { name, end, color, mark: Mark::Line(4), points });

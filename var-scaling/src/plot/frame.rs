@@ -42,7 +42,7 @@ impl Frame<'_> {
             let Some(place) = self.chart.x.place(tick.value) else { continue };
             let x = self.left + place * (self.right - self.left);
             let half = tick.label.as_ref().map_or(0.0, |label| text_width(label, size, false) / 2.0);
-            // A label that would touch its neighbour is left out; its tick stays.
+            // A label that would touch its neighbour is skipped; its tick stays.
             if let Some(label) = tick.label.as_ref().filter(|_| x - half > end + 12.0) {
                 end = x + half;
                 items.push(line(vec![(x, self.top), (x, self.bottom)], palette::GRID, 2));
@@ -116,7 +116,7 @@ impl Frame<'_> {
         pieces
     }
 
-    /// Names above the drawing area, each over its place; one that would touch its neighbour is left out.
+    /// Names above the drawing area, each over its place; one that would touch its neighbour is skipped.
     pub(super) fn names(&self, items: &mut Vec<Item>) {
         let size = self.layout.text;
         let mut end = 0.0;

@@ -67,7 +67,7 @@ fn touch(a: &Box4, b: &Box4) -> bool {
 }
 
 /// Names at the ends of lines, where the fewest lines pass next to the last point that is inside; one that finds no
-/// place apart from the other names is left out, as the legend has it too.
+/// place apart from the other names is skipped, as the legend has it too.
 pub(super) fn line_ends(frame: &Frame, items: &mut Vec<Item>) {
     let size = frame.layout.text;
     let ink = ink(frame);

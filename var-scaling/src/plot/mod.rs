@@ -4,11 +4,12 @@
 pub mod axis;
 pub mod canvas;
 pub mod chart;
-pub mod curve;
 mod drawing;
 pub mod figures;
 mod frame;
+pub(crate) mod law_chart;
 mod legend;
 pub mod palette;
+pub mod score_curve;
 
 pub use figures::{Figure, draw_all, figures};

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use var_model::ScaleSchedule;
 
 use crate::error::{Error, Result};
+use crate::json_text::without_mark;
 use crate::ladder::{self, Size};
-use crate::text::without_mark;
 use var_tokenizer::nearest::{explain_unknown_key, nearest};
 
 /// The presets that come with the program: name and text.
@@ -29,9 +29,9 @@ pub const DEFAULT_FOR_DATA: &str = "cifar-nano";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
-    /// One line on what it is for.
+    /// Its purpose, in a line.
     pub about: String,
-    /// Where the pictures come from.
+    /// Where the images come from.
     pub data: Data,
     /// Where the tokenizer comes from.
     pub tokenizer: Tokenizer,
@@ -48,22 +48,22 @@ pub struct Preset {
     pub sample: Sample,
 }
 
-/// The pictures.
+/// The images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Data {
-    /// `emoji` for the built-in set; none when a person must name pictures.
+    /// `emoji` for the built-in set; none when a person must name images.
     pub source: Option<String>,
-    /// Views of every training picture.
+    /// Views of every training image.
     #[serde(default = "one")]
     pub crops: u32,
     /// Every other view is a mirror image.
     #[serde(default)]
     pub flip: bool,
-    /// Most training pictures; 0: all.
+    /// Most training images; 0: all.
     #[serde(default)]
     pub limit: u64,
-    /// Most held-out pictures; 0: all.
+    /// Most held-out images; 0: all.
     #[serde(default)]
     pub limit_held_out: u64,
 }
@@ -85,11 +85,11 @@ pub struct Tokenizer {
     pub set: toml::Table,
 }
 
-/// What the encoder makes of the pictures, as far as it is known before.
+/// What the encoder makes of the images, as far as it is known before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tokens {
-    /// Side of the pictures in pixels.
+    /// Side of the images in pixels.
     pub image_side: usize,
     /// Sides of the token maps.
     pub schedule: ScaleSchedule,
@@ -99,7 +99,7 @@ pub struct Tokens {
     pub latent_channels: usize,
     /// Classes.
     pub classes: usize,
-    /// Training pictures, before crops.
+    /// Training images, before crops.
     pub pictures: u64,
 }
 
@@ -119,9 +119,9 @@ pub struct Train {
     pub preset: String,
     /// Optimizer steps; this or `epochs`.
     pub steps: Option<u64>,
-    /// Passes over the training pictures; this or `steps`.
+    /// Passes over the training images; this or `steps`.
     pub epochs: Option<f64>,
-    /// Pictures a step.
+    /// Images per step.
     pub batch: u64,
     /// The learning rate by width.
     pub learning_rate: LearningRate,
@@ -168,7 +168,7 @@ pub struct SizeChange {
     pub batch: Option<u64>,
     /// Instead of the shared learning rate.
     pub learning_rate: Option<LearningRate>,
-    /// Laid over the shared settings.
+    /// Override the shared settings.
     #[serde(default)]
     pub set: toml::Table,
 }
@@ -180,7 +180,7 @@ pub struct Sample {
     /// One row a class; none for the first ten.
     #[serde(default)]
     pub classes: Vec<usize>,
-    /// Pictures of each class.
+    /// Images of each class.
     pub each: u32,
     /// Guidance at the last scale.
     pub cfg: f64,
@@ -208,7 +208,7 @@ impl Preset {
         let hint = nearest(name, names.iter().copied())
             .map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
         Err(Error::config(format!(
-            "no preset '{name}'; the known ones are {}, or name a .toml file{hint}",
+            "unknown preset '{name}'; known: {}, or a .toml file{hint}",
             names.join(", ")
         )))
     }

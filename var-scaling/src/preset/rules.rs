@@ -1,4 +1,4 @@
-//! What makes a preset sensible: ranges, and parts that fit together.
+//! The rules for presets: ranges, and parts that fit together.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::{Preset, SizeChange, Tokens, Train};
 use crate::ladder::Size;
 use crate::settings::{MAX_EPOCHS, epochs_fit, own, plain};
 
-/// Most levels of a tokenizer, each of which but the last halves the side of the pictures.
+/// Most levels of a tokenizer. Each one except the last halves the side of the images.
 const MAX_LEVELS: u32 = 8;
 
 impl Preset {
@@ -32,7 +32,7 @@ impl Preset {
 }
 
 impl Tokens {
-    /// Checks the ranges, and that pictures and schedule fit together.
+    /// Checks the ranges, and that images and schedule fit together.
     fn validate(&self) -> Result<(), String> {
         for (key, value, least, most) in [
             ("image_side", self.image_side as u64, 1, 1 << 17),
@@ -52,8 +52,7 @@ impl Tokens {
         let fitting: Vec<String> = latents.iter().map(usize::to_string).collect();
         Err(format!(
             "tokens.schedule {} ends with {last}, but the latent of {side} pixels cannot be {last}: every level of a \
-             tokenizer halves the side ({}); end the schedule with one of these, or take an image_side of {}, {} \
-             or {}",
+             tokenizer halves the side ({}); end the schedule with one of these, or set an image_side of {}, {} or {}",
             self.schedule,
             fitting.join(", "),
             4 * last,
@@ -64,10 +63,10 @@ impl Tokens {
 }
 
 impl Train {
-    /// Checks the ranges of what all sizes share and of what single ones change.
+    /// Checks the ranges of shared values, and of the changes for single sizes.
     fn validate(&self, changes: &BTreeMap<String, SizeChange>) -> Result<(), String> {
         if self.steps.is_some() == self.epochs.is_some() {
-            return Err("[train] needs either steps or epochs, not both".into());
+            return Err("[train]: give either steps or epochs, not both".into());
         }
         check_length("train", Some(self.batch), self.steps, self.epochs)?;
         check_set("train.set", &self.set)?;
@@ -106,7 +105,7 @@ fn check_length(
     }
 }
 
-/// Refuses settings that the plan would overwrite, or that would contradict it.
+/// Refuses settings that the plan itself sets.
 fn check_set(section: &str, set: &toml::Table) -> Result<(), String> {
     for key in set.keys() {
         let parent = section.trim_end_matches(".set");
@@ -116,7 +115,7 @@ fn check_set(section: &str, set: &toml::Table) -> Result<(), String> {
             _ => own(key).map(str::to_owned),
         };
         if let Some(instead) = instead {
-            return Err(format!("[{section}] {key}: a sweep takes this from {instead}"));
+            return Err(format!("[{section}] {key}: set this with {instead}"));
         }
     }
     Ok(())

@@ -1,8 +1,9 @@
-//! The report: fits, plots and one page that needs nothing beside itself.
+//! The report: fits, plots and one self-contained page.
 
 mod html;
-mod making;
+mod law_table;
 mod page;
+mod provenance;
 mod sections;
 
 use std::path::{Path, PathBuf};
@@ -14,12 +15,12 @@ use crate::results::Results;
 use crate::sweep::state::{Record, read_record};
 use var_tokenizer::files::write_atomically;
 
-/// Everything that the page tells about.
+/// The content of the page.
 #[derive(Debug)]
-pub struct Material {
+pub(crate) struct Material {
     /// Sweep folder.
     pub folder: PathBuf,
-    /// What the sweep remembers; empty for results that were made otherwise.
+    /// The record of the sweep; empty for results from elsewhere.
     pub record: Record,
     /// Finished sizes with their curves.
     pub results: Results,
@@ -29,32 +30,32 @@ pub struct Material {
     pub figures: Vec<Figure>,
 }
 
-/// Fits laws to the results of a sweep folder and writes `fits.json`. Returns the laws, and what of the files was
-/// left out.
+/// Fits laws to the results of a sweep folder and writes `fits.json`. Returns the laws, and what was
+/// skipped in the files.
 ///
 /// # Errors
-/// When there are no results or the disk refuses.
+/// When there are no results or a file cannot be written.
 pub fn fit(folder: &Path, options: &FitOptions) -> Result<(FitsFile, Vec<String>)> {
-    let results = Results::read(folder)?;
+    let results = Results::open(folder)?;
     Ok((fit_to(&results, folder, options)?, results.skipped))
 }
 
-/// Draws the plots of a sweep folder into `plots/`. Returns them, and what of the files was left out.
+/// Draws the plots of a sweep folder into `plots/`. Returns them, and what was skipped in the files.
 ///
 /// # Errors
-/// When there are no results or the disk refuses.
+/// When there are no results or a file cannot be written.
 pub fn draw(folder: &Path) -> Result<(Vec<Figure>, Vec<String>)> {
-    let results = Results::read(folder)?;
+    let results = Results::open(folder)?;
     let fits = known_fits(&results, folder)?;
     Ok((plot::draw_all(&results, &fits, &folder.join("plots"))?, results.skipped))
 }
 
-/// Writes `report.html` of a sweep folder. Returns its path, and what of the files was left out.
+/// Writes `report.html` of a sweep folder. Returns its path, and what was skipped in the files.
 ///
 /// # Errors
-/// When there are no results or the disk refuses.
+/// When there are no results or a file cannot be written.
 pub fn write(folder: &Path) -> Result<(PathBuf, Vec<String>)> {
-    let results = Results::read(folder)?;
+    let results = Results::open(folder)?;
     let fits = known_fits(&results, folder)?;
     let figures = plot::figures(&results, &fits);
     write_page(folder, results, fits, figures)
@@ -63,9 +64,9 @@ pub fn write(folder: &Path) -> Result<(PathBuf, Vec<String>)> {
 /// Fits, draws and reports.
 ///
 /// # Errors
-/// When there are no results or the disk refuses.
+/// When there are no results or a file cannot be written.
 pub fn analyse(folder: &Path, options: &FitOptions) -> Result<(PathBuf, Vec<String>)> {
-    let results = Results::read(folder)?;
+    let results = Results::open(folder)?;
     let fits = fit_to(&results, folder, options)?;
     let figures = plot::draw_all(&results, &fits, &folder.join("plots"))?;
     write_page(folder, results, fits, figures)
@@ -77,7 +78,7 @@ fn fit_to(results: &Results, folder: &Path, options: &FitOptions) -> Result<Fits
     Ok(fits)
 }
 
-/// The fits of a folder: those in `fits.json`, else new ones with usual options.
+/// The fits of a folder: those in `fits.json`, or new ones with the default options.
 fn known_fits(results: &Results, folder: &Path) -> Result<FitsFile> {
     let path = folder.join("fits.json");
     if path.exists() { FitsFile::read(&path) } else { fit_to(results, folder, &FitOptions::default()) }

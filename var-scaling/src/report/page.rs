@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Material, making, sections};
+use super::{Material, law_table, provenance, sections};
 use crate::error::Result;
 use crate::plot::canvas::{FONT_BOLD, FONT_REGULAR};
 
@@ -16,11 +16,11 @@ pub fn page(material: &Material) -> Result<String> {
         sections::head(material),
         sections::sizes(material),
         sections::plots(material, &["loss-parameters-all", "loss-compute-all"]),
-        sections::laws(material),
+        law_table::laws(material),
         sections::more_plots(material),
         sections::scores(material),
         sections::pictures(material)?,
-        making::making(material),
+        provenance::section(material),
         sections::limits(material),
     ] {
         body.push_str(&section);

@@ -5,12 +5,10 @@ use serde_json::Value;
 use super::Material;
 use super::html::{escape, image, table};
 use crate::error::Result;
-use crate::fit::law::{FittedLaw, Irreducible, Status, number};
-use crate::fit::verdict;
 use crate::plot::Figure;
+use crate::quantity::{count, duration, flops};
 use crate::result_line::ResultLine;
 use crate::results::precisions;
-use crate::words::{count, duration, flops};
 
 /// Sizes of the sweep, by parameters.
 fn size_count(material: &Material) -> usize {
@@ -25,7 +23,7 @@ fn best(material: &Material) -> Option<&ResultLine> {
     material.results.lines.iter().min_by(|a, b| a.val_loss_all.total_cmp(&b.val_loss_all))
 }
 
-/// Title, a sentence, the headline figures.
+/// Title, summary and main numbers.
 pub fn head(material: &Material) -> String {
     let lines = &material.results.lines;
     let (Some(first), Some(last), Some(best)) = (lines.first(), lines.last(), best(material)) else {
@@ -36,7 +34,7 @@ pub fn head(material: &Material) -> String {
         [a, b] => b.val_loss_all <= a.val_loss_all || a.size() == b.size(),
         _ => true,
     });
-    let data = material.record.shared.get("data").map_or("its pictures", |d| match d.as_str() {
+    let data = material.record.shared.get("data").map_or("its images", |d| match d.as_str() {
         "emoji" => "the built-in emoji",
         path => std::path::Path::new(path).file_name().and_then(|n| n.to_str()).unwrap_or(path),
     });
@@ -72,12 +70,12 @@ pub fn head(material: &Material) -> String {
         ),
         tile(
             format!("{:.1} %", 100.0 * (1.0 - best.val_err_all)),
-            "of held-out tokens predicted exactly by that model",
+            "of held-out tokens that this model predicts exactly",
         ),
         tile(flops(compute), &format!("of training compute in {}", duration(seconds))),
     ];
     if let Some(psnr) = stage_number(material, "reconstruction", &["scores", "psnr"]) {
-        tiles.push(tile(format!("{psnr:.1} dB"), "PSNR of the tokenizer's reconstructions below"));
+        tiles.push(tile(format!("{psnr:.1} dB"), "PSNR of the tokenizer's reconstructions (below)"));
     }
     format!(
         "<h1>Scaling of visual autoregressive models</h1>\n<p class=\"lead\">{} trained on {} with {} tokens each. {order}</p>\n\
@@ -111,7 +109,7 @@ pub fn sizes(material: &Material) -> String {
     if mixed {
         head.push("Precision");
     }
-    // Losses first: on a phone the first columns are all that is seen.
+    // Losses first: a phone shows the first columns only.
     head.extend([
         "#Loss, all scales",
         "#Loss, last scale",
@@ -157,7 +155,7 @@ pub fn sizes(material: &Material) -> String {
         String::new()
     } else {
         format!(
-            "<p class=\"warn\">Begun but not finished: {}. The same command completes them.</p>\n",
+            "<p class=\"warn\">Started but not finished: {}. To complete them, run the same command again.</p>\n",
             escape(&missing.join(", "))
         )
     };
@@ -169,17 +167,16 @@ pub fn sizes(material: &Material) -> String {
         .collect();
     let mixture = if mixed {
         format!(
-            "<p class=\"warn\">The sizes were not trained in one precision ({}). What that changes is in the \
-             differences between them, and so in every law below; a sweep with one --precision in a new --out \
-             would be without it.</p>\n",
+            "<p class=\"warn\">The sizes were trained in different precisions ({}). This can affect the differences \
+             between them and every law below. To avoid it, start a sweep with one --precision in a new --out.</p>\n",
             escape(&precisions.join(" and "))
         )
     } else {
         String::new()
     };
     format!(
-        "<h2>Sizes</h2>\n<div class=\"sizes\">{}</div>{missing}{skipped}{mixture}<p class=\"note\">Loss is the cross-entropy in nats per token, error the share \
-         of tokens that are not the most likely one, both on held-out pictures. The best row is tinted.</p>\n",
+        "<h2>Sizes</h2>\n<div class=\"sizes\">{}</div>{missing}{skipped}{mixture}<p class=\"note\">Loss is the cross-entropy in nats per token, error is the \
+         share of tokens that are not the most likely token; both on held-out images. The best row is coloured.</p>\n",
         table(&head, &rows)
     )
 }
@@ -225,92 +222,7 @@ pub fn more_plots(material: &Material) -> String {
     plots(material, &stems).replacen("<h2>Curves</h2>", "<h2>More curves</h2>", 1)
 }
 
-/// The laws in a table, with their verdicts in words.
-pub fn laws(material: &Material) -> String {
-    let rows: Vec<(bool, Vec<String>)> = material.fits.laws.iter().map(|l| (false, law(l))).collect();
-    let notes: Vec<String> = {
-        let mut notes: Vec<&String> = material.fits.laws.iter().flat_map(|l| &l.notes).collect();
-        notes.sort();
-        notes.dedup();
-        notes.into_iter().map(|n| format!("<li>{}.</li>\n", escape(n))).collect()
-    };
-    let head = [
-        "Law",
-        "Exponent α",
-        "Irreducible part",
-        "Verdict",
-        "~In words",
-        "#Pearson",
-        "#Points",
-        "#Paper's α",
-    ];
-    format!(
-        "<h2>Laws</h2>\n<p>Every law has the form L = L∞ + (β·X)<sup>α</sup>: what is left above the irreducible \
-         part L∞ falls as a power of the parameters N or of the training compute C. For losses, L∞ is fitted \
-         together with the exponent unless it was given; for error rates it is 0, as in the paper. An exponent is \
-         given only with its interval (95 %, profile likelihood on one mean per size), and not at all where these points \
-         cannot carry one. A law is determined when its intervals have both ends and its sizes scatter no more than \
-         their seeds.</p>\n{}\
-         <ul class=\"note\">\n{}<li>Pearson's correlation is taken between the logarithms of X and of the reducible \
-         part (of the whole value where there is no fit).</li>\n<li>The paper's exponents were measured on ImageNet \
-         with models thousands of times larger; they stand here as labels, not as a target.</li>\n</ul>\n",
-        table(&head, &rows),
-        notes.concat()
-    )
-}
-
-fn law(law: &FittedLaw) -> Vec<String> {
-    let tag = if law.status == Status::Determined { "strong" } else { "span" };
-    let (exponent, irreducible) = match law.coefficients {
-        Some(c) => (
-            format!(
-                "<{tag}>{}</{tag}><br><span class=\"note\">{}</span>",
-                number(c.alpha.value),
-                verdict::ends(&c.alpha, number)
-            ),
-            match law.irreducible {
-                Irreducible::Given => {
-                    format!("{}<br><span class=\"note\">given</span>", verdict::loss(c.irreducible.value))
-                }
-                Irreducible::Fitted => format!(
-                    "{}<br><span class=\"note\">fitted, {}</span>",
-                    verdict::loss(c.irreducible.value),
-                    verdict::ends(&c.irreducible, verdict::loss)
-                ),
-            },
-        ),
-        None => ("none".into(), "—".into()),
-    };
-    let (class, badge) = match law.status {
-        Status::Determined => ("badge", "determined"),
-        Status::Wide => ("badge no", "not determined"),
-        Status::TooFewSizes => ("badge no", "too few sizes"),
-        Status::AtBound => ("badge no", "at a bound"),
-        Status::NotFalling => ("badge no", "does not fall"),
-    };
-    // The numbers of a verdict stand in the columns already.
-    let words = match (law.coefficients, law.verdict.split_once("; ")) {
-        (Some(_), Some((_, rest))) => rest,
-        (Some(_), None) => "",
-        (None, _) => &law.verdict,
-    };
-    vec![
-        format!(
-            "<strong>{}</strong><br><span class=\"note\">{}</span>",
-            escape(&law.subject.name),
-            escape(&law.subject.quantity)
-        ),
-        exponent,
-        irreducible,
-        format!("<span class=\"{class}\">{badge}</span>"),
-        escape(words),
-        law.pearson.map_or_else(|| "—".into(), |p| format!("{p:.3}").replace('-', "−")),
-        law.points.len().to_string(),
-        law.published.map_or_else(|| "—".into(), |p| number(p.0)),
-    ]
-}
-
-/// Scores of pictures by size; nothing where none was measured.
+/// Scores of images by size; empty without scores.
 pub fn scores(material: &Material) -> String {
     let Some(scores) = &material.results.scores else { return String::new() };
     let lines = || material.results.lines.iter().filter_map(|l| Some((l, *scores.by_run.get(&l.name)?)));
@@ -330,9 +242,9 @@ pub fn scores(material: &Material) -> String {
     let plot: String = material.figures.iter().filter(|f| f.stem == "score-parameters").map(figure).collect();
     let distance = format!("#{}", scores.name);
     format!(
-        "<h2>Scores of pictures</h2>\n<div class=\"plots\">\n{plot}</div>\n{}<p class=\"note\">{} of {} samples of each \
-         model (<code>{}</code>) and {} pictures of {}; lower is better. It depends on the number of pictures: only \
-         scores of one table compare. Each has its protocol in <code>evaluation/{}/metrics.md</code> of its run.</p>\n",
+        "<h2>Scores of images</h2>\n<div class=\"plots\">\n{plot}</div>\n{}<p class=\"note\">{} of {} samples of each \
+         model (<code>{}</code>) and {} images of {}; lower is better. The score depends on the number of images: compare \
+         scores within this table only. The protocol of each score is in <code>evaluation/{}/metrics.md</code> of the run.</p>\n",
         table(&["Size", &distance, "#Loss, all scales", "#Parameters"], &rows),
         escape(&scores.name),
         number(scores.counts.0),
@@ -347,12 +259,11 @@ pub fn scores(material: &Material) -> String {
 pub fn pictures(material: &Material) -> Result<String> {
     let mut text = String::new();
     let samples = material.folder.join("samples");
-    if let Some(picture) = image(&samples.join("reconstruction.png"), "Reconstructions of held-out pictures")?
-    {
+    if let Some(picture) = image(&samples.join("reconstruction.png"), "Reconstructions of held-out images")? {
         text.push_str(&format!(
-            "<h2>What the tokenizer keeps</h2>\n<figure>{picture}<figcaption>Held-out pictures. Left the original, \
-             then what the tokens of the first scale, of the first two, and so on decode to; the last column is the \
-             full reconstruction and bounds what any model can draw.</figcaption></figure>\n"
+            "<h2>What the tokenizer keeps</h2>\n<figure>{picture}<figcaption>Held-out images. Left: the original. Then the images that the \
+             tokens of the first scale, of the first two scales, and so on give. The last column is the full \
+             reconstruction: no model can be better.</figcaption></figure>\n"
         ));
     }
     let mut grids = String::new();
@@ -360,7 +271,7 @@ pub fn pictures(material: &Material) -> Result<String> {
         let alternative = format!("Samples of {}", line.size());
         if let Some(picture) = image(&samples.join(format!("{}.png", line.name)), &alternative)? {
             grids.push_str(&format!(
-                "<figure><h3>{} · {} parameters</h3>{picture}<figcaption>Validation loss {:.3}; one class a row, \
+                "<figure><h3>{} · {} parameters</h3>{picture}<figcaption>Validation loss {:.3}; one class per row, \
                  seed {}.</figcaption></figure>\n",
                 escape(&line.name),
                 count(line.params as f64),
@@ -375,33 +286,33 @@ pub fn pictures(material: &Material) -> Result<String> {
     Ok(text)
 }
 
-/// What is not to be read out of the page.
+/// What the numbers do not say.
 pub fn limits(material: &Material) -> String {
     let lines = &material.results.lines;
     let several = lines.windows(2).any(|w| matches!(w, [a, b] if a.size() == b.size()));
     let mut points = vec![
-        "Losses of different tokenizers do not compare: they count different tokens. Only the sizes of one sweep do."
+        "Compare losses within one sweep only: other tokenizers have other tokens."
             .to_owned(),
-        "The irreducible part belongs to this data, this tokenizer and this length of training; so does the exponent."
+        "The irreducible part and the exponent hold for this data, this tokenizer and this length of training."
             .into(),
-        "All sizes saw the same number of tokens under one recipe. A size that would like another learning rate or a \
-         longer run is placed too high."
+        "All sizes saw the same number of tokens with one recipe. The loss is too high for a size that needs another \
+         learning rate or a longer run."
             .into(),
         match &material.results.scores {
-            None => "A lower validation loss is not a better picture by itself; no picture score is part of this page \
-                     (cargo xtask eval-fid --run SWEEP-FOLDER adds them)."
+            None => "A lower validation loss does not always mean better images. This page has no image scores; \
+                     `cargo xtask eval-fid --run SWEEP-FOLDER` adds them."
                 .into(),
-            Some(_) => "A lower validation loss is not a better picture by itself, and a score of few pictures has bias and \
-                        scatter of its own."
+            Some(_) => "A lower validation loss does not always mean better images. A score of few images is biased and \
+                        noisy."
                 .into(),
         },
-        "Nothing here was extrapolated: outside of the sizes that were trained, the curves are guesses.".into(),
+        "Nothing on this page is extrapolated. Outside the trained sizes, the curves are guesses.".into(),
     ];
     if !several {
         points.insert(
             0,
-            "Every size was trained once. What another seed would change is not in the numbers, and small differences \
-             between neighbours may be nothing else; --seeds N trains each size several times."
+            "Every size was trained once. Another seed gives other numbers, and small differences between neighbouring \
+             sizes may be noise. --seeds N trains each size N times."
                 .into(),
         );
     }

@@ -1,4 +1,4 @@
-//! One child process: its JSON events, its log, its end, and signals on the way.
+//! One child process: its JSON events, its log, its end, and signals.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
@@ -18,7 +18,7 @@ use var_tokenizer::signals::asking_to_stop;
 
 use crate::error::{Error, Result};
 
-/// Hidden subcommand of this program that starts a child which ends with us, see [`guard`].
+/// The hidden subcommand that runs a child which ends with this program, see [`guard`].
 pub const GUARD: &str = "run-guarded";
 
 /// Counts the signals that ask us to stop.
@@ -38,7 +38,7 @@ impl Stop {
         let count = Arc::clone(&stop.signals);
         std::thread::spawn(move || {
             for signal in signals.forever() {
-                // A closed terminal may send SIGHUP twice; that is not a wish to end at once.
+                // A closed terminal may send SIGHUP twice; that does not mean to end at once.
                 if signal == SIGHUP {
                     count.fetch_max(1, Ordering::Relaxed);
                 } else {
@@ -66,23 +66,23 @@ impl Stop {
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Ending {
-    /// With success; the last event it sent, where there was one.
+    /// Success; its last event, if any.
     Done(Option<Value>),
-    /// It stopped at a signal after saving what it had.
+    /// A signal stopped it, after it saved.
     Interrupted,
-    /// Otherwise.
+    /// Failure.
     Failed {
-        /// What it said last, or how it ended.
+        /// Its last message, or how it ended.
         message: String,
         /// Its exit status; none when a signal killed it.
         code: Option<i32>,
     },
 }
 
-/// A program of this workspace: beside our own executable, or in `VAR_BIN_DIR`.
+/// A program of this workspace: next to our own executable, or in `VAR_BIN_DIR`.
 ///
 /// # Errors
-/// When it is not there.
+/// When it is missing.
 pub fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(|e| Error::io("own executable", e))?;
     let folder = match std::env::var_os("VAR_BIN_DIR") {
@@ -94,15 +94,15 @@ pub fn program(name: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     Err(Error::config(format!(
-        "the program {name} is not in {}; build it with `cargo build --release -p {name}` (or use \
-         `cargo xtask sweep`), or name its folder in VAR_BIN_DIR",
+        "the program {name} is not in {}; build it with `cargo build --release -p {name}`, run \
+         `cargo xtask sweep` instead, or set VAR_BIN_DIR to its folder",
         folder.display()
     )))
 }
 
-/// Runs `program` with `arguments` until it ends. Every JSON line on its standard output goes to
-/// `on_event`, everything on its standard error to the end of `log`. At the first signal the child gets one
-/// SIGTERM and time to save, at the second it is killed.
+/// Runs `program` with `arguments` until it ends. Passes every JSON line of its standard output to `on_event`, and
+/// appends its standard error to `log`. The first signal sends SIGTERM to the child, which then saves; the second kills
+/// it.
 ///
 /// # Errors
 /// When it cannot be started or the log cannot be written.
@@ -125,7 +125,7 @@ pub fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(file)
-        // Ctrl-C at the terminal reaches us alone: the child is told once, by us.
+        // Ctrl-C in the terminal reaches only this process, which tells the child once.
         .process_group(0)
         .spawn()
         .map_err(|e| Error::io(program, e))?;
@@ -134,7 +134,7 @@ pub fn run(
     let reader = std::thread::spawn(move || {
         let lines = output.into_iter().flat_map(|o| BufReader::new(o).split(b'\n')).map_while(|l| l.ok());
         for line in lines {
-            // What is no JSON is no event.
+            // Lines that are not JSON are not events.
             if let Ok(value) = serde_json::from_slice::<Value>(&line)
                 && sender.send(value).is_err()
             {
@@ -143,7 +143,7 @@ pub fn run(
         }
     });
     let mut last = None;
-    // Signals that had come when the child was told to stop.
+    // Number of signals when the child was told to stop.
     let mut told: Option<usize> = None;
     let mut killed = false;
     let status = loop {
@@ -154,7 +154,7 @@ pub fn run(
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => on_event(None),
-            // The output is closed: the child is ending, or has a grandchild that holds nothing.
+            // The output is closed: the child is ending.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
         }
         match told {
@@ -182,7 +182,7 @@ pub fn run(
 }
 
 fn tell(child: &std::process::Child, signal: Signal) {
-    // A child that is already gone needs no telling.
+    // The child may have ended already.
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
@@ -218,11 +218,11 @@ fn last_words(log: &Path, began: u64) -> Option<String> {
     Some(line.trim_start_matches("error:").trim().to_owned())
 }
 
-/// Becomes `program`, after arranging that it gets SIGTERM when the process `parent` ends without having
-/// told it: a sweep that is killed leaves no training behind. Returns only on failure.
+/// Becomes `program`, which gets SIGTERM when the process `parent` ends: the training of a killed sweep stops too.
+/// Returns only on failure.
 ///
 /// # Errors
-/// When the parent is gone already or the program cannot be started.
+/// When the parent has ended already, or the program does not start.
 pub fn guard(
     parent: u32,
     program: &Path,

@@ -1,10 +1,10 @@
-//! What shows that work was done: a missing file beside it is a loss to report, not a reason to begin anew.
+//! Signs of earlier work. When one of its files is missing, a sweep reports the loss and does not start again.
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Whether a folder holds anything; a missing one does not.
+/// Whether a folder has any entry; a missing folder has none.
 pub fn any_entry(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
@@ -17,7 +17,7 @@ pub fn has_checkpoint(run: &Path) -> bool {
 /// Refuses a folder that lost its `sweep.json`.
 ///
 /// # Errors
-/// When other files show an earlier sweep.
+/// When the folder has other files of a sweep.
 pub fn without_record(folder: &Path) -> Result<()> {
     let mut found = Vec::new();
     for file in ["results.jsonl", "tokens.h5"] {
@@ -39,16 +39,16 @@ pub fn without_record(folder: &Path) -> Result<()> {
     Err(Error::file(
         folder.join("sweep.json"),
         format!(
-            "missing, but {} show an earlier sweep; put it back to resume, or start a new sweep with another --out",
+            "missing, but the folder has an earlier sweep ({}). Put the file back to resume, or start a new sweep with another --out",
             found.join(", ")
         ),
     ))
 }
 
-/// Moves what is to start over out of the way: `runs/3x96` becomes `runs/3x96.old-1`. Returns the new name.
+/// Renames a file or folder that starts over: `runs/3x96` becomes `runs/3x96.old-1`. Returns the new name.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When the file cannot be written.
 pub fn set_aside(path: &Path) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Runs a plan in a folder: what may start, the stages, then fits, plots, report.
+//! Runs a plan in a folder: checks, stages, then fits, plots and report.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,9 +17,9 @@ use crate::report;
 use crate::request::Run;
 use crate::result_line::ResultLine;
 use crate::results;
-use crate::rows;
+use crate::results_file;
 
-/// How a sweep is carried out; no result depends on it.
+/// How a sweep runs; no result depends on it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Options {
     /// Sweep folder.
@@ -30,27 +30,26 @@ pub struct Options {
     pub precision: Option<String>,
     /// No progress.
     pub quiet: bool,
-    /// Runs, or `tokens`, to do from the beginning; what they have is moved aside.
+    /// Runs, or `tokens`, that start from the beginning; their old files get other names.
     pub start_over: Vec<String>,
     /// How laws are fitted at the end.
     pub fit: FitOptions,
 }
 
-/// Carries out `plan`, going on where an earlier call stopped.
+/// Runs `plan`, and resumes the work of an earlier call.
 ///
 /// # Errors
-/// When the plan names no pictures, the folder holds another sweep or is in use, the trainer refuses the
-/// settings, tokenizer or tokens fail, no size finishes, or a signal came. Single sizes that fail are in the
-/// outcome instead.
+/// When the plan has no images, the folder has another sweep or is in use, tokenizer or tokens fail, no size finishes, or
+/// a signal came. The outcome lists single sizes that failed.
 pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     let began = Instant::now();
     let data = plan.data()?;
     let programs = Programs::find()?;
     let mut folder = Folder::open(&options.out, &plan.name)?;
-    // Children may run anywhere and later calls may start elsewhere: all their paths are whole.
+    // Absolute paths: later calls may start in another folder.
     let root = std::fs::canonicalize(&options.out).map_err(|e| Error::io(&options.out, e))?;
     folder.agree_shared(&plan.shared())?;
-    let rows::Rows { lines: done, skipped, .. } = rows::open(&root.join("results.jsonl"))?;
+    let results_file::Rows { lines: done, skipped, .. } = results_file::open(&root.join("results.jsonl"))?;
     let finished = |name: &str| done.iter().any(|line| line.name == name);
     may_start_over(plan, options, finished)?;
     missing::nothing_lost(&folder, plan, finished, &options.start_over)?;
@@ -70,7 +69,7 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
         folder,
         done,
         failed: Vec::new(),
-        // Those of the plan stand under its table.
+        // The notes of the plan are printed with its table.
         warnings: if options.quiet { plan.notes.clone() } else { Vec::new() },
         start_over: &options.start_over,
         stop: Stop::listen()?,
@@ -96,7 +95,8 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     }
     let precisions = results::precisions(&done);
     if precisions.len() > 1 {
-        warnings.push(format!("the sizes were not trained in one precision ({})", precisions.join(" and ")));
+        warnings
+            .push(format!("the sizes were trained in different precisions ({})", precisions.join(" and ")));
     }
     let (report, skipped) = report::analyse(&options.out, &options.fit)?;
     warnings.extend(skipped.into_iter().filter(|s| !s.starts_with("results.jsonl: ")));
@@ -115,18 +115,18 @@ fn pieces(plan: &Plan) -> Vec<(String, f64, bool)> {
     pieces
 }
 
-/// Whether the names of `--start-over` are runs of the plan that are not finished, or `tokens`.
+/// Checks that all names of `--start-over` are unfinished runs of the plan, or `tokens`.
 fn may_start_over(plan: &Plan, options: &Options, finished: impl Fn(&str) -> bool) -> Result<()> {
     for name in &options.start_over {
         if finished(name) {
             return Err(Error::config(format!(
-                "--start-over {name}: it is finished; train it again in a new sweep with another --out"
+                "--start-over {name}: already finished; to train it again, start a new sweep with another --out"
             )));
         }
         if name != "tokens" && !plan.runs.iter().any(|run| run.name == *name) {
             let names: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
             return Err(Error::config(format!(
-                "--start-over {name}: not in this sweep; write tokens or one of {}",
+                "--start-over {name}: not in this sweep; expected tokens or one of {}",
                 names.join(", ")
             )));
         }
@@ -141,13 +141,13 @@ fn place(options: &Options) -> Vec<String> {
     [flag("--device", &options.device), flag("--precision", &options.precision)].concat()
 }
 
-/// A finished size must have been trained with the settings that are asked for now.
+/// Checks that a finished size was trained with the settings of the plan.
 fn check_result(done: &[ResultLine], plan: &Plan, run: &Run, out: &Path) -> Result<()> {
     match done.iter().find(|line| line.name == run.name) {
         Some(line) if !line.plan.is_empty() && line.plan != plan.fingerprint(run) => Err(Error::file(
             out.join("results.jsonl"),
             format!(
-                "{} was trained with other settings; give the same ones to go on, or another --out for a new sweep",
+                "{} was trained with different settings; give the same settings to resume, or another --out to start a new sweep",
                 run.name
             ),
         )),

@@ -1,4 +1,4 @@
-//! Files of an earlier call that the runs ahead need, and that are missing.
+//! Missing files of an earlier call that unfinished runs need.
 
 use std::path::Path;
 
@@ -9,8 +9,7 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::request::TokenizerSource;
 
-/// Refuses to go on when a file is missing that an earlier call made and that the runs ahead need. `again` holds
-/// what is to start over.
+/// Refuses to resume if unfinished runs need a missing file of an earlier call. `again` lists what starts over.
 ///
 /// # Errors
 /// Names the file, and how to resume or start over.
@@ -33,7 +32,7 @@ pub fn nothing_lost(
     {
         return Err(Error::file(
             tokenizer,
-            "missing, but sweep.json says that it was trained, and the tokens depend on it; put it back to resume, or \
+            "missing, but sweep.json says that it was trained, and the tokens depend on it. Put it back to resume, or \
              start a new sweep with another --out",
         ));
     }
@@ -41,8 +40,8 @@ pub fn nothing_lost(
     if folder.has_stage("tokens") && !tokens.is_file() && !starts_over("tokens") {
         return Err(Error::file(
             tokens,
-            "missing, but sweep.json says that the pictures were encoded; put it back to resume, or encode them again \
-             with --start-over tokens",
+            "missing, but sweep.json says that the images were encoded. Put it back to resume, or encode again with \
+             --start-over tokens",
         ));
     }
     if !folder.has_stage("tokenizer") {
@@ -58,7 +57,7 @@ pub fn nothing_lost(
     Ok(())
 }
 
-/// What a training that is not finished has lost: the place, and words up to the way out.
+/// What an unfinished training has lost: the path, and the message without its last part.
 fn training(
     folder: &Folder,
     name: &str,
@@ -69,16 +68,13 @@ fn training(
         return Ok(());
     }
     if saved && !begun(run) {
-        return Err((
-            config,
-            "missing, but there are checkpoints next to it; put it back to resume, or".into(),
-        ));
+        return Err((config, "missing, but the run has checkpoints. Put it back to resume, or".into()));
     }
     if folder.has_saved(name) && !saved {
         let lost = if run.is_dir() { run.join("checkpoints") } else { run.to_owned() };
         return Err((
             lost,
-            "missing or empty, but sweep.json says that this training has saved a checkpoint; put it back to resume, or"
+            "missing or empty, but sweep.json says that this training saved a checkpoint. Put it back to resume, or"
                 .into(),
         ));
     }

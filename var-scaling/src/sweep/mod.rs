@@ -1,21 +1,20 @@
-//! The sweep: starts the other programs one after another, keeps what is done, goes on where it stopped.
+//! The sweep: starts the other programs one after another, and resumes earlier work.
 //!
-//! [`launcher`] says what may start and how a sweep ends, `stages` runs it, [`check`] asks the trainer beforehand,
-//! [`evidence`] shows earlier work, `missing` refuses to go on without its files, [`child`] runs one program, [`outcome`] is what comes of it, [`state`] remembers,
-//! [`progress`] tells the person, [`training`] knows what the trainer is told, [`samples`] makes the pictures of the
-//! report.
+//! `launcher` starts and ends a sweep, `stages` runs it, `child` runs one program. `state` is the record of the folder,
+//! `evidence` finds earlier work, `missing` finds lost files. `training` and `samples` make the arguments of the other
+//! programs. `progress` and `outcome` report.
 
-pub mod check;
+#[doc(hidden)]
 pub mod child;
-pub mod evidence;
-pub mod launcher;
+pub(crate) mod evidence;
+mod launcher;
 mod missing;
-pub mod outcome;
-pub mod progress;
-pub mod samples;
+mod outcome;
+mod progress;
+mod samples;
 mod stages;
-pub mod state;
-pub mod training;
+pub(crate) mod state;
+mod training;
 
 pub use launcher::{Options, sweep};
 pub use outcome::Outcome;

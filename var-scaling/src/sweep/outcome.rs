@@ -1,14 +1,15 @@
-//! What a sweep came to: the results of its sizes, and everything else worth telling.
+//! The outcome of a sweep: results, failures and warnings.
 
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use var_train::records::ModelResult;
 
 use crate::plan::Plan;
 use crate::request::Run;
 use crate::result_line::ResultLine;
 
-/// What a sweep came to.
+/// The outcome of a sweep.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// The report.
@@ -17,16 +18,16 @@ pub struct Outcome {
     pub results: Vec<ResultLine>,
     /// Runs that failed, each with its reason.
     pub failed: Vec<(String, String)>,
-    /// Things that went wrong without stopping the sweep.
+    /// Faults that did not stop the sweep.
     pub warnings: Vec<String>,
-    /// Pictures that encoding left out, because they could not be read.
+    /// Number of images that the encoder could not read.
     pub bad: u64,
     /// Seconds of this call.
     pub seconds: f64,
 }
 
 impl Outcome {
-    /// The outcome for programs.
+    /// The outcome as JSON.
     pub fn json(&self) -> Value {
         let failed: Vec<Value> =
             self.failed.iter().map(|(name, why)| json!({"name": name, "reason": why})).collect();
@@ -37,28 +38,33 @@ impl Outcome {
     }
 }
 
-/// The line of `results.jsonl`; fails with the key that is missing or no number.
-pub fn result_line(plan: &Plan, run: &Run, result: &Value) -> std::result::Result<ResultLine, &'static str> {
-    let number = |key: &'static str| {
-        result.get(key).and_then(Value::as_f64).filter(|v| v.is_finite() && *v >= 0.0).ok_or(key)
-    };
+/// The line of `results.jsonl` for a finished training; the reason when `result` cannot be used.
+pub(super) fn result_line(plan: &Plan, run: &Run, result: &Value) -> std::result::Result<ResultLine, String> {
+    let result: ModelResult = serde_json::from_value(result.clone()).map_err(|e| {
+        let null =
+            result.as_object().into_iter().flatten().find(|(key, v)| v.is_null() && key.starts_with("val_"));
+        match null {
+            Some((key, _)) => format!("its result has no usable {key}"),
+            None => format!("its result is incomplete: {e}"),
+        }
+    })?;
     Ok(ResultLine {
         name: run.name.clone(),
         depth: run.size.depth,
         width: run.size.width,
         heads: run.size.heads,
-        params: number("parameters")? as u64,
+        params: result.parameters,
         steps: run.steps,
-        tokens: number("tokens")? as u64,
-        flops: number("flops")?,
-        val_loss_all: number("val_loss_all")?,
-        val_loss_last: number("val_loss_last")?,
-        val_err_all: number("val_err_all")?,
-        val_err_last: number("val_err_last")?,
-        seconds: number("seconds")?,
+        tokens: result.tokens,
+        flops: result.flops,
+        val_loss_all: result.val_loss_all,
+        val_loss_last: result.val_loss_last,
+        val_err_all: result.val_err_all,
+        val_err_last: result.val_err_last,
+        seconds: result.seconds,
         seed: run.seed,
         run: PathBuf::from("runs").join(&run.name),
-        precision: result.get("precision").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        precision: result.precision,
         plan: plan.fingerprint(run),
     })
 }

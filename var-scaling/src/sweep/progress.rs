@@ -1,4 +1,4 @@
-//! What a person sees during a sweep: one bar for all of it, or a line every so often in a log.
+//! Progress of a sweep: one bar in a terminal, a line every ten seconds in a log.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use var_tokenizer::progress::tell;
 
-use crate::words::duration;
+use crate::quantity::duration;
 
 /// Least time between two lines of a log.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -75,18 +75,18 @@ impl Progress {
         self.current = self.pieces.iter().position(|p| p.name == name).map(|i| (i, Instant::now()));
     }
 
-    /// Ends the current piece; `done` when it finished and is no longer ahead.
+    /// Ends the current piece. `done` means that it finished.
     pub fn end(&mut self, done: bool) -> f64 {
         let Some((index, began)) = self.current.take() else { return 0.0 };
         let seconds = began.elapsed().as_secs_f64();
         if let Some(piece) = self.pieces.get_mut(index) {
-            // A failed piece does not come again either, but says nothing about the others.
+            // A failed piece does not come again; its time says nothing about the others.
             piece.took = Some(if done { seconds } else { 0.0 });
         }
         seconds
     }
 
-    /// Leaves out a piece that was done before.
+    /// Removes a piece that was done before.
     pub fn skip(&mut self, name: &str) {
         self.pieces.retain(|p| p.name != name);
     }
@@ -102,7 +102,7 @@ impl Progress {
             self.place = format!(": {step} of {steps}{loss}");
         }
         let Some((index, _)) = self.current else { return };
-        // A bar follows its events; a log gets a line now and then, whatever comes.
+        // A bar follows the events; a log gets a line per interval.
         let due = match self.bar {
             Some(_) => event.is_some(),
             None => !self.quiet && self.printed.is_none_or(|p| p.elapsed() >= INTERVAL),
@@ -112,7 +112,7 @@ impl Progress {
         }
         let left = self.seconds_left();
         let text = format!(
-            "{} ({} of {}){}, {} left in all",
+            "{} ({} of {}){}, {} left in total",
             self.pieces.get(index).map_or("", |p| p.name.as_str()),
             index + 1,
             self.pieces.len(),
@@ -132,8 +132,8 @@ impl Progress {
         }
     }
 
-    /// Seconds until the end: what the current piece says, and what is expected of the rest, corrected by
-    /// how far the finished runs were off.
+    /// Seconds until the end: the estimate of the current piece, and that of the rest, corrected by the error of the
+    /// finished runs.
     pub fn seconds_left(&self) -> f64 {
         let current = self.current.map(|(index, began)| (index, began.elapsed().as_secs_f64()));
         let mut expected = 0.0;

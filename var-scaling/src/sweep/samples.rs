@@ -1,12 +1,12 @@
-//! The pictures of the report: reconstructions of the tokenizer, and a sample grid per size.
+//! The images of the report: reconstructions of the tokenizer, and a sample grid per size.
 
 use std::path::Path;
 
 use var_model::classes::by_number;
 
+use crate::json_text::without_mark;
 use crate::plan::Plan;
 use crate::request::Run;
-use crate::text::without_mark;
 
 /// Rows of a sample grid when the preset names no classes.
 const ROWS: usize = 10;

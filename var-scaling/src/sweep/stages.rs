@@ -1,4 +1,4 @@
-//! The stages of a sweep: tokenizer, tokens, one training per size, samples; what is done is skipped.
+//! The stages of a sweep: tokenizer, tokens, one training per size, samples. Skips finished ones.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use var_tokenizer::locks::{Lock, Refusal};
 
-use super::check::{Question, questions};
 use super::child::{self, Ending, Stop};
 use super::evidence;
 use super::outcome::result_line;
@@ -16,13 +15,13 @@ use super::samples::{reconstruct_arguments, sample_arguments};
 use super::state::Folder;
 use super::training::{model_arguments, tokenizer_arguments};
 use crate::error::{Error, Result};
+use crate::json_text::without_mark;
 use crate::plan::Plan;
 use crate::request::{Run, TokenizerSource};
 use crate::result_line::ResultLine;
-use crate::rows;
-use crate::text::without_mark;
+use crate::results_file;
 
-/// How long an earlier training process may take to save and leave.
+/// Time for an earlier training process to save and end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The programs that a sweep starts.
@@ -46,7 +45,7 @@ impl Programs {
 /// A sweep while it runs.
 pub(super) struct Launcher<'a> {
     pub(super) plan: &'a Plan,
-    /// The pictures.
+    /// The images.
     pub(super) data: &'a str,
     pub(super) programs: Programs,
     pub(super) progress: Progress,
@@ -62,9 +61,8 @@ pub(super) struct Launcher<'a> {
 }
 
 impl Launcher<'_> {
-    /// Does everything that is not done.
+    /// Runs all unfinished stages.
     pub(super) fn all(&mut self) -> Result<()> {
-        self.check()?;
         self.start_over()?;
         let tokenizer = self.tokenizer()?;
         self.tokens(&tokenizer)?;
@@ -117,39 +115,17 @@ impl Launcher<'_> {
         Ok((ending, seconds))
     }
 
-    /// Asks the trainer whether it would take the settings of what lies ahead, before hours go into the
-    /// stages that come first.
-    fn check(&mut self) -> Result<()> {
-        let questions = questions(self.plan, |run| self.is_done(run), self.has_tokenizer());
-        let (program, log) = (self.programs.train.clone(), self.root.join("logs/check.log"));
-        for Question { name, mut arguments } in questions {
-            arguments.extend(self.place.iter().cloned());
-            match self.start("check", &program, &arguments, &log)?.0 {
-                Ending::Done(_) => {}
-                Ending::Interrupted => return Err(Error::Interrupted),
-                Ending::Failed { message, code: Some(2) } => {
-                    return Err(Error::config(format!("{name}: {message}")));
-                }
-                Ending::Failed { message, .. } => {
-                    let what = format!("checking the settings of {name}");
-                    return Err(Error::Stage { what, message, code: 1, log: Some(log) });
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn is_done(&self, run: &Run) -> bool {
         self.done.iter().any(|line| line.name == run.name)
     }
 
-    /// A stage without which nothing goes on.
+    /// A stage that all others need.
     fn stage(&mut self, name: &str, what: &str, program: &Path, arguments: &[String]) -> Result<()> {
         let log = self.root.join("logs").join(format!("{name}.log"));
         match self.start(name, program, arguments, &log)? {
             (Ending::Done(result), seconds) => {
                 self.folder.finish_stage(name, seconds, result.unwrap_or(Value::Null))?;
-                self.progress.note(&format!("{name}: done in {}", crate::words::duration(seconds)));
+                self.progress.note(&format!("{name}: done in {}", crate::quantity::duration(seconds)));
                 Ok(())
             }
             (Ending::Interrupted, _) => Err(Error::Interrupted),
@@ -162,7 +138,7 @@ impl Launcher<'_> {
         }
     }
 
-    /// The tokenizer as the other programs name it, trained when the plan says so.
+    /// The tokenizer: `builtin` or a file. Trains it if the plan says so.
     fn tokenizer(&mut self) -> Result<String> {
         let (preset, set) = match &self.plan.tokenizer {
             TokenizerSource::Given(name) => return Ok(name.clone()),
@@ -192,7 +168,7 @@ impl Launcher<'_> {
 
     fn tokens(&mut self, tokenizer: &str) -> Result<()> {
         let out = self.root.join("tokens.h5");
-        // Without a size ahead nothing needs the tokens, whether they are still there or not.
+        // Only unfinished sizes need the tokens.
         let needed = self.plan.runs.iter().any(|run| !self.is_done(run));
         if self.folder.has_stage("tokens") && (out.is_file() || !needed) {
             self.progress.skip("tokens");
@@ -214,15 +190,15 @@ impl Launcher<'_> {
             arguments.push("--flip".into());
         }
         if self.start_over.iter().any(|name| name == "tokens") {
-            // What an interrupted encode and its list of bad pictures left would be resumed, or refused.
+            // Otherwise the encoder resumes, or refuses, the files of an interrupted call.
             arguments.push("--restart".into());
         }
         arguments.extend(self.place.iter().cloned());
         let program = self.programs.tokenizer.clone();
-        self.stage("tokens", "encoding the pictures", &program, &arguments)
+        self.stage("tokens", "encoding the images", &program, &arguments)
     }
 
-    /// Pictures for the report; without them the sweep goes on.
+    /// Images for the report. If they fail, the sweep continues.
     fn picture(&mut self, name: &str, program: &Path, arguments: &[String], out: &Path) -> Result<()> {
         let log = self.root.join("logs/samples.log");
         match self.start(name, program, arguments, &log)? {
@@ -234,7 +210,7 @@ impl Launcher<'_> {
                 Ok(())
             }
             _ => {
-                self.warn(format!("{name}: no picture was written (see {})", log.display()));
+                self.warn(format!("{name}: no image was written (see {})", log.display()));
                 Ok(())
             }
         }
@@ -264,7 +240,7 @@ impl Launcher<'_> {
         self.picture(&name, &program, &arguments, &out)
     }
 
-    /// Trains one size, unless that is done; a failure is noted and leaves the others alone.
+    /// Trains one size, unless it is finished. A failure does not stop the other sizes.
     fn train(&mut self, run: &Run, tokenizer: &str) -> Result<()> {
         if self.is_done(run) {
             self.progress.skip(&run.name);
@@ -273,10 +249,10 @@ impl Launcher<'_> {
         let folder = self.root.join("runs").join(&run.name);
         let log = self.root.join("runs").join(format!("{}.log", run.name));
         self.wait_for_lock(&folder)?;
-        // Trained to the end by a call that was stopped before it could write the result down.
+        // An earlier call trained it, and stopped before it wrote the result.
         if let Some(result) = read_json(&folder.join("result.json")) {
             self.progress.skip(&run.name);
-            self.progress.note(&format!("{}: its result is taken from {}", run.name, folder.display()));
+            self.progress.note(&format!("{}: read its result from {}", run.name, folder.display()));
             return self.keep(run, &result, &log);
         }
         self.folder.begin_run(&run.name, &run.settings())?;
@@ -289,20 +265,20 @@ impl Launcher<'_> {
                 self.keep(run, &result, &log)
             }
             Ending::Interrupted => {
-                self.fail(run, "stopped from outside after saving", &log);
+                self.fail(run, "another process stopped it; a checkpoint is saved", &log);
                 Ok(())
             }
             Ending::Failed { message, code } => {
-                // What it refuses to resume it will refuse again.
+                // The trainer will refuse to resume again.
                 let refused = code == Some(2) && arguments.iter().any(|a| a == "--resume");
-                let again = format!(" (to train it from the beginning: --start-over {})", run.name);
+                let again = format!(" (--start-over {} trains it from the beginning)", run.name);
                 self.fail(run, &format!("{message}{}", if refused { &again } else { "" }), &log);
                 Ok(())
             }
         }
     }
 
-    /// Moves what is to start over out of the way, before anything else is done.
+    /// Renames the files of what starts over, before any stage.
     fn start_over(&mut self) -> Result<()> {
         for name in self.start_over {
             let path = if name == "tokens" {
@@ -313,36 +289,36 @@ impl Launcher<'_> {
                 folder
             };
             if let Some(place) = evidence::set_aside(&path)? {
-                self.progress.note(&format!("{name}: starting over; what was there is kept in {place}"));
+                self.progress.note(&format!("{name}: starts over; the old files are in {place}"));
             }
             self.folder.forget(name)?;
         }
         Ok(())
     }
 
-    /// Writes the result of a size down.
+    /// Writes the result of a size.
     fn keep(&mut self, run: &Run, result: &Value, log: &Path) -> Result<()> {
         let line = match result_line(self.plan, run, result) {
             Ok(line) => line,
-            Err(missing) => {
-                self.fail(run, &format!("its result has no usable {missing}"), log);
+            Err(why) => {
+                self.fail(run, &why, log);
                 return Ok(());
             }
         };
-        rows::append(&self.root.join("results.jsonl"), &line)?;
+        results_file::append(&self.root.join("results.jsonl"), &line)?;
         self.progress.note(&format!(
             "{}: {} parameters, validation loss {:.4} (last scale {:.4}) in {}",
             run.name,
-            crate::words::count(line.params as f64),
+            crate::quantity::count(line.params as f64),
             line.val_loss_all,
             line.val_loss_last,
-            crate::words::duration(line.seconds)
+            crate::quantity::duration(line.seconds)
         ));
         self.done.push(line);
         Ok(())
     }
 
-    /// Pictures that encoding could not read, by its own count.
+    /// Images that encoding could not read, by its own count.
     pub(super) fn bad_pictures(&self) -> u64 {
         let tokens = self.folder.record.stages.get("tokens");
         tokens.and_then(|stage| stage.result.get("bad")).and_then(Value::as_u64).unwrap_or(0)
@@ -350,14 +326,14 @@ impl Launcher<'_> {
 
     fn fail(&mut self, run: &Run, why: &str, log: &Path) {
         self.progress.note(&format!(
-            "{} failed: {why} (see {}); going on with the others",
+            "{} failed: {why} (see {}); continuing with the other sizes",
             run.name,
             log.display()
         ));
         self.failed.push((run.name.clone(), why.to_owned()));
     }
 
-    /// Tells a warning, and keeps it for the outcome.
+    /// Prints a warning, and keeps it for the outcome.
     pub(super) fn warn(&mut self, text: String) {
         self.progress.note(&format!("warning: {text}"));
         self.warnings.push(text);
@@ -376,7 +352,7 @@ impl Launcher<'_> {
             if began.elapsed() > PATIENCE {
                 return Err(Error::file(
                     run,
-                    "another process is still training here; stop it and try again",
+                    "another process is training in this folder; stop it and try again",
                 ));
             }
             std::thread::sleep(Duration::from_millis(200));

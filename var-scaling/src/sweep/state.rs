@@ -1,4 +1,4 @@
-//! What a sweep folder remembers: `sweep.json`, and a lock against a second sweep.
+//! The record of a sweep folder, `sweep.json`, and a lock against a second sweep.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
@@ -13,19 +13,19 @@ use var_tokenizer::locks::Lock;
 use super::evidence;
 use super::training::begun;
 use crate::error::{Error, Result};
+use crate::json_text::without_mark;
 use crate::machine::Machine;
-use crate::text::without_mark;
 
 /// One finished stage other than a size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stage {
     /// Seconds it took, over all tries.
     pub seconds: f64,
-    /// What its program said at the end.
+    /// The last event of its program.
     pub result: Value,
 }
 
-/// `sweep.json`: what was asked for and what is done, but for the sizes, which are in `results.jsonl`.
+/// `sweep.json`: the request, and the finished work except sizes, which are in `results.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// Version of this format.
@@ -34,7 +34,7 @@ pub struct Record {
     pub preset: String,
     /// Seconds since 1970 at the first start.
     pub started: u64,
-    /// Where it ran last.
+    /// The machine of the last call.
     pub machine: Machine,
     /// Settings that all runs share; empty before the first stage.
     #[serde(default)]
@@ -54,17 +54,17 @@ pub struct Record {
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// What is remembered.
+    /// The content of `sweep.json`.
     pub record: Record,
     /// Held as long as the folder is open.
     _lock: Lock,
 }
 
 impl Folder {
-    /// Opens or makes the folder, takes its lock and reads what it remembers.
+    /// Opens or creates the folder, takes its lock and reads `sweep.json`.
     ///
     /// # Errors
-    /// When another sweep has it, its `sweep.json` is lost, or the disk refuses.
+    /// When another sweep has it, its `sweep.json` is lost, or a file cannot be written.
     pub fn open(path: &Path, preset: &str) -> Result<Self> {
         make_folder(path)?;
         let lock_path = path.join("sweep.lock");
@@ -74,7 +74,7 @@ impl Folder {
             .write(true)
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
-        let busy = "another sweep is running in this folder; wait for it or choose another --out";
+        let busy = "another sweep is running in this folder; wait for it, or choose another --out";
         let lock = lock(&file, &lock_path, busy)?;
         let record = read_record(path)?;
         if record.is_none() {
@@ -104,7 +104,7 @@ impl Folder {
     /// Writes `sweep.json`.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub fn save(&self) -> Result<()> {
         let path = self.path.join("sweep.json");
         let text =
@@ -112,7 +112,7 @@ impl Folder {
         Ok(write_atomically(&path, format!("{text}\n").as_bytes())?)
     }
 
-    /// Remembers the shared settings, or checks them against those that the folder was begun with.
+    /// Remembers the shared settings, or compares them with those of the first start.
     ///
     /// # Errors
     /// When they differ.
@@ -124,8 +124,8 @@ impl Folder {
         self.save()
     }
 
-    /// Checks the settings of a size against those that it was started with, if it was. One whose trainer
-    /// wrote no configuration never really began, and is bound to nothing.
+    /// Compares the settings of a size with those of its first start. A size without a configuration never started, and
+    /// may change.
     ///
     /// # Errors
     /// When they differ.
@@ -139,7 +139,7 @@ impl Folder {
     /// Remembers the settings of a size that is about to start.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub fn begin_run(&mut self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
         self.record.runs.insert(name.into(), settings.clone());
         self.save()
@@ -148,7 +148,7 @@ impl Folder {
     /// Remembers a finished stage.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub fn finish_stage(&mut self, name: &str, seconds: f64, result: Value) -> Result<()> {
         self.record.stages.insert(name.into(), Stage { seconds, result });
         self.save()
@@ -162,7 +162,7 @@ impl Folder {
     /// Remembers that a training has a checkpoint.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub fn note_saved(&mut self, name: &str) -> Result<()> {
         if self.record.saved.insert(name.into()) { self.save() } else { Ok(()) }
     }
@@ -172,10 +172,10 @@ impl Folder {
         self.record.saved.contains(name)
     }
 
-    /// Forgets a run or stage that is to start over.
+    /// Removes a run or stage that starts over.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the file cannot be written.
     pub fn forget(&mut self, name: &str) -> Result<()> {
         self.record.runs.remove(name);
         self.record.saved.remove(name);
@@ -202,15 +202,15 @@ impl Folder {
         Err(Error::file(
             &self.path,
             format!(
-                "{what} was begun here with other settings ({}); give the same ones to go on, or another --out \
-                 for a new sweep",
+                "cannot resume {what}: started with different settings ({}); give the same settings, or another --out to start a \
+                 new sweep",
                 changed.join(", ")
             ),
         ))
     }
 }
 
-/// Reads `sweep.json` of a folder; none when there is none.
+/// Reads `sweep.json` of a folder; `None` if it is missing.
 ///
 /// # Errors
 /// When it is damaged.
@@ -256,7 +256,7 @@ mod tests {
         folder.agree_shared(&settings("2")).unwrap();
         folder.begin_run("1x32", &settings("500")).unwrap();
         folder.check_run("1x32", &settings("800")).unwrap();
-        // From here on the run has begun.
+        // Now the run has started.
         make_folder(&place.path().join("runs/1x32")).unwrap();
         std::fs::write(place.path().join("runs/1x32/config.toml"), "").unwrap();
         drop(folder);

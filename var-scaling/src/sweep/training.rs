@@ -1,12 +1,13 @@
-//! What `var-train` is told, and asking it beforehand whether that is in order.
+//! Arguments of `var-train`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::request::Run;
+use crate::trainer::assignments;
 
 /// Size and settings of a run, as `var-train model` takes them.
-pub fn model_settings(run: &Run) -> Vec<String> {
+fn model_settings(run: &Run) -> Vec<String> {
     let mut arguments = Vec::new();
     for (flag, value) in [
         ("--preset", run.preset.clone()),
@@ -16,19 +17,19 @@ pub fn model_settings(run: &Run) -> Vec<String> {
     ] {
         arguments.extend([flag.to_owned(), value]);
     }
-    arguments.extend(assignments(&run.set));
+    arguments.extend(set_flags(&run.set));
     arguments
 }
 
 /// Settings of the tokenizer, as `var-train tokenizer` takes them.
-pub fn tokenizer_settings(preset: &str, set: &BTreeMap<String, String>) -> Vec<String> {
+fn tokenizer_settings(preset: &str, set: &BTreeMap<String, String>) -> Vec<String> {
     let mut arguments = vec!["--preset".to_owned(), preset.to_owned()];
-    arguments.extend(assignments(set));
+    arguments.extend(set_flags(set));
     arguments
 }
 
-fn assignments(set: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
-    set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")])
+fn set_flags(set: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
+    assignments(set).flat_map(|assignment| ["--set".to_owned(), assignment])
 }
 
 /// Arguments of `var-train model` for a run in `folder`.
@@ -69,35 +70,7 @@ fn in_folder(arguments: &mut Vec<String>, folder: &Path, place: &[String]) {
     }
 }
 
-/// Whether a run began in `folder`: `var-train` writes its configuration when all else is in order.
+/// Whether a run started in `folder`: `var-train` then writes its configuration.
 pub fn begun(folder: &Path) -> bool {
     folder.join("config.toml").exists()
-}
-
-/// Runs whose settings are worth a check, of those that are not done: the first seed of each size, as the
-/// others differ in nothing else.
-pub fn to_check(runs: &[Run], done: impl Fn(&Run) -> bool) -> Vec<&Run> {
-    let mut chosen: Vec<&Run> = Vec::new();
-    for run in runs.iter().filter(|run| !done(run)) {
-        if !chosen.iter().any(|c| c.size == run.size) {
-            chosen.push(run);
-        }
-    }
-    chosen
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::Plan;
-    use crate::request::Request;
-
-    #[test]
-    fn one_seed_of_each_size_that_is_not_done_is_checked() {
-        let request = Request { sizes: Some("1x32,2x64,3x96".into()), seeds: 3, ..Request::default() };
-        let plan = Plan::new(&request).unwrap();
-        let chosen = to_check(&plan.runs, |run| run.name == "1x32-s0" || run.size.depth == 2);
-        let names: Vec<&str> = chosen.iter().map(|run| run.name.as_str()).collect();
-        assert_eq!(names, ["1x32-s1", "3x96-s0"]);
-    }
 }

@@ -7,8 +7,9 @@ use var_scaling::fit::point::Point;
 use var_scaling::fit::power::Mode;
 use var_scaling::fit::{FitOptions, FitsFile};
 use var_scaling::result_line::ResultLine;
-use var_scaling::results::{CurvePoint, Results, Validation};
+use var_scaling::results::{CurvePoint, Results};
 use var_tokenizer::random::Stream;
+use var_train::records::ModelScores;
 
 const LADDERS: u64 = 250;
 
@@ -105,7 +106,13 @@ fn sweep(ladder: u64, seeds: u64) -> Results {
             let point = |step: u64| CurvePoint {
                 step,
                 train_loss: None,
-                validation: Some(Validation::new([value(step), value(step), 0.9, 0.9])),
+                validation: Some(ModelScores {
+                    loss_all: value(step),
+                    loss_last: value(step),
+                    err_all: 0.9,
+                    err_last: 0.9,
+                    ..ModelScores::default()
+                }),
             };
             curves.insert(name.clone(), (1..=20).map(|k| point(50 * k)).collect());
             let line = serde_json::json!({

@@ -25,13 +25,7 @@ echo '{"event":"done","train":64,"val":8,"bad":1,"scores":{"psnr":23.5}}'
 /// `var-train`: a run folder, metrics and a result that falls with the width. Files in $FAKE change what
 /// happens to the run of that name: `fail-NAME`, `die-NAME` (killed half-way, once), `slow-NAME` (goes on
 /// until SIGTERM, then saves and leaves with 3), `nan-NAME`, `early-NAME` (before it writes anything).
-/// `--check` knows every key but `nonsense`; its calls are in `$FAKE/checks`.
 const TRAIN: &str = r#"#!/bin/sh
-case " $* " in *" --check "*)
-  echo "train $*" >> "$FAKE/checks"
-  case " $* " in *" nonsense="*) echo "error: --set: unknown key 'nonsense'" >&2; exit 2;; esac
-  exit 0;;
-esac
 echo "train $*" >> "$FAKE/calls"
 what=$1; out=; width=0; depth=0; steps=10; resume=no; precision=f32
 while [ $# -gt 0 ]; do
@@ -53,7 +47,7 @@ if [ "$what" = tokenizer ]; then
   exit 0
 fi
 if [ -e "$FAKE/fail-$name" ]; then echo "noise" >&2; echo "error: step 3: the loss is NaN" >&2; exit 1; fi
-echo '{"kind":"train","step":1,"loss":6.1}' >> "$out/metrics.jsonl"
+echo '{"kind":"train","step":1,"loss_all":6.1,"err_all":0.9,"loss":6.1}' >> "$out/metrics.jsonl"
 echo "{\"event\":\"progress\",\"step\":1,\"steps\":$steps,\"loss\":6.1,\"seconds_left\":2}"
 if [ -e "$FAKE/die-$name" ]; then rm "$FAKE/die-$name"; mkdir -p "$out/checkpoints/step-00000001"; kill -9 $$; fi
 if [ -e "$FAKE/slow-$name" ]; then
@@ -178,18 +172,9 @@ impl Fake {
         while_alive(std::slice::from_mut(child), name, || self.path(name).exists());
     }
 
-    /// The calls of the stand-ins so far, but for `--check`.
+    /// The calls of the stand-ins so far.
     pub fn calls(&self) -> Vec<String> {
-        self.lines_of("calls")
-    }
-
-    /// The calls with `--check` so far.
-    pub fn checks(&self) -> Vec<String> {
-        self.lines_of("checks")
-    }
-
-    fn lines_of(&self, name: &str) -> Vec<String> {
-        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+        let text = std::fs::read_to_string(self.path("calls")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 

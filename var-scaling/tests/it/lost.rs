@@ -22,7 +22,7 @@ fn a_file_that_is_lost_from_a_half_finished_sweep_is_named_and_work_is_not_begun
     for (lost, named, way) in [
         (
             "sweep.json",
-            "sweep.json: missing, but results.jsonl, tokens.h5, runs/1x32, runs/2x64 show",
+            "sweep.json: missing, but the folder has an earlier sweep (results.jsonl, tokens.h5, runs/1x32, runs/2x64)",
             "--out",
         ),
         ("tokens.h5", "tokens.h5: missing", "--start-over tokens"),
@@ -37,7 +37,7 @@ fn a_file_that_is_lost_from_a_half_finished_sweep_is_named_and_work_is_not_begun
         std::fs::rename(&place, &kept).unwrap();
         let sizes = ["--sizes", "1x32,2x64"];
         for _ in 0..2 {
-            let words = contains(named).and(contains("put it back to resume")).and(contains(way));
+            let words = contains(named).and(contains("Put it back to resume")).and(contains(way));
             fake.sweep(&sizes).assert().code(2).stderr(words);
         }
         assert_eq!(fake.calls(), calls, "{lost}");
@@ -54,7 +54,7 @@ fn results_that_are_lost_are_taken_from_the_run_folders_and_lost_finished_files_
     let fake = half_finished();
     remove(&fake.out().join("results.jsonl"));
     let found = fake.sweep(&["--sizes", "1x32,2x64"]).assert().success();
-    found.stderr(contains("1x32: its result is taken from"));
+    found.stderr(contains("1x32: read its result from"));
     assert_eq!((fake.trained("1x32").len(), fake.results().len()), (1, 2));
     // A finished sweep needs neither tokens nor runs any more, and says what its report lacks.
     for lost in ["tokens.h5", "runs/2x64", "samples/1x32.png", "fits.json", "report.html", "logs", "plots"] {
@@ -94,7 +94,7 @@ fn a_trained_tokenizer_that_is_lost_is_named() {
 fn start_over_moves_what_there_is_aside_and_refuses_what_is_finished() {
     let fake = half_finished();
     let sweep = |name: &str| fake.sweep(&["--sizes", "1x32,2x64", "--start-over", name]);
-    sweep("1x32").assert().code(2).stderr(contains("--start-over 1x32: it is finished"));
+    sweep("1x32").assert().code(2).stderr(contains("--start-over 1x32: already finished"));
     sweep("9x9").assert().code(2).stderr(contains("tokens or one of 1x32, 2x64"));
     // What is refused moves nothing.
     fake.sweep(&["--sizes", "1x32,2x64", "--start-over", "2x64", "--set", "nonsense=3"]).assert().code(2);

@@ -8,6 +8,7 @@ mod earlier_version;
 mod fake;
 mod fits;
 mod input;
+mod library;
 mod lost;
 mod sweeps;
 #[path = "../../../var-tokenizer/tests/it/wait.rs"]

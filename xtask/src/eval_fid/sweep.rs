@@ -87,7 +87,7 @@ impl Sweep {
         }
     }
 
-    /// Writes the curve beside the evaluations: `sweep-KEY.json`, as `var-scaling curve` reads it.
+    /// Writes the curve next to the evaluations: `sweep-KEY.json`, as `var-scaling curve` reads it.
     pub(super) fn write(&self, points: &[(f64, Distance)], run: &Path, out: &Path) -> Result<PathBuf> {
         let (key, title) = self.names();
         let path = out.join(format!("sweep-{key}.json"));

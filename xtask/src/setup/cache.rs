@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::locks::{Lock, Refusal};
 
-/// The folder of this project in the cache of the person.
+/// The folder of this project in the cache of the user.
 pub struct Cache {
     folder: PathBuf,
 }
@@ -42,8 +42,12 @@ impl Cache {
     /// Makes the folder and takes the right to fill it, until the lock is dropped; waits for another set-up that has
     /// it, and says so. A process that dies loses it.
     pub fn lock(&self) -> Result<Lock> {
-        let advice =
-            || format!("cannot write in {}: set XDG_CACHE_HOME to a folder of yours", self.folder.display());
+        let advice = || {
+            format!(
+                "cannot write in {}: set XDG_CACHE_HOME to a folder that you can write to",
+                self.folder.display()
+            )
+        };
         std::fs::create_dir_all(self.downloads()).with_context(advice)?;
         let path = self.path("lock");
         let file = File::options().create(true).append(true).open(&path).with_context(advice)?;
@@ -67,7 +71,7 @@ impl Cache {
     /// still write there. Only for the holder of the lock.
     pub fn tidy(&self) -> Result<()> {
         for folder in [&self.folder, &self.downloads()] {
-            let unreadable = || format!("the folder {} cannot be read", folder.display());
+            let unreadable = || format!("cannot read the folder {}", folder.display());
             for entry in std::fs::read_dir(folder).with_context(unreadable)? {
                 let path = entry.with_context(unreadable)?.path();
                 if path.extension().is_some_and(|extension| extension == HALF_DONE) {
@@ -81,7 +85,7 @@ impl Cache {
     /// Fails when the disk of the cache has less than `bytes` free.
     pub fn require_room(&self, bytes: u64) -> Result<()> {
         let free = fs4::available_space(&self.folder)
-            .with_context(|| format!("the free space of {} cannot be read", self.folder.display()))?;
+            .with_context(|| format!("cannot read the free space of {}", self.folder.display()))?;
         if free < bytes {
             bail!(
                 "{} has {} MB free and the set-up needs {} MB: free some, or set XDG_CACHE_HOME to a folder \
@@ -116,7 +120,7 @@ impl Scratch {
     /// Makes `path`, empty.
     pub fn new(path: PathBuf) -> Result<Self> {
         remove(&path)?;
-        std::fs::create_dir_all(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        std::fs::create_dir_all(&path).with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self(path))
     }
 }

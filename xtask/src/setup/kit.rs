@@ -35,7 +35,7 @@ pub struct Kit {
     pub folder: &'static str,
     /// Where its content comes from.
     pub wheels: &'static [Wheel],
-    /// Small files that are written beside: (path, text).
+    /// Small files that are written next to: (path, text).
     pub written: &'static [(&'static str, &'static str)],
     /// Files by which a whole kit is known: (path, size in bytes).
     pub landmarks: &'static [(&'static str, u64)],
@@ -108,14 +108,14 @@ impl Kit {
             std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         }
         if !self.whole(&scratch.0) {
-            bail!("the wheels of {} do not hold what this set-up expects", self.folder);
+            bail!("the wheels of {} lack files that this set-up expects", self.folder);
         }
         // After a loss of power a folder under the final name has to hold its data. Where `sync` lacks
         // the option the kernel writes in its own time.
         let _ = Command::new("sync").arg("-f").arg(&scratch.0).status();
         let folder = cache.path(self.folder);
         remove(&folder)?;
-        std::fs::rename(&scratch.0, &folder).with_context(|| format!("cannot make {}", folder.display()))
+        std::fs::rename(&scratch.0, &folder).with_context(|| format!("cannot create {}", folder.display()))
     }
 }
 

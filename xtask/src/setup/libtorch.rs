@@ -126,7 +126,7 @@ pub fn include(project: &Project) -> Result<PathBuf> {
     Ok(parent.join("include"))
 }
 
-/// How the link in the clone stands. A kit of ours must be whole; a link or folder that the person put
+/// How the link in the clone stands. A kit of ours must be whole; a link or folder that the user put
 /// there must look like libtorch.
 fn linked(link: &Path) -> Result<State> {
     let target = std::fs::read_link(link).ok();
@@ -153,7 +153,7 @@ fn inspect(folder: &Path) -> Result<String, String> {
     for file in NEEDED {
         let path = if file.starts_with("include") { include.join(file) } else { lib.join(file) };
         if !path.is_file() {
-            return Err(format!("there is no file {}", path.display()));
+            return Err(format!("missing file {}", path.display()));
         }
     }
     match std::fs::read_to_string(folder.join("build-version")) {
@@ -189,7 +189,7 @@ fn ask_python(question: &str) -> Result<String, String> {
             Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
         }
         Ok(_) => Err(format!("{python} has no torch")),
-        Err(error) => Err(format!("{python} cannot be started: {error}")),
+        Err(error) => Err(format!("{python} does not start: {error}")),
     }
 }
 

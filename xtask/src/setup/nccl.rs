@@ -2,7 +2,7 @@
 //! wheels hold NCCL's process group but not what its headers need.
 //!
 //! The headers come out of NVIDIA's wheels; of cuBLAS, cuSPARSE and cuSOLVER only the names of their handles are
-//! needed, which are written beside. Nothing of CUDA is linked: the program has loaded libtorch_cuda before it opens
+//! needed, which are written next to. Nothing of CUDA is linked: the program has loaded libtorch_cuda before it opens
 //! the library.
 
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use super::{Part, State, libtorch, tools};
 use crate::error::bad_use;
 use crate::project::Project;
 
-/// Names a library of the person; var-train reads it too.
+/// Names a library of the user; var-train reads it too.
 const VARIABLE: &str = "VAR_NCCL";
 
 /// The library in the clone; var-train looks for it above its own program.
@@ -135,7 +135,7 @@ impl Part for Nccl {
         let library = project.path(LIBRARY);
         eprintln!("set-up: compiling {}", library.display());
         let folder = library.parent().unwrap_or(&library);
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let torch = libtorch::include(project)?;
         let partial = library.with_extension("so.partial");
         let mut compiler = tools::cxx();
@@ -144,14 +144,14 @@ impl Part for Nccl {
             compiler.arg("-I").arg(include);
         }
         run(compiler.arg(project.path(SOURCES[0])).arg("-o").arg(&partial))?;
-        std::fs::rename(&partial, &library).with_context(|| format!("cannot make {}", library.display()))
+        std::fs::rename(&partial, &library).with_context(|| format!("cannot create {}", library.display()))
     }
 }
 
 /// Runs the compiler; its own messages say what is wrong.
 fn run(compiler: &mut Command) -> Result<()> {
     let program = compiler.get_program().to_string_lossy().into_owned();
-    let status = compiler.status().with_context(|| format!("{program} cannot be started"))?;
+    let status = compiler.status().with_context(|| format!("cannot start {program}"))?;
     if !status.success() {
         bail!("{program} could not compile the NCCL library ({status}): its messages are above");
     }

@@ -1,4 +1,4 @@
-//! Fetching wheels through pip, which knows the person's index, mirror, proxy and certificates.
+//! Fetching wheels through pip, which knows the user's index, mirror, proxy and certificates.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -62,9 +62,9 @@ impl Pip {
         let (arriving, arrived, log) = ("arriving", "arrived", "pip.log");
         let (arriving, arrived, log) =
             (scratch.0.join(arriving), scratch.0.join(arrived), scratch.0.join(log));
-        std::fs::create_dir(&arriving).with_context(|| format!("cannot make {}", arriving.display()))?;
+        std::fs::create_dir(&arriving).with_context(|| format!("cannot create {}", arriving.display()))?;
         let output = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-        let errors = output.try_clone().context("the log of pip cannot be opened twice")?;
+        let errors = output.try_clone().context("cannot open the log of pip")?;
         let mut child = Command::new(self.command[0])
             .args(&self.command[1..])
             .args(["download", "--no-deps", "--only-binary=:all:"])
@@ -80,10 +80,10 @@ impl Pip {
             .stdout(output)
             .stderr(errors)
             .spawn()
-            .with_context(|| format!("{} cannot be started", self.command[0]))?;
+            .with_context(|| format!("cannot start {}", self.command[0]))?;
         let mut progress = Progress::new(requirement, bytes);
         let status = loop {
-            if let Some(status) = child.try_wait().context("pip cannot be waited for")? {
+            if let Some(status) = child.try_wait().context("cannot wait for pip")? {
                 break status;
             }
             progress.show(size(&arriving));

@@ -162,7 +162,7 @@ fn exit_status_of_a_program_passes_through_and_bad_use_ends_in_2() {
         sandbox.xtask().arg("eval-fid").args(arguments).assert().code(2).stderr(contains(message));
     }
     std::fs::remove_file(sandbox.path("clone/tokens.h5")).unwrap();
-    sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("name a --reference"));
+    sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("or give --reference"));
     std::fs::remove_dir_all(sandbox.path("clone/runs")).unwrap();
     sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("no finished run"));
 }
@@ -171,10 +171,10 @@ fn exit_status_of_a_program_passes_through_and_bad_use_ends_in_2() {
 fn a_program_that_a_signal_ends_is_named_with_the_signal() {
     let sandbox = with_a_run();
     sandbox.program("var-eval", "kill -KILL $$");
-    let message = contains("error: var-eval was ended by signal 9").and(contains("the same command goes on"));
+    let message = contains("error: signal 9 ended var-eval").and(contains("run the same command again"));
     sandbox.xtask().args(["eval-fid", "-n", "4"]).assert().code(1).stderr(message);
     sandbox.program("var-model", "kill -TERM $$");
-    let message = contains("error: var-model was ended by signal 15;");
+    let message = contains("error: signal 15 ended var-model;");
     sandbox.xtask().args(["eval-fid", "-n", "4"]).assert().code(1).stderr(message);
 }
 
@@ -187,7 +187,7 @@ fn what_can_be_refused_is_refused_before_a_picture_is_sampled() {
             &["--samples", "none.tar", "--reference", "emoji"],
             "none.tar: no such file or folder; correct --samples",
         ),
-        (&["--sweep", "cfg=1:2:1", "--", "--metrics", "kid"], "put fd among --metrics"),
+        (&["--sweep", "cfg=1:2:1", "--", "--metrics", "kid"], "add fd to --metrics"),
     ] {
         sandbox.xtask().arg("eval-fid").args(arguments).assert().code(2).stderr(contains(message));
     }
@@ -195,7 +195,7 @@ fn what_can_be_refused_is_refused_before_a_picture_is_sampled() {
     sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("(tokens.h5)"));
     std::fs::rename(sandbox.path("clone/moved.h5"), sandbox.path("clone/tokens.h5")).unwrap();
     std::fs::write(sandbox.path("clone/runs/small/classes.json"), "{}").unwrap();
-    sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("is no list of class names"));
+    sandbox.xtask().arg("eval-fid").assert().code(2).stderr(contains("expected a list of class names"));
     assert_eq!(calls(&sandbox), [""; 0]);
 }
 
@@ -219,7 +219,7 @@ fn runs_that_lack_files_are_named_with_what_they_lack() {
     for (file, advice) in [("model.safetensors", "--resume"), ("classes.json", "restore the files")] {
         let (from, to) = (sandbox.path("clone/runs/small").join(file), sandbox.path("clone/kept"));
         std::fs::rename(&from, &to).unwrap();
-        let told = contains(format!("lacks {file}: ")).and(contains(advice));
+        let told = contains(format!("lacks {file}; ")).and(contains(advice));
         sandbox.xtask().args(["eval-fid", "--run", "runs/small"]).assert().code(2).stderr(told);
         std::fs::rename(&to, &from).unwrap();
     }

@@ -149,7 +149,7 @@ fn a_libtorch_of_the_person_wins() {
 fn a_setting_of_the_person_that_cannot_serve_is_bad_use() {
     let sandbox = Sandbox::new();
     let own = sandbox.path("own");
-    sandbox.xtask().env("LIBTORCH", &own).arg("setup").assert().code(2).stderr(contains("no file"));
+    sandbox.xtask().env("LIBTORCH", &own).arg("setup").assert().code(2).stderr(contains("missing file"));
     sandbox.fill_libtorch(&own);
     std::fs::write(own.join("build-version"), "2.4.0+cpu").unwrap();
     sandbox.xtask().env("LIBTORCH", &own).arg("setup").assert().code(2).stderr(contains("2.4.0+cpu"));

@@ -9,12 +9,12 @@ use super::canvas::Drawing;
 use super::chart::{Chart, Layout, Mark, Series};
 use super::palette;
 use crate::error::{Error, Result};
-use crate::text::without_mark;
+use crate::json_text::without_mark;
 
 /// What a file of a curve holds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Curve {
+pub struct ScoreCurve {
     /// Heading.
     pub title: String,
     /// The protocol, in a line.
@@ -27,7 +27,7 @@ pub struct Curve {
     pub points: Vec<(f64, f64)>,
 }
 
-impl Curve {
+impl ScoreCurve {
     /// Reads a file of JSON.
     ///
     /// # Errors
@@ -36,9 +36,9 @@ impl Curve {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let text = String::from_utf8_lossy(&bytes);
         let curve: Self = serde_json::from_str(without_mark(&text))
-            .map_err(|e| Error::file(path, format!("holds no curve: {e}")))?;
+            .map_err(|e| Error::file(path, format!("does not contain a curve: {e}")))?;
         if curve.points.is_empty() {
-            return Err(Error::file(path, "has no points; measure at least one value"));
+            return Err(Error::file(path, "has no points; expected at least one"));
         }
         Ok(curve)
     }
@@ -77,7 +77,7 @@ mod tests {
         let with = |points: &str| {
             std::fs::write(&path, format!(r#"{{"title":"t","subtitle":"s","x":"cfg","y":"FD"{points}}}"#))
                 .unwrap();
-            Curve::read(&path)
+            ScoreCurve::read(&path)
         };
         let dots = |points: &str| {
             let drawing = with(points).unwrap().drawing();
@@ -86,9 +86,11 @@ mod tests {
         let one = dots(r#","points":[[1.0,2.0]]"#);
         assert!(one > 0);
         assert_eq!(dots(r#","points":[[2.0,9.5],[1.0,12.25],[3.0,11.0]]"#), 3 * one);
-        for (points, fault) in
-            [(r#","points":[]"#, "no points"), ("", "missing field"), (r#","points":1"#, "holds no curve")]
-        {
+        for (points, fault) in [
+            (r#","points":[]"#, "no points"),
+            ("", "missing field"),
+            (r#","points":1"#, "does not contain a curve"),
+        ] {
             let e = with(points).unwrap_err().to_string();
             assert!(e.contains("curve.json") && e.contains(fault), "{e}");
         }

@@ -1,4 +1,4 @@
-//! The lines of `results.jsonl`: which count, which are left out and why, and how new ones are written.
+//! The lines of `results.jsonl`: reads them, skips unusable ones, writes new ones.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -8,10 +8,10 @@ use serde_json::Value;
 use var_tokenizer::files::write_atomically;
 
 use crate::error::{Error, Result};
+use crate::json_text::{quote_non_finite, without_mark};
 use crate::result_line::ResultLine;
-use crate::text::{quote_non_finite, without_mark};
 
-/// What a number of a line may be.
+/// The range of a number.
 #[derive(Clone, Copy, PartialEq)]
 enum Range {
     Positive,
@@ -33,22 +33,22 @@ const NUMBERS: [(&str, Range); 8] = [
 /// The lines of a file.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows {
-    /// Those that count, in the order of the file.
+    /// The usable lines, in the order of the file.
     pub lines: Vec<ResultLine>,
-    /// What was left out, and why; a sentence each.
+    /// What was skipped, and why; a sentence each.
     pub skipped: Vec<String>,
     /// The bytes of the file up to a torn last line, when there is one.
     torn: Option<usize>,
 }
 
-/// Reads the lines of `results.jsonl`. A later line of a name replaces an earlier one; a torn last line and lines
-/// without usable numbers are left out and named.
+/// Reads the lines of `results.jsonl`. A later line replaces an earlier one with the same name. Skips and
+/// names an incomplete last line, and lines without usable numbers.
 ///
 /// # Errors
 /// When the file cannot be read or a line before the last holds no result.
 pub fn read(path: &Path) -> Result<Rows> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    // A write that was cut short may end inside a character.
+    // An incomplete write may end inside a character.
     let text = String::from_utf8_lossy(&bytes);
     let mut rows = Rows::default();
     let count = text.lines().count();
@@ -58,18 +58,17 @@ pub fn read(path: &Path) -> Result<Rows> {
         match row(line) {
             Ok(found) => {
                 if rows.lines.iter().any(|l| l.name == found.name) {
-                    rows.skipped
-                        .push(format!("{}: an earlier line is replaced by line {number}", found.name));
+                    rows.skipped.push(format!("{}: line {number} replaces an earlier line", found.name));
                     rows.lines.retain(|l| l.name != found.name);
                 }
                 rows.lines.push(found);
             }
             Err(Fault::Unusable(name, why)) => {
-                rows.skipped.push(format!("line {number} ({name}) is left out: {why}"));
+                rows.skipped.push(format!("line {number} ({name}) is skipped: {why}"));
             }
-            // A disk that lost power may also leave a last line of zeros.
+            // After a power failure, the last line may be zeros.
             Err(Fault::Damaged(_)) if number == count && (unfinished || line.contains('\0')) => {
-                rows.skipped.push(format!("line {number} is left out: it was cut off while it was written"));
+                rows.skipped.push(format!("line {number} is skipped: it is incomplete"));
                 rows.torn = Some(bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1));
                 if !unfinished {
                     let before = bytes.len().saturating_sub(1);
@@ -81,7 +80,7 @@ pub fn read(path: &Path) -> Result<Rows> {
                 return Err(Error::file(
                     path,
                     format!(
-                        "line {number} is damaged ({why}); remove that line, and its size is trained again"
+                        "line {number} is damaged ({why}); remove the line, and the sweep trains its size again"
                     ),
                 ));
             }
@@ -90,8 +89,7 @@ pub fn read(path: &Path) -> Result<Rows> {
     Ok(rows)
 }
 
-/// Reads the lines to go on with a sweep, and repairs a torn end so that lines can be appended; none without a
-/// file.
+/// Reads the lines to resume a sweep, and removes an incomplete last line. Without a file there are no lines.
 ///
 /// # Errors
 /// When the file is damaged before its last line or cannot be written.
@@ -115,7 +113,7 @@ pub fn open(path: &Path) -> Result<Rows> {
 /// Appends one line and syncs it.
 ///
 /// # Errors
-/// When the disk refuses.
+/// When the file cannot be written.
 pub fn append(path: &Path, line: &ResultLine) -> Result<()> {
     let fail = |e| Error::io(path, e);
     let text =
@@ -125,15 +123,16 @@ pub fn append(path: &Path, line: &ResultLine) -> Result<()> {
     file.sync_all().map_err(fail)
 }
 
-/// Why a line does not count.
-enum Fault {
+/// Why a line is not used.
+pub(crate) enum Fault {
     /// Its numbers cannot be used: name and reason.
     Unusable(String, String),
     /// It holds no result.
     Damaged(String),
 }
 
-fn row(line: &str) -> std::result::Result<ResultLine, Fault> {
+/// The result of one line.
+pub(crate) fn row(line: &str) -> std::result::Result<ResultLine, Fault> {
     let damaged = |e: serde_json::Error| Fault::Damaged(e.to_string());
     let value: Value = serde_json::from_str(&quote_non_finite(line)).map_err(damaged)?;
     let name = value.get("name").and_then(Value::as_str).unwrap_or("no name").to_owned();
@@ -141,8 +140,8 @@ fn row(line: &str) -> std::result::Result<ResultLine, Fault> {
         let why = match value.get(key) {
             Some(Value::Number(n)) => match (n.as_f64().unwrap_or(f64::NAN), range) {
                 (n, _) if n.is_nan() => Some(format!("{key} is not a number")),
-                (n, Range::Positive) if n <= 0.0 => Some(format!("{key} = {n}, but must be above 0")),
-                (n, _) if n < 0.0 => Some(format!("{key} = {n}, but must not be negative")),
+                (n, Range::Positive) if n <= 0.0 => Some(format!("{key} = {n}, expected a number above 0")),
+                (n, _) if n < 0.0 => Some(format!("{key} = {n}, expected a number from 0 on")),
                 _ => None,
             },
             Some(Value::Null) => Some(format!("{key} is null")),
@@ -203,10 +202,14 @@ mod tests {
             ("\"val_loss_all\":5.0", "\"val_loss_all\":NaN", "val_loss_all is NaN"),
             ("\"val_loss_all\":5.0", "\"val_loss_all\":null", "val_loss_all is null"),
             ("\"val_loss_last\":5.1", "\"val_loss_last\":-Infinity", "val_loss_last is -Infinity"),
-            ("\"val_loss_all\":5.0", "\"val_loss_all\":-1.0", "val_loss_all = -1, but must be above 0"),
-            ("\"params\":1", "\"params\":0", "params = 0, but must be above 0"),
-            ("\"val_err_all\":0.9", "\"val_err_all\":-0.9", "val_err_all = -0.9, but must not be negative"),
-            ("\"seconds\":1.5", "\"seconds\":-1", "seconds = -1, but must not be negative"),
+            ("\"val_loss_all\":5.0", "\"val_loss_all\":-1.0", "val_loss_all = -1, expected a number above 0"),
+            ("\"params\":1", "\"params\":0", "params = 0, expected a number above 0"),
+            (
+                "\"val_err_all\":0.9",
+                "\"val_err_all\":-0.9",
+                "val_err_all = -0.9, expected a number from 0 on",
+            ),
+            ("\"seconds\":1.5", "\"seconds\":-1", "seconds = -1, expected a number from 0 on"),
         ] {
             let bad = good.replace(from, to).replace("good", "bad");
             assert_ne!(bad, good.replace("good", "bad"), "{from}");
@@ -214,7 +217,7 @@ mod tests {
             std::fs::write(&path, &text).unwrap();
             let rows = open(&path).unwrap();
             assert_eq!(rows.lines.len(), 1, "{why}");
-            assert_eq!(rows.skipped, [format!("line 2 (bad) is left out: {why}")]);
+            assert_eq!(rows.skipped, [format!("line 2 (bad) is skipped: {why}")]);
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "what was there stays");
         }
     }
@@ -227,6 +230,6 @@ mod tests {
         std::fs::write(&path, format!("\u{feff}{}\n{}\n", text(1), text(2))).unwrap();
         let rows = open(&path).unwrap();
         assert_eq!(rows.lines.iter().map(|l| l.params).collect::<Vec<_>>(), [2]);
-        assert_eq!(rows.skipped, ["a: an earlier line is replaced by line 2"]);
+        assert_eq!(rows.skipped, ["a: line 2 replaces an earlier line"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Counts, FLOPs, bytes and durations as text.
 
 /// A count with its thousands as a letter: `43.1k`, `2.87M`, `2.01B`.
 pub fn count(value: f64) -> String {

@@ -1,4 +1,4 @@
-//! Settings of a plan that have no effect, and choices that nobody asked for: a line each.
+//! Notes on a plan: settings without effect, and choices of the program.
 
 use std::collections::BTreeSet;
 
@@ -21,16 +21,14 @@ pub fn of(
     let keys: Vec<&str> =
         request.set.iter().filter_map(|text| text.split('=').next()).map(settings::plain).collect();
     for key in repeated(keys.iter().copied()) {
-        notes.push(format!("--set {key} is given more than once; the last value counts"));
+        notes.push(format!("--set {key}: given more than once; the last value counts"));
     }
     if keys.contains(&"epochs") && keys.contains(&"steps") {
-        notes.push("--set epochs has no effect: --set steps says how long".into());
+        notes.push("--set epochs has no effect: --set steps sets the length".into());
     }
     let list = request.sizes.clone().unwrap_or_else(|| preset.ladder.sizes.join(","));
     for size in repeated(ladder::names_in(&list).iter().map(String::as_str)) {
-        notes.push(format!(
-            "{size} is named more than once; it is trained once (--seeds N trains it N times)"
-        ));
+        notes.push(format!("{size}: given more than once, trained once; --seeds N trains it N times"));
     }
     let own_file = name.ends_with(".toml") || name.contains('/');
     let unused: Vec<&str> = preset
@@ -41,7 +39,7 @@ pub fn of(
         .collect();
     if !unused.is_empty() {
         notes.push(format!(
-            "[size.{}] of the preset has no effect: not among the sizes",
+            "[size.{}] of the preset has no effect: the sweep does not have this size",
             unused.join("], [size.")
         ));
     }
@@ -52,7 +50,7 @@ pub fn of(
         preset.sample.classes.iter().filter(|c| **c >= pictures.classes).map(usize::to_string).collect();
     if !beyond.is_empty() {
         notes.push(format!(
-            "sample classes {} are left out: there are {} classes",
+            "sample classes {} are skipped: the images have {} classes",
             beyond.join(", "),
             pictures.classes
         ));
@@ -60,7 +58,7 @@ pub fn of(
     notes
 }
 
-/// What comes more than once, each once.
+/// The words that occur more than once.
 fn repeated<'a>(words: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
     words.filter(|word| !seen.insert(*word)).collect()
@@ -81,11 +79,9 @@ mod tests {
         let set = ["epochs=2", "steps=5", "training.steps=6"].map(str::to_owned).to_vec();
         let found = notes(Request { set, sizes: Some("1x32,2x64,1x32".into()), ..Request::default() });
         assert_eq!(found.len(), 3, "{found:?}");
-        for part in [
-            "--set steps is given more than once",
-            "--set epochs has no effect",
-            "1x32 is named more than once",
-        ] {
+        for part in
+            ["--set steps: given more than once", "--set epochs has no effect", "1x32: given more than once"]
+        {
             assert!(found.iter().any(|note| note.contains(part)), "{part}: {found:?}");
         }
     }

@@ -1,14 +1,14 @@
-//! How the sweep was made: settings, machine, durations.
+//! The section "How it was made": settings, machine, durations.
 
 use serde_json::Value;
 
 use super::Material;
 use super::html::{escape, table};
+use crate::quantity::duration;
 use crate::results::precisions;
-use crate::words::duration;
 
 /// The section, as a table.
-pub fn making(material: &Material) -> String {
+pub fn section(material: &Material) -> String {
     let record = &material.record;
     let mut rows: Vec<(bool, Vec<String>)> = Vec::new();
     let mut row = |key: &str, value: String| rows.push((false, vec![escape(key), escape(&value)]));
@@ -46,7 +46,7 @@ pub fn making(material: &Material) -> String {
         for (key, word) in [
             ("train", "training rows"),
             ("val", "held-out rows"),
-            ("bad", "bad pictures"),
+            ("bad", "unreadable images"),
             ("psnr", "dB PSNR"),
             ("codes_used", "codes in use"),
             ("perplexity", "code perplexity"),
@@ -77,27 +77,27 @@ pub fn making(material: &Material) -> String {
         format!("<details><summary>Settings of every run</summary>\n{settings}</details>\n")
     };
     format!(
-        "<h2>How it was made</h2>\n{}{settings}<p class=\"note\">Beside this page: <code>results.jsonl</code>, \
+        "<h2>How it was made</h2>\n{}{settings}<p class=\"note\">Next to this page: <code>results.jsonl</code>, \
          <code>fits.json</code>, <code>plots/</code>, <code>samples/</code>, and the run folders with their training \
          curves and checkpoints.</p>\n",
         table(&["", ""], &rows)
     )
 }
 
-/// A shared setting as people read it.
+/// A shared setting in words.
 fn in_words(key: &str, value: &str) -> (String, String) {
     let key = match key {
-        "data" => "Pictures",
+        "data" => "Images",
         "tokenizer" => "Tokenizer",
-        "crops" => "Views of each training picture",
+        "crops" => "Views per training image",
         "flip" => "Every other view mirrored",
-        "limit" => "Most training pictures",
-        "limit_held_out" => "Most held-out pictures",
+        "limit" => "Training images at most",
+        "limit_held_out" => "Held-out images at most",
         "seed" => "Seed",
         other => other,
     };
     let value = match (key, value) {
-        ("Most training pictures" | "Most held-out pictures", "0") => "all",
+        ("Training images at most" | "Held-out images at most", "0") => "all",
         (_, "true") => "yes",
         (_, "false") => "no",
         (_, other) => other,

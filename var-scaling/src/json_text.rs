@@ -1,11 +1,11 @@
-//! Text as other programs save it: with a byte-order mark, with numbers that JSON does not have.
+//! JSON of other programs: with a byte-order mark, or with NaN and infinities.
 
-/// The text without the byte-order mark that some editors and PowerShell put at its beginning.
+/// Removes the byte-order mark that some editors and PowerShell write first.
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// A line of JSON in which `NaN`, `Infinity` and `-Infinity`, as Python writes them, have become texts.
+/// Puts quotes around `NaN`, `Infinity` and `-Infinity`, which Python writes and JSON does not know.
 pub fn quote_non_finite(line: &str) -> String {
     let mut out = String::with_capacity(line.len() + 8);
     let (mut inside, mut escaped, mut rest) = (false, false, line);

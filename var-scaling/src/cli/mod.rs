@@ -1,4 +1,6 @@
-//! Flags, and what they start.
+//! The command line: flags, and what they start.
+
+mod tables;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,26 +8,22 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use var_scaling::error::{Error, Result};
-use var_scaling::fit::means::NOT_MONOTONE;
-use var_scaling::fit::{FitOptions, FitsFile};
+use var_scaling::fit::FitOptions;
 use var_scaling::plan::Plan;
-use var_scaling::plot::curve::Curve;
-use var_scaling::preparation::Preparation;
+use var_scaling::plot::score_curve::ScoreCurve;
 use var_scaling::request::Request;
-use var_scaling::result_line::ResultLine;
 use var_scaling::settings::MAX_SEEDS;
-use var_scaling::sweep::{self, Options, Outcome, child};
-use var_scaling::words::{bytes, count, duration, flops};
+use var_scaling::sweep::{self, Options, child};
 use var_scaling::{ladder, preset, report};
 use var_tokenizer::progress::{say, tell};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 
-/// Trains ladders of models, fits scaling laws to them, and reports.
+/// Train a ladder of model sizes, fit scaling laws, and write a report
 #[derive(Parser)]
 #[command(name = "var-scaling", version)]
 #[command(after_help = "Examples:
   var-scaling sweep                                      (built-in emoji, five sizes, report)
-  var-scaling plan --preset imagenet-256                 (what that would take)
+  var-scaling plan --preset imagenet-256                 (parameters, compute and time)
   var-scaling fit runs/sweep-emoji-nano --irreducible loss_all=3.2
   var-scaling report runs/sweep-emoji-nano")]
 pub struct Cli {
@@ -35,26 +33,26 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train every size of a ladder, then fit, plot and report; goes on where it stopped
+    /// Train every size of a ladder, then fit, plot and report; resumes an interrupted sweep
     #[command(after_help = "Examples:
   var-scaling sweep                                      (built-in emoji, five sizes)
-  var-scaling sweep --data photos/                       (your pictures, 32 pixels; trains a tokenizer first)
+  var-scaling sweep --data photos/                       (your images; trains a tokenizer first)
   var-scaling sweep --data cifar-10-binary.tar.gz --preset cifar-nano --out runs/cifar
   var-scaling sweep --sizes nano-long --seeds 3 --out runs/seeds
   var-scaling sweep --dry-run --preset imagenet-256 --flops-rate 4e15
   var-scaling sweep --list-presets
 
-Run the same command again to go on after an interruption or a failure.
+To resume after an interruption or a failure, run the same command again.
 Exit status: 0 all sizes done, 1 something failed, 2 bad input, 3 interrupted.")]
     Sweep(Box<SweepArgs>),
-    /// Print the table of a sweep without starting it (as `sweep --dry-run`)
+    /// Print the plan of a sweep and start nothing (same as `sweep --dry-run`)
     #[command(after_help = "Examples:
   var-scaling plan                                       (the built-in sweep)
   var-scaling plan --preset imagenet-256 --flops-rate 4e15
   var-scaling plan --data photos/ --sizes small --set steps=2000
   var-scaling plan --sizes 2x64,3x96 --seeds 3 --json
 
-Pictures that are named are counted; without --data the preset's own numbers are taken.")]
+With --data, the images are counted. Otherwise the numbers come from the preset.")]
     Plan(PlanArgs),
     /// Fit scaling laws to the results of a sweep; writes fits.json
     #[command(after_help = "Examples:
@@ -66,20 +64,20 @@ Pictures that are named are counted; without --data the preset's own numbers are
         folder: PathBuf,
         #[command(flatten)]
         fit: FitArgs,
-        /// fits.json on standard output
+        /// Print fits.json to standard output
         #[arg(long)]
         json: bool,
     },
-    /// Draw the plots of a sweep again, as SVG and PNG
+    /// Draw the plots of a sweep again (SVG and PNG)
     #[command(after_help = "Example:\n  var-scaling plot runs/sweep-emoji-nano")]
     Plot {
         /// Sweep folder
         folder: PathBuf,
     },
-    /// Draw one score over one setting, as `cargo xtask eval-fid --sweep` measures it
+    /// Draw a score over a sampling setting, from `cargo xtask eval-fid --sweep`
     #[command(after_help = "Example:\n  var-scaling curve runs/small/evaluation/sweep-cfg.json")]
     Curve {
-        /// JSON with title, subtitle, x, y and points; the plots lie beside it, as SVG and PNG
+        /// JSON file with title, subtitle, x, y and points; the plots (SVG and PNG) are written next to it
         file: PathBuf,
     },
     /// Write report.html of a sweep again
@@ -88,7 +86,7 @@ Pictures that are named are counted; without --data the preset's own numbers are
         /// Sweep folder
         folder: PathBuf,
     },
-    /// Becomes another program that ends with its parent
+    /// Runs another program, which ends when its parent ends
     #[command(name = child::GUARD, hide = true)]
     Guarded {
         parent: u32,
@@ -103,34 +101,34 @@ struct PlanArgs {
     /// Preset name or TOML file [default: emoji-nano; with --data cifar-nano]
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Pictures: class folders, a tar, an npz, CIFAR's binary files, or `emoji`
+    /// Images: class folders, a tar, an npz, CIFAR binary files, or `emoji`
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// Sizes and ladders, comma-separated: d16, 3x96, nano, … [default: the preset's]
+    /// Sizes and ladders, separated by commas: d16, 3x96, nano, … [default: from the preset]
     #[arg(long, value_name = "LIST")]
     sizes: Option<String>,
-    /// Tokenizer file, or `builtin` [default: the preset's]
+    /// Tokenizer file, or `builtin` [default: from the preset]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<String>,
-    /// Train the tokenizer first, whatever the preset says
+    /// Train a tokenizer first, even if the preset names one
     #[arg(long)]
     train_tokenizer: bool,
-    /// Seed of pictures, training and samples
+    /// Seed of encoding, training and samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Train every size so many times, with consecutive seeds
+    /// Number of trainings per size, with consecutive seeds
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_SEEDS))]
     seeds: u64,
-    /// A setting of every `var-train model`, e.g. --set steps=800
+    /// Setting of all trainings, see `var-train model --help`, for example --set steps=800
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// FLOPs a second that estimated times assume
+    /// FLOPs per second that the estimated times assume
     #[arg(long, value_name = "N")]
     flops_rate: Option<f64>,
-    /// List presets and ladders
+    /// List the presets and ladders
     #[arg(long)]
     list_presets: bool,
-    /// One JSON object on standard output
+    /// Print one JSON object to standard output
     #[arg(long)]
     json: bool,
 }
@@ -142,7 +140,7 @@ struct SweepArgs {
     /// Sweep folder [default: runs/sweep-PRESET]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print parameters, tokens, FLOPs, memory and time of every size, and stop
+    /// Print parameters, tokens, FLOPs, memory and time of every size; train nothing
     #[arg(long)]
     dry_run: bool,
     /// auto, cpu, cuda or cuda:N
@@ -151,10 +149,10 @@ struct SweepArgs {
     /// auto (measures), f32 or bf16
     #[arg(long, value_parser = valid::<Precision>)]
     precision: Option<String>,
-    /// Train these unfinished sizes (or encode `tokens`) from the beginning; what they have is moved aside
+    /// Train these unfinished sizes from the beginning, or encode again with `tokens`; keeps the old files under another name
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     start_over: Vec<String>,
-    /// No progress
+    /// Print no progress
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
@@ -163,12 +161,12 @@ struct SweepArgs {
 
 #[derive(Args)]
 struct FitArgs {
-    /// Irreducible part: METRIC=NUMBER or METRIC=fitted, of loss_all, loss_last, err_all, err_last
+    /// Irreducible part of a law; METRIC is loss_all, loss_last, err_all or err_last, VALUE a number or `fitted`
     #[arg(long, value_name = "METRIC=VALUE")]
     irreducible: Vec<String>,
 }
 
-/// Text that the other programs will read as a `T`.
+/// Checks a text that is passed on to the other programs.
 fn valid<T: FromStr<Err: std::fmt::Display>>(text: &str) -> std::result::Result<String, String> {
     text.parse::<T>().map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
@@ -181,7 +179,7 @@ impl FitArgs {
             options.set(assignment)?;
             let metric = assignment.split('=').next().unwrap_or_default().trim();
             if metrics.contains(&metric) {
-                return Err(Error::config(format!("--irreducible {metric} is given twice; give one value")));
+                return Err(Error::config(format!("--irreducible {metric}: given twice; give one value")));
             }
             metrics.push(metric);
         }
@@ -192,7 +190,7 @@ impl FitArgs {
 impl PlanArgs {
     fn plan(&self) -> Result<Plan> {
         if self.flops_rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
-            return Err(Error::config("--flops-rate must be above zero, e.g. 4e14"));
+            return Err(Error::config("--flops-rate: expected a number above zero, for example 4e14"));
         }
         Plan::new(&Request {
             preset: self.preset.clone(),
@@ -219,7 +217,7 @@ pub fn run(cli: Cli) -> Result<()> {
             if json {
                 say(serde_json::to_string_pretty(&fits).unwrap_or_default())?;
             } else {
-                say(format_args!("{}{}", laws(&fits), folder.join("fits.json").display()))?;
+                say(format_args!("{}{}", tables::laws(&fits), folder.join("fits.json").display()))?;
             }
         }
         Command::Plot { folder } => {
@@ -230,7 +228,7 @@ pub fn run(cli: Cli) -> Result<()> {
             }
         }
         Command::Curve { file } => {
-            let drawing = Curve::read(&file)?.drawing();
+            let drawing = ScoreCurve::read(&file)?.drawing();
             let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let folder = file.parent().unwrap_or(Path::new(""));
             drawing.write(folder, &stem)?;
@@ -248,7 +246,7 @@ pub fn run(cli: Cli) -> Result<()> {
     Ok(())
 }
 
-/// Tells what was left out of the files of a sweep.
+/// Prints what was skipped in the files of a sweep.
 fn warn(skipped: &[String]) {
     for what in skipped {
         tell(format_args!("warning: {what}"));
@@ -268,9 +266,8 @@ fn show_plan(args: &PlanArgs) -> Result<()> {
     if args.list_presets {
         return list_presets();
     }
-    let mut plan = args.plan()?;
-    plan.notes.extend(sweep::check::shown(&plan)?);
-    Ok(if args.json { say(plan.json()) } else { say(plan_table(&plan)) }?)
+    let plan = args.plan()?;
+    Ok(if args.json { say(plan.json()) } else { say(tables::plan(&plan)) }?)
 }
 
 fn run_sweep(args: &SweepArgs) -> Result<()> {
@@ -278,7 +275,7 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         return show_plan(&args.plan);
     }
     let plan = args.plan.plan()?;
-    // Before the table is shown: without pictures there will be no sweep.
+    // A sweep without images fails before it prints the table.
     plan.data()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("sweep-{}", plan.name)));
     let options = Options {
@@ -290,123 +287,12 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         fit: args.fit.options()?,
     };
     if !args.quiet {
-        tell(format_args!("{} in {}:\n{}", plan.name, out.display(), plan_table(&plan)));
+        tell(format_args!("{} in {}:\n{}", plan.name, out.display(), tables::plan(&plan)));
     }
     let outcome = sweep::sweep(&plan, &options)?;
-    if args.plan.json { say(outcome.json()) } else { say(in_words(&outcome, &out)?) }?;
+    if args.plan.json { say(outcome.json()) } else { say(tables::outcome(&outcome, &out)?) }?;
     if outcome.failed.is_empty() {
         return Ok(());
     }
     Err(Error::Incomplete { failed: outcome.failed.len(), all: plan.runs.len() })
-}
-
-fn in_words(outcome: &Outcome, out: &Path) -> Result<String> {
-    let mut text = results_table(&outcome.results);
-    text.push_str(&laws(&FitsFile::read(&out.join("fits.json"))?));
-    for (name, why) in &outcome.failed {
-        text.push_str(&format!("{name} failed: {why}\n"));
-    }
-    for warning in &outcome.warnings {
-        text.push_str(&format!("warning: {warning}\n"));
-    }
-    if outcome.bad > 0 {
-        let (noun, log) =
-            (if outcome.bad == 1 { "picture" } else { "pictures" }, out.join("logs/tokens.log"));
-        text.push_str(&format!(
-            "{} bad {noun} left out when encoding (see {})\n",
-            outcome.bad,
-            log.display()
-        ));
-    }
-    let (time, report) = (duration(outcome.seconds), outcome.report.display());
-    text.push_str(&format!("{time} in all; the report:\n{report}"));
-    Ok(text)
-}
-
-fn plan_table(plan: &Plan) -> String {
-    let runs = plan.runs.iter().map(|r| {
-        [
-            r.name.clone(),
-            count(r.parameters as f64),
-            r.steps.to_string(),
-            r.batch.to_string(),
-            count(r.tokens as f64),
-            flops(r.flops),
-            bytes(r.memory),
-            duration(r.seconds),
-        ]
-    });
-    let head = ["size", "params", "steps", "batch", "tokens", "FLOPs", "memory", "time"];
-    let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
-    format!(
-        "{}time {} in all but for sample pictures, at {}\nmemory of training in bf16; in f32 activations take twice as much\n{}{notes}",
-        columns(head, plan.preparations.iter().map(preparation_row).chain(runs)),
-        duration(plan.seconds()),
-        plan.assumption,
-        plan.pictures.describe()
-    )
-}
-
-/// A row of the plan's table; what does not apply or is not known stays empty.
-fn preparation_row(piece: &Preparation) -> [String; 8] {
-    let text = |value: Option<f64>, words: fn(f64) -> String| value.map_or_else(String::new, words);
-    [
-        piece.name.to_owned(),
-        text(piece.parameters.map(|n| n as f64), count),
-        String::new(),
-        String::new(),
-        text(piece.tokens.map(|n| n as f64), count),
-        text(piece.flops, flops),
-        String::new(),
-        duration(piece.seconds),
-    ]
-}
-
-fn results_table(results: &[ResultLine]) -> String {
-    let rows = results.iter().map(|r| {
-        [
-            r.name.clone(),
-            count(r.params as f64),
-            format!("{:.4}", r.val_loss_all),
-            format!("{:.4}", r.val_loss_last),
-            format!("{:.4}", r.val_err_all),
-            format!("{:.4}", r.val_err_last),
-            flops(r.flops),
-            duration(r.seconds),
-        ]
-    });
-    columns(["size", "params", "loss all", "loss last", "err all", "err last", "FLOPs", "time"], rows)
-}
-
-/// Columns as wide as their widest cell; the first to the left, the others to the right.
-fn columns<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
-    let mut all = vec![head.map(str::to_owned)];
-    all.extend(rows);
-    let widths: [usize; N] =
-        std::array::from_fn(|i| all.iter().map(|r| r[i].chars().count()).max().unwrap_or(0));
-    let line = |row: &[String; N]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .enumerate()
-            .map(
-                |(i, (cell, width))| {
-                    if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-                },
-            )
-            .collect();
-        format!("{}\n", cells.join("  "))
-    };
-    all.iter().map(line).collect()
-}
-
-fn laws(fits: &FitsFile) -> String {
-    let mut text = String::new();
-    for law in &fits.laws {
-        text.push_str(&format!("{:<12} {}\n", law.subject.name, law.verdict));
-        for note in law.notes.iter().filter(|note| note.starts_with(NOT_MONOTONE)) {
-            text.push_str(&format!("{:<12} {note}\n", ""));
-        }
-    }
-    text
 }

@@ -1,0 +1,125 @@
+//! Tables for the terminal: plans, results and laws.
+
+use std::path::Path;
+
+use var_scaling::error::Result;
+use var_scaling::fit::FitsFile;
+use var_scaling::fit::means::NOT_MONOTONE;
+use var_scaling::plan::Plan;
+use var_scaling::preparation::Preparation;
+use var_scaling::quantity::{bytes, count, duration, flops};
+use var_scaling::result_line::ResultLine;
+use var_scaling::sweep::Outcome;
+
+/// Results, laws, failures and the place of the report.
+pub fn outcome(outcome: &Outcome, out: &Path) -> Result<String> {
+    let mut text = results_table(&outcome.results);
+    text.push_str(&laws(&FitsFile::read(&out.join("fits.json"))?));
+    for (name, why) in &outcome.failed {
+        text.push_str(&format!("{name} failed: {why}\n"));
+    }
+    for warning in &outcome.warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    if outcome.bad > 0 {
+        let (noun, log) = (if outcome.bad == 1 { "image" } else { "images" }, out.join("logs/tokens.log"));
+        text.push_str(&format!(
+            "{} unreadable {noun} skipped by the encoder (see {})\n",
+            outcome.bad,
+            log.display()
+        ));
+    }
+    let (time, report) = (duration(outcome.seconds), outcome.report.display());
+    text.push_str(&format!("{time} in total; the report:\n{report}"));
+    Ok(text)
+}
+
+/// The table of a plan, with its notes.
+pub fn plan(plan: &Plan) -> String {
+    let runs = plan.runs.iter().map(|r| {
+        [
+            r.name.clone(),
+            count(r.parameters as f64),
+            r.steps.to_string(),
+            r.batch.to_string(),
+            count(r.tokens as f64),
+            flops(r.flops),
+            bytes(r.memory),
+            duration(r.seconds),
+        ]
+    });
+    let head = ["size", "params", "steps", "batch", "tokens", "FLOPs", "memory", "time"];
+    let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
+    format!(
+        "{}total time without samples: {}, assuming {}\nmemory: training in bf16; in f32, activations take twice as much\n{}{notes}",
+        columns(head, plan.preparations.iter().map(preparation_row).chain(runs)),
+        duration(plan.seconds()),
+        plan.assumption,
+        plan.pictures.describe()
+    )
+}
+
+/// A row of the plan's table. A cell is empty where nothing applies or is known.
+fn preparation_row(piece: &Preparation) -> [String; 8] {
+    let text = |value: Option<f64>, words: fn(f64) -> String| value.map_or_else(String::new, words);
+    [
+        piece.name.to_owned(),
+        text(piece.parameters.map(|n| n as f64), count),
+        String::new(),
+        String::new(),
+        text(piece.tokens.map(|n| n as f64), count),
+        text(piece.flops, flops),
+        String::new(),
+        duration(piece.seconds),
+    ]
+}
+
+fn results_table(results: &[ResultLine]) -> String {
+    let rows = results.iter().map(|r| {
+        [
+            r.name.clone(),
+            count(r.params as f64),
+            format!("{:.4}", r.val_loss_all),
+            format!("{:.4}", r.val_loss_last),
+            format!("{:.4}", r.val_err_all),
+            format!("{:.4}", r.val_err_last),
+            flops(r.flops),
+            duration(r.seconds),
+        ]
+    });
+    columns(["size", "params", "loss all", "loss last", "err all", "err last", "FLOPs", "time"], rows)
+}
+
+/// Pads columns to their widest cell. The first column is left-aligned, the others right-aligned.
+fn columns<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let mut all = vec![head.map(str::to_owned)];
+    all.extend(rows);
+    let widths: [usize; N] =
+        std::array::from_fn(|i| all.iter().map(|r| r[i].chars().count()).max().unwrap_or(0));
+    let line = |row: &[String; N]| {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .enumerate()
+            .map(
+                |(i, (cell, width))| {
+                    if i == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+                },
+            )
+            .collect();
+        format!("{}\n", cells.join("  "))
+    };
+    all.iter().map(line).collect()
+}
+
+/// The verdict on each law, in a line.
+pub fn laws(fits: &FitsFile) -> String {
+    let mut text = String::new();
+    for law in &fits.laws {
+        text.push_str(&format!("{:<12} {}\n", law.subject.name, law.verdict));
+        for note in law.notes.iter().filter(|note| note.starts_with(NOT_MONOTONE)) {
+            text.push_str(&format!("{:<12} {note}\n", ""));
+        }
+    }
+    text
+}

@@ -1,0 +1,90 @@
+//! The table of the laws, with their verdicts in words.
+
+use super::Material;
+use super::html::{escape, table};
+use crate::fit::law::{FittedLaw, Irreducible, Status, number};
+use crate::fit::verdict;
+
+/// The laws in a table, with their verdicts in words.
+pub fn laws(material: &Material) -> String {
+    let rows: Vec<(bool, Vec<String>)> = material.fits.laws.iter().map(|l| (false, law(l))).collect();
+    let notes: Vec<String> = {
+        let mut notes: Vec<&String> = material.fits.laws.iter().flat_map(|l| &l.notes).collect();
+        notes.sort();
+        notes.dedup();
+        notes.into_iter().map(|n| format!("<li>{}.</li>\n", escape(n))).collect()
+    };
+    let head = [
+        "Law",
+        "Exponent α",
+        "Irreducible part",
+        "Verdict",
+        "~In words",
+        "#Pearson",
+        "#Points",
+        "#Paper's α",
+    ];
+    format!(
+        "<h2>Laws</h2>\n<p>Every law has the form L = L∞ + (β·X)<sup>α</sup>: the loss above the irreducible \
+         part L∞ falls as a power of the parameters N or of the training compute C. For losses, L∞ is fitted \
+         together with the exponent, unless it is given; for error rates it is 0, as in the paper. Every exponent has an \
+         interval (95 %, profile likelihood on one mean per size). Where the points do not support an exponent, there \
+         is none. A law is determined when its intervals have both ends and its sizes scatter no more than their seeds.</p>\n{}\
+         <ul class=\"note\">\n{}<li>Pearson's correlation is taken between the logarithms of X and of the reducible \
+         part (of the whole value if there is no fit).</li>\n<li>The paper's exponents were measured on ImageNet \
+         with models thousands of times larger. They are for orientation, not a target.</li>\n</ul>\n",
+        table(&head, &rows),
+        notes.concat()
+    )
+}
+
+fn law(law: &FittedLaw) -> Vec<String> {
+    let tag = if law.status == Status::Determined { "strong" } else { "span" };
+    let (exponent, irreducible) = match law.coefficients {
+        Some(c) => (
+            format!(
+                "<{tag}>{}</{tag}><br><span class=\"note\">{}</span>",
+                number(c.alpha.value),
+                verdict::ends(&c.alpha, number)
+            ),
+            match law.irreducible {
+                Irreducible::Given => {
+                    format!("{}<br><span class=\"note\">given</span>", verdict::loss(c.irreducible.value))
+                }
+                Irreducible::Fitted => format!(
+                    "{}<br><span class=\"note\">fitted, {}</span>",
+                    verdict::loss(c.irreducible.value),
+                    verdict::ends(&c.irreducible, verdict::loss)
+                ),
+            },
+        ),
+        None => ("none".into(), "—".into()),
+    };
+    let (class, badge) = match law.status {
+        Status::Determined => ("badge", "determined"),
+        Status::Wide => ("badge no", "not determined"),
+        Status::TooFewSizes => ("badge no", "too few sizes"),
+        Status::AtBound => ("badge no", "at a bound"),
+        Status::NotFalling => ("badge no", "does not fall"),
+    };
+    // The columns already show the numbers of the verdict.
+    let words = match (law.coefficients, law.verdict.split_once("; ")) {
+        (Some(_), Some((_, rest))) => rest,
+        (Some(_), None) => "",
+        (None, _) => &law.verdict,
+    };
+    vec![
+        format!(
+            "<strong>{}</strong><br><span class=\"note\">{}</span>",
+            escape(&law.subject.name),
+            escape(&law.subject.quantity)
+        ),
+        exponent,
+        irreducible,
+        format!("<span class=\"{class}\">{badge}</span>"),
+        escape(words),
+        law.pearson.map_or_else(|| "—".into(), |p| format!("{p:.3}").replace('-', "−")),
+        law.points.len().to_string(),
+        law.published.map_or_else(|| "—".into(), |p| number(p.0)),
+    ]
+}

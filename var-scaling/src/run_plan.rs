@@ -1,0 +1,122 @@
+//! The plan of one run: its settings, and what it costs.
+
+use std::collections::BTreeMap;
+
+use var_model::cost::{MOST_PICTURES, MOST_STEPS, TrainingStep};
+use var_model::{TransformerConfig, cost};
+
+use crate::error::{Error, Result};
+use crate::ladder::Size;
+use crate::machine;
+use crate::pictures::Pictures;
+use crate::preset::Preset;
+use crate::request::Run;
+use crate::settings;
+use crate::trainer;
+
+impl Run {
+    /// All settings of the run, for `var-train model`.
+    pub fn settings(&self) -> BTreeMap<String, String> {
+        let mut all = self.set.clone();
+        all.insert("preset".into(), self.preset.clone());
+        for (key, value) in
+            [("depth", self.size.depth), ("width", self.size.width), ("heads", self.size.heads)]
+        {
+            all.insert(key.into(), value.to_string());
+        }
+        all
+    }
+}
+
+/// The values of a table as text.
+pub(crate) fn strings(table: &toml::Table) -> BTreeMap<String, String> {
+    table
+        .iter()
+        .map(|(key, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (key.clone(), text)
+        })
+        .collect()
+}
+
+/// Number of steps of `epochs` passes over `pictures` images.
+fn steps_of(epochs: f64, pictures: u64, batch: u64) -> u64 {
+    // At most 10⁶ times 2³².
+    (epochs * pictures as f64 / batch as f64).round().max(1.0) as u64
+}
+
+/// The run `name` of `size`. `asked` are the settings that a person gives for all runs, `rate` the FLOPs per second.
+///
+/// # Errors
+/// When a setting is unknown or out of range.
+pub(crate) fn planned_run(
+    name: String,
+    preset: &Preset,
+    pictures: &Pictures,
+    size: &Size,
+    seed: u64,
+    asked: &BTreeMap<String, String>,
+    rate: Option<f64>,
+) -> Result<Run> {
+    let change = preset.sizes.get(&size.name).cloned().unwrap_or_default();
+    let (train, tokens) = (&preset.train, &preset.tokens);
+    let batch = settings::whole(asked, "batch", MOST_PICTURES)?.or(change.batch).unwrap_or(train.batch);
+    let by_epochs = |epochs: f64| steps_of(epochs, pictures.training, batch);
+    let own = change.steps.or_else(|| change.epochs.map(by_epochs));
+    let shared = || train.steps.or_else(|| train.epochs.map(by_epochs));
+    let asked_epochs = settings::epochs(asked)?.map(by_epochs);
+    let asked_steps = settings::whole(asked, "steps", MOST_STEPS)?.or(asked_epochs);
+    let steps = asked_steps.or(own).or_else(shared).unwrap_or(1);
+    if steps > MOST_STEPS {
+        return Err(Error::config(format!(
+            "{}: these epochs over {} images give {steps} steps, more than {MOST_STEPS}; set fewer epochs",
+            size.name, pictures.training
+        )));
+    }
+    let rule = change.learning_rate.unwrap_or(train.learning_rate);
+    let mut set = strings(&train.set);
+    set.extend(strings(&change.set));
+    set.insert("learning_rate".into(), rule.at(size.width).to_string());
+    set.extend(asked.clone());
+    set.remove("epochs");
+    for (key, value) in [("steps", steps), ("batch", batch), ("seed", seed)] {
+        set.insert(key.into(), value.to_string());
+    }
+    let trained = trainer::model(&name, &train.preset, size, &set)?;
+    let config = TransformerConfig {
+        shared_adaln: trained.model.shared_adaln,
+        qk_norm: trained.model.qk_norm,
+        depth: size.depth,
+        width: size.width,
+        heads: size.heads,
+        classes: pictures.classes,
+        vocabulary: tokens.vocabulary,
+        latent_channels: tokens.latent_channels,
+        schedule: tokens.schedule.clone(),
+        ..TransformerConfig::published(size.depth)
+    };
+    let images = steps * batch;
+    let flops = cost::training_flops(&config) * images as f64;
+    let micro = (batch / (trained.training.accumulation as u64).max(1)).max(1);
+    let step = TrainingStep {
+        accumulate: micro < batch,
+        recompute: trained.model.recompute,
+        average: trained.model.ema > 0.0,
+        ..TrainingStep::plain(micro as usize, 2)
+    };
+    Ok(Run {
+        name,
+        preset: train.preset.clone(),
+        steps,
+        batch,
+        seed,
+        parameters: cost::parameters(&config),
+        // Saturates only for schedules that no machine can hold.
+        tokens: images.saturating_mul(tokens.schedule.tokens() as u64),
+        flops,
+        memory: cost::training_memory(&config, &step).total(),
+        seconds: flops / machine::rate(size.width, rate),
+        size: size.clone(),
+        set,
+    })
+}
