@@ -1,12 +1,12 @@
 //! JSON of other programs: with a byte-order mark, or with NaN and infinities.
 
 /// Removes the byte-order mark that some editors and PowerShell write first.
-pub fn without_mark(text: &str) -> &str {
+pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Puts quotes around `NaN`, `Infinity` and `-Infinity`, which Python writes and JSON does not know.
-pub fn quote_non_finite(line: &str) -> String {
+pub(crate) fn quote_non_finite(line: &str) -> String {
     let mut out = String::with_capacity(line.len() + 8);
     let (mut inside, mut escaped, mut rest) = (false, false, line);
     while let Some(c) = rest.chars().next() {

@@ -39,12 +39,12 @@ pub struct Size {
 
 impl Size {
     /// The published size of this depth.
-    pub fn published(depth: usize) -> Self {
+    pub(crate) fn published(depth: usize) -> Self {
         Self { name: format!("d{depth}"), depth, width: 64 * depth, heads: depth }
     }
 
     /// A size of `depth` blocks of `width` channels, which must be a multiple of 32.
-    pub fn nano(depth: usize, width: usize) -> Self {
+    pub(crate) fn nano(depth: usize, width: usize) -> Self {
         Self { name: format!("{depth}x{width}"), depth, width, heads: width / NANO_HEAD }
     }
 }
@@ -112,7 +112,7 @@ const LADDERS: [(&str, &str, &str); 4] = [
 ];
 
 /// Names of the ladders.
-pub fn names() -> Vec<&'static str> {
+pub(crate) fn names() -> Vec<&'static str> {
     LADDERS.iter().map(|l| l.0).collect()
 }
 
@@ -125,7 +125,7 @@ pub fn describe() -> String {
 ///
 /// # Errors
 /// When a name is neither, or nothing is named.
-pub fn parse(list: &str) -> Result<Vec<Size>> {
+pub(crate) fn parse(list: &str) -> Result<Vec<Size>> {
     let mut sizes: Vec<Size> = Vec::new();
     for word in names_in(list) {
         let size = word.parse().map_err(|e| suggest(&word, e))?;
@@ -140,7 +140,7 @@ pub fn parse(list: &str) -> Result<Vec<Size>> {
 }
 
 /// Names of the sizes in a list, ladders spelled out, as often as they are named.
-pub fn names_in(list: &str) -> Vec<String> {
+pub(crate) fn names_in(list: &str) -> Vec<String> {
     let words = list.split([',', ' ']).filter(|w| !w.is_empty());
     words
         .flat_map(|word| match LADDERS.iter().find(|l| l.0 == word) {

@@ -22,20 +22,31 @@
 //! - [`Plan`]: what a sweep will train and what it costs, from a [`request::Request`]; [`sweep::sweep`] carries it out
 //! - [`report`]: fits, plots and the HTML page of a sweep folder
 
+#[doc(hidden)]
 pub mod error;
 pub mod fit;
+#[doc(hidden)]
 pub mod ladder;
 pub(crate) mod machine;
+#[doc(hidden)]
 pub mod pictures;
+#[doc(hidden)]
 pub mod plan;
+#[doc(hidden)]
 pub mod plot;
+#[doc(hidden)]
 pub mod preparation;
+#[doc(hidden)]
 pub mod preset;
 pub mod report;
 pub mod request;
+#[doc(hidden)]
 pub mod result_line;
+#[doc(hidden)]
 pub mod results;
+#[doc(hidden)]
 pub mod scores;
+#[doc(hidden)]
 pub mod settings;
 pub mod sweep;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Where a sweep ran.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Processor model.
     pub processor: String,
     /// Cores that the process may use.
@@ -17,7 +17,7 @@ pub struct Machine {
 
 impl Machine {
     /// The machine of this process; unknown parts are empty or 0.
-    pub fn here() -> Self {
+    pub(crate) fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let field = |text: &str, key: &str| {
             text.lines()
@@ -45,13 +45,13 @@ const HALF_WIDTH: f64 = 150.0;
 
 /// Assumed FLOPs per second in training at this width: `given`, or measured on two cores with AVX-512 (36, 81, 127 and
 /// 173 GFLOP/s at widths 32, 64, 128 and 192).
-pub fn rate(width: usize, given: Option<f64>) -> f64 {
+pub(crate) fn rate(width: usize, given: Option<f64>) -> f64 {
     let width = width as f64;
     given.unwrap_or(WIDE_RATE * width / (width + HALF_WIDTH)).max(1.0)
 }
 
 /// The assumption in words.
-pub fn assumption(given: Option<f64>) -> String {
+pub(crate) fn assumption(given: Option<f64>) -> String {
     match given {
         Some(rate) => format!("{}/s (given)", crate::quantity::flops(rate)),
         None => "two CPU cores with bf16 (--flops-rate sets another rate)".into(),

@@ -34,7 +34,7 @@ impl Pictures {
     ///
     /// # Errors
     /// When there are no such images, or none to train on.
-    pub fn find(source: Option<&str>, preset: &Preset) -> Result<Self> {
+    pub(crate) fn find(source: Option<&str>, preset: &Preset) -> Result<Self> {
         let limited = |count: u64, limit: u64| if limit == 0 { count } else { count.min(limit) };
         let (data, tokens) = (&preset.data, &preset.tokens);
         let Some(source) = source.map(absolute) else {
@@ -60,7 +60,7 @@ impl Pictures {
     }
 
     /// What they are called: `emoji`, a path, or `your images`.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.source.as_deref().unwrap_or("your images")
     }
 
@@ -75,7 +75,7 @@ impl Pictures {
     }
 
     /// As JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "source": self.source, "classes": self.classes, "train": self.training, "val": self.held_out,
         })
@@ -83,7 +83,7 @@ impl Pictures {
 }
 
 /// A path that holds from any folder; the name of the built-in set and missing files stay as they are.
-pub fn absolute(text: &str) -> String {
+pub(crate) fn absolute(text: &str) -> String {
     if text == EMOJI {
         return text.into();
     }

@@ -9,7 +9,7 @@ use crate::request::{Request, Run, TokenizerSource};
 use crate::settings;
 
 /// The lines for `request` with the preset called `name`.
-pub fn of(
+pub(crate) fn of(
     request: &Request,
     name: &str,
     preset: &Preset,

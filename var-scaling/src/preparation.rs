@@ -17,7 +17,7 @@ const TOKENIZER_PICTURES: f64 = 1600.0 * 32.0;
 /// Images per second that they encode with it.
 const VIEWS_PER_SECOND: f64 = 600.0;
 /// Seconds that a grid of samples or reconstructions is expected to take.
-pub const PICTURE_SECONDS: f64 = 5.0;
+pub(crate) const PICTURE_SECONDS: f64 = 5.0;
 
 /// One piece of work that comes before the sizes.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +36,7 @@ pub struct Preparation {
 
 impl Preparation {
     /// As JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         json!({
             "name": self.name, "params": self.parameters, "tokens": self.tokens, "flops": self.flops,
             "estimated_seconds": self.seconds,
@@ -48,7 +48,7 @@ impl Preparation {
 ///
 /// # Errors
 /// When the trainer refuses the settings of the tokenizer.
-pub fn preparations(
+pub(crate) fn preparations(
     source: &TokenizerSource,
     preset: &Preset,
     pictures: &Pictures,

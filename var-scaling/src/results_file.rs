@@ -32,7 +32,7 @@ const NUMBERS: [(&str, Range); 8] = [
 
 /// The lines of a file.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Rows {
+pub(crate) struct Rows {
     /// The usable lines, in the order of the file.
     pub lines: Vec<ResultLine>,
     /// What was skipped, and why; a sentence each.
@@ -46,7 +46,7 @@ pub struct Rows {
 ///
 /// # Errors
 /// When the file cannot be read or a line before the last holds no result.
-pub fn read(path: &Path) -> Result<Rows> {
+pub(crate) fn read(path: &Path) -> Result<Rows> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     // An incomplete write may end inside a character.
     let text = String::from_utf8_lossy(&bytes);
@@ -93,7 +93,7 @@ pub fn read(path: &Path) -> Result<Rows> {
 ///
 /// # Errors
 /// When the file is damaged before its last line or cannot be written.
-pub fn open(path: &Path) -> Result<Rows> {
+pub(crate) fn open(path: &Path) -> Result<Rows> {
     if !path.exists() {
         return Ok(Rows::default());
     }
@@ -114,7 +114,7 @@ pub fn open(path: &Path) -> Result<Rows> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn append(path: &Path, line: &ResultLine) -> Result<()> {
+pub(crate) fn append(path: &Path, line: &ResultLine) -> Result<()> {
     let fail = |e| Error::io(path, e);
     let text =
         serde_json::to_string(line).map_err(|e| Error::config(format!("result {}: {e}", line.name)))?;

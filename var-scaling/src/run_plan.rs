@@ -16,7 +16,7 @@ use crate::trainer;
 
 impl Run {
     /// All settings of the run, for `var-train model`.
-    pub fn settings(&self) -> BTreeMap<String, String> {
+    pub(crate) fn settings(&self) -> BTreeMap<String, String> {
         let mut all = self.set.clone();
         all.insert("preset".into(), self.preset.clone());
         for (key, value) in

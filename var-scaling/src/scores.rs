@@ -51,7 +51,7 @@ struct Stamp {
 }
 
 /// The scores of the runs in `folder` under one protocol: the one of most sizes, then the newest. Skips other files.
-pub fn read(folder: &Path, lines: &[ResultLine]) -> Option<ImageScores> {
+pub(crate) fn read(folder: &Path, lines: &[ResultLine]) -> Option<ImageScores> {
     let mut groups: BTreeMap<String, (ImageScores, std::time::SystemTime)> = BTreeMap::new();
     for line in lines {
         let evaluations = std::fs::read_dir(folder.join(&line.run).join("evaluation"));

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use crate::error::{Error, Result};
 
 /// Most passes over the images.
-pub const MAX_EPOCHS: f64 = 1e6;
+pub(crate) const MAX_EPOCHS: f64 = 1e6;
 /// Most runs of a size.
 pub const MAX_SEEDS: u64 = 1000;
 /// Largest seed: the largest whole number in TOML.
-pub const MAX_SEED: u64 = i64::MAX as u64;
+pub(crate) const MAX_SEED: u64 = i64::MAX as u64;
 
 /// Settings that the sweep itself sets, and the flag that changes them.
 const OWN: [(&str, &str); 4] = [
@@ -20,13 +20,13 @@ const OWN: [(&str, &str); 4] = [
 ];
 
 /// A key without its section: `training.steps` and `steps` are the same setting.
-pub fn plain(key: &str) -> &str {
+pub(crate) fn plain(key: &str) -> &str {
     let key = key.trim();
     ["training.", "model."].iter().find_map(|section| key.strip_prefix(section)).unwrap_or(key)
 }
 
 /// The flag that changes `key`, if the sweep itself sets it.
-pub fn own(key: &str) -> Option<&'static str> {
+pub(crate) fn own(key: &str) -> Option<&'static str> {
     OWN.iter().find(|(name, _)| *name == plain(key)).map(|(_, instead)| *instead)
 }
 
@@ -34,7 +34,7 @@ pub fn own(key: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// When one lacks `=` or a key, or its key has its own flag.
-pub fn assignments(set: &[String]) -> Result<BTreeMap<String, String>> {
+pub(crate) fn assignments(set: &[String]) -> Result<BTreeMap<String, String>> {
     set.iter()
         .map(|text| match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => match own(key) {
@@ -50,7 +50,7 @@ pub fn assignments(set: &[String]) -> Result<BTreeMap<String, String>> {
 ///
 /// # Errors
 /// When it is something else.
-pub fn whole(set: &BTreeMap<String, String>, key: &str, most: u64) -> Result<Option<u64>> {
+pub(crate) fn whole(set: &BTreeMap<String, String>, key: &str, most: u64) -> Result<Option<u64>> {
     let Some(text) = set.get(key) else { return Ok(None) };
     match text.parse() {
         Ok(number) if (1..=most).contains(&number) => Ok(Some(number)),
@@ -62,7 +62,7 @@ pub fn whole(set: &BTreeMap<String, String>, key: &str, most: u64) -> Result<Opt
 ///
 /// # Errors
 /// When they are not above 0 and at most [`MAX_EPOCHS`].
-pub fn epochs(set: &BTreeMap<String, String>) -> Result<Option<f64>> {
+pub(crate) fn epochs(set: &BTreeMap<String, String>) -> Result<Option<f64>> {
     let Some(text) = set.get("epochs") else { return Ok(None) };
     match text.parse() {
         Ok(epochs) if epochs_fit(epochs) => Ok(Some(epochs)),
@@ -73,7 +73,7 @@ pub fn epochs(set: &BTreeMap<String, String>) -> Result<Option<f64>> {
 }
 
 /// Whether epochs are within their bounds; NaN is not.
-pub fn epochs_fit(epochs: f64) -> bool {
+pub(crate) fn epochs_fit(epochs: f64) -> bool {
     epochs > 0.0 && epochs <= MAX_EPOCHS
 }
 

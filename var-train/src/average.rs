@@ -9,9 +9,9 @@ use var_tokenizer::weights::{Parameters, safetensors};
 use crate::error::{Error, Result};
 
 /// Name of the average's file in a checkpoint.
-pub const AVERAGE_FILE: &str = "ema.safetensors";
+pub(crate) const AVERAGE_FILE: &str = "ema.safetensors";
 /// Name of the finished average in a run folder.
-pub const PUBLISHED_FILE: &str = "model-ema.safetensors";
+pub(crate) const PUBLISHED_FILE: &str = "model-ema.safetensors";
 
 /// The average of every trained parameter: after each step `average += (1 − decay) · (value − average)`. It starts as a
 /// copy, so its bias needs no correction.
@@ -37,7 +37,7 @@ impl Average {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn update(&mut self) -> Result<()> {
+    pub(crate) fn update(&mut self) -> Result<()> {
         Ok(approach(&self.averages, &self.values, 1.0 - self.decay)?)
     }
 
@@ -50,7 +50,7 @@ impl Average {
     ///
     /// # Errors
     /// Lists missing tensors and tensors of another shape, and changes nothing.
-    pub fn load(&mut self, path: &std::path::Path) -> Result<()> {
+    pub(crate) fn load(&mut self, path: &std::path::Path) -> Result<()> {
         let tensors = safetensors::open(path)?.read_finite()?;
         let problems: Vec<String> = self
             .names

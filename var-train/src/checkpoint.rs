@@ -11,13 +11,13 @@ use var_tokenizer::weights::safetensors;
 use crate::error::{Error, Result};
 
 /// Name of the model's file in a checkpoint.
-pub const MODEL_FILE: &str = "model.safetensors";
+pub(crate) const MODEL_FILE: &str = "model.safetensors";
 /// Name of the optimizer's file in a checkpoint.
-pub const OPTIMIZER_FILE: &str = "optimizer.safetensors";
+pub(crate) const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 /// The folder of a run that holds its checkpoints.
-pub const FOLDER: &str = "checkpoints";
+pub(crate) const FOLDER: &str = "checkpoints";
 /// Start of the name of a checkpoint.
-pub const PREFIX: &str = "step-";
+pub(crate) const PREFIX: &str = "step-";
 /// Start of the name of a checkpoint that was set aside.
 const ASIDE: &str = "damaged-";
 /// File with the name of the last checkpoint. It shows whether a run without checkpoints lost them.
@@ -25,7 +25,7 @@ const LAST: &str = ".last";
 
 /// The content of `state.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub(crate) struct State {
     /// Steps done.
     pub step: u64,
     /// Seconds of training so far, over all processes that worked on the run.
@@ -39,7 +39,7 @@ pub struct State {
 
 /// A checkpoint on the disk.
 #[derive(Debug)]
-pub struct Checkpoint {
+pub(crate) struct Checkpoint {
     /// Its folder.
     pub path: PathBuf,
     /// Its state.
@@ -48,7 +48,7 @@ pub struct Checkpoint {
 
 /// A checkpoint that is damaged.
 #[derive(Debug)]
-pub struct Damaged {
+pub(crate) struct Damaged {
     /// Its folder.
     pub path: PathBuf,
     /// The reason.
@@ -56,7 +56,7 @@ pub struct Damaged {
 }
 
 /// Tensors and metadata of one file.
-pub type FileContents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
+pub(crate) type FileContents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 
 /// Writes a checkpoint into `run/checkpoints/step-XXXXXXXX`, deletes the oldest ones beyond `keep` (at least one stays),
 /// and gives its folder.
@@ -65,7 +65,7 @@ pub type FileContents = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 ///
 /// # Errors
 /// When the disk is full or the folder cannot be written; earlier checkpoints stay.
-pub fn save(
+pub(crate) fn save(
     run: &Path,
     files: &BTreeMap<&str, FileContents>,
     mut state: State,
@@ -114,7 +114,7 @@ pub fn save(
 ///
 /// # Errors
 /// When the folder cannot be renamed.
-pub fn set_aside(path: &Path) -> Result<()> {
+pub(crate) fn set_aside(path: &Path) -> Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let to = path.with_file_name(format!("{ASIDE}{name}"));
     if to.exists() {
@@ -127,7 +127,7 @@ pub fn set_aside(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When the folder cannot be read or written.
-pub fn clear_partial(run: &Path) -> Result<()> {
+pub(crate) fn clear_partial(run: &Path) -> Result<()> {
     let folder = run.join(FOLDER);
     for entry in std::fs::read_dir(&folder).map_err(|e| Error::io(&folder, e))?.flatten() {
         let name = entry.file_name();
@@ -142,7 +142,7 @@ pub fn clear_partial(run: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn names(run: &Path) -> Result<Vec<String>> {
+pub(crate) fn names(run: &Path) -> Result<Vec<String>> {
     let folder = run.join(FOLDER);
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,
@@ -167,12 +167,12 @@ fn list(run: &Path) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn is_empty(run: &Path) -> Result<bool> {
+pub(crate) fn is_empty(run: &Path) -> Result<bool> {
     Ok(list(run)?.is_empty())
 }
 
 /// Name of the last checkpoint; `None` before the first one, and in runs of versions that did not note it.
-pub fn last_saved(run: &Path) -> Option<String> {
+pub(crate) fn last_saved(run: &Path) -> Option<String> {
     let name = std::fs::read_to_string(run.join(FOLDER).join(LAST)).ok()?;
     Some(name.trim().to_owned()).filter(|name| name.starts_with(PREFIX))
 }
@@ -181,7 +181,7 @@ pub fn last_saved(run: &Path) -> Option<String> {
 ///
 /// # Errors
 /// When the folder cannot be read.
-pub fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<Damaged>)> {
+pub(crate) fn newest(run: &Path) -> Result<(Option<Checkpoint>, Vec<Damaged>)> {
     let mut skipped = Vec::new();
     for path in list(run)?.into_iter().rev() {
         match verify(&path) {

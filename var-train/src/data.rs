@@ -5,7 +5,7 @@ use var_tokenizer::random::Stream;
 /// The order of examples over the whole run: one permutation per epoch, a function of (seed, epoch) alone. A resume at
 /// any step finds the same examples.
 #[derive(Debug)]
-pub struct Order {
+pub(crate) struct Order {
     stream: Stream,
     examples: usize,
     /// The last permutations by epoch. A batch needs few.
@@ -14,12 +14,12 @@ pub struct Order {
 
 impl Order {
     /// An order of `examples` examples under `seed`; `examples` must be positive.
-    pub fn new(seed: u64, examples: usize) -> Self {
+    pub(crate) fn new(seed: u64, examples: usize) -> Self {
         Self { stream: Stream::new("shuffle", seed), examples: examples.max(1), cached: Vec::new() }
     }
 
     /// The example at position `position` of the endless sequence, and its epoch.
-    pub fn example(&mut self, position: u64) -> (usize, u64) {
+    pub(crate) fn example(&mut self, position: u64) -> (usize, u64) {
         let epoch = position / self.examples as u64;
         let within = (position % self.examples as u64) as usize;
         if !self.cached.iter().any(|(e, _)| *e == epoch) {
@@ -38,7 +38,7 @@ impl Order {
     }
 
     /// The examples of step `step` with `batch` examples per step, each with its epoch.
-    pub fn batch(&mut self, step: u64, batch: usize) -> Vec<(usize, u64)> {
+    pub(crate) fn batch(&mut self, step: u64, batch: usize) -> Vec<(usize, u64)> {
         let first = step * batch as u64;
         (first..first + batch as u64).map(|position| self.example(position)).collect()
     }

@@ -11,7 +11,7 @@ use crate::records::step_of;
 
 /// How a run begins in its folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// The folder holds no earlier work.
     New,
     /// An earlier process ended before its first checkpoint: a resume starts over, with any settings.
@@ -29,7 +29,7 @@ const TOKENIZER: &str = "tokenizer.safetensors";
 /// # Errors
 /// When a new run would overwrite an old one; when there is nothing to resume; when files that a resume needs are missing
 /// although others show earlier work; when the folder cannot be read.
-pub fn start(path: &Path, resume: bool) -> Result<Start> {
+pub(crate) fn start(path: &Path, resume: bool) -> Result<Start> {
     if path.exists() && !path.is_dir() {
         return Err(Error::file(path, "is a file, not a run folder; choose a folder"));
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// Writes scalars to a new `events.out.tfevents.*` file.
 #[derive(Debug)]
-pub struct EventWriter {
+pub(crate) struct EventWriter {
     path: PathBuf,
     file: BufWriter<File>,
 }
@@ -19,7 +19,7 @@ impl EventWriter {
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn create(folder: &Path) -> Result<Self> {
+    pub(crate) fn create(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         let seconds = now();
         let process = std::process::id();
@@ -37,7 +37,7 @@ impl EventWriter {
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn scalars(&mut self, step: u64, values: &[(String, f32)]) -> Result<()> {
+    pub(crate) fn scalars(&mut self, step: u64, values: &[(String, f32)]) -> Result<()> {
         // Event { wall_time = 1, step = 2 (int64), summary = 5 { value = 1 { tag = 1, simple_value = 2 } } }
         let mut summary = Vec::new();
         for (tag, value) in values {
@@ -57,7 +57,7 @@ impl EventWriter {
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn flush(&mut self) -> Result<()> {
+    pub(crate) fn flush(&mut self) -> Result<()> {
         self.file.flush().map_err(|e| Error::io(&self.path, e))
     }
 

@@ -27,24 +27,34 @@
 //!   files of a run folder hold the same types.
 //! - [`engine::train`] is the loop for a network of your own, an [`engine::Task`].
 
+#[doc(hidden)]
 pub mod average;
 pub(crate) mod checkpoint;
 pub(crate) mod data;
+#[doc(hidden)]
 pub mod distributed;
 pub(crate) mod earlier;
 pub mod engine;
+#[doc(hidden)]
 pub mod error;
 pub(crate) mod events;
+#[doc(hidden)]
 pub mod golden;
+#[doc(hidden)]
 pub mod loss_scale;
 pub(crate) mod optimizer;
 pub mod records;
+#[doc(hidden)]
 pub mod run;
 pub mod schedule;
 pub mod settings;
+#[doc(hidden)]
 pub mod throughput;
+#[doc(hidden)]
 pub mod tokenizer;
+#[doc(hidden)]
 pub mod train;
+#[doc(hidden)]
 pub mod transformer;
 
 pub use engine::Event;

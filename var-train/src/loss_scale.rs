@@ -41,7 +41,7 @@ impl LossScale {
     ///
     /// # Errors
     /// When gradients overflow at the smallest factor.
-    pub fn update(&mut self, finite: bool) -> Result<()> {
+    pub(crate) fn update(&mut self, finite: bool) -> Result<()> {
         if finite {
             self.clean += 1;
             if self.clean >= PATIENCE {
@@ -60,7 +60,7 @@ impl LossScale {
     }
 
     /// The numbers for a checkpoint.
-    pub fn to_map(self) -> BTreeMap<String, f64> {
+    pub(crate) fn to_map(self) -> BTreeMap<String, f64> {
         BTreeMap::from([
             ("loss_scale".into(), self.factor),
             ("loss_scale_steps".into(), f64::from(self.clean)),
@@ -71,7 +71,7 @@ impl LossScale {
     ///
     /// # Errors
     /// When a number is missing or out of range.
-    pub fn from_map(numbers: &BTreeMap<String, f64>) -> Result<Self> {
+    pub(crate) fn from_map(numbers: &BTreeMap<String, f64>) -> Result<Self> {
         let found = (numbers.get("loss_scale"), numbers.get("loss_scale_steps"));
         match found {
             (Some(&factor), Some(&clean))

@@ -15,10 +15,10 @@ use crate::error::{Error, Result};
 
 mod sharded;
 
-pub use sharded::Sharded;
+pub(crate) use sharded::Sharded;
 
 /// The optimizer of the training loop. All ranks make the same calls in the same order.
-pub trait Update: std::fmt::Debug {
+pub(crate) trait Update: std::fmt::Debug {
     /// Whether it averages gradients over the ranks itself. Otherwise the backward pass does.
     fn averages_itself(&self) -> bool {
         false
@@ -96,13 +96,13 @@ const NOT_DECAYED: [&str; 6] = ["pos_1LC", "pos_start", "lvl_embed", "ada_gss", 
 
 /// Whether the published recipe decays the parameter `name` with `dimensions` dimensions: not vectors,
 /// biases, positions, levels, temperatures and AdaLN's offsets.
-pub fn is_decayed(name: &str, dimensions: usize) -> bool {
+pub(crate) fn is_decayed(name: &str, dimensions: usize) -> bool {
     dimensions != 1 && !NOT_DECAYED.iter().any(|part| name.contains(part))
 }
 
 /// Fused AdamW over two groups, with and without weight decay.
 #[derive(Debug)]
-pub struct Optimizer {
+pub(crate) struct Optimizer {
     names: [Vec<String>; 2],
     slots: [Vec<Slot>; 2],
     settings: AdamW,
@@ -114,7 +114,7 @@ const PLAIN: usize = 0;
 
 impl Optimizer {
     /// Zero moments for every trainable entry of `parameters`. `clip` is the largest gradient norm; 0 does not clip.
-    pub fn new(parameters: &Parameters, beta1: f64, beta2: f64, eps: f64, clip: f64) -> Self {
+    pub(crate) fn new(parameters: &Parameters, beta1: f64, beta2: f64, eps: f64, clip: f64) -> Self {
         let mut names = [Vec::new(), Vec::new()];
         let mut slots = [Vec::new(), Vec::new()];
         for p in parameters.trainable() {
@@ -128,7 +128,7 @@ impl Optimizer {
     }
 
     /// Names of the group without (`false`) or with (`true`) weight decay.
-    pub fn group(&self, decayed: bool) -> &[String] {
+    pub(crate) fn group(&self, decayed: bool) -> &[String] {
         let [plain, with_decay] = &self.names;
         if decayed { with_decay } else { plain }
     }

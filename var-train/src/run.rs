@@ -96,12 +96,12 @@ impl RunFolder {
     }
 
     /// The folder at `path` for ranks other than 0: it need not exist, and writing does nothing.
-    pub fn elsewhere(path: &Path) -> Self {
+    pub(crate) fn elsewhere(path: &Path) -> Self {
         Self { path: path.to_owned(), files: None }
     }
 
     /// The folder.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -109,7 +109,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk is full or the folder cannot be written.
-    pub fn write_config(&self, toml: &str) -> Result<()> {
+    pub(crate) fn write_config(&self, toml: &str) -> Result<()> {
         if self.files.is_none() {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// [`Error::Diverged`] when a value is not finite: nothing is written then. When the disk is full.
-    pub fn log(&mut self, line: &MetricsLine) -> Result<()> {
+    pub(crate) fn log(&mut self, line: &MetricsLine) -> Result<()> {
         let values = values_of(line)?;
         require_finite_values(line, &values)?;
         let Some(files) = &mut self.files else { return Ok(()) };
@@ -145,7 +145,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn forget_after(&mut self, step: u64) -> Result<Option<String>> {
+    pub(crate) fn forget_after(&mut self, step: u64) -> Result<Option<String>> {
         let Some(files) = &mut self.files else { return Ok(None) };
         let path = self.path.join("metrics.jsonl");
         // After a power cut the last bytes may be anything.
@@ -179,7 +179,7 @@ impl RunFolder {
     ///
     /// # Errors
     /// When the disk is full.
-    pub fn sync(&mut self) -> Result<()> {
+    pub(crate) fn sync(&mut self) -> Result<()> {
         let Some(files) = &mut self.files else { return Ok(()) };
         let path = self.path.join("metrics.jsonl");
         files.metrics.sync_data().map_err(|e| Error::io(&path, e))?;

@@ -97,7 +97,7 @@ pub struct Schedule {
 
 impl Schedule {
     /// Learning rate of step `step` (from 0).
-    pub fn learning_rate(&self, step: u64) -> f64 {
+    pub(crate) fn learning_rate(&self, step: u64) -> f64 {
         let (at, warmup) = (step as f64, self.warmup.round_ties_even());
         if at < warmup {
             return self.peak * (self.start + (1.0 - self.start) * at / warmup);
@@ -124,7 +124,7 @@ impl Schedule {
     }
 
     /// Weight decay of step `step`, for parameters with weight decay.
-    pub fn weight_decay(&self, step: u64) -> f64 {
+    pub(crate) fn weight_decay(&self, step: u64) -> f64 {
         let passed = step as f64 / (self.steps as f64 - 1.0).max(1e-12);
         self.decay_end + (self.decay - self.decay_end) * (0.5 + 0.5 * (std::f64::consts::PI * passed).cos())
     }
@@ -132,7 +132,7 @@ impl Schedule {
 
 /// Progressive training: which scales take part at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progression {
+pub(crate) struct Progression {
     /// Share of the run after which all scales take part.
     pub share: f64,
     /// Scale index that the run starts with.
@@ -147,7 +147,7 @@ pub struct Progression {
 
 impl Progression {
     /// Index of the last scale that takes part at `step`.
-    pub fn scale_index(&self, step: u64) -> usize {
+    pub(crate) fn scale_index(&self, step: u64) -> usize {
         let (at, end) = (step as f64, self.steps as f64 * self.share);
         if at <= self.warmup {
             return self.first;

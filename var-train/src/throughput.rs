@@ -29,7 +29,7 @@ pub struct Cost {
 
 /// Sums over the steps since the last line of the log, without validations and checkpoints.
 #[derive(Debug)]
-pub struct Throughput {
+pub(crate) struct Throughput {
     flops: f64,
     tokens: usize,
     /// FLOP/s of all ranks together; 0 where unknown.
@@ -46,7 +46,13 @@ impl Throughput {
     ///
     /// # Errors
     /// When memory runs out, another rank is lost, or `VAR_PEAK_FLOPS` is not a number.
-    pub fn start(cost: Cost, device: Device, tokens: usize, pictures: u64, ranks: Ranks) -> Result<Self> {
+    pub(crate) fn start(
+        cost: Cost,
+        device: Device,
+        tokens: usize,
+        pictures: u64,
+        ranks: Ranks,
+    ) -> Result<Self> {
         let mut peak = [match std::env::var(PEAK) {
             Ok(text) => {
                 text.trim().parse::<f64>().ok().filter(|p| p.is_finite() && *p >= 0.0).ok_or_else(|| {
@@ -66,13 +72,13 @@ impl Throughput {
     }
 
     /// Adds a step over `pictures` images (of all ranks) that took `time`.
-    pub fn add(&mut self, pictures: usize, time: Duration) {
+    pub(crate) fn add(&mut self, pictures: usize, time: Duration) {
         self.pictures += pictures as u64;
         self.seconds += time.as_secs_f64();
     }
 
     /// The rates since the last call. `waited` are the seconds that this rank has waited for data since the start.
-    pub fn report(&mut self, waited: f64) -> Rates {
+    pub(crate) fn report(&mut self, waited: f64) -> Rates {
         let seconds = self.seconds.max(1e-9);
         let images = self.pictures as f64 / seconds;
         let flops = images * self.flops;

@@ -6,7 +6,7 @@ use std::f64::consts::FRAC_PI_2;
 const STEPS: u32 = 500;
 
 /// Probability of an F above `f` with `first` and `second` degrees of freedom (whole, from 1).
-pub fn f_tail(f: f64, first: usize, second: usize) -> f64 {
+pub(crate) fn f_tail(f: f64, first: usize, second: usize) -> f64 {
     let (a, b) = (first.clamp(1, 1 << 20) as i32, second.clamp(1, 1 << 20) as i32);
     // The regularised incomplete beta function; with t = sin² its integrand has whole powers.
     let density = |angle: f64| angle.sin().powi(a - 1) * angle.cos().powi(b - 1);
@@ -17,7 +17,7 @@ pub fn f_tail(f: f64, first: usize, second: usize) -> f64 {
 
 /// The F that is exceeded with probability `1 − level`, with 1 and `freedom` degrees of freedom: the square of
 /// Student's quantile.
-pub fn f_quantile(level: f64, freedom: usize) -> f64 {
+pub(crate) fn f_quantile(level: f64, freedom: usize) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     while f_tail(high, 1, freedom) > 1.0 - level && high < 1e12 {
         high *= 2.0;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// One validation of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Scored {
+pub(crate) struct Scored {
     /// The run it belongs to.
     pub run: String,
     /// The size of that run.
@@ -20,7 +20,7 @@ pub struct Scored {
 }
 
 /// The points that no point of less or equal compute equals or beats, by rising compute.
-pub fn pareto(points: &[Scored]) -> Vec<Scored> {
+pub(crate) fn pareto(points: &[Scored]) -> Vec<Scored> {
     let mut sorted: Vec<&Scored> =
         points.iter().filter(|p| p.flops.is_finite() && p.flops > 0.0 && p.value.is_finite()).collect();
     sorted.sort_by(|a, b| a.flops.total_cmp(&b.flops).then(a.value.total_cmp(&b.value)));
@@ -37,13 +37,13 @@ pub fn pareto(points: &[Scored]) -> Vec<Scored> {
 
 /// The part of the frontier that a law may be fitted to: from the end of the run of least compute on.
 /// Before it, only the smallest size has points, so its curve is not a frontier.
-pub fn contested(points: &[Scored]) -> Vec<Scored> {
+pub(crate) fn contested(points: &[Scored]) -> Vec<Scored> {
     let begin = points.iter().filter(|p| p.last).map(|p| p.flops).fold(f64::INFINITY, f64::min);
     pareto(points).into_iter().filter(|p| p.flops >= begin).collect()
 }
 
 /// The runs of each size as one: the mean of the values that all of them have at the same compute.
-pub fn mean_runs(points: &[Scored]) -> Vec<Scored> {
+pub(crate) fn mean_runs(points: &[Scored]) -> Vec<Scored> {
     let mut means: Vec<(Scored, usize)> = Vec::new();
     let mut runs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for point in points {
@@ -63,7 +63,7 @@ pub fn mean_runs(points: &[Scored]) -> Vec<Scored> {
 }
 
 /// The lowest point of each size on a frontier, which falls: its last one.
-pub fn one_per_size(frontier: &[Scored]) -> Vec<Scored> {
+pub(crate) fn one_per_size(frontier: &[Scored]) -> Vec<Scored> {
     let mut ends: Vec<Scored> = Vec::new();
     for point in frontier.iter().rev() {
         if !ends.iter().any(|end| end.size == point.size) {

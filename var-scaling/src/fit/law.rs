@@ -8,7 +8,7 @@ use super::power;
 use super::profile::Ends;
 
 /// Sizes below which no exponent is given.
-pub const LEAST_SIZES: usize = 4;
+pub(crate) const LEAST_SIZES: usize = 4;
 
 /// How the irreducible part came about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,12 +121,12 @@ pub struct FittedLaw {
 
 impl FittedLaw {
     /// Whether the sizes scatter about the law more than their seeds explain, at the level of the intervals.
-    pub fn lacks_fit(&self) -> bool {
+    pub(crate) fn lacks_fit(&self) -> bool {
         self.lack_of_fit.is_some_and(|test| test.p < 1.0 - self.level)
     }
 
     /// The best curve, where there is one.
-    pub fn curve(&self) -> Option<power::Curve> {
+    pub(crate) fn curve(&self) -> Option<power::Curve> {
         self.coefficients.map(|c| power::Curve {
             alpha: c.alpha.value,
             ln_beta: c.ln_beta.value,
@@ -136,7 +136,7 @@ impl FittedLaw {
 }
 
 /// A number to three significant digits, with a true minus sign.
-pub fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value}").replace('-', "−");
     }

@@ -14,7 +14,7 @@ use crate::results::Results;
 use var_tokenizer::files::write_atomically;
 
 /// The unit of `C`: 10¹⁵ FLOPs, as published.
-pub const COMPUTE_UNIT: f64 = 1e15;
+pub(crate) const COMPUTE_UNIT: f64 = 1e15;
 
 /// Version of `fits.json`.
 const VERSION: u32 = 2;
@@ -108,7 +108,7 @@ impl FitsFile {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_string_pretty(self).map_err(|e| Error::file(path, e.to_string()))?;
         Ok(write_atomically(path, format!("{text}\n").as_bytes())?)
     }
@@ -168,7 +168,7 @@ fn by_compute(results: &Results, metric: Metric, mode: Mode, level: f64) -> Fitt
 }
 
 /// Every validation of every run as a point of compute and `metric`.
-pub fn validations(results: &Results, metric: Metric) -> Vec<Scored> {
+pub(crate) fn validations(results: &Results, metric: Metric) -> Vec<Scored> {
     let mut points = Vec::new();
     for line in &results.lines {
         let curve = results.curve(&line.name);

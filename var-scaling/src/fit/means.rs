@@ -9,7 +9,7 @@ pub const NOT_MONOTONE: &str = "not monotone: ";
 
 /// The points of a law by size.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SizeMeans {
+pub(crate) struct SizeMeans {
     /// Name, geometric mean of `x`, and the values of its runs, by rising `x`.
     sizes: Vec<(String, f64, Vec<f64>)>,
 }
@@ -25,7 +25,7 @@ pub struct LackOfFit {
 
 impl SizeMeans {
     /// Groups points by the name of their size.
-    pub fn new(points: &[Point]) -> Self {
+    pub(crate) fn new(points: &[Point]) -> Self {
         let mut sizes: Vec<(String, f64, Vec<f64>)> = Vec::new();
         for p in points {
             match sizes.iter_mut().find(|s| s.0 == p.size) {
@@ -44,14 +44,14 @@ impl SizeMeans {
     }
 
     /// Number of different `x`: sizes of equal parameters tell a fit no more than one.
-    pub fn different(&self) -> usize {
+    pub(crate) fn different(&self) -> usize {
         let mut xs: Vec<f64> = self.sizes.iter().map(|s| s.1).collect();
         xs.dedup_by(|a, b| (*a / *b - 1.0).abs() < 1e-12);
         xs.len()
     }
 
     /// The means that a fit in `mode` takes: of the values, or of the logarithms of what is above the given part.
-    pub fn means(&self, mode: Mode) -> Vec<(f64, f64)> {
+    pub(crate) fn means(&self, mode: Mode) -> Vec<(f64, f64)> {
         self.sizes
             .iter()
             .map(|(_, x, ys)| {
@@ -70,7 +70,7 @@ impl SizeMeans {
     }
 
     /// Whether all means agree to the digits that a loss in 32 bits has.
-    pub fn equal_within_rounding(&self) -> bool {
+    pub(crate) fn equal_within_rounding(&self) -> bool {
         let means = self.means(Mode::Fitted);
         let (low, high) =
             means.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), p| (l.min(p.1), h.max(p.1)));
@@ -78,7 +78,7 @@ impl SizeMeans {
     }
 
     /// Names the sizes whose mean lies above that of the next smaller size.
-    pub fn not_monotone(&self) -> Option<String> {
+    pub(crate) fn not_monotone(&self) -> Option<String> {
         let means = self.means(Mode::Fitted);
         let pairs = self.sizes.windows(2).zip(means.windows(2));
         let worse: Vec<String> = pairs
@@ -93,7 +93,7 @@ impl SizeMeans {
     }
 
     /// Standard deviation between runs of one size, pooled; none without a size of several runs.
-    pub fn seed_deviation(&self) -> Option<f64> {
+    pub(crate) fn seed_deviation(&self) -> Option<f64> {
         let (squares, freedom) = self.within(|y| y);
         (freedom > 0).then(|| (squares / freedom as f64).sqrt())
     }
@@ -109,7 +109,7 @@ impl SizeMeans {
 
     /// Tests the law that fits all runs best against their spread within sizes. None where no size has several
     /// runs that differ, or there is no such law.
-    pub fn lack_of_fit(&self, mode: Mode) -> Option<LackOfFit> {
+    pub(crate) fn lack_of_fit(&self, mode: Mode) -> Option<LackOfFit> {
         let rows: Vec<(f64, f64)> =
             self.sizes.iter().flat_map(|(_, x, ys)| ys.iter().map(move |y| (*x, *y))).collect();
         let curve = power::fit(&rows, mode).filter(|f| f.bound.is_none())?.curve;

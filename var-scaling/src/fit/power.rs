@@ -8,7 +8,7 @@
 
 /// Smallest and largest `−α` that a fit may take; beyond them the law is not told from a logarithm or
 /// from a step.
-pub const EXPONENTS: (f64, f64) = (1e-3, 5.0);
+pub(crate) const EXPONENTS: (f64, f64) = (1e-3, 5.0);
 
 /// Steps of the scan over `α`.
 const SCAN: usize = 160;
@@ -31,7 +31,7 @@ impl Curve {
     }
 
     /// `(β·x)^α`.
-    pub fn reducible(&self, x: f64) -> f64 {
+    pub(crate) fn reducible(&self, x: f64) -> f64 {
         (self.alpha * (self.ln_beta + x.ln())).exp()
     }
 }
@@ -87,7 +87,7 @@ pub fn fit(points: &[(f64, f64)], mode: Mode) -> Option<Power> {
 }
 
 /// Slope and intercept of the least-squares line.
-pub fn line(points: impl Iterator<Item = (f64, f64)> + Clone) -> (f64, f64) {
+pub(crate) fn line(points: impl Iterator<Item = (f64, f64)> + Clone) -> (f64, f64) {
     let n = points.clone().count() as f64;
     let (mx, my) = points.clone().fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
     let (sxy, sxx) =
@@ -97,7 +97,7 @@ pub fn line(points: impl Iterator<Item = (f64, f64)> + Clone) -> (f64, f64) {
 }
 
 /// Pearson's correlation; `None` without spread.
-pub fn pearson(points: &[(f64, f64)]) -> Option<f64> {
+pub(crate) fn pearson(points: &[(f64, f64)]) -> Option<f64> {
     let n = points.len() as f64;
     let (mx, my) = points.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x / n, b + y / n));
     let (mut xx, mut xy, mut yy) = (0.0, 0.0, 0.0);

@@ -24,7 +24,7 @@ impl Ends {
     const OPEN: Self = Self { low: None, high: None };
 
     /// Whether both ends exist.
-    pub fn closed(&self) -> bool {
+    pub(crate) fn closed(&self) -> bool {
         self.low.is_some() && self.high.is_some()
     }
 

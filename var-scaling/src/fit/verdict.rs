@@ -4,18 +4,19 @@ use super::law::{Coefficients, Estimate, FittedLaw, Irreducible, LEAST_SIZES, nu
 use super::power::{Bound, Mode};
 
 /// Of values that agree in all their digits.
-pub const EQUAL: &str = "the values of all sizes are equal within rounding; no exponent";
+pub(crate) const EQUAL: &str = "the values of all sizes are equal within rounding; no exponent";
 /// Of points that no law can go through.
-pub const UNUSABLE: &str = "too few different points, or a value that is not a positive number; no exponent";
+pub(crate) const UNUSABLE: &str =
+    "too few different points, or a value that is not a positive number; no exponent";
 
 /// Of fewer sizes than a law needs.
-pub fn too_few(sizes: usize, variable: &str) -> String {
+pub(crate) fn too_few(sizes: usize, variable: &str) -> String {
     let place = if variable == "C" { " on the frontier" } else { "" };
     format!("not enough sizes: {sizes} of at least {LEAST_SIZES}{place}; no exponent")
 }
 
 /// Of a fit that ended at a bound.
-pub fn at_bound(bound: Bound, mode: Mode) -> String {
+pub(crate) fn at_bound(bound: Bound, mode: Mode) -> String {
     let reason = match bound {
         Bound::IrreducibleAtZero => {
             "the fitted irreducible part is zero, its bound: these points do not show where the curve levels off"
@@ -36,13 +37,13 @@ pub fn at_bound(bound: Bound, mode: Mode) -> String {
 }
 
 /// The ends of an interval: `−0.31 to −0.27`, `no end to −0.27`.
-pub fn ends(estimate: &Estimate, text: impl Fn(f64) -> String) -> String {
+pub(crate) fn ends(estimate: &Estimate, text: impl Fn(f64) -> String) -> String {
     let end = |value: Option<f64>| value.map_or_else(|| "no end".to_owned(), &text);
     format!("{} to {}", end(estimate.low), end(estimate.high))
 }
 
 /// Of a best law. What follows the first semicolon stands without the numbers, too.
-pub fn of(law: &FittedLaw, c: &Coefficients) -> String {
+pub(crate) fn of(law: &FittedLaw, c: &Coefficients) -> String {
     let how = match law.irreducible {
         Irreducible::Given => "given",
         Irreducible::Fitted => "fitted",
@@ -79,7 +80,7 @@ pub fn of(law: &FittedLaw, c: &Coefficients) -> String {
 }
 
 /// A loss to three decimals, a small one to three digits.
-pub fn loss(value: f64) -> String {
+pub(crate) fn loss(value: f64) -> String {
     if value.abs() < 0.1 { number(value) } else { format!("{value:.3}") }
 }
 

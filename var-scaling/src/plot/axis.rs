@@ -11,7 +11,7 @@ pub enum Scale {
 
 /// A tick: where, and its label (none for a minor tick).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Tick {
+pub(crate) struct Tick {
     /// Value.
     pub value: f64,
     /// Text next to it.
@@ -33,7 +33,7 @@ pub struct Axis {
 
 impl Axis {
     /// An axis that holds all `values` (those that its scale can show) with a margin.
-    pub fn around(title: &str, scale: Scale, values: impl IntoIterator<Item = f64>) -> Self {
+    pub(crate) fn around(title: &str, scale: Scale, values: impl IntoIterator<Item = f64>) -> Self {
         let usable = |v: &f64| v.is_finite() && (scale == Scale::Linear || *v > 0.0);
         let (low, high) = values
             .into_iter()
@@ -55,7 +55,7 @@ impl Axis {
 
     /// Where `value` lies between the ends (0 and 1); outside of them when it is outside, `None` when the
     /// scale cannot show it.
-    pub fn place(&self, value: f64) -> Option<f64> {
+    pub(crate) fn place(&self, value: f64) -> Option<f64> {
         let place = match self.scale {
             Scale::Linear => (value - self.low) / (self.high - self.low),
             Scale::Log => (value / self.low).ln() / (self.high / self.low).ln(),
@@ -65,7 +65,7 @@ impl Axis {
 
     /// Ticks within the range. A log axis over less than two decades is labelled at 2 and 5 (and closer)
     /// too.
-    pub fn ticks(&self) -> Vec<Tick> {
+    pub(crate) fn ticks(&self) -> Vec<Tick> {
         match self.scale {
             Scale::Linear => linear_ticks(self.low, self.high),
             Scale::Log => log_ticks(self.low, self.high),

@@ -17,9 +17,9 @@ use crate::error::{Error, Result};
 use var_tokenizer::files::write_atomically;
 
 /// Font of plots and report: regular.
-pub const FONT_REGULAR: &[u8] = include_bytes!("../../assets/Inter-Regular.subset.ttf");
+pub(crate) const FONT_REGULAR: &[u8] = include_bytes!("../../assets/Inter-Regular.subset.ttf");
 /// Font of plots and report: headings.
-pub const FONT_BOLD: &[u8] = include_bytes!("../../assets/Inter-SemiBold.subset.ttf");
+pub(crate) const FONT_BOLD: &[u8] = include_bytes!("../../assets/Inter-SemiBold.subset.ttf");
 
 /// Which point of a text lies at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn fonts() -> bool {
 }
 
 /// Width of a text in pixels.
-pub fn text_width(text: &str, size: f64, bold: bool) -> f64 {
+pub(crate) fn text_width(text: &str, size: f64, bold: bool) -> f64 {
     let style = if bold { FontStyle::Bold } else { FontStyle::Normal };
     let font = ("sans-serif", size, style).into_font();
     match fonts().then(|| font.box_size(text)) {
@@ -117,7 +117,7 @@ impl Drawing {
     ///
     /// # Errors
     /// When the drawing library fails.
-    pub fn svg(&self) -> std::result::Result<String, String> {
+    pub(crate) fn svg(&self) -> std::result::Result<String, String> {
         let mut text = String::new();
         self.render(SVGBackend::with_string(&mut text, self.size).into_drawing_area(), 0.0)?;
         Ok(text)
@@ -127,7 +127,7 @@ impl Drawing {
     ///
     /// # Errors
     /// When the drawing library or the encoder fails.
-    pub fn png(&self) -> std::result::Result<Vec<u8>, String> {
+    pub(crate) fn png(&self) -> std::result::Result<Vec<u8>, String> {
         let (width, height) = self.size;
         let mut pixels = vec![255; (width * height * 3) as usize];
         // Letters come out a little high there.
@@ -151,7 +151,7 @@ impl Drawing {
     ///
     /// # Errors
     /// When the drawing fails or the file cannot be written.
-    pub fn write_file(&self, path: &Path) -> Result<()> {
+    pub(crate) fn write_file(&self, path: &Path) -> Result<()> {
         let png = path.extension().is_some_and(|ending| ending == "png");
         let bytes = if png { self.png() } else { self.svg().map(String::into_bytes) };
         let bytes = bytes.map_err(|message| Error::Plot { path: path.to_owned(), message })?;

@@ -8,7 +8,7 @@ use super::canvas::{Anchor, Item};
 /// Where a chart is shown. Sizes are pixels. Pages show wide charts from 600 pixels on, narrow ones from 358 on, so
 /// that no letter is smaller than 12 pixels; sizes of letters are 1.24 times what CSS calls their size.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Layout {
+pub(crate) struct Layout {
     /// Width of the drawing.
     pub width: f64,
     /// Height of the drawing without what titles and legend take beyond their usual place.
@@ -25,10 +25,10 @@ pub struct Layout {
 
 impl Layout {
     /// For files, and for pages with room.
-    pub const WIDE: Self =
+    pub(crate) const WIDE: Self =
         Self { width: 1160.0, height: 780.0, left: 150.0, legend_below: false, title: 36.0, text: 30.0 };
     /// For phones, and for two columns on paper.
-    pub const NARROW: Self =
+    pub(crate) const NARROW: Self =
         Self { width: 720.0, height: 700.0, left: 130.0, legend_below: true, title: 34.0, text: 31.0 };
 }
 

@@ -7,7 +7,7 @@ use super::{legend, palette};
 
 impl Chart {
     /// Lays the chart out.
-    pub fn drawing(&self, layout: &Layout) -> Drawing {
+    pub(crate) fn drawing(&self, layout: &Layout) -> Drawing {
         let mut items = Vec::new();
         let begin = if layout.legend_below { 12.0 } else { layout.left };
         let room = layout.width - begin - 12.0;

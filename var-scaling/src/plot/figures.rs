@@ -32,18 +32,18 @@ pub struct Figure {
 
 impl Figure {
     /// The plot for files, and for pages with room.
-    pub fn wide(&self) -> Drawing {
+    pub(crate) fn wide(&self) -> Drawing {
         self.chart.drawing(&Layout::WIDE)
     }
 
     /// The plot for phones, and for two columns on paper.
-    pub fn narrow(&self) -> Drawing {
+    pub(crate) fn narrow(&self) -> Drawing {
         self.chart.drawing(&Layout::NARROW)
     }
 }
 
 /// All plots of a sweep.
-pub fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
+pub(crate) fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
     let mut all: Vec<Figure> = Metric::ALL.map(|metric| by_parameters(results, fits, metric)).into();
     all.push(reducible(results, fits));
     all.extend(Metric::ALL.map(|metric| by_compute(results, fits, metric)));
@@ -56,7 +56,7 @@ pub fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
 ///
 /// # Errors
 /// When drawing fails or a file cannot be written.
-pub fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Result<Vec<Figure>> {
+pub(crate) fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Result<Vec<Figure>> {
     make_folder(folder)?;
     let all = figures(results, fits);
     for figure in &all {

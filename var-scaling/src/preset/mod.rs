@@ -21,9 +21,9 @@ const EMBEDDED: [(&str, &str); 3] = [
 ];
 
 /// The preset of a sweep that names neither a preset nor data.
-pub const DEFAULT: &str = "emoji-nano";
+pub(crate) const DEFAULT: &str = "emoji-nano";
 /// The preset of a sweep that names data alone.
-pub const DEFAULT_FOR_DATA: &str = "cifar-nano";
+pub(crate) const DEFAULT_FOR_DATA: &str = "cifar-nano";
 
 /// One preset.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ fn reference_width() -> f64 {
 
 impl LearningRate {
     /// The peak learning rate at `width`, to four significant digits.
-    pub fn at(&self, width: usize) -> f64 {
+    pub(crate) fn at(&self, width: usize) -> f64 {
         let rate = self.base * (width as f64 / self.reference_width).powf(self.width_exponent);
         format!("{rate:.3e}").parse().unwrap_or(rate)
     }
@@ -196,7 +196,7 @@ impl Preset {
     /// # Errors
     /// When there is no such preset (the known ones are listed) or the file does not hold one (an
     /// unknown key is named with the nearest known one).
-    pub fn load(name: &str) -> Result<Self> {
+    pub(crate) fn load(name: &str) -> Result<Self> {
         if let Some((name, text)) = EMBEDDED.iter().find(|(n, _)| *n == name) {
             return Self::parse(text, &format!("preset {name}"));
         }
@@ -217,7 +217,7 @@ impl Preset {
     ///
     /// # Errors
     /// When the text is no TOML, a key is unknown or missing, or a value out of range.
-    pub fn parse(text: &str, origin: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str, origin: &str) -> Result<Self> {
         let preset: Self = toml::from_str(without_mark(text)).map_err(|e| {
             let line = e.span().map_or_else(String::new, |span| {
                 format!(" line {}", text.get(..span.start).unwrap_or("").matches('\n').count() + 1)
@@ -232,7 +232,7 @@ impl Preset {
     ///
     /// # Errors
     /// When a size or ladder is not known.
-    pub fn sizes(&self) -> Result<Vec<Size>> {
+    pub(crate) fn sizes(&self) -> Result<Vec<Size>> {
         ladder::parse(&self.ladder.sizes.join(","))
     }
 }

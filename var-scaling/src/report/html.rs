@@ -8,12 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use crate::error::{Error, Result};
 
 /// Replaces the characters that HTML reads as markup.
-pub fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A PNG file as an image inside the page; none when the file is missing.
-pub fn image(path: &Path, alternative: &str) -> Result<Option<String>> {
+pub(crate) fn image(path: &Path, alternative: &str) -> Result<Option<String>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -27,7 +27,7 @@ pub fn image(path: &Path, alternative: &str) -> Result<Option<String>> {
 }
 
 /// A table; columns whose head begins with `#` hold numbers. Cells are HTML.
-pub fn table(head: &[&str], rows: &[(bool, Vec<String>)]) -> String {
+pub(crate) fn table(head: &[&str], rows: &[(bool, Vec<String>)]) -> String {
     let class = |i: usize| match head.get(i) {
         Some(h) if h.starts_with('#') => " class=\"n\"",
         Some(h) if h.starts_with('~') => " class=\"words\"",

@@ -6,7 +6,7 @@ use crate::fit::law::{FittedLaw, Irreducible, Status, number};
 use crate::fit::verdict;
 
 /// The laws in a table, with their verdicts in words.
-pub fn laws(material: &Material) -> String {
+pub(crate) fn laws(material: &Material) -> String {
     let rows: Vec<(bool, Vec<String>)> = material.fits.laws.iter().map(|l| (false, law(l))).collect();
     let notes: Vec<String> = {
         let mut notes: Vec<&String> = material.fits.laws.iter().flat_map(|l| &l.notes).collect();

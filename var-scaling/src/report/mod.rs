@@ -65,7 +65,7 @@ pub fn write(folder: &Path) -> Result<(PathBuf, Vec<String>)> {
 ///
 /// # Errors
 /// When there are no results or a file cannot be written.
-pub fn analyse(folder: &Path, options: &FitOptions) -> Result<(PathBuf, Vec<String>)> {
+pub(crate) fn analyse(folder: &Path, options: &FitOptions) -> Result<(PathBuf, Vec<String>)> {
     let results = Results::open(folder)?;
     let fits = fit_to(&results, folder, options)?;
     let figures = plot::draw_all(&results, &fits, &folder.join("plots"))?;

@@ -10,7 +10,7 @@ use crate::plot::canvas::{FONT_BOLD, FONT_REGULAR};
 const STYLE: &str = include_str!("page.css");
 
 /// The whole page.
-pub fn page(material: &Material) -> Result<String> {
+pub(crate) fn page(material: &Material) -> Result<String> {
     let mut body = String::new();
     for section in [
         sections::head(material),

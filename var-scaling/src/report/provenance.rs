@@ -8,7 +8,7 @@ use crate::quantity::duration;
 use crate::results::precisions;
 
 /// The section, as a table.
-pub fn section(material: &Material) -> String {
+pub(crate) fn section(material: &Material) -> String {
     let record = &material.record;
     let mut rows: Vec<(bool, Vec<String>)> = Vec::new();
     let mut row = |key: &str, value: String| rows.push((false, vec![escape(key), escape(&value)]));

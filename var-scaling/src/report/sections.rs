@@ -24,7 +24,7 @@ fn best(material: &Material) -> Option<&ResultLine> {
 }
 
 /// Title, summary and main numbers.
-pub fn head(material: &Material) -> String {
+pub(crate) fn head(material: &Material) -> String {
     let lines = &material.results.lines;
     let (Some(first), Some(last), Some(best)) = (lines.first(), lines.last(), best(material)) else {
         return String::new();
@@ -96,7 +96,7 @@ fn stage_number(material: &Material, stage: &str, path: &[&str]) -> Option<f64> 
 }
 
 /// The table of sizes, and what did not finish.
-pub fn sizes(material: &Material) -> String {
+pub(crate) fn sizes(material: &Material) -> String {
     let lines = &material.results.lines;
     let best = best(material).map(|b| b.name.clone());
     let seeds = lines.iter().any(|l| l.seed != lines.first().map_or(0, |f| f.seed));
@@ -201,14 +201,14 @@ fn named(svg: &str, caption: &str) -> String {
 }
 
 /// Some plots side by side.
-pub fn plots(material: &Material, stems: &[&str]) -> String {
+pub(crate) fn plots(material: &Material, stems: &[&str]) -> String {
     let figures: String =
         stems.iter().filter_map(|s| material.figures.iter().find(|f| f.stem == *s)).map(figure).collect();
     format!("<h2>Curves</h2>\n<div class=\"plots\">\n{figures}</div>\n")
 }
 
 /// The other plots.
-pub fn more_plots(material: &Material) -> String {
+pub(crate) fn more_plots(material: &Material) -> String {
     let stems = [
         "loss-parameters-reducible",
         "training-curves",
@@ -223,7 +223,7 @@ pub fn more_plots(material: &Material) -> String {
 }
 
 /// Scores of images by size; empty without scores.
-pub fn scores(material: &Material) -> String {
+pub(crate) fn scores(material: &Material) -> String {
     let Some(scores) = &material.results.scores else { return String::new() };
     let lines = || material.results.lines.iter().filter_map(|l| Some((l, *scores.by_run.get(&l.name)?)));
     let best = lines().map(|(_, value)| value).fold(f64::INFINITY, f64::min);
@@ -256,7 +256,7 @@ pub fn scores(material: &Material) -> String {
 }
 
 /// Reconstructions and sample grids.
-pub fn pictures(material: &Material) -> Result<String> {
+pub(crate) fn pictures(material: &Material) -> Result<String> {
     let mut text = String::new();
     let samples = material.folder.join("samples");
     if let Some(picture) = image(&samples.join("reconstruction.png"), "Reconstructions of held-out images")? {
@@ -287,7 +287,7 @@ pub fn pictures(material: &Material) -> Result<String> {
 }
 
 /// What the numbers do not say.
-pub fn limits(material: &Material) -> String {
+pub(crate) fn limits(material: &Material) -> String {
     let lines = &material.results.lines;
     let several = lines.windows(2).any(|w| matches!(w, [a, b] if a.size() == b.size()));
     let mut points = vec![

@@ -23,7 +23,7 @@ pub const GUARD: &str = "run-guarded";
 
 /// Counts the signals that ask us to stop.
 #[derive(Debug, Clone, Default)]
-pub struct Stop {
+pub(crate) struct Stop {
     signals: Arc<AtomicUsize>,
 }
 
@@ -32,7 +32,7 @@ impl Stop {
     ///
     /// # Errors
     /// When the system refuses handlers.
-    pub fn listen() -> Result<Self> {
+    pub(crate) fn listen() -> Result<Self> {
         let stop = Self::default();
         let mut signals = Signals::new(asking_to_stop()).map_err(|e| Error::io("signals", e))?;
         let count = Arc::clone(&stop.signals);
@@ -50,7 +50,7 @@ impl Stop {
     }
 
     /// Signals so far.
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.signals.load(Ordering::Relaxed)
     }
 
@@ -58,14 +58,14 @@ impl Stop {
     ///
     /// # Errors
     /// [`Error::Interrupted`].
-    pub fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if self.count() > 0 { Err(Error::Interrupted) } else { Ok(()) }
     }
 }
 
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// Success; its last event, if any.
     Done(Option<Value>),
     /// A signal stopped it, after it saved.
@@ -83,7 +83,7 @@ pub enum Ending {
 ///
 /// # Errors
 /// When it is missing.
-pub fn program(name: &str) -> Result<PathBuf> {
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().map_err(|e| Error::io("own executable", e))?;
     let folder = match std::env::var_os("VAR_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
@@ -106,7 +106,7 @@ pub fn program(name: &str) -> Result<PathBuf> {
 ///
 /// # Errors
 /// When it cannot be started or the log cannot be written.
-pub fn run(
+pub(crate) fn run(
     program: &Path,
     arguments: &[String],
     log: &Path,

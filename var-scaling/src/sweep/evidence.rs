@@ -5,12 +5,12 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// Whether a folder has any entry; a missing folder has none.
-pub fn any_entry(folder: &Path) -> bool {
+pub(crate) fn any_entry(folder: &Path) -> bool {
     std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Whether a training has saved a checkpoint in its folder.
-pub fn has_checkpoint(run: &Path) -> bool {
+pub(crate) fn has_checkpoint(run: &Path) -> bool {
     any_entry(&run.join("checkpoints"))
 }
 
@@ -18,7 +18,7 @@ pub fn has_checkpoint(run: &Path) -> bool {
 ///
 /// # Errors
 /// When the folder has other files of a sweep.
-pub fn without_record(folder: &Path) -> Result<()> {
+pub(crate) fn without_record(folder: &Path) -> Result<()> {
     let mut found = Vec::new();
     for file in ["results.jsonl", "tokens.h5"] {
         if folder.join(file).metadata().is_ok_and(|data| data.len() > 0) {
@@ -49,7 +49,7 @@ pub fn without_record(folder: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn set_aside(path: &Path) -> Result<Option<String>> {
+pub(crate) fn set_aside(path: &Path) -> Result<Option<String>> {
     if !path.exists() {
         return Ok(None);
     }

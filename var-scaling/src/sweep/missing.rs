@@ -13,7 +13,7 @@ use crate::request::TokenizerSource;
 ///
 /// # Errors
 /// Names the file, and how to resume or start over.
-pub fn nothing_lost(
+pub(crate) fn nothing_lost(
     folder: &Folder,
     plan: &Plan,
     done: impl Fn(&str) -> bool,

@@ -28,7 +28,7 @@ struct Piece {
 
 /// Progress of a sweep.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     quiet: bool,
     bar: Option<ProgressBar>,
     pieces: Vec<Piece>,
@@ -43,7 +43,7 @@ pub struct Progress {
 
 impl Progress {
     /// Progress over pieces of a name, expected seconds, and whether they are training runs.
-    pub fn new(quiet: bool, pieces: impl IntoIterator<Item = (String, f64, bool)>) -> Self {
+    pub(crate) fn new(quiet: bool, pieces: impl IntoIterator<Item = (String, f64, bool)>) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(POSITIONS), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
@@ -68,7 +68,7 @@ impl Progress {
     }
 
     /// Begins a piece.
-    pub fn begin(&mut self, name: &str) {
+    pub(crate) fn begin(&mut self, name: &str) {
         self.left = None;
         self.place.clear();
         self.printed = Some(Instant::now());
@@ -76,7 +76,7 @@ impl Progress {
     }
 
     /// Ends the current piece. `done` means that it finished.
-    pub fn end(&mut self, done: bool) -> f64 {
+    pub(crate) fn end(&mut self, done: bool) -> f64 {
         let Some((index, began)) = self.current.take() else { return 0.0 };
         let seconds = began.elapsed().as_secs_f64();
         if let Some(piece) = self.pieces.get_mut(index) {
@@ -87,12 +87,12 @@ impl Progress {
     }
 
     /// Removes a piece that was done before.
-    pub fn skip(&mut self, name: &str) {
+    pub(crate) fn skip(&mut self, name: &str) {
         self.pieces.retain(|p| p.name != name);
     }
 
     /// A child's event, or none when only time has passed.
-    pub fn tick(&mut self, event: Option<&Value>) {
+    pub(crate) fn tick(&mut self, event: Option<&Value>) {
         let number = |key: &str| event.and_then(|e| e.get(key)).and_then(Value::as_f64);
         if let Some(left) = number("seconds_left") {
             self.left = Some(left);
@@ -134,7 +134,7 @@ impl Progress {
 
     /// Seconds until the end: the estimate of the current piece, and that of the rest, corrected by the error of the
     /// finished runs.
-    pub fn seconds_left(&self) -> f64 {
+    pub(crate) fn seconds_left(&self) -> f64 {
         let current = self.current.map(|(index, began)| (index, began.elapsed().as_secs_f64()));
         let mut expected = 0.0;
         let mut took = 0.0;
@@ -167,7 +167,7 @@ impl Progress {
     }
 
     /// A line for the person.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
             Some(bar) => bar.println(text),
@@ -176,7 +176,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }

@@ -12,7 +12,13 @@ use crate::request::Run;
 const ROWS: usize = 10;
 
 /// Arguments of `var-model sample` for a run.
-pub fn sample_arguments(plan: &Plan, run: &Run, folder: &Path, out: &Path, place: &[String]) -> Vec<String> {
+pub(crate) fn sample_arguments(
+    plan: &Plan,
+    run: &Run,
+    folder: &Path,
+    out: &Path,
+    place: &[String],
+) -> Vec<String> {
     let sample = &plan.preset.sample;
     let mut arguments: Vec<String> = ["sample", "--run"].map(str::to_owned).to_vec();
     arguments.extend([folder.display().to_string(), "--out".into(), out.display().to_string()]);
@@ -35,7 +41,12 @@ pub fn sample_arguments(plan: &Plan, run: &Run, folder: &Path, out: &Path, place
 }
 
 /// Arguments of `var-tokenizer reconstruct`.
-pub fn reconstruct_arguments(data: &str, tokenizer: &str, out: &Path, place: &[String]) -> Vec<String> {
+pub(crate) fn reconstruct_arguments(
+    data: &str,
+    tokenizer: &str,
+    out: &Path,
+    place: &[String],
+) -> Vec<String> {
     let mut arguments: Vec<String> =
         ["reconstruct", "--data", data, "--tokenizer", tokenizer, "--json", "--out"]
             .map(str::to_owned)

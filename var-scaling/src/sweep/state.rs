@@ -18,7 +18,7 @@ use crate::machine::Machine;
 
 /// One finished stage other than a size.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Stage {
+pub(crate) struct Stage {
     /// Seconds it took, over all tries.
     pub seconds: f64,
     /// The last event of its program.
@@ -27,7 +27,7 @@ pub struct Stage {
 
 /// `sweep.json`: the request, and the finished work except sizes, which are in `results.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Record {
+pub(crate) struct Record {
     /// Version of this format.
     pub version: u32,
     /// Name of the preset.
@@ -52,7 +52,7 @@ pub struct Record {
 
 /// A sweep folder that this process alone may write to.
 #[derive(Debug)]
-pub struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     /// The content of `sweep.json`.
     pub record: Record,
@@ -65,7 +65,7 @@ impl Folder {
     ///
     /// # Errors
     /// When another sweep has it, its `sweep.json` is lost, or a file cannot be written.
-    pub fn open(path: &Path, preset: &str) -> Result<Self> {
+    pub(crate) fn open(path: &Path, preset: &str) -> Result<Self> {
         make_folder(path)?;
         let lock_path = path.join("sweep.lock");
         let file = OpenOptions::new()
@@ -97,7 +97,7 @@ impl Folder {
     }
 
     /// The folder.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
@@ -105,7 +105,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&self) -> Result<()> {
+    pub(crate) fn save(&self) -> Result<()> {
         let path = self.path.join("sweep.json");
         let text =
             serde_json::to_string_pretty(&self.record).map_err(|e| Error::file(&path, e.to_string()))?;
@@ -116,7 +116,7 @@ impl Folder {
     ///
     /// # Errors
     /// When they differ.
-    pub fn agree_shared(&mut self, settings: &BTreeMap<String, String>) -> Result<()> {
+    pub(crate) fn agree_shared(&mut self, settings: &BTreeMap<String, String>) -> Result<()> {
         if !self.record.stages.is_empty() || !self.record.runs.is_empty() {
             self.compare("the sweep", &self.record.shared, settings)?;
         }
@@ -129,7 +129,7 @@ impl Folder {
     ///
     /// # Errors
     /// When they differ.
-    pub fn check_run(&self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
+    pub(crate) fn check_run(&self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
         match self.record.runs.get(name) {
             Some(old) if begun(&self.path.join("runs").join(name)) => self.compare(name, old, settings),
             _ => Ok(()),
@@ -140,7 +140,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn begin_run(&mut self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
+    pub(crate) fn begin_run(&mut self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
         self.record.runs.insert(name.into(), settings.clone());
         self.save()
     }
@@ -149,13 +149,13 @@ impl Folder {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn finish_stage(&mut self, name: &str, seconds: f64, result: Value) -> Result<()> {
+    pub(crate) fn finish_stage(&mut self, name: &str, seconds: f64, result: Value) -> Result<()> {
         self.record.stages.insert(name.into(), Stage { seconds, result });
         self.save()
     }
 
     /// Whether a stage is done.
-    pub fn has_stage(&self, name: &str) -> bool {
+    pub(crate) fn has_stage(&self, name: &str) -> bool {
         self.record.stages.contains_key(name)
     }
 
@@ -163,12 +163,12 @@ impl Folder {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn note_saved(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn note_saved(&mut self, name: &str) -> Result<()> {
         if self.record.saved.insert(name.into()) { self.save() } else { Ok(()) }
     }
 
     /// Whether a training is known to have saved a checkpoint.
-    pub fn has_saved(&self, name: &str) -> bool {
+    pub(crate) fn has_saved(&self, name: &str) -> bool {
         self.record.saved.contains(name)
     }
 
@@ -176,7 +176,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn forget(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
         self.record.runs.remove(name);
         self.record.saved.remove(name);
         self.record.stages.remove(name);
@@ -214,7 +214,7 @@ impl Folder {
 ///
 /// # Errors
 /// When it is damaged.
-pub fn read_record(folder: &Path) -> Result<Option<Record>> {
+pub(crate) fn read_record(folder: &Path) -> Result<Option<Record>> {
     let path = folder.join("sweep.json");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,

@@ -33,7 +33,7 @@ fn set_flags(set: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
 }
 
 /// Arguments of `var-train model` for a run in `folder`.
-pub fn model_arguments(
+pub(crate) fn model_arguments(
     run: &Run,
     tokens: &Path,
     tokenizer: &str,
@@ -48,7 +48,7 @@ pub fn model_arguments(
 }
 
 /// Arguments of `var-train tokenizer` for a run in `folder`.
-pub fn tokenizer_arguments(
+pub(crate) fn tokenizer_arguments(
     data: &str,
     preset: &str,
     set: &BTreeMap<String, String>,
@@ -71,6 +71,6 @@ fn in_folder(arguments: &mut Vec<String>, folder: &Path, place: &[String]) {
 }
 
 /// Whether a run started in `folder`: `var-train` then writes its configuration.
-pub fn begun(folder: &Path) -> bool {
+pub(crate) fn begun(folder: &Path) -> bool {
     folder.join("config.toml").exists()
 }

@@ -19,7 +19,7 @@ impl Place {
     ///
     /// # Errors
     /// When some variables are missing or invalid.
-    pub fn read(lookup: Lookup) -> Result<Option<Self>> {
+    pub(crate) fn read(lookup: Lookup) -> Result<Option<Self>> {
         let place = if lookup("RANK").is_some() {
             Self::torch(lookup)?
         } else if let Some(place) = slurm::place(lookup)? {

@@ -53,17 +53,17 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub fn new(messages: Messages, place: &Place) -> Self {
+    pub(crate) fn new(messages: Messages, place: &Place) -> Self {
         Self { messages, place: place.clone() }
     }
 
     /// The value under `key`, or `None`.
-    pub fn get(&self, key: &str) -> Result<Option<String>> {
+    pub(crate) fn get(&self, key: &str) -> Result<Option<String>> {
         self.messages.get(key).map_err(|e| self.store_gone(&e))
     }
 
     /// Stores `value` under `key`.
-    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
         self.messages.set(key, value).map_err(|e| self.store_gone(&e))
     }
 
@@ -84,7 +84,7 @@ impl Watch {
     /// The cause of `error`, a broken connection: a rank that told its failure; otherwise the ranks without a heartbeat;
     /// otherwise the ranks that are alive but busy and have not noticed anything. Takes some seconds: reads the
     /// heartbeats twice, with a pause.
-    pub fn explain(&self, error: Error) -> Error {
+    pub(crate) fn explain(&self, error: Error) -> Error {
         self.search(&error).unwrap_or_else(|e| e)
     }
 
@@ -170,13 +170,13 @@ impl Watch {
     }
 
     /// Watches rank 0 while this rank waits for its message.
-    pub fn leader(&self) -> Leader<'_> {
+    pub(crate) fn leader(&self) -> Leader<'_> {
         let now = Instant::now();
         Leader { watch: self, beats: -1, changed: now, looked: now }
     }
 
     /// Tells the other ranks that this one leaves, and why. Does nothing when the store is lost.
-    pub fn say_goodbye(&self, leaving: &Leaving) {
+    pub(crate) fn say_goodbye(&self, leaving: &Leaving) {
         let own = self.place.rank;
         let said = (|| -> Result<()> {
             match leaving {
@@ -198,7 +198,7 @@ impl Watch {
 
     /// Waits as long as another rank may need this one: until the last collective ends, and on the rank that serves the
     /// store until no rank needs it.
-    pub fn linger(&self, leaving: &Leaving) {
+    pub(crate) fn linger(&self, leaving: &Leaving) {
         let until = Instant::now() + GOODBYE;
         let world = self.place.world as i64;
         if *leaving == Leaving::Together {
@@ -249,7 +249,7 @@ impl Leader<'_> {
     ///
     /// # Errors
     /// [`Error::Rank`] when it failed or has no heartbeat.
-    pub fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         if self.looked.elapsed() < Duration::from_secs(1) {
             return Ok(());
         }

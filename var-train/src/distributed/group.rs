@@ -33,7 +33,7 @@ unsafe extern "C" {
 /// Ranks that are connected with each other. Every rank calls the same collectives in the same order. A collective fails
 /// when a connection breaks or the group's timeout passes. Then the group is unusable.
 #[derive(Debug)]
-pub struct Group(NonNull<CGroup>);
+pub(crate) struct Group(NonNull<CGroup>);
 
 // SAFETY: c10d's process groups may be used and dropped in any thread, one call at a time.
 unsafe impl Send for Group {}
@@ -44,7 +44,7 @@ impl Group {
     ///
     /// # Errors
     /// When a rank does not come within `timeout` or cannot be reached.
-    pub fn gloo(
+    pub(crate) fn gloo(
         store: &Store,
         rank: usize,
         size: usize,
@@ -67,7 +67,7 @@ impl Group {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn all_reduce(&self, tensor: &Tensor) -> Result<()> {
+    pub(crate) fn all_reduce(&self, tensor: &Tensor) -> Result<()> {
         // SAFETY: live handles, borrowed for the call, which ends when the data are there.
         done(unsafe { var_group_all_reduce(self.0.as_ptr(), tensor.as_ptr()) })
     }
@@ -76,7 +76,7 @@ impl Group {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn broadcast<T: AsRef<Tensor>>(&self, tensors: &[T], root: usize) -> Result<()> {
+    pub(crate) fn broadcast<T: AsRef<Tensor>>(&self, tensors: &[T], root: usize) -> Result<()> {
         let (list, root) = (handles(tensors), i32::try_from(root).unwrap_or(i32::MAX));
         // SAFETY: as above, for `list.len()` handles.
         done(unsafe { var_group_broadcast(self.0.as_ptr(), list.as_ptr(), list.len(), root) })
@@ -86,7 +86,7 @@ impl Group {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn all_gather(&self, all: &Tensor, own: &Tensor) -> Result<()> {
+    pub(crate) fn all_gather(&self, all: &Tensor, own: &Tensor) -> Result<()> {
         // SAFETY: as above.
         done(unsafe { var_group_all_gather(self.0.as_ptr(), all.as_ptr(), own.as_ptr()) })
     }
@@ -95,7 +95,7 @@ impl Group {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn reduce_scatter(&self, own: &Tensor, all: &Tensor) -> Result<()> {
+    pub(crate) fn reduce_scatter(&self, own: &Tensor, all: &Tensor) -> Result<()> {
         // SAFETY: as above.
         done(unsafe { var_group_reduce_scatter(self.0.as_ptr(), own.as_ptr(), all.as_ptr()) })
     }
@@ -104,7 +104,7 @@ impl Group {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn barrier(&self) -> Result<()> {
+    pub(crate) fn barrier(&self) -> Result<()> {
         // SAFETY: a live group.
         done(unsafe { var_group_barrier(self.0.as_ptr()) })
     }
@@ -113,7 +113,7 @@ impl Group {
     ///
     /// # Errors
     /// Names the first difference; or another rank is lost.
-    pub fn same_shapes<T: AsRef<Tensor>>(&self, tensors: &[T]) -> Result<()> {
+    pub(crate) fn same_shapes<T: AsRef<Tensor>>(&self, tensors: &[T]) -> Result<()> {
         let list = handles(tensors);
         // SAFETY: as above, for `list.len()` handles.
         done(unsafe { var_group_same_shapes(self.0.as_ptr(), list.as_ptr(), list.len()) })

@@ -18,14 +18,14 @@ pub(super) fn key(rank: usize) -> String {
 
 /// A thread that beats until it is dropped or the process ends.
 #[derive(Debug)]
-pub struct Heartbeat {
+pub(crate) struct Heartbeat {
     stop: Arc<AtomicBool>,
 }
 
 impl Heartbeat {
     /// Starts to beat for `rank` through `store`, a connection of its own: a call through it may hang, and then the thread
     /// stays behind.
-    pub fn start(store: Store, rank: usize) -> Self {
+    pub(crate) fn start(store: Store, rank: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
         std::thread::spawn(move || {

@@ -79,7 +79,7 @@ pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: D
 }
 
 /// Tells the other ranks that this one refuses to start, because of `reason`, if it can reach them.
-pub fn refuse(place: &Place, reason: &Error) {
+pub(crate) fn refuse(place: &Place, reason: &Error) {
     super::ending::mark(place.rank);
     ffi::quiet();
     let told = || {

@@ -9,21 +9,21 @@
 
 pub mod check;
 mod ending;
-pub mod environment;
+pub(crate) mod environment;
 mod failure;
 mod ffi;
-pub mod group;
-pub mod heartbeat;
+pub(crate) mod group;
+pub(crate) mod heartbeat;
 mod join;
 pub mod launch;
 mod nccl;
-pub mod place;
+pub(crate) mod place;
 mod ranks;
-pub mod reducer;
-pub mod slurm;
+pub(crate) mod reducer;
+pub(crate) mod slurm;
 pub mod store;
 
 pub use ending::{end, is_rank, speaks};
-pub use join::refuse;
+pub(crate) use join::refuse;
 pub use place::Place;
 pub use ranks::{Ranks, require_divisible};

@@ -22,7 +22,7 @@ pub struct Place {
 }
 
 /// Reads an environment variable, which may be empty.
-pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// The whole number of a variable.
 pub(super) fn number<T: std::str::FromStr>(lookup: Lookup, name: &str) -> Result<Option<T>> {

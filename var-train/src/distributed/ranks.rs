@@ -65,7 +65,7 @@ impl Ranks {
     }
 
     /// Number of this rank.
-    pub fn rank(self) -> usize {
+    pub(crate) fn rank(self) -> usize {
         self.0.map_or(0, |session| session.place.rank)
     }
 
@@ -80,7 +80,7 @@ impl Ranks {
     }
 
     /// The share of this rank of `count` items. Shares are consecutive ranges; together they are all items.
-    pub fn share(self, count: usize) -> Range<usize> {
+    pub(crate) fn share(self, count: usize) -> Range<usize> {
         let at = |rank: usize| (count as u128 * rank as u128 / self.size() as u128) as usize;
         at(self.rank())..at(self.rank() + 1)
     }
@@ -89,7 +89,7 @@ impl Ranks {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn sum(self, values: &mut [f64]) -> Result<()> {
+    pub(crate) fn sum(self, values: &mut [f64]) -> Result<()> {
         self.collective(|group| {
             let tensor = Tensor::from_slice(values);
             group.all_reduce(&tensor)?;
@@ -101,7 +101,7 @@ impl Ranks {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn any<const N: usize>(self, wishes: [bool; N]) -> Result<[bool; N]> {
+    pub(crate) fn any<const N: usize>(self, wishes: [bool; N]) -> Result<[bool; N]> {
         let mut votes = wishes.map(|wish| f64::from(u8::from(wish)));
         self.sum(&mut votes)?;
         Ok(votes.map(|votes| votes > 0.0))
@@ -111,7 +111,7 @@ impl Ranks {
     ///
     /// # Errors
     /// When the shapes differ or another rank is lost.
-    pub fn broadcast<T: AsRef<Tensor>>(self, tensors: &[T]) -> Result<()> {
+    pub(crate) fn broadcast<T: AsRef<Tensor>>(self, tensors: &[T]) -> Result<()> {
         self.collective(|group| {
             group.same_shapes(tensors)?;
             group.broadcast(tensors, 0)
@@ -122,7 +122,7 @@ impl Ranks {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn reduce_scatter(self, own: &Tensor, all: &Tensor) -> Result<()> {
+    pub(crate) fn reduce_scatter(self, own: &Tensor, all: &Tensor) -> Result<()> {
         self.collective(|group| group.reduce_scatter(own, all))
     }
 
@@ -130,7 +130,7 @@ impl Ranks {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn all_gather(self, all: &Tensor, own: &Tensor) -> Result<()> {
+    pub(crate) fn all_gather(self, all: &Tensor, own: &Tensor) -> Result<()> {
         self.collective(|group| group.all_gather(all, own))
     }
 
@@ -138,7 +138,7 @@ impl Ranks {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn average_gradients_of(self, parameters: &Parameters) -> Result<()> {
+    pub(crate) fn average_gradients_of(self, parameters: &Parameters) -> Result<()> {
         let Some(session) = self.0 else { return Ok(()) };
         let tensors: Vec<&Tensor> = parameters.trainable().map(|p| &p.tensor).collect();
         let mut made = None;
@@ -166,7 +166,7 @@ impl Ranks {
     ///
     /// # Errors
     /// When libtorch fails or another rank is lost.
-    pub fn backward(self, loss: &Tensor, last: bool) -> Result<()> {
+    pub(crate) fn backward(self, loss: &Tensor, last: bool) -> Result<()> {
         let Some(session) = self.0 else { return Ok(loss.f_backward()?) };
         let outcome = match session.reducer.borrow().as_ref().filter(|_| last) {
             Some(reducer) => reducer.expect().and_then(|()| Ok(loss.f_backward()?)),
@@ -179,7 +179,7 @@ impl Ranks {
     ///
     /// # Errors
     /// Names a tensor that differs; or another rank is lost.
-    pub fn require_equal(self, parameters: &Parameters) -> Result<()> {
+    pub(crate) fn require_equal(self, parameters: &Parameters) -> Result<()> {
         if self.0.is_none() {
             return Ok(());
         }
@@ -207,7 +207,7 @@ impl Ranks {
     ///
     /// # Errors
     /// The error of `say`; on other ranks, the failure of rank 0.
-    pub fn from_leader(self, say: impl FnOnce() -> Result<String>) -> Result<String> {
+    pub(crate) fn told_by_leader(self, say: impl FnOnce() -> Result<String>) -> Result<String> {
         let Some(session) = self.0 else { return say() };
         let key = format!("word/{}", session.words.replace(session.words.get() + 1));
         if self.leads() {
@@ -231,9 +231,9 @@ impl Ranks {
     ///
     /// # Errors
     /// The error of `work`; on other ranks, the failure of rank 0.
-    pub fn on_leader<T>(self, elsewhere: T, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(crate) fn on_leader<T>(self, elsewhere: T, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let mut outcome = elsewhere;
-        self.from_leader(|| {
+        self.told_by_leader(|| {
             outcome = work()?;
             Ok(String::new())
         })?;
@@ -337,8 +337,8 @@ mod tests {
         ranks.sum(&mut values).unwrap();
         assert_eq!(values, [1.5, 2.0]);
         assert_eq!(ranks.any([true, false]).unwrap(), [true, false]);
-        assert_eq!(ranks.from_leader(|| Ok("word".into())).unwrap(), "word");
-        assert!(ranks.from_leader(|| Err(Error::config("no"))).is_err());
+        assert_eq!(ranks.told_by_leader(|| Ok("word".into())).unwrap(), "word");
+        assert!(ranks.told_by_leader(|| Err(Error::config("no"))).is_err());
     }
 
     #[test]

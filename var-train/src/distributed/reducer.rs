@@ -31,7 +31,7 @@ const BUCKET: i64 = 25 << 20;
 /// Averages gradients in buckets, each as soon as the backward pass has computed it. After the pass every rank has the same
 /// bits in `.grad`. Gradients may be dropped between steps: buckets have memory of their own.
 #[derive(Debug)]
-pub struct Reducer(NonNull<CReducer>);
+pub(crate) struct Reducer(NonNull<CReducer>);
 
 // SAFETY: used by one thread at a time; autograd's own threads are the C++ side's business.
 unsafe impl Send for Reducer {}
@@ -42,7 +42,7 @@ impl Reducer {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn new<T: AsRef<Tensor>>(group: &Group, parameters: &[T]) -> Result<Self> {
+    pub(crate) fn new<T: AsRef<Tensor>>(group: &Group, parameters: &[T]) -> Result<Self> {
         let list = handles(parameters);
         made(|out| {
             // SAFETY: a live group and live handles, of which C++ keeps references; a place for one pointer.
@@ -56,7 +56,7 @@ impl Reducer {
     ///
     /// # Errors
     /// When another rank is lost, or a parameter got no gradient in the last pass.
-    pub fn expect(&self) -> Result<()> {
+    pub(crate) fn expect(&self) -> Result<()> {
         // SAFETY: a live reducer.
         done(unsafe { var_reducer_expect(self.0.as_ptr()) })
     }

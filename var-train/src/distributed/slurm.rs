@@ -68,7 +68,7 @@ const MOST_HOSTS: usize = 1 << 16;
 ///
 /// # Errors
 /// When brackets or numbers do not fit together.
-pub fn hosts(list: &str) -> Result<Vec<String>> {
+pub(crate) fn hosts(list: &str) -> Result<Vec<String>> {
     let wrong = |what: &str| {
         Error::config(format!("the host list '{list}' {what}; expected a form such as node[01-03,7],other"))
     };

@@ -53,7 +53,7 @@ impl Store {
     ///
     /// # Errors
     /// When no store is there.
-    pub fn connect(host: &str, port: u16, timeout: Duration) -> Result<Self> {
+    pub(crate) fn connect(host: &str, port: u16, timeout: Duration) -> Result<Self> {
         Self::open(host, port, false, timeout)
     }
 
@@ -73,7 +73,7 @@ impl Store {
     ///
     /// # Errors
     /// When memory runs out.
-    pub fn under(&self, prefix: &str) -> Result<Self> {
+    pub(crate) fn under(&self, prefix: &str) -> Result<Self> {
         let prefix = text(prefix);
         // SAFETY: a live store, a string that outlives the call, and a place for one pointer.
         made(|out| unsafe { var_store_prefix(self.0.as_ptr(), prefix.as_ptr(), out) }).map(Self)
@@ -83,7 +83,7 @@ impl Store {
     ///
     /// # Errors
     /// When the connection fails.
-    pub fn another(&self) -> Result<Self> {
+    pub(crate) fn another(&self) -> Result<Self> {
         // SAFETY: a live store and a place for one pointer.
         made(|out| unsafe { var_store_clone(self.0.as_ptr(), out) }).map(Self)
     }
@@ -92,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store is lost.
-    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
         let key = text(key);
         // SAFETY: a live store; string and bytes outlive the call, which copies them.
         done(unsafe { var_store_set(self.0.as_ptr(), key.as_ptr(), value.as_ptr(), value.len()) })
@@ -102,7 +102,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store is lost.
-    pub fn get(&self, key: &str) -> Result<Option<String>> {
+    pub(crate) fn get(&self, key: &str) -> Result<Option<String>> {
         let key = text(key);
         if !self.has(&key)? {
             return Ok(None);
@@ -127,7 +127,7 @@ impl Store {
     ///
     /// # Errors
     /// When the store is lost.
-    pub fn add(&self, key: &str, amount: i64) -> Result<i64> {
+    pub(crate) fn add(&self, key: &str, amount: i64) -> Result<i64> {
         let (key, mut sum) = (text(key), 0);
         // SAFETY: a live store, a string that outlives the call, and a place for one number.
         done(unsafe { var_store_add(self.0.as_ptr(), key.as_ptr(), amount, &mut sum) })?;
@@ -157,7 +157,7 @@ type Job = Box<dyn FnOnce(&Store) + Send>;
 
 /// Calls to the store with a time limit. Another thread makes them, and stays behind when it gets no answer.
 #[derive(Debug)]
-pub struct Messages {
+pub(crate) struct Messages {
     jobs: Sender<Job>,
     patience: Duration,
     gone: AtomicBool,
@@ -165,7 +165,7 @@ pub struct Messages {
 
 impl Messages {
     /// Calls through `store` that fail after `patience`.
-    pub fn new(store: Store, patience: Duration) -> Self {
+    pub(crate) fn new(store: Store, patience: Duration) -> Self {
         let (jobs, work) = channel::<Job>();
         std::thread::spawn(move || work.into_iter().for_each(|job| job(&store)));
         Self { jobs, patience, gone: AtomicBool::new(false) }
@@ -175,7 +175,7 @@ impl Messages {
     ///
     /// # Errors
     /// When the store is lost or does not answer in time. Then every later call fails at once.
-    pub fn ask<T: Send + 'static>(
+    pub(crate) fn ask<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Store) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -202,7 +202,7 @@ impl Messages {
     ///
     /// # Errors
     /// As [`Messages::ask`].
-    pub fn set(&self, key: &str, value: &str) -> Result<()> {
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
         let (key, value) = (key.to_owned(), value.to_owned());
         self.ask(move |store| store.set(&key, &value))
     }
@@ -211,7 +211,7 @@ impl Messages {
     ///
     /// # Errors
     /// As [`Messages::ask`].
-    pub fn get(&self, key: &str) -> Result<Option<String>> {
+    pub(crate) fn get(&self, key: &str) -> Result<Option<String>> {
         let key = key.to_owned();
         self.ask(move |store| store.get(&key))
     }
@@ -220,7 +220,7 @@ impl Messages {
     ///
     /// # Errors
     /// As [`Messages::ask`].
-    pub fn add(&self, key: &str, amount: i64) -> Result<i64> {
+    pub(crate) fn add(&self, key: &str, amount: i64) -> Result<i64> {
         let key = key.to_owned();
         self.ask(move |store| store.add(&key, amount))
     }

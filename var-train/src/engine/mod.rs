@@ -1,8 +1,8 @@
 //! The training loop of tokenizer and transformer: step, log, validation, checkpoint, stop.
 
-pub mod event;
+pub(crate) mod event;
 mod restore;
-pub mod task;
+pub(crate) mod task;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

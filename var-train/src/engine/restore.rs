@@ -127,7 +127,7 @@ pub(super) fn align(
     ranks.broadcast(&tensors)?;
     optimizer.share_out(ranks)?;
     let broken = |e: serde_json::Error| Error::Distributed(format!("the state of rank 0 is unreadable: {e}"));
-    let word = ranks.from_leader(|| {
+    let word = ranks.told_by_leader(|| {
         let own = State { task: task.numbers(), ..state.clone() };
         serde_json::to_string(&own).map_err(broken)
     })?;

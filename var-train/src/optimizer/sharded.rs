@@ -20,7 +20,7 @@ const BUCKET: i64 = 16 << 20;
 
 /// The moments of this rank's share of every parameter.
 #[derive(Debug)]
-pub struct Sharded {
+pub(crate) struct Sharded {
     ranks: Ranks,
     buckets: Vec<Bucket>,
     settings: AdamW,
@@ -48,7 +48,7 @@ impl Sharded {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn new(parameters: &Parameters, settings: AdamW, clip: f64, ranks: Ranks) -> Result<Self> {
+    pub(crate) fn new(parameters: &Parameters, settings: AdamW, clip: f64, ranks: Ranks) -> Result<Self> {
         let mut buckets: Vec<(bool, Vec<String>, Vec<Tensor>, i64)> = Vec::new();
         for decayed in [false, true] {
             let mut open = false;

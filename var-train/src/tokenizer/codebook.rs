@@ -10,7 +10,7 @@ use var_tokenizer::random::Stream;
 ///
 /// Starts from rows drawn without replacement (with repeats when there are too few) and moves centres
 /// without members onto random rows.
-pub fn k_means(rows: &Tensor, count: usize, rounds: usize, stream: &Stream) -> Tensor {
+pub(crate) fn k_means(rows: &Tensor, count: usize, rounds: usize, stream: &Stream) -> Tensor {
     let rows = rows.to_kind(Kind::Float);
     let n = rows.size().first().copied().unwrap_or(0).max(1) as usize;
     let order = stream.permutation(n);
@@ -43,7 +43,7 @@ fn nearest(rows: &Tensor, centres: &Tensor) -> Tensor {
 
 /// Moves the codes of `embedding` `[V, z]` whose `hits` `[V]` are zero onto rows of `rows` `[N, z]`. Gives the number of
 /// moved codes.
-pub fn replace_unused(embedding: &Tensor, hits: &Tensor, rows: &Tensor, stream: &Stream) -> usize {
+pub(crate) fn replace_unused(embedding: &Tensor, hits: &Tensor, rows: &Tensor, stream: &Stream) -> usize {
     tch::no_grad(|| {
         let unused = hits.eq(0.0).nonzero().squeeze_dim(1);
         let count = unused.size().first().copied().unwrap_or(0) as usize;

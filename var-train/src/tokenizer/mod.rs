@@ -1,8 +1,8 @@
 //! The tokenizer as a task of the training loop, and its images.
 
-pub mod codebook;
-pub mod pictures;
-pub mod task;
+pub(crate) mod codebook;
+pub(crate) mod pictures;
+pub(crate) mod task;
 
-pub use pictures::Pictures;
-pub use task::TokenizerTask;
+pub(crate) use pictures::Pictures;
+pub(crate) use task::TokenizerTask;

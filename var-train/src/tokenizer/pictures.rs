@@ -19,7 +19,7 @@ const FIRST: usize = 16;
 
 /// One part of a source, framed to squares.
 #[derive(Debug)]
-pub struct Pictures {
+pub(crate) struct Pictures {
     source: Arc<Source>,
     indices: Vec<usize>,
     framing: Framing,
@@ -34,7 +34,7 @@ impl Pictures {
     ///
     /// # Errors
     /// When the source cannot be divided.
-    pub fn split(source: Source, settings: &TokenizerRun) -> Result<(Self, Self)> {
+    pub(crate) fn split(source: Source, settings: &TokenizerRun) -> Result<(Self, Self)> {
         let parts = source.partition(var_tokenizer::encode::HELD_OUT, var_tokenizer::encode::SPLIT_SEED)?;
         let source = Arc::new(source);
         let side = settings.tokenizer.image_side();
@@ -80,22 +80,22 @@ impl Pictures {
     }
 
     /// Number of images.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.indices.len()
     }
 
     /// Whether it has no images.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.indices.is_empty()
     }
 
     /// Whether every image has the side of the training, so that a random crop has no effect.
-    pub fn is_exact(&self) -> bool {
+    pub(crate) fn is_exact(&self) -> bool {
         self.random_crop && self.cache.is_some()
     }
 
     /// Places in the source of the images skipped so far.
-    pub fn left_out(&self) -> BTreeSet<usize> {
+    pub(crate) fn left_out(&self) -> BTreeSet<usize> {
         self.report.borrow().bad.iter().map(|bad| bad.index).collect()
     }
 
@@ -103,7 +103,7 @@ impl Pictures {
     ///
     /// # Errors
     /// When all images are decoded at the start and other ones are skipped: the order of examples would change.
-    pub fn recall(&self, earlier: &BTreeSet<usize>) -> Result<()> {
+    pub(crate) fn recall(&self, earlier: &BTreeSet<usize>) -> Result<()> {
         let now = self.left_out();
         let name = |index: &usize| self.source.entries().get(*index).map_or("?", |entry| &entry.name);
         if self.cache.is_some()
@@ -131,7 +131,7 @@ impl Pictures {
     }
 
     /// Which images could be read so far, and which could not.
-    pub fn report(&self) -> Report {
+    pub(crate) fn report(&self) -> Report {
         self.report.borrow().clone()
     }
 
@@ -140,7 +140,7 @@ impl Pictures {
     ///
     /// # Errors
     /// When none of them can be read.
-    pub fn batch(&self, picks: &[(usize, u64)], seed: u64, flip: bool) -> Result<Tensor> {
+    pub(crate) fn batch(&self, picks: &[(usize, u64)], seed: u64, flip: bool) -> Result<Tensor> {
         let view = |index: usize, epoch: u64| {
             let view = View::random(seed, epoch, index, flip);
             if self.random_crop { view } else { View { placement: View::CENTRE.placement, ..view } }
@@ -152,7 +152,7 @@ impl Pictures {
     ///
     /// # Errors
     /// When none of them can be read.
-    pub fn centred(&self, picks: &[(usize, u64)]) -> Result<Tensor> {
+    pub(crate) fn centred(&self, picks: &[(usize, u64)]) -> Result<Tensor> {
         self.load(picks, |_, _| View::CENTRE)
     }
 

@@ -29,7 +29,7 @@ const SETTLED: u64 = 50;
 
 /// The tokenizer with its images.
 #[derive(Debug)]
-pub struct TokenizerTask {
+pub(crate) struct TokenizerTask {
     vae: VqVae,
     train: Pictures,
     validation: Pictures,
@@ -54,7 +54,7 @@ impl TokenizerTask {
     ///
     /// # Errors
     /// When the configuration does not fit together, or a part has no images.
-    pub fn new(
+    pub(crate) fn new(
         settings: &TokenizerRun,
         train: Pictures,
         validation: Pictures,
@@ -88,18 +88,13 @@ impl TokenizerTask {
     }
 
     /// Which training and held-out images could be read so far, and which could not.
-    pub fn reports(&self) -> [Report; 2] {
+    pub(crate) fn reports(&self) -> [Report; 2] {
         [self.train.report(), self.validation.report()]
     }
 
     /// Training and held-out images, with their names in checkpoints.
     fn parts(&self) -> [(&'static str, &Pictures); 2] {
         [("train", &self.train), ("val", &self.validation)]
-    }
-
-    /// The tokenizer.
-    pub fn tokenizer(&self) -> &VqVae {
-        &self.vae
     }
 
     /// Starts the codebook from the residuals of some training images, and φ as the identity.

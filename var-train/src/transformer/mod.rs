@@ -1,8 +1,8 @@
 //! The transformer as a task of the training loop, and its tokens.
 
-pub mod progressive;
-pub mod regularisation;
-pub mod scores;
-pub mod task;
+pub(crate) mod progressive;
+pub(crate) mod regularisation;
+pub(crate) mod scores;
+pub(crate) mod task;
 
 pub use task::{ModelTask, TokenRows};

@@ -13,7 +13,7 @@ const LEAST: f64 = 0.01;
 
 /// The scales that are trained at a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stage {
+pub(crate) struct Stage {
     /// Number of scales, coarse to fine.
     pub scales: usize,
     /// Weight of the newest of them in the loss, 0.01 to 1; the others have 1.
@@ -22,7 +22,7 @@ pub struct Stage {
 
 /// The stages of a run: a function of the step.
 #[derive(Debug, Clone, Copy)]
-pub struct Stages {
+pub(crate) struct Stages {
     progression: Progression,
     warmup: f64,
 }
@@ -32,7 +32,7 @@ impl Stages {
     ///
     /// # Errors
     /// When the first stage has more scales than the tokens.
-    pub fn of(settings: &ModelRun, steps: u64, scales: usize) -> Result<Option<Self>> {
+    pub(crate) fn of(settings: &ModelRun, steps: u64, scales: usize) -> Result<Option<Self>> {
         let model = &settings.model;
         if model.progressive <= 0.0 {
             return Ok(None);
@@ -62,7 +62,7 @@ impl Stages {
 
     /// The stage of `step` (from 0). The scales of the first stage, and the last scale of all, have their full weight at
     /// once, as published.
-    pub fn at(&self, step: u64) -> Stage {
+    pub(crate) fn at(&self, step: u64) -> Stage {
         let index = self.progression.scale_index(step);
         let scales = index + 1;
         if index <= self.progression.first || scales >= self.progression.scales {

@@ -4,13 +4,19 @@ use tch::{Device, Tensor};
 use var_tokenizer::random::Stream;
 
 /// Drop-path rate of block `index` of `depth`: linear from 0 to `last`.
-pub fn drop_path_rate(index: usize, depth: usize, last: f64) -> f64 {
+pub(crate) fn drop_path_rate(index: usize, depth: usize, last: f64) -> f64 {
     if depth < 2 { 0.0 } else { last * index as f64 / (depth - 1) as f64 }
 }
 
 /// Replaces each label by `classes` ("no class") with probability `rate`. `first` is the number of the first sample
 /// within the step.
-pub fn drop_condition(labels: &[i64], classes: i64, rate: f64, stream: &Stream, first: u64) -> Vec<i64> {
+pub(crate) fn drop_condition(
+    labels: &[i64],
+    classes: i64,
+    rate: f64,
+    stream: &Stream,
+    first: u64,
+) -> Vec<i64> {
     labels
         .iter()
         .enumerate()
@@ -20,7 +26,7 @@ pub fn drop_condition(labels: &[i64], classes: i64, rate: f64, stream: &Stream, 
 
 /// Masks `[depth, 2, B]` that multiply the branches: 0 with the block's rate, otherwise 1/keep. `None` when all rates are
 /// 0. `first` is the number of the first sample within the step.
-pub fn drop_path(
+pub(crate) fn drop_path(
     depth: usize,
     batch: usize,
     last: f64,

@@ -9,7 +9,7 @@ use crate::records::ModelScores;
 
 /// Sums over token positions.
 #[derive(Debug)]
-pub struct Sums {
+pub(crate) struct Sums {
     schedule: ScaleSchedule,
     loss: Vec<f64>,
     errors: Vec<f64>,
@@ -18,13 +18,13 @@ pub struct Sums {
 
 impl Sums {
     /// Empty sums for `schedule`.
-    pub fn new(schedule: &ScaleSchedule) -> Self {
+    pub(crate) fn new(schedule: &ScaleSchedule) -> Self {
         let zeros = vec![0.0; schedule.tokens()];
         Self { schedule: schedule.clone(), loss: zeros.clone(), errors: zeros, pictures: 0.0 }
     }
 
     /// Adds the cross-entropy and the errors (0 or 1) of a batch, `[B, L]` each.
-    pub fn add(&mut self, entropy: &Tensor, errors: &Tensor) {
+    pub(crate) fn add(&mut self, entropy: &Tensor, errors: &Tensor) {
         let sum = |t: &Tensor| -> Vec<f64> {
             let sums = t.detach().sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
             Vec::try_from(sums.to_device(tch::Device::Cpu)).unwrap_or_default()
@@ -41,7 +41,7 @@ impl Sums {
     ///
     /// # Errors
     /// When another rank is lost.
-    pub fn join(&mut self, ranks: Ranks) -> Result<()> {
+    pub(crate) fn join(&mut self, ranks: Ranks) -> Result<()> {
         let mut all = [&self.loss[..], &self.errors[..], &[self.pictures]].concat();
         ranks.sum(&mut all)?;
         let tokens = self.loss.len();
@@ -58,20 +58,20 @@ impl Sums {
     }
 
     /// Mean cross-entropy over all tokens, in nats.
-    pub fn loss_all(&self) -> f64 {
+    pub(crate) fn loss_all(&self) -> f64 {
         self.mean(&self.loss, 0..self.schedule.tokens())
     }
 
     /// The loss of progressive training: the sum of the cross-entropies, where the last scale has the weight `newest`,
     /// divided by `tokens` tokens per image.
-    pub fn weighted(&self, newest: f64, tokens: usize) -> f64 {
+    pub(crate) fn weighted(&self, newest: f64, tokens: usize) -> f64 {
         let last = self.schedule.range(self.schedule.scales() - 1);
         let sum = |range: std::ops::Range<usize>| self.loss.get(range).map_or(f64::NAN, |l| l.iter().sum());
         (sum(0..last.start) + newest * sum(last)) / (tokens as f64 * self.pictures)
     }
 
     /// The means over all tokens, over the last scale, and per scale.
-    pub fn scores(&self) -> ModelScores {
+    pub(crate) fn scores(&self) -> ModelScores {
         let scales = self.schedule.scales();
         let (all, last) = (0..self.schedule.tokens(), self.schedule.range(scales - 1));
         let per_scale = |sums: &[f64]| (0..scales).map(|k| self.mean(sums, self.schedule.range(k))).collect();

@@ -35,12 +35,12 @@ impl TokenRows {
     }
 
     /// Number of rows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
     /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -121,15 +121,10 @@ impl ModelTask {
     }
 
     /// Takes the share of this rank from every batch and from the held-out rows. Only rank 0 averages weights.
-    pub fn among(mut self, ranks: Ranks) -> Self {
+    pub(crate) fn among(mut self, ranks: Ranks) -> Self {
         self.ranks = ranks;
         self.average = self.average.filter(|_| ranks.leads());
         self
-    }
-
-    /// The transformer.
-    pub fn model(&self) -> &Transformer {
-        &self.model
     }
 
     /// Zero, with a gradient of zero for every parameter. The first scale alone gives some parameters no gradient, but

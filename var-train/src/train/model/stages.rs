@@ -72,7 +72,7 @@ impl TrainModel {
     fn agree(&self, ready: &Ready, ranks: Ranks) -> Result<Kind> {
         let device = ready.opened.tokenizer.device();
         let files = format!("{} {}", ready.data_sha256, ready.opened.sha256);
-        let word = ranks.from_leader(|| {
+        let word = ranks.told_by_leader(|| {
             let kind = match ready.found {
                 Some(kind) => kind,
                 None => self.options.precision.resolve(device, ready.extent.product)?,
