@@ -39,7 +39,7 @@ pub(crate) fn without_record(folder: &Path) -> Result<()> {
     Err(Error::file(
         folder.join("sweep.json"),
         format!(
-            "missing, but the folder has an earlier sweep ({}). Put the file back to resume, or start a new sweep with another --out",
+            "missing, but the folder has an earlier sweep ({}). Put it back to resume, or start a new sweep with another --out",
             found.join(", ")
         ),
     ))
