@@ -3,25 +3,25 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-/// Everything that can go wrong while scoring pictures.
+/// Everything that can fail when images are scored.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file, a setting or libtorch: what all crates share.
+    /// A file, a setting or libtorch: the errors that all crates share.
     #[error(transparent)]
     Core(#[from] var_tokenizer::Error),
-    /// Two folders do not hold the same pictures.
-    #[error("{} has no picture for {}; every picture needs its partner of the same name", folder.display(), sample_of(names))]
+    /// Two folders do not hold the same images.
+    #[error("{} has no image for {}; each image needs a partner of the same name in both folders", folder.display(), sample_of(names))]
     Unmatched {
-        /// The folder in which they are missing.
+        /// The folder that lacks them.
         folder: PathBuf,
         /// Names without extension, sorted.
         names: Vec<String>,
     },
-    /// Two pictures that were to be compared differ in shape.
+    /// Two images of a pair differ in shape.
     #[error(
-        "picture sizes differ: reference {}×{} with {} channels, sample {}×{} with {}; resize or crop both sets alike first",
+        "image sizes differ: reference {}×{} with {} channels, sample {}×{} with {}; resize or crop both sets in the same way",
         reference.0, reference.1, reference.2, sample.0, sample.1, sample.2
     )]
     Shapes {
@@ -30,8 +30,8 @@ pub enum Error {
         /// Width, height and channels of the sample.
         sample: (usize, usize, usize),
     },
-    /// The window of SSIM does not fit into the picture.
-    #[error("SSIM needs pictures of at least {least}×{least} pixels, this one has {width}×{height}")]
+    /// The image is smaller than the window of SSIM.
+    #[error("SSIM needs at least {least}×{least} pixels, the image has {width}×{height}")]
     TooSmall {
         /// Smallest side.
         least: usize,
@@ -40,39 +40,39 @@ pub enum Error {
         /// Height found.
         height: usize,
     },
-    /// Bytes that are no picture of the given shape.
+    /// The number of bytes does not fit the shape of the image.
     #[error(
-        "a picture of {width}×{height} with {channels} channels has at least one byte and {expected} in all, got {found}"
+        "an image of {width}×{height} with {channels} channels needs {expected} bytes and at least one, got {found}"
     )]
     Bytes {
-        /// Width asked for.
+        /// Width.
         width: usize,
-        /// Height asked for.
+        /// Height.
         height: usize,
-        /// Channels asked for.
+        /// Channels.
         channels: usize,
-        /// Bytes that such a picture has.
+        /// Expected number of bytes.
         expected: usize,
-        /// Bytes given.
+        /// Found number of bytes.
         found: usize,
     },
-    /// Features, logits or statistics that a measure cannot take.
+    /// A metric cannot use these features, logits or statistics.
     #[error("{0}")]
     Measure(String),
-    /// Metrics that could not be computed, after the report of the others.
+    /// Some metrics failed; the report has the others.
     #[error("{} of {asked} metrics failed: {}", failed.len(), failed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Metrics {
         /// Which, and why.
         failed: Vec<Failure>,
-        /// How many were asked for.
+        /// Number of requested metrics.
         asked: usize,
     },
-    /// An error about one pair of pictures.
+    /// An error about one pair of images.
     #[error("'{name}': {source}")]
     Pair {
         /// Name of the pair, without extension.
         name: String,
-        /// What is wrong with it.
+        /// What is wrong with the pair.
         source: Box<Error>,
     },
 }
@@ -91,18 +91,18 @@ impl Error {
         var_tokenizer::Error::file(path, message).into()
     }
 
-    /// Settings that do not fit together, or a word that is not known.
+    /// Settings that do not fit together, or an unknown word.
     pub fn config(message: impl Into<String>) -> Self {
         var_tokenizer::Error::config(message).into()
     }
 
-    /// Features, logits or statistics that a measure cannot take: what was expected and found.
+    /// Features, logits or statistics that a metric cannot use: what was expected and found.
     pub fn measure(message: impl Into<String>) -> Self {
         Self::Measure(message.into())
     }
 
-    /// The same error for a person who knows nothing of `folder`, a temporary one: what the system refused is said of
-    /// the folder above it, and what is wrong with a file in it is said of `label`.
+    /// The same error without the name of the temporary `folder`. An error of the system names the folder above it; an
+    /// error about a file in it names `label`.
     pub(crate) fn outside(self, folder: &Path, label: &Path) -> Self {
         use var_tokenizer::Error as Below;
         let above = || folder.parent().unwrap_or(folder).to_owned();
@@ -115,7 +115,7 @@ impl Error {
         }
     }
 
-    /// Exit status of a program that ends with this error: 1 the machine failed, 2 the input was bad, 3 interrupted.
+    /// Exit status of a program that ends with this error: 1 machine failure, 2 bad input, 3 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Core(e) => e.exit_code(),
@@ -132,7 +132,7 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// The first few names, and how many more there are.
+/// The first names, and the number of the others.
 fn sample_of(names: &[String]) -> String {
     const SHOWN: usize = 3;
     let shown: Vec<String> = names.iter().take(SHOWN).map(|name| format!("'{name}'")).collect();
@@ -142,16 +142,20 @@ fn sample_of(names: &[String]) -> String {
     }
 }
 
-/// A metric that could not be computed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// A metric that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The metric as the command line calls it.
-    pub metric: &'static str,
+    /// Its name on the command line.
+    pub metric: String,
     /// Why.
     pub reason: String,
-    /// What a program that computed nothing else would end with.
-    #[serde(skip)]
+    /// Exit status of a program that measures this metric alone: 2 where a report was read back.
+    #[serde(skip, default = "bad_input")]
     pub exit_code: u8,
+}
+
+const fn bad_input() -> u8 {
+    2
 }
 
 impl fmt::Display for Failure {

@@ -1,6 +1,6 @@
-//! Pictures, folders of pictures matched by file name, and sets of pictures from any source.
+//! Images, pairs of images with the same name, and sets of images from any source.
 
-pub mod h5;
+pub(crate) mod h5;
 mod labels;
 pub mod pixels;
 pub mod sampler;
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 /// Folders nested deeper than this are refused.
 const MAX_DEPTH: usize = 16;
 
-/// A picture of bytes, `[height, width, channels]`, at least one byte.
+/// An image of bytes, `[height, width, channels]`, at least one byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Picture {
     width: usize,
@@ -29,10 +29,10 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A picture of `bytes` in the order row, column, channel.
+    /// An image of `bytes` in the order row, column, channel.
     ///
     /// # Errors
-    /// [`Error::Bytes`] when a side is 0 or the number of bytes is another than the shape says.
+    /// [`Error::Bytes`] when a side is 0 or the number of bytes does not fit the shape.
     pub fn new(width: usize, height: usize, channels: usize, bytes: Vec<u8>) -> Result<Self> {
         let expected = width.saturating_mul(height).saturating_mul(channels);
         if expected == 0 || bytes.len() != expected {
@@ -41,8 +41,8 @@ impl Picture {
         Ok(Self { width, height, channels, bytes })
     }
 
-    /// Reads an image file as 8-bit RGB, as `rule` says; also how it is stored. Grey becomes three equal channels,
-    /// which changes neither PSNR nor SSIM.
+    /// Reads an image file as 8-bit RGB by `rule`, and returns the traits of the file too. Grey becomes three equal
+    /// channels, which changes neither PSNR nor SSIM.
     ///
     /// # Errors
     /// When the file cannot be read or decoded.
@@ -57,7 +57,7 @@ impl Picture {
         (self.width, self.height, self.channels)
     }
 
-    /// The picture as RGB; `None` when it has another number of channels.
+    /// The image as RGB; `None` if it does not have three channels.
     pub fn into_image(self) -> Option<RgbImage> {
         let side = |side: usize| u32::try_from(side).ok();
         if self.channels == 3 {
@@ -67,7 +67,7 @@ impl Picture {
         }
     }
 
-    /// Samples in the order row, column, channel.
+    /// Bytes in the order row, column, channel.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -75,22 +75,21 @@ impl Picture {
 
 /// Two files to compare.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair {
-    /// File name without extension, after the names of its subfolders.
+pub(crate) struct Pair {
+    /// Subfolders and file name without extension.
     pub name: String,
     /// The original.
     pub reference: PathBuf,
-    /// What is scored.
+    /// The reconstruction.
     pub sample: PathBuf,
 }
 
-/// Matches the pictures of two folders by name without extension, subfolders included, sorted by name. A JPEG original and
-/// the PNG made from it are partners.
+/// Matches the images of two folders by subfolder and name without extension, sorted by name. A JPEG original and a PNG
+/// reconstruction are partners.
 ///
 /// # Errors
-/// As [`pictures`], and [`Error::Unmatched`] when a picture of either folder has no partner: a set that is
-/// silently cut to what both hold would be another set.
-pub fn pairs(reference: &Path, samples: &Path) -> Result<Vec<Pair>> {
+/// As [`pictures`], and [`Error::Unmatched`] when an image of one folder has no partner: to skip it would change the set.
+pub(crate) fn pairs(reference: &Path, samples: &Path) -> Result<Vec<Pair>> {
     let references = pictures(reference)?;
     let mut partners = pictures(samples)?;
     let missing = |of: &BTreeMap<String, PathBuf>, within: &BTreeMap<String, PathBuf>| -> Vec<String> {
@@ -113,9 +112,9 @@ pub fn pairs(reference: &Path, samples: &Path) -> Result<Vec<Pair>> {
 /// with other endings, and hidden ones, are skipped.
 ///
 /// # Errors
-/// When a folder cannot be read or holds no image; an image name that is no plain file, or two images of one name
-/// are errors too, for they would change the set unseen.
-pub fn pictures(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+/// When a folder cannot be read or holds no image, something with the name of an image is not a regular file, or two images
+/// have the same name.
+pub(crate) fn pictures(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let mut found = BTreeMap::new();
     collect(folder, "", 0, &mut found)?;
     if found.is_empty() {
@@ -129,7 +128,7 @@ fn collect(folder: &Path, prefix: &str, depth: usize, found: &mut BTreeMap<Strin
     if depth > MAX_DEPTH {
         return Err(Error::file(
             folder,
-            format!("folders nest deeper than {MAX_DEPTH}: a link in a circle?"),
+            format!("folders nest deeper than {MAX_DEPTH}; check for a symbolic link to a folder above"),
         ));
     }
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
@@ -139,9 +138,9 @@ fn collect(folder: &Path, prefix: &str, depth: usize, found: &mut BTreeMap<Strin
         if file_name.starts_with('.') || !subfolder && !is_picture_name(&file_name) {
             continue;
         }
-        // Opening a pipe or a device may wait for ever.
+        // Opening a pipe or a device may block.
         if !subfolder && std::fs::metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
-            return Err(Error::file(&path, "is no plain file (a pipe, socket or device); remove it"));
+            return Err(Error::file(&path, "is not a regular file (a pipe, socket or device); remove it"));
         }
         let name = if subfolder { path.file_name() } else { path.file_stem() };
         let Some(name) = name.and_then(|name| name.to_str()) else {

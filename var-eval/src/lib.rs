@@ -1,32 +1,30 @@
-//! Scores pictures: samples against a reference (FID and its kin), reconstructions against their originals.
+//! Scores images: samples against a reference (FID and other metrics), and reconstructions against their originals.
 //!
-//! The invariant: **a number never leaves without its protocol.** An FID says little without its network,
-//! preprocessing, reference and number of pictures. So a [`report::Report`] and a [`reconstruction::Report`] can be
-//! made only by measuring, carry what they were measured under, and print all of it, as text and as JSON.
+//! Invariant: **no number without its protocol.** A Fréchet distance depends on the network, the preprocessing, the
+//! reference and the number of images. A [`ScoreReport`] and a [`PairReport`] therefore contain how they were measured, and
+//! print it with the numbers.
 //!
-//! - [`metrics`]: the measures on pairs of pictures, and on sets of features and logits
-//! - [`statistics`]: means and covariances of features, and their files
-//! - [`features`]: networks, and the file of what they said about a set of pictures
-//! - [`score`], [`warnings`], [`protocol`], [`report`]: two sets of features to figures
-//! - [`inputs`]: sets of pictures; pictures, and folders of them matched by file name
-//! - [`reconstruction`]: a whole set, and its report
-//! - [`golden`]: the same measures against figures of published tools
+//! [`Score`] compares two sets, [`Reconstruction`] compares pairs of images:
 //!
-//! ```
-//! use var_eval::inputs::Picture;
-//! use var_eval::metrics::{psnr, ssim};
+//! ```no_run
+//! use var_eval::{Metric, Quantity, Reconstruction, Reference, Score};
 //!
-//! // Two grey 16 × 16 pictures that differ by one grey level everywhere.
-//! let reference = Picture::new(16, 16, 1, vec![100; 256])?;
-//! let sample = Picture::new(16, 16, 1, vec![101; 256])?;
-//! assert!((psnr::psnr(&reference, &sample)? - 48.1308).abs() < 1e-4);
-//! assert!(ssim::ssim(&reference, &sample, ssim::Downsampling::None)? > 0.999);
+//! let reference = Reference::open("val/")?;
+//! let report = Score::of("samples.npz", &reference).with_metrics([Metric::Fd, Metric::Kid]).run()?;
+//! println!("{:?}", report.value(Quantity::Fd));
+//!
+//! let pairs = Reconstruction::of("reconstructions/", "originals/").run()?;
+//! println!("{:.2} dB, SSIM {:.3}", pairs.psnr_db, pairs.ssim);
 //! # Ok::<(), var_eval::Error>(())
 //! ```
+//!
+//! - [`Reference`]: images, their features, or their statistics; [`Metric`] and [`Quantity`]: what is measured
+//! - [`features::registry::NetworkChoice`]: the network; [`PixelRule`]: how image files are read
+//! - [`ScoreReport`], [`PairReport`]: numbers, warnings and protocol; serde writes and reads them
+//! - [`metrics`]: the metrics as functions of images, features or logits
 
 pub mod error;
 pub mod features;
-pub mod golden;
 pub mod inputs;
 pub mod metrics;
 pub mod protocol;
@@ -36,4 +34,14 @@ pub mod score;
 pub mod statistics;
 pub mod warnings;
 
+mod paths;
+
+// For the program and tests of this crate: not part of the interface, and may change at any time.
+#[doc(hidden)]
+pub mod golden;
+
 pub use error::{Error, Result};
+pub use inputs::pixels::PixelRule;
+pub use reconstruction::{PairReport, Reconstruction};
+pub use report::ScoreReport;
+pub use score::{Metric, Quantity, Reference, Score};

@@ -1,11 +1,11 @@
 //! Command line of the scorer.
 
-mod commands;
+mod cli;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let (cli, _) = var_tokenizer::command_line::parse::<commands::Cli>();
+    let (cli, _) = var_tokenizer::command_line::parse::<cli::Cli>();
     var_tokenizer::torch::start();
     match var_tokenizer::torch::guarded(|| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,

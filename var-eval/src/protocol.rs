@@ -1,8 +1,8 @@
-//! The stamp on every number: all that somebody needs to measure the same again.
+//! The protocol of scores: all that is needed to measure the same again.
 
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::features::network::Identity;
@@ -11,10 +11,10 @@ use crate::inputs::pixels::PixelRule;
 use crate::inputs::sampler::Sampler;
 
 /// Name and version of this program.
-pub const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+pub(crate) const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
 /// How scores were measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Protocol {
     /// Name and version of this program.
     pub program: String,
@@ -24,48 +24,68 @@ pub struct Protocol {
     pub samples: SetStamp,
     /// What it was compared with.
     pub reference: SetStamp,
-    /// How the samples were made; `None` where nothing beside them says it.
+    /// How the samples were made; `None` if no file next to them says it.
     pub sampler: Option<Sampler>,
-    /// The images of a reference batch that has statistics too; `None` where no metric took them.
+    /// The images of a reference batch, which also has statistics; `None` if no metric uses them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference_images: Option<SetStamp>,
-    /// What the samples were read as.
-    pub pixels: &'static str,
-    /// What became of fractions of a byte on the way to the pictures.
-    pub rounding: &'static str,
+    /// How the pixels of the samples were read.
+    pub pixels: String,
+    /// How values were rounded.
+    pub rounding: String,
 }
 
 /// One of the two sets.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetStamp {
-    /// As it was asked for.
+    /// Where it came from, as requested.
     pub source: PathBuf,
-    /// `pictures`, or `statistics` where only mean and covariance are known.
-    pub kind: &'static str,
-    /// How pixels were read; `None` where a file of statistics does not say.
+    /// Whether its images are known, or only their mean and covariance.
+    pub kind: SetKind,
+    /// How pixels were read; `None` if a file of statistics does not say.
     pub pixels: Option<PixelRule>,
-    /// Pictures; `None` where a file of statistics does not say.
+    /// Number of images; `None` if a file of statistics does not say.
     pub n: Option<u64>,
-    /// Pictures that could not be read and are not among them.
+    /// Number of images that could not be read; `n` does not count them.
     pub bad: usize,
-    /// Width and height of the picture with the fewest pixels.
+    /// Width and height of the image with the fewest pixels.
     pub smallest: Option<(u32, u32)>,
-    /// Width and height of the picture with the most pixels.
+    /// Width and height of the image with the most pixels.
     pub largest: Option<(u32, u32)>,
-    /// Classes.
+    /// Number of classes.
     pub classes: Option<usize>,
-    /// Fewest and most pictures of a class.
+    /// Smallest and largest number of images of a class.
     pub per_class: Option<(u64, u64)>,
-    /// SHA-256 over all pictures' pixels, or of the file of statistics.
+    /// SHA-256 over the pixels of all images, or of the file of statistics.
     pub sha256: String,
 }
 
+/// What is known about a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SetKind {
+    /// The features of each image.
+    Pictures,
+    /// Mean and covariance of the features.
+    Statistics,
+}
+
+impl SetKind {
+    /// The word in reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pictures => "pictures",
+            Self::Statistics => "statistics",
+        }
+    }
+}
+
 impl SetStamp {
-    /// The stamp of the pictures whose features are in `file`.
+    /// The stamp of the images whose features are in `file`.
     ///
     /// # Errors
     /// When the file is damaged.
-    pub fn of_pictures(file: &FeatureFile) -> Result<Self> {
+    pub(crate) fn of_pictures(file: &FeatureFile) -> Result<Self> {
         let sizes = file.sizes()?;
         let all = || {
             let pairs = sizes.rows().into_iter();
@@ -75,7 +95,7 @@ impl SetStamp {
         let counts = file.class_counts()?;
         Ok(Self {
             source: file.info().source.clone().into(),
-            kind: "pictures",
+            kind: SetKind::Pictures,
             pixels: Some(file.info().pixels),
             n: Some(file.len() as u64),
             bad: file.bad(),

@@ -1,10 +1,10 @@
-//! Scores with their protocol and their warnings, as `metrics.json` and as a Markdown table.
+//! Scores with protocol and warnings, as `metrics.json` and as a Markdown table.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use var_tokenizer::files::write_atomically;
 
 use crate::error::{Error, Failure, Result};
@@ -12,37 +12,38 @@ use crate::features::inception;
 use crate::features::network::Identity;
 use crate::metrics::bootstrap::Interval;
 use crate::protocol::{Protocol, SetStamp};
+use crate::score::Quantity;
 use crate::warnings::Warning;
 
 /// One number.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
-    /// The metric as the command line calls it.
-    pub metric: &'static str,
-    /// What the number may be called in public.
+    /// What kind of number it is.
+    pub metric: Quantity,
+    /// The name to publish it under.
     pub name: String,
     /// The number.
     pub value: f64,
-    /// The class it is about, where it is about one.
+    /// The class, if the number is about one class.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
-    /// Pictures of the samples and of the reference it was computed from.
+    /// Number of images of the samples and of the reference.
     pub n: (Option<u64>, Option<u64>),
-    /// Standard deviation over the splits or subsets that the number is the mean of.
+    /// Standard deviation over the splits or subsets, if the number is their mean.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deviation: Option<f64>,
-    /// Where the number lies when pictures are drawn again.
+    /// Bootstrap interval, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<Interval>,
-    /// How it was computed, in words.
+    /// How it was computed.
     pub convention: Cow<'static, str>,
 }
 
 impl Figure {
-    /// Fails unless all its numbers are finite.
+    /// Fails if one of its numbers is not finite.
     ///
     /// # Errors
-    /// Names the number that is not.
+    /// Names the number.
     pub(crate) fn check_finite(&self) -> Result<()> {
         let interval = self.interval.iter().flat_map(|interval| [interval.low, interval.high]);
         match [self.value].into_iter().chain(self.deviation).chain(interval).find(|x| !x.is_finite()) {
@@ -53,9 +54,9 @@ impl Figure {
         }
     }
 
-    /// A number about all classes, without deviation, interval or counts of pictures.
+    /// A number about all classes, without deviation, interval or number of images.
     pub(crate) fn new(
-        metric: &'static str,
+        metric: Quantity,
         name: String,
         value: f64,
         convention: impl Into<Cow<'static, str>>,
@@ -73,15 +74,22 @@ impl Figure {
     }
 }
 
-/// What `var-eval score` found out. Only [`crate::score::score`] makes one.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+/// Scores of samples, with their protocol. Only a measurement makes one; `metrics.json` is read back as one.
+///
+/// ```no_run
+/// use var_eval::{Quantity, ScoreReport};
+///
+/// let report: ScoreReport = serde_json::from_str(&std::fs::read_to_string("scores/metrics.json")?)?;
+/// println!("{:?}", report.value(Quantity::Fd));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename = "done")]
 #[non_exhaustive]
-pub struct Report {
-    /// Always `done`: the last line of `--json`.
-    pub event: &'static str,
+pub struct ScoreReport {
     /// The numbers.
     pub metrics: Vec<Figure>,
-    /// Metrics that could not be computed.
+    /// Metrics that failed.
     pub failed: Vec<Failure>,
     /// What makes the numbers doubtful.
     pub warnings: Vec<Warning>,
@@ -89,7 +97,7 @@ pub struct Report {
     pub protocol: Protocol,
 }
 
-/// What a Fréchet distance may be called: only that on FID's own network is an FID.
+/// The name of a Fréchet distance. It is an FID only with FID's own network.
 pub fn distance_name(network: &Identity) -> String {
     if network.network == inception::NAME {
         format!("FID ({}, {} preprocessing)", network.network, network.preprocessing)
@@ -98,8 +106,8 @@ pub fn distance_name(network: &Identity) -> String {
     }
 }
 
-/// What another metric may be called: by its usual name on Inception alone.
-pub fn named(usual: &str, short: &str, network: &Identity) -> String {
+/// The name of another metric. It has its usual name only with Inception.
+pub(crate) fn named(usual: &str, short: &str, network: &Identity) -> String {
     if network.network == inception::NAME {
         format!("{usual} ({}, {} preprocessing)", network.network, network.preprocessing)
     } else {
@@ -107,10 +115,15 @@ pub fn named(usual: &str, short: &str, network: &Identity) -> String {
     }
 }
 
-impl Report {
-    /// The error that a program ends with after it has shown the report; `None` where no metric failed.
+impl ScoreReport {
+    /// The number of this kind, or the first of several; `None` if it was not measured.
+    pub fn value(&self, quantity: Quantity) -> Option<f64> {
+        self.metrics.iter().find(|figure| figure.metric == quantity).map(|figure| figure.value)
+    }
+
+    /// The error about the metrics that failed; `None` if all succeeded.
     pub fn failure(&self) -> Option<Error> {
-        let mut metrics: Vec<&str> = self.metrics.iter().map(|figure| figure.metric).collect();
+        let mut metrics: Vec<Quantity> = self.metrics.iter().map(|figure| figure.metric).collect();
         metrics.dedup();
         let (failed, measured) = (self.failed.clone(), metrics.len());
         let asked = failed.len() + measured;
@@ -129,7 +142,7 @@ impl Report {
         Ok(write_atomically(&out.join("metrics.md"), self.markdown().as_bytes())?)
     }
 
-    /// The same for people: a table of the numbers, the protocol, the warnings.
+    /// The report as Markdown: tables of the numbers, the protocol and the warnings.
     pub fn markdown(&self) -> String {
         let mut text =
             String::from("| metric | value | N (samples / reference) | computed as |\n|---|---|---|---|\n");
@@ -183,12 +196,12 @@ impl Report {
         ];
         rows.extend(p.reference_images.as_ref().map(|images| ("reference images", stamp(images))));
         let sampler = match &p.sampler {
-            None => "not known: nothing beside the pictures says it".to_owned(),
+            None => "unknown: no settings next to the images".to_owned(),
             Some(s) => {
                 let number = |x: Option<f64>| x.map_or_else(|| "?".to_owned(), |x| x.to_string());
                 let whole = |x: Option<u64>| x.map_or_else(|| "?".to_owned(), |x| x.to_string());
                 format!(
-                    "cfg {} ({}), top-k {}, top-p {}, temperature {}, seed {}, {} a class, more_smooth {}, {}{}, by {}; \
+                    "cfg {} ({}), top-k {}, top-p {}, temperature {}, seed {}, {} per class, more_smooth {}, {}{}, by {}; \
                      model {}, tokenizer {}",
                     number(s.cfg),
                     s.guidance.as_deref().unwrap_or("?"),
@@ -207,15 +220,15 @@ impl Report {
             }
         };
         rows.push(("sampling", sampler));
-        rows.push(("pixels", p.pixels.into()));
-        rows.push(("rounding", p.rounding.into()));
+        rows.push(("pixels", p.pixels.clone()));
+        rows.push(("rounding", p.rounding.clone()));
         rows.push(("program", p.program.clone()));
         rows
     }
 }
 
 fn stamp(set: &SetStamp) -> String {
-    let mut text = format!("{} ({}", set.source.display(), set.kind);
+    let mut text = format!("{} ({}", set.source.display(), set.kind.name());
     match set.n {
         Some(n) => text.push_str(&format!(", N = {n}")),
         None => text.push_str(", N not stated"),
@@ -231,7 +244,7 @@ fn stamp(set: &SetStamp) -> String {
         text.push_str(&format!(", {classes} classes of {each}"));
     }
     if set.bad > 0 {
-        text.push_str(&format!(", {} bad ones left out", set.bad));
+        text.push_str(&format!(", {} unreadable images skipped", set.bad));
     }
     if let Some(rule) = set.pixels {
         text.push_str(&format!(", pixels as {rule}"));
@@ -239,13 +252,13 @@ fn stamp(set: &SetStamp) -> String {
     format!("{text}), SHA-256 {}", set.sha256)
 }
 
-/// Four decimals, and for small numbers as many as show three digits.
+/// Four decimals, or three digits for small numbers.
 pub(crate) fn digits(value: f64) -> String {
     let small = value != 0.0 && value.abs() < 0.05;
     if small { format!("{value:.2e}") } else { format!("{value:.4}") }
 }
 
-/// Text that does not end a cell of a table.
+/// `text` for a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
 }

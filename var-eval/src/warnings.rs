@@ -1,9 +1,9 @@
-//! What makes a score doubtful, each with a code for programs and a sentence that says what to do.
+//! What makes a score doubtful: a code for programs, and a sentence that says what to do.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::features::store::FeatureFile;
@@ -12,65 +12,65 @@ use crate::inputs::sampler::Sampler;
 use crate::protocol::SetStamp;
 use crate::statistics::file::StatisticsFile;
 
-/// Pictures below which distances are mostly bias.
+/// With fewer images, distances are mostly bias.
 pub const FEW: usize = 10_000;
 
-/// A doubt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// Something that makes a score doubtful.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// Which.
+    /// Its kind.
     pub code: Code,
-    /// Which set it is about: `samples` or `reference`.
+    /// The set that it is about.
     pub side: Side,
-    /// What was found and what to do.
+    /// What was found, and what to do.
     pub message: String,
 }
 
-/// The kinds of doubt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+/// The kinds of warnings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Code {
-    /// Pictures that were compressed with loss.
+    /// Images that were compressed with loss (JPEG).
     JpegInputs,
-    /// Fewer than [`FEW`] pictures.
+    /// Fewer than [`FEW`] images.
     FewPictures,
-    /// No more pictures than features: the covariance is singular.
+    /// No more images than features: the covariance is singular.
     FewerPicturesThanFeatures,
-    /// Pictures of different sizes.
+    /// Images of different sizes.
     MixedSizes,
     /// Samples and reference of different sizes.
     DifferentSizes,
-    /// Images that readers of stored and of shown pixels see differently.
+    /// Images that differ between the pixel rules.
     PixelRule,
-    /// Classes that are not spread evenly over the blocks of an Inception Score.
+    /// Classes that are not distributed evenly over the blocks of an Inception Score.
     OrderedClasses,
     /// A last block of an Inception Score that is smaller than the others.
     ShortLastBlock,
-    /// Classes with different numbers of pictures.
+    /// Classes with different numbers of images.
     UnbalancedClasses,
-    /// The same picture several times.
+    /// The same image several times.
     DuplicatedPictures,
-    /// The same picture on both sides.
+    /// The same image in both sets.
     SharedPictures,
-    /// Pictures that could not be read.
+    /// Images that could not be read.
     BadPictures,
-    /// Pictures that were smoothed for the eye.
+    /// Images that were sampled with more smoothing.
     MoreSmooth,
-    /// A covariance that is singular although there are pictures enough: repeated or constant features.
+    /// A singular covariance in spite of enough images: features repeat or are constant.
     SingularCovariance,
     /// Statistics that do not say which network made them.
     UnstatedNetwork,
-    /// A tokenizer's reconstructions against the reference batch of generated pictures.
+    /// Reconstructions against ADM's reference batch, which has training images.
     ReconstructionsAgainstAdm,
 }
 
 /// One of the two sets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Side {
     /// What is scored.
     Samples,
-    /// What it is compared with.
+    /// What the samples are compared with.
     Reference,
 }
 
@@ -112,18 +112,18 @@ impl fmt::Display for Warning {
     }
 }
 
-/// What is doubtful about a set of pictures by itself.
+/// Warnings about one set of images.
 ///
 /// # Errors
 /// When the file is damaged.
-pub fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
+pub(crate) fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
     let mut found = of_count(file.len(), file.info().network.width, side);
     let mut warn = |code, message| found.push(Warning { code, side, message });
     if file.bad() > 0 {
         warn(
             Code::BadPictures,
             format!(
-                "{} pictures could not be read and are left out; repair them and pass --restart, for the set is another one",
+                "{} images could not be read and were skipped; repair them and start over, because the set changes",
                 file.bad()
             ),
         );
@@ -133,12 +133,12 @@ pub fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
         warn(
             Code::JpegInputs,
             format!(
-                "{jpegs} pictures are JPEG files, whose losses distances see; write PNG or npz, or compare only \
-                     with sets of the same quality"
+                "{jpegs} images are JPEG files, and distances measure the loss of their compression; use PNG or npz, or compare \
+                 only with sets of the same quality"
             ),
         );
     }
-    // A token file's pictures are what its encoder saw, by either rule.
+    // A token file's images are what its encoder saw, by either rule.
     if let Some(differ) = file.traits().differ().filter(|_| file.info().pixels != PixelRule::Encoded) {
         warn(Code::PixelRule, pixel_rule(&differ, file.info().pixels));
     }
@@ -149,7 +149,7 @@ pub fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
         warn(
             Code::MixedSizes,
             format!(
-                "pictures of {} different sizes, each resized by its own factor; crop them alike first",
+                "images of {} different sizes, each resized by its own factor; crop them to one size first",
                 different.len()
             ),
         );
@@ -161,7 +161,7 @@ pub fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
         warn(
             Code::UnbalancedClasses,
             format!(
-                "{least} to {most} pictures a class of {}; published scores have equally many of each",
+                "{least} to {most} images per class, of {} classes; published scores have the same number for each",
                 counts.len()
             ),
         );
@@ -175,59 +175,62 @@ pub fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>> {
     if again > 0 {
         warn(
             Code::DuplicatedPictures,
-            format!("{again} pictures are copies of others; were all batches sampled with the same seed?"),
+            format!(
+                "{again} images are copies of others; check whether all batches were sampled with the same seed"
+            ),
         );
     }
     Ok(found)
 }
 
-/// What is doubtful about a number of pictures.
-pub fn of_count(n: usize, width: usize, side: Side) -> Vec<Warning> {
+/// Warnings about the number of images.
+pub(crate) fn of_count(n: usize, width: usize, side: Side) -> Vec<Warning> {
     let mut found = Vec::new();
     if n < FEW {
         let message = format!(
-            "{n} pictures, below {FEW}: distances come out too large; compare only with scores of as many"
+            "{n} images, fewer than {FEW}: distances are too large; compare only with scores of the same number of images"
         );
         found.push(Warning { code: Code::FewPictures, side, message });
     }
     if n <= width {
-        let message =
-            format!("{n} pictures for {width} features: the covariance is singular; take more than {width}");
+        let message = format!(
+            "{n} images for {width} features: the covariance is singular; use more than {width} images"
+        );
         found.push(Warning { code: Code::FewerPicturesThanFeatures, side, message });
     }
     found
 }
 
-/// What is doubtful about a covariance of that rank, of `n` pictures with `width` features. Too few pictures are
-/// another warning's business.
-pub fn of_rank(n: Option<u64>, width: usize, rank: usize, side: Side) -> Option<Warning> {
+/// A warning if the covariance of `n` images with `width` features does not have full rank. Too few images have their own
+/// warning.
+pub(crate) fn of_rank(n: Option<u64>, width: usize, rank: usize, side: Side) -> Option<Warning> {
     let few = n.is_some_and(|n| n <= width as u64);
     (rank < width && !few).then(|| Warning {
         code: Code::SingularCovariance,
         side,
         message: format!(
-            "the covariance of {width} features has rank {rank}: features repeat or never change; look at the pictures \
-             (is one drawn again and again?) and at the network's weights"
+            "the covariance of {width} features has rank {rank}: features repeat or are constant; check the images \
+             (one image many times?) and the weights of the network"
         ),
     })
 }
 
-/// What is said of images that readers see differently.
+/// The message about images that differ between the pixel rules.
 pub(crate) fn pixel_rule(differ: &str, rule: PixelRule) -> String {
     let (does, other) = match rule {
         PixelRule::Stored => {
-            ("as stored, as the usual tools do", "--pixels shown reads them as a viewer shows them")
+            ("as stored, as the usual tools do", "the rule 'shown' reads them as a viewer shows them")
         }
-        _ => ("as shown", "the usual tools read them as stored (--pixels stored)"),
+        _ => ("as shown", "the usual tools read them as stored (rule 'stored')"),
     };
     format!("{differ}: read {does}; {other}")
 }
 
-/// What is doubtful about the two sets together: sizes that differ, and pictures that are in both.
+/// Warnings about both sets together: different sizes, and images that are in both.
 ///
 /// # Errors
 /// When a file is damaged.
-pub fn of_both(samples: &FeatureFile, reference: &FeatureFile) -> Result<Vec<Warning>> {
+pub(crate) fn of_both(samples: &FeatureFile, reference: &FeatureFile) -> Result<Vec<Warning>> {
     let mut found = Vec::new();
     let [ours, theirs] = [samples, reference].map(SetStamp::of_pictures);
     let (ours, theirs) = (ours?, theirs?);
@@ -235,13 +238,13 @@ pub fn of_both(samples: &FeatureFile, reference: &FeatureFile) -> Result<Vec<War
         let size = |stamp: &SetStamp| match (stamp.smallest, stamp.largest) {
             (Some((w, h)), Some((wide, high))) if (w, h) == (wide, high) => format!("{w}×{h}"),
             (Some((w, h)), Some((wide, high))) => format!("{w}×{h} to {wide}×{high}"),
-            _ => "of no size".to_owned(),
+            _ => "of unknown size".to_owned(),
         };
         found.push(Warning {
             code: Code::DifferentSizes,
             side: Side::Samples,
             message: format!(
-                "samples are {}, the reference {}: the network sees them resized by other factors; crop both alike first",
+                "samples are {}, the reference {}: each is resized by its own factor; crop both to one size first",
                 size(&ours),
                 size(&theirs)
             ),
@@ -250,16 +253,17 @@ pub fn of_both(samples: &FeatureFile, reference: &FeatureFile) -> Result<Vec<War
     let known: HashSet<Vec<u8>> = reference.digests()?.rows().into_iter().map(|row| row.to_vec()).collect();
     let shared = samples.digests()?.rows().into_iter().filter(|row| known.contains(&row.to_vec())).count();
     if shared > 0 {
-        let message =
-            format!("{shared} samples are pictures of the reference to the byte; is it the right folder?");
+        let message = format!(
+            "{shared} samples are identical to images of the reference; check that it is the right folder"
+        );
         found.push(Warning { code: Code::SharedPictures, side: Side::Samples, message });
     }
     Ok(found)
 }
 
-/// What is doubtful about an Inception Score in blocks of `block` rows, where row i has class `classes[i]`: `what`
-/// says whose classes they are.
-pub fn of_blocks(classes: &[u32], what: &str, block: usize) -> Vec<Warning> {
+/// Warnings about an Inception Score in blocks of `block` rows. Row i has class `classes[i]`; `what` says where the classes
+/// come from.
+pub(crate) fn of_blocks(classes: &[u32], what: &str, block: usize) -> Vec<Warning> {
     let mut found = Vec::new();
     let (count, rest) = (classes.len(), classes.len() % block.max(1));
     let mut warn = |code, message| found.push(Warning { code, side: Side::Samples, message });
@@ -267,8 +271,8 @@ pub fn of_blocks(classes: &[u32], what: &str, block: usize) -> Vec<Warning> {
         warn(
             Code::ShortLastBlock,
             format!(
-                "the last of ADM's blocks has {rest} of {block} images and counts like the others: its Inception Score is \
-                 too small; take a multiple of {block}"
+                "the last of ADM's blocks has {rest} of {block} images, but counts like the others: the Inception Score is \
+                 too small; use a multiple of {block} images"
             ),
         );
     }
@@ -276,22 +280,22 @@ pub fn of_blocks(classes: &[u32], what: &str, block: usize) -> Vec<Warning> {
         warn(
             Code::OrderedClasses,
             format!(
-                "{what} are not spread evenly over ADM's blocks of {block} in file order: of {count} ordered images its \
-                 Inception Score is far too small; shuffle the rows, as var-model sample writes them"
+                "{what} are not distributed evenly over ADM's blocks of {block} in file order: the Inception Score of \
+                 {count} ordered images is far too small; shuffle the rows, as var-model sample does"
             ),
         );
     }
     found
 }
 
-/// Whether a block's classes differ from all rows' by more than chance does, and by enough to move the score.
+/// Whether the classes of a block differ from those of all rows by more than chance, and by enough to change the score.
 ///
 /// The squared contingency of a block with n rows, Σ (found − expected)² / expected / n, is what its entropy of classes
-/// lacks, twice; by chance it is (C − 1) / n.
+/// lacks, twice. By chance it is (C − 1) / n.
 fn blocks_differ(classes: &[u32], block: usize) -> bool {
-    /// Standard deviations above what chance gives.
+    /// Standard deviations above chance.
     const BEYOND: f64 = 6.0;
-    /// Excess that moves the score by 1%.
+    /// Excess that changes the score by 1%.
     const MATTERS: f64 = 0.02;
     let tally = |rows: &[u32]| {
         let mut counts: BTreeMap<u32, f64> = BTreeMap::new();
@@ -300,7 +304,7 @@ fn blocks_differ(classes: &[u32], block: usize) -> bool {
     };
     let all = tally(classes);
     let (total, free) = (classes.len() as f64, all.len().saturating_sub(1) as f64);
-    // Of few rows the sum scatters too much to say anything.
+    // The sum of few rows varies too much.
     classes.chunks(block.max(1)).filter(|rows| 2 * rows.len() >= block).any(|rows| {
         let (own, n) = (tally(rows), rows.len() as f64);
         let squares: f64 = all
@@ -314,22 +318,22 @@ fn blocks_differ(classes: &[u32], block: usize) -> bool {
     })
 }
 
-/// What is doubtful about a file of statistics, for features of `width`.
-pub fn of_statistics(width: usize, file: &StatisticsFile, reconstructions: bool) -> Vec<Warning> {
+/// Warnings about a file of statistics, for features of `width`.
+pub(crate) fn of_statistics(width: usize, file: &StatisticsFile, reconstructions: bool) -> Vec<Warning> {
     let mut found = Vec::new();
     let mut warn = |code, message| found.push(Warning { code, side: Side::Reference, message });
     if file.network.is_none() {
         warn(
             Code::UnstatedNetwork,
-            "the file does not say which network, preprocessing and pixels made it; make sure that they are the same"
+            "the file does not say which network, preprocessing and pixel rule made it; make sure that they are the same"
                 .into(),
         );
     }
     if reconstructions && file.is_adm() {
         warn(
             Code::ReconstructionsAgainstAdm,
-            "reconstructions are scored against the validation pictures they came from; against ADM's reference batch, \
-             which is of training pictures, the number is about three times as large"
+            "ADM's reference batch has training images. Score reconstructions against their originals, the validation images; \
+             against the batch, the number is about three times as large"
                 .into(),
         );
     }
@@ -339,7 +343,7 @@ pub fn of_statistics(width: usize, file: &StatisticsFile, reconstructions: bool)
     found
 }
 
-/// The same warnings, none of them twice.
+/// The same warnings, each once.
 pub(crate) fn each_once(warnings: Vec<Warning>) -> Vec<Warning> {
     let mut found: Vec<Warning> = Vec::new();
     for warning in warnings {
@@ -350,13 +354,12 @@ pub(crate) fn each_once(warnings: Vec<Warning>) -> Vec<Warning> {
     found
 }
 
-/// What is doubtful about the way of sampling.
-pub fn of_sampler(sampler: &Sampler) -> Option<Warning> {
+/// A warning about the settings of sampling.
+pub(crate) fn of_sampler(sampler: &Sampler) -> Option<Warning> {
     (sampler.more_smooth == Some(true)).then(|| Warning {
         code: Code::MoreSmooth,
         side: Side::Samples,
-        message: "sampled with --more-smooth, which is for the eye; sample again without it for scores"
-            .into(),
+        message: "sampled with more_smooth, which is for viewing; sample again without it for scores".into(),
     })
 }
 

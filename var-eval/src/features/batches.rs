@@ -1,4 +1,4 @@
-//! Pictures through a network a few at a time, results as arrays.
+//! Runs a network over images in small batches; the results are arrays.
 
 use image::RgbImage;
 use ndarray::{Array2, s};
@@ -10,11 +10,10 @@ use crate::error::{Error, Result};
 /// Features `[B, D]`, logits `[B, C]` and spatial features `[B, S]` of one batch.
 pub(super) type Outputs = (Tensor, Option<Tensor>, Option<Tensor>);
 
-/// Runs `pictures` through `forward`, at most `batch` at once, so that memory does not grow with how many are
-/// handed over.
+/// Runs `pictures` through `forward`, at most `batch` at once, so that memory does not grow with their number.
 ///
 /// # Errors
-/// What `forward` returns; when the shape of its result is not what `identity` says.
+/// What `forward` returns, and when its result does not have the shape that `identity` states.
 pub(super) fn in_batches(
     identity: &Identity,
     pictures: &[RgbImage],
@@ -47,11 +46,11 @@ pub(super) fn in_batches(
 /// `tensor` as an array of `rows` × `columns`.
 ///
 /// # Errors
-/// When it has another shape, or cannot be brought to the processor.
+/// When it has another shape, or cannot be copied to the processor.
 pub(crate) fn matrix(tensor: &Tensor, rows: usize, columns: usize) -> Result<Array2<f32>> {
     if tensor.size() != [rows as i64, columns as i64] {
         let message =
-            format!("the network gave {:?} for {rows} pictures, expected {columns} columns", tensor.size());
+            format!("the network returned {:?} for {rows} images, expected {columns} columns", tensor.size());
         return Err(var_tokenizer::Error::Torch(message).into());
     }
     let flat = tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view([-1])?;

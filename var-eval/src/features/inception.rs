@@ -1,8 +1,8 @@
-//! Inception-v3 as FID has always used it: the ImageNet classifier of 2015-12-05 with 1008 outputs.
+//! Inception-v3 as FID uses it: the ImageNet classifier of 2015-12-05 with 1008 outputs.
 //!
-//! Weights are given by the person: `pt_inception-2015-12-05-6726825d.pth`, or the same tensors as
-//! safetensors. Names and structure follow pytorch-fid's `inception.py`; the sFID features follow the ADM
-//! evaluator (`evaluations/evaluator.py`: `mixed_6/conv:0`, its first 7 channels).
+//! The user gives the weights: `pt_inception-2015-12-05-6726825d.pth`, or the same tensors as safetensors. Names
+//! and structure follow pytorch-fid's `inception.py`; the sFID features follow the ADM evaluator
+//! (`evaluations/evaluator.py`: `mixed_6/conv:0`, its first 7 channels).
 
 use std::path::Path;
 
@@ -18,13 +18,13 @@ use super::preprocess::InceptionInput;
 use super::weights::{TensorSource, WeightsFile, is_counter};
 use crate::error::Result;
 
-/// Name of the network, and of the file that published FID figures were computed with.
+/// Name of the network. Published FIDs use it.
 pub const NAME: &str = "inception-fid";
-/// Pooled features of a picture.
+/// Pooled features of an image.
 pub const FEATURES: usize = 2048;
-/// Logits of a picture.
+/// Logits of an image.
 pub const CLASSES: usize = 1008;
-/// Spatial features of a picture: 17 × 17 × 7.
+/// Spatial features of an image: 17 × 17 × 7.
 pub const SPATIAL: usize = SPATIAL_SIDE * SPATIAL_SIDE * SPATIAL_CHANNELS;
 /// Channels of the spatial features.
 const SPATIAL_CHANNELS: usize = 7;
@@ -32,15 +32,15 @@ const SPATIAL_CHANNELS: usize = 7;
 const SPATIAL_SIDE: usize = 17;
 /// The block whose first branch gives the spatial features.
 const SPATIAL_BLOCK: &str = "Mixed_6d";
-/// Pictures that go through the network at once.
+/// Images that go through the network at once.
 const BATCH: usize = 16;
 
-/// What the layers give for `B` inputs.
+/// Outputs of the layers for `B` inputs.
 #[derive(Debug)]
 pub struct Outputs {
     /// Pooled features `[B, 2048]`.
     pub features: Tensor,
-    /// Logits without the bias of the last layer `[B, 1008]`, as the Inception Score's tools take them.
+    /// Logits without the bias of the last layer `[B, 1008]`, as the tools for the Inception Score use them.
     pub unbiased_logits: Tensor,
     /// `Mixed_6d.branch1x1` after batch norm and ReLU, its first 7 of 192 channels, flattened in the order
     /// row, column, channel `[B, 2023]`.
@@ -64,7 +64,7 @@ enum Step {
 }
 
 impl Layers {
-    /// Builds the network on `device` out of `source`.
+    /// Builds the network on `device` from `source`.
     ///
     /// # Errors
     /// When a tensor cannot be read, or memory runs out.
@@ -102,7 +102,7 @@ impl Layers {
         Ok(Self { stem, blocks, classifier })
     }
 
-    /// Runs normalised pictures `[B, 3, 299, 299]` through the network.
+    /// Runs normalised images `[B, 3, 299, 299]` through the network.
     ///
     /// # Errors
     /// When libtorch fails, or memory runs out.
@@ -125,7 +125,7 @@ impl Layers {
         }
         let features = pooled(&x)?;
         let unbiased_logits = self.classifier.unbiased(&features)?;
-        // The block is in the list above, so its output is there.
+        // The block is in the list above, so its output exists.
         let spatial = spatial.unwrap_or(x).f_narrow(1, 0, SPATIAL_CHANNELS as i64)?;
         let spatial = spatial.f_permute([0, 2, 3, 1])?.f_flatten(1, -1)?;
         Ok(Outputs { features, unbiased_logits, spatial })
@@ -140,7 +140,7 @@ impl Layers {
     }
 }
 
-/// The network with its weights and its way of preparing pictures.
+/// The network with its weights and its preprocessing.
 #[derive(Debug)]
 pub struct Inception {
     layers: Layers,
@@ -153,8 +153,7 @@ impl Inception {
     /// Loads the weights from `path`.
     ///
     /// # Errors
-    /// When the file cannot be read; one error that lists all tensors that are missing, unexpected or of
-    /// another shape.
+    /// When the file cannot be read, or tensors are missing, unexpected or of another shape; one error lists all of them.
     pub fn load(path: &Path, input: InceptionInput, device: Device) -> Result<Self> {
         guarded(|| {
             let mut file = WeightsFile::open(path)?;

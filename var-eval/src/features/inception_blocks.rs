@@ -1,8 +1,8 @@
 //! The blocks of Inception-v3 as the FID network has them.
 //!
-//! Two things set it apart from the usual Inception-v3: average pools leave padding out of the mean, and the
-//! pool branch of the last block takes maxima. (Source: the TensorFlow graph of 2015-12-05, in the module
-//! names of pytorch-fid's `inception.py`.)
+//! They differ from the usual Inception-v3 in two ways: average pools do not count padding, and the pool branch of the
+//! last block takes maxima. Source: the TensorFlow graph of 2015-12-05, with the module names of pytorch-fid's
+//! `inception.py`.
 
 use tch::{Device, Tensor};
 
@@ -43,7 +43,7 @@ fn flat(inputs: i64, outputs: i64, rows: i64, columns: i64) -> Geometry {
     Geometry { kernel: [rows, columns], ..Geometry::square(inputs, outputs, 1) }.same()
 }
 
-/// Layers one after another.
+/// A chain of layers.
 type Chain = Vec<Convolution>;
 
 fn run(chain: &[Convolution], x: &Tensor) -> Result<Tensor> {
@@ -79,15 +79,15 @@ impl PoolBranch {
         if self.pool == Pool::Maximum {
             return self.mix.forward(&x.f_max_pool2d([3, 3], [1, 1], [1, 1], [1, 1], false)?);
         }
-        // A mean without the padding and a 1×1 convolution commute; the convolution first leaves the pool
-        // a tenth of the channels.
+        // A mean without padding and a 1×1 convolution commute. With the convolution first, the pool has a tenth of the
+        // channels.
         let mixed = self.mix.forward(x)?;
         let mut y = mixed.f_avg_pool2d([3, 3], [1, 1], [1, 1], false, false, None)?;
         Ok(y.f_relu_()?)
     }
 }
 
-/// One block: branches that see the same input, whose outputs are concatenated.
+/// One block: branches with the same input. Their outputs are concatenated.
 #[derive(Debug)]
 pub(super) struct Block {
     branches: Vec<Branch>,
@@ -96,7 +96,7 @@ pub(super) struct Block {
 #[derive(Debug)]
 enum Branch {
     Chain(Chain),
-    /// A chain, and two convolutions side by side behind it.
+    /// A chain, then two parallel convolutions.
     Fork(Chain, [Convolution; 2]),
     Pool(PoolBranch),
     /// A maximum of 3×3 with stride 2, without convolution.

@@ -1,4 +1,4 @@
-//! The one layer that feature networks are made of: a convolution, with what follows it.
+//! The layers of feature networks: a convolution with bias and activation, and a linear layer.
 
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::torch::kernels::channels_last;
@@ -57,7 +57,7 @@ impl Geometry {
     }
 }
 
-/// A convolution with bias and activation; a batch norm behind it is folded into both.
+/// A convolution with bias and activation. A batch norm after it is folded into weights and bias.
 #[derive(Debug)]
 pub(crate) struct Convolution {
     weight: Tensor,
@@ -67,7 +67,7 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// With a bias of its own: `NAME.weight` and `NAME.bias`.
+    /// With a bias: `NAME.weight` and `NAME.bias`.
     pub fn biased(
         source: &mut dyn TensorSource,
         device: Device,
@@ -115,8 +115,8 @@ impl Convolution {
         Ok(Self { weight, bias, geometry, activation })
     }
 
-    /// The same with rows and columns of zeros before the filter's first, so that padding on the right and at
-    /// the bottom only, as TensorFlow has it, becomes a symmetric one: `zeros` more on each side.
+    /// The same with rows and columns of zeros at the start of the filter. Padding on the right and at the bottom only, as in
+    /// TensorFlow, then becomes symmetric: `zeros` more on each side.
     pub fn led_by_zeros(self, zeros: i64) -> Result<Self> {
         let weight = channels_last(&self.weight.f_constant_pad_nd([zeros, 0, zeros, 0])?)?;
         let [rows, columns] = self.geometry.kernel;
@@ -146,7 +146,7 @@ impl Convolution {
     }
 }
 
-/// `weight` `[outputs, inputs]` and, where there is one, `bias` of a linear layer called `name`.
+/// A linear layer: `weight` `[outputs, inputs]` and perhaps `bias`.
 #[derive(Debug)]
 pub(crate) struct Linear {
     pub weight: Tensor,
@@ -228,7 +228,7 @@ mod tests {
             };
             let symmetric = make(geometry.padding(before)).led_by_zeros(1).unwrap();
             let x = normal("x", 2, &[2, 4, 12, 16]);
-            // "Same": as many outputs as half the inputs, the odd zero behind.
+            // "Same": half as many outputs as inputs; an odd zero is at the end.
             let padded = x.constant_pad_nd([before, before + 1, before, before + 1]);
             let y = make(geometry).forward(&padded).unwrap();
             assert_eq!(y.size(), [2, 4, 6, 8]);

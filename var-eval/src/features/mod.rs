@@ -1,7 +1,8 @@
-//! Networks that turn pictures into features.
+//! Networks that turn images into features.
 
 mod batches;
 pub mod colour;
+pub mod earlier;
 pub mod efficientnet;
 pub mod extract;
 pub mod inception;

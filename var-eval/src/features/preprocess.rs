@@ -1,8 +1,7 @@
-//! How the FID tools bring a picture to 299 × 299: three ways that give three different numbers.
+//! How the FID tools resize an image to 299 × 299: three ways, which give different numbers.
 //!
-//! All of them are separable, so that one resampler with the weights of each way serves. They differ in
-//! where a pixel's centre lies, in whether shrinking averages, and in how bytes are scaled; nothing is
-//! rounded in between.
+//! All are separable, so one resampler serves, with the weights of each way. They differ in the position of pixel centres,
+//! in averaging when they shrink, and in the scale of bytes. Nothing is rounded in between.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,10 +15,10 @@ use crate::error::{Error, Result};
 
 /// Side of the network's input.
 pub const SIDE: usize = 299;
-/// Channels of a picture.
+/// Channels of an image.
 const CHANNELS: usize = 3;
 
-/// Whose way of preparing pictures.
+/// The tool whose preprocessing is used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum InceptionInput {
     /// pytorch-fid: byte / 255, bilinear with half-pixel centres and without antialiasing, then 2x − 1.
@@ -50,7 +49,7 @@ impl InceptionInput {
     /// `pictures` resized and normalised: `[B, 3, 299, 299]` on `device`, channels adjacent in memory.
     ///
     /// # Errors
-    /// When a picture has no pixels, or memory runs out.
+    /// When an image has no pixels, or memory runs out.
     pub fn prepare(self, pictures: &[RgbImage], device: Device) -> Result<Tensor> {
         let size = SIDE * SIDE * CHANNELS;
         let mut values = vec![0_f32; pictures.len() * size];
@@ -58,7 +57,7 @@ impl InceptionInput {
         channels_last(&values, [pictures.len(), SIDE, SIDE], device)
     }
 
-    /// Writes one prepared picture, in the order row, column, channel.
+    /// Writes one prepared image, in the order row, column, channel.
     fn fill(self, picture: &RgbImage, out: &mut [f32]) -> Result<()> {
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         if width == 0 || height == 0 {
@@ -105,22 +104,22 @@ impl FromStr for InceptionInput {
     }
 }
 
-/// The error about a word that is none of `known`.
+/// The error about a word that is not among `known`.
 pub(crate) fn unknown(what: &str, word: &str, known: &[&str]) -> Error {
     let hint = did_you_mean(word, known.iter().copied());
     let message = format!("{what} '{word}' is unknown; known: {}{hint}", known.join(", "));
     var_tokenizer::Error::Config(message).into()
 }
 
-/// `values` in the order picture, row, column, channel as the tensor `[B, 3, H, W]` with these very bytes;
-/// `lengths` are B, H and W.
+/// `values` in the order image, row, column, channel as the tensor `[B, 3, H, W]`, channels adjacent in memory; `lengths`
+/// are B, H and W.
 pub(crate) fn channels_last(values: &[f32], lengths: [usize; 3], device: Device) -> Result<Tensor> {
     let [count, height, width] = lengths;
     let shape = [count, height, width, CHANNELS].map(|length| length as i64);
     Ok(Tensor::f_from_slice(values)?.f_view(shape)?.f_to_device(device)?.f_permute([0, 3, 1, 2])?)
 }
 
-/// The input pixels behind an output pixel: the first one, and the weights from there on.
+/// The input pixels of an output pixel: the first, and the weights from there on.
 #[derive(Debug)]
 struct Taps {
     first: usize,
@@ -158,13 +157,12 @@ fn cubic(centre: f64, stretch: f64, input: usize) -> Taps {
     Taps { first, weights: exact.iter().map(|w| (w / sum) as f32).collect() }
 }
 
-/// Resamples bytes `[height, width, 3]` across, then down, into `out` `[down, across, 3]`. Rows that no
-/// output needs are left aside, and a row that is needed goes through the first pass once: outputs run
-/// downwards, and so do their inputs.
+/// Resamples bytes `[height, width, 3]` across, then down, into `out` `[down, across, 3]`. Rows that no output needs are
+/// skipped. Each other row passes the first step once, because outputs and their inputs both run downwards.
 fn resample(bytes: &[u8], width: usize, across: &[Taps], down: &[Taps], out: &mut [f32]) {
     let stride = across.len() * CHANNELS;
     let most = down.iter().map(|taps| taps.weights.len()).max().unwrap_or(0).max(1);
-    // A ring of rows that have been through the first pass; `made` counts them.
+    // A ring of rows after the first step; `made` counts them.
     let mut ring = vec![0_f32; most * stride];
     let mut made = 0;
     for (taps, line) in down.iter().zip(out.chunks_exact_mut(stride)) {

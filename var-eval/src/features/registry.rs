@@ -1,4 +1,4 @@
-//! Networks by name: what a person chooses, and where the weights come from.
+//! Networks by name, and where their weights come from.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use tch::Device;
 
+use super::colour::{self, ColourGrid};
 use super::efficientnet::{self, EfficientNetLite0};
 use super::inception::{self, Inception};
 use super::network::FeatureNetwork;
@@ -14,28 +15,34 @@ use super::preprocess::{InceptionInput, unknown};
 use super::torchscript::{self, ModuleSettings, TorchScript};
 use crate::error::{Error, Result};
 
-/// Folder of fetched weights in a clone; `cargo xtask setup --features` makes it.
+/// Folder of fetched weights in a clone; `cargo xtask setup --features` creates it.
 const FOLDER: &str = ".features";
 /// The default network's file in it.
 const DEFAULT_FILE: &str = "efficientnet_lite0.pth";
 /// Names another folder of that kind.
 pub const VARIABLE: &str = "VAR_FEATURES";
 
-/// The networks that there are.
+/// The available networks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub enum NetworkName {
     /// [`EfficientNetLite0`], whose weights `cargo xtask setup --features` fetches.
     #[default]
     EfficientNetLite0,
-    /// [`Inception`]; the person gives the weights.
+    /// [`Inception`]; the user gives the weights.
     InceptionFid,
-    /// [`TorchScript`]; the person gives the module.
+    /// [`TorchScript`]; the user gives the module.
     TorchScript,
+    /// [`ColourGrid`], for trials and tests: needs no weights, but its distances say nothing about the content.
+    ColourGrid,
 }
 
-/// All of them.
-const ALL: [NetworkName; 3] =
-    [NetworkName::EfficientNetLite0, NetworkName::InceptionFid, NetworkName::TorchScript];
+/// All networks; the last is for trials and not listed in messages.
+const ALL: [NetworkName; 4] = [
+    NetworkName::EfficientNetLite0,
+    NetworkName::InceptionFid,
+    NetworkName::TorchScript,
+    NetworkName::ColourGrid,
+];
 
 impl NetworkName {
     /// The name on the command line and in [`super::network::Identity`].
@@ -44,6 +51,7 @@ impl NetworkName {
             Self::EfficientNetLite0 => efficientnet::NAME,
             Self::InceptionFid => inception::NAME,
             Self::TorchScript => torchscript::NAME,
+            Self::ColourGrid => colour::NAME,
         }
     }
 }
@@ -58,86 +66,79 @@ impl FromStr for NetworkName {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let names = ALL.map(Self::name);
-        ALL.into_iter().find(|name| name.name() == text).ok_or_else(|| unknown("network", text, &names))
+        let [first, second, third, _] = ALL.map(Self::name);
+        let found = ALL.into_iter().find(|name| name.name() == text);
+        found.ok_or_else(|| unknown("network", text, &[first, second, third]))
     }
 }
 
-/// What a person chooses.
+/// A network to load, with its settings.
 #[derive(Debug, Clone, Default)]
 pub struct NetworkChoice {
     /// Which network.
     pub name: NetworkName,
     /// File of the weights, or of the module; the default network finds its own.
     pub weights: Option<PathBuf>,
-    /// How `inception-fid` prepares pictures; other networks have one way.
+    /// Preprocessing of `inception-fid`; other networks have only one.
     pub preprocessing: Option<InceptionInput>,
-    /// How a TorchScript module wants its pictures.
+    /// Preprocessing and output of a TorchScript module.
     pub module: ModuleSettings,
-    /// Threads that libtorch computes with; its default (one a core) when absent.
+    /// Number of threads of libtorch in this process; `None` leaves it unchanged.
     pub threads: Option<usize>,
 }
 
 impl NetworkChoice {
-    /// The network called `name`, everything else by default.
+    /// The network called `name`, with default settings.
     ///
     /// # Errors
-    /// When there is none; lists the known ones.
+    /// When the name is unknown; lists the known ones.
     pub fn named(name: &str) -> Result<Self> {
         Ok(Self { name: name.parse()?, ..Self::default() })
     }
 
-    /// Loads the network onto `device`. Call [`var_tokenizer::torch::start`] first.
+    /// Loads the network onto `device`.
     ///
     /// # Errors
-    /// When weights are not given or not found, cannot be read or do not fit; when a setting is out of range or
-    /// for another network.
+    /// When the weights are missing, cannot be read or do not fit; when a setting is out of range or for another network.
     pub fn open(&self, device: Device) -> Result<Box<dyn FeatureNetwork>> {
         if let Some(way) = self.preprocessing.filter(|_| self.name != NetworkName::InceptionFid) {
             let message = format!("preprocessing {way} is for {}, not for {}", inception::NAME, self.name);
-            return Err(var_tokenizer::Error::Config(message).into());
+            return Err(Error::config(message));
         }
         if let Some(threads) = self.threads {
             let threads = i32::try_from(threads).ok().filter(|n| (1..=4096).contains(n));
-            tch::set_num_threads(
-                threads
-                    .ok_or_else(|| Error::from(var_tokenizer::Error::Config("threads: 1 to 4096".into())))?,
-            );
+            tch::set_num_threads(threads.ok_or_else(|| Error::config("threads: expected 1 to 4096"))?);
         }
-        let weights = self.weights()?;
+        let given = |what: &str| {
+            let missing = || Error::config(format!("network {} needs {what}", self.name));
+            self.weights.clone().ok_or_else(missing)
+        };
         Ok(match self.name {
-            NetworkName::EfficientNetLite0 => Box::new(EfficientNetLite0::load(&weights, device)?),
+            NetworkName::EfficientNetLite0 => {
+                let weights = self.weights.clone().map_or_else(default_weights, Ok)?;
+                Box::new(EfficientNetLite0::load(&weights, device)?)
+            }
             NetworkName::InceptionFid => {
+                let weights = given(
+                    "the file of its weights: pt_inception-2015-12-05-6726825d.pth, as pytorch-fid publishes it, or the same \
+                     tensors as .safetensors",
+                )?;
                 Box::new(Inception::load(&weights, self.preprocessing.unwrap_or_default(), device)?)
             }
-            NetworkName::TorchScript => Box::new(TorchScript::load(&weights, self.module.clone(), device)?),
-        })
-    }
-
-    /// The file of the weights.
-    fn weights(&self) -> Result<PathBuf> {
-        let need = |what: &str| -> Error {
-            var_tokenizer::Error::Config(format!("network {} needs {what}", self.name)).into()
-        };
-        match (&self.weights, self.name) {
-            (Some(path), _) => Ok(path.clone()),
-            (None, NetworkName::EfficientNetLite0) => default_weights(),
-            (None, NetworkName::InceptionFid) => Err(need(
-                "the file of its weights: pt_inception-2015-12-05-6726825d.pth, as pytorch-fid publishes it, or the \
-                 same tensors as .safetensors",
-            )),
-            (None, NetworkName::TorchScript) => {
-                Err(need("the file of the module, saved with torch.jit.save"))
+            NetworkName::TorchScript => {
+                let module = given("the file of the module, saved with torch.jit.save")?;
+                Box::new(TorchScript::load(&module, self.module.clone(), device)?)
             }
-        }
+            NetworkName::ColourGrid => Box::new(ColourGrid::default()),
+        })
     }
 }
 
-/// The default network's weights: in the folder that `VAR_FEATURES` names, else in a `.features` folder above the
-/// program (a clone's `target/` lies in the clone) or above the current folder.
+/// The weights of the default network: in the folder that `VAR_FEATURES` names, else in a folder `.features` above the
+/// program (`target/` is inside the clone) or above the current folder.
 ///
 /// # Errors
-/// When there are none; says how to get them.
+/// When they are missing; says how to get them.
 pub fn default_weights() -> Result<PathBuf> {
     let starts = [std::env::current_exe(), std::env::current_dir()].into_iter().flatten().collect::<Vec<_>>();
     find_default(std::env::var_os(VARIABLE), &starts)
@@ -155,11 +156,10 @@ fn find_default(named: Option<OsString>, starts: &[PathBuf]) -> Result<PathBuf> 
     let above = starts.iter().flat_map(|start| start.ancestors());
     let found = above.map(|folder| folder.join(FOLDER).join(DEFAULT_FILE)).find(|path| path.is_file());
     found.ok_or_else(|| {
-        var_tokenizer::Error::Config(format!(
-            "the weights of {} are not there: fetch them with `cargo xtask setup --features`, or name the file",
+        Error::config(format!(
+            "the weights of {} are missing: fetch them with `cargo xtask setup --features`, or name the file",
             efficientnet::NAME
         ))
-        .into()
     })
 }
 

@@ -21,16 +21,16 @@ use crate::error::{Error, Result};
 pub const NAME: &str = "torchscript";
 /// Largest side of the input.
 pub const MOST_SIDE: usize = 4096;
-/// Pictures that go through the module at once.
+/// Images that go through the module at once.
 const BATCH: usize = 16;
 
-/// What the module's output is.
+/// The output of a module.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ModuleOutput {
-    /// Features: `[B, D]`, or `[B, D, h, w]`, of which the mean over the picture is taken.
+    /// Features `[B, D]`, or `[B, D, h, w]`, whose mean over the image is used.
     #[default]
     Features,
-    /// Logits `[B, D]` of a classifier; they serve as features too.
+    /// Logits `[B, D]` of a classifier; they are the features too.
     Logits,
 }
 
@@ -46,24 +46,24 @@ impl FromStr for ModuleOutput {
     }
 }
 
-/// How a module wants its pictures, and what it gives. The module is called with `[B, 3, side, side]`:
-/// pictures in [0, 1], resized to a square with Pillow's arithmetic, minus the mean, over the deviation.
+/// Input and output of a module. The module is called with `[B, 3, side, side]`:
+/// images in [0, 1], resized to a square with Pillow's arithmetic, minus the mean, over the deviation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModuleSettings {
     /// Side of the input in pixels.
     pub side: usize,
-    /// Mean of each channel of pictures in [0, 1].
+    /// Mean of each channel of images in [0, 1].
     pub mean: [f64; 3],
     /// Standard deviation of each channel.
     pub deviation: [f64; 3],
     /// Filter of the resize.
     pub resize: Filter,
-    /// What comes out.
+    /// What it returns.
     pub output: ModuleOutput,
 }
 
 impl Default for ModuleSettings {
-    /// 224 pixels, bicubic, normalised as ImageNet's usual classifiers want it.
+    /// 224 pixels, bicubic, normalised as usual for ImageNet.
     fn default() -> Self {
         Self {
             side: 224,
@@ -82,18 +82,18 @@ impl ModuleSettings {
     /// Names the setting that is out of range.
     pub fn validate(&self) -> Result<()> {
         let problem = if !(1..=MOST_SIDE).contains(&self.side) {
-            format!("side {}: 1 to {MOST_SIDE}", self.side)
+            format!("side {}: expected 1 to {MOST_SIDE}", self.side)
         } else if !self.mean.iter().all(|m| m.is_finite()) {
-            "mean: three numbers".to_owned()
+            "mean: expected three numbers".to_owned()
         } else if !self.deviation.iter().all(|d| d.is_finite() && *d > 0.0) {
-            "standard deviation: three numbers above 0".to_owned()
+            "standard deviation: expected three numbers above 0".to_owned()
         } else {
             return Ok(());
         };
         Err(var_tokenizer::Error::Config(format!("torchscript {problem}")).into())
     }
 
-    /// All of it in one line, for the identity of the features.
+    /// All settings in one line, for the identity of the features.
     pub fn describe(&self) -> String {
         let list = |values: [f64; 3]| values.map(|v| v.to_string()).join(",");
         format!(
@@ -105,7 +105,7 @@ impl ModuleSettings {
         )
     }
 
-    /// Pictures as the module wants them: `[B, 3, side, side]` in `f32`.
+    /// Prepared images: `[B, 3, side, side]` in `f32`.
     fn prepare(&self, pictures: &[RgbImage], device: Device) -> Result<Tensor> {
         let (size, side) = (self.side * self.side * 3, self.side as u32);
         let mut values = vec![0_f32; pictures.len() * size];
@@ -117,7 +117,7 @@ impl ModuleSettings {
             }
             Ok::<(), Error>(())
         })?;
-        // Modules of others may reshape their input: they get the plain layout.
+        // The module may reshape its input, so it gets the usual layout.
         Ok(channels_last(&values, [pictures.len(), self.side, self.side], device)?.f_contiguous()?)
     }
 }
@@ -133,11 +133,11 @@ pub struct TorchScript {
 }
 
 impl TorchScript {
-    /// Loads the module and tries it on a grey picture, which tells how many features it gives.
+    /// Loads the module and runs it on a grey image to find the number of features.
     ///
     /// # Errors
-    /// When the file is missing or no TorchScript, the settings are out of range, or the module fails or gives
-    /// something else than its settings say.
+    /// When the file is missing or not TorchScript, a setting is out of range, or the module fails or returns another shape
+    /// than its settings say.
     pub fn load(path: &Path, settings: ModuleSettings, device: Device) -> Result<Self> {
         settings.validate()?;
         guarded(|| {
@@ -173,7 +173,7 @@ impl TorchScript {
         let output = self.module.forward_ts(&[input]).map_err(|e| {
             Error::file(
                 &self.path,
-                format!("the module fails on {} pictures: {}", pictures.len(), module_error(&e)),
+                format!("the module fails on {} images: {}", pictures.len(), module_error(&e)),
             )
         })?;
         let shape = output.size();
@@ -188,7 +188,7 @@ impl TorchScript {
                     ModuleOutput::Features => "features [B, D] or [B, D, h, w]",
                     ModuleOutput::Logits => "logits [B, D]",
                 };
-                let found = format!("gives {shape:?} for {count} pictures, expected {expected}");
+                let found = format!("gives {shape:?} for {count} images, expected {expected}");
                 Err(Error::file(&self.path, found))
             }
         }

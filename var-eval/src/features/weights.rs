@@ -1,4 +1,4 @@
-//! Where the tensors of a network come from.
+//! Sources of the tensors of a network.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use var_tokenizer::weights::{Checkpoint, StateDict};
 
 use crate::error::{Error, Result};
 
-/// Something that has tensors by name: a file, or the recipes of the golden cases.
+/// A source of tensors by name: a file, or the recipes of the golden cases.
 pub trait TensorSource {
     /// The tensor called `name`, of `shape`, in `f32` on the processor.
     ///
     /// # Errors
-    /// When it cannot be read. A source may note a missing tensor for later and give zeros.
+    /// When it cannot be read. A source may return zeros for a missing tensor and report it later.
     fn take(&mut self, name: &str, shape: &[i64]) -> Result<Tensor>;
 }
 
@@ -32,7 +32,7 @@ pub struct WeightsFile {
 }
 
 impl WeightsFile {
-    /// Opens the file; of several sets of tensors in it the largest is meant.
+    /// Opens the file. If it has several sets of tensors, the largest is used.
     ///
     /// # Errors
     /// When it cannot be read, is damaged or of another kind, or holds no tensors.
@@ -41,7 +41,7 @@ impl WeightsFile {
         let dict = parts.into_values().max_by_key(|dict| dict.tensors.len());
         let dict = dict
             .filter(|dict| !dict.tensors.is_empty())
-            .ok_or_else(|| Error::file(path, "holds no tensors; is it the right file?"))?;
+            .ok_or_else(|| Error::file(path, "holds no tensors; expected the weights of a network"))?;
         let sha256 = sha256_of(path)?;
         Ok(Self { path: path.to_owned(), dict, sha256, taken: BTreeSet::new(), problems: Vec::new() })
     }
@@ -51,10 +51,10 @@ impl WeightsFile {
         &self.sha256
     }
 
-    /// Ends the reading: `ignored` says which of the remaining names are no fault.
+    /// Ends the reading. `ignored` says which of the remaining names are no error.
     ///
     /// # Errors
-    /// One error with every missing, mis-shaped and unexpected tensor.
+    /// One error with all missing, unexpected and wrongly shaped tensors.
     pub fn finish(mut self, ignored: impl Fn(&str) -> bool) -> Result<()> {
         let left = self.dict.tensors.keys().filter(|name| !self.taken.contains(*name) && !ignored(name));
         self.problems.extend(left.map(|name| format!("unexpected {name}")));
@@ -82,7 +82,7 @@ impl TensorSource for WeightsFile {
             }
         };
         self.problems.push(problem);
-        // Stands in until `finish` reports it, without taking memory.
+        // A placeholder without memory, until `finish` reports it.
         let zero = Tensor::f_zeros(vec![1; shape.len()], (Kind::Float, Device::Cpu))?;
         Ok(zero.f_expand(shape, false)?)
     }

@@ -13,8 +13,8 @@ const ROUNDED: f64 = 1e-4;
 /// Moments of the features, relative.
 const MOMENTS: f64 = 1e-12;
 
-/// What it changes at most when the means are rounded to `f32`: a unit in the last place of each, times twice
-/// their distance. It counts for features far from 0.
+/// Maximum effect of rounding the means to `f32`: a unit in the last place of each, times twice their distance. It matters for
+/// features far from 0.
 fn mean_rounding(a: &Gaussian, b: &Gaussian) -> f64 {
     let length = |x: &ndarray::Array1<f64>| x.dot(x).sqrt();
     let (size, apart) = (length(&a.mean) + length(&b.mean), length(&(&a.mean - &b.mean)));

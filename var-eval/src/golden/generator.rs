@@ -1,12 +1,12 @@
-//! The pictures of the golden cases, made from their recipes.
+//! Makes the images of the golden cases from their recipes.
 
 use var_tokenizer::random::Stream;
 
 use crate::error::Result;
 use crate::inputs::Picture;
 
-/// Recipe `image_u8`: a triangle wave, blocks of 8 × 8 and noise. All coefficients are dyadic, so that every
-/// machine gives the same bytes.
+/// Recipe `image_u8`: a triangle wave, blocks of 8 × 8 and noise. All coefficients are dyadic, so all
+/// machines give the same bytes.
 ///
 /// # Errors
 /// When a side is 0.
@@ -33,7 +33,7 @@ pub fn picture(name: &str, seed: u64, width: usize, height: usize, channels: usi
 /// Recipe `jitter`: each byte moved by at most `reach`, and clipped.
 ///
 /// # Errors
-/// None: the shape is that of a picture.
+/// None: the shape is that of an image.
 pub fn jitter(picture: &Picture, name: &str, seed: u64, reach: u8) -> Result<Picture> {
     let stream = Stream::new(name, seed);
     let moved = picture.bytes().iter().zip(0..).map(|(&byte, index)| {
@@ -47,7 +47,7 @@ pub fn jitter(picture: &Picture, name: &str, seed: u64, reach: u8) -> Result<Pic
 /// Recipe `box3`: means of 3 × 3 rounded down, edges repeated.
 ///
 /// # Errors
-/// None: the shape is that of a picture.
+/// None: the shape is that of an image.
 pub fn box3(picture: &Picture) -> Result<Picture> {
     let (width, height, channels) = picture.shape();
     let around = |at: usize, limit: usize| [at.saturating_sub(1), at, (at + 1).min(limit - 1)];

@@ -1,7 +1,6 @@
 //! Group `inception`: the FID network's activations, as pytorch-fid and torch-fidelity compute them.
 //!
-//! The weights are portable, not ImageNet's: structure and arithmetic are held, and the three ways of preparing
-//! pictures.
+//! The weights are portable, not those of ImageNet. The cases hold structure, arithmetic and the three ways of preprocessing.
 
 use std::path::Path;
 
@@ -15,7 +14,7 @@ use crate::error::Result;
 use crate::features::inception::{FEATURES, Layers};
 use crate::features::preprocess::InceptionInput;
 
-/// Every which row and column of the network's input is compared.
+/// Step between compared rows and columns of the network's input.
 const SAMPLED: usize = 23;
 
 /// The portable weights under `seed`, by the names of the released state dict.
@@ -58,7 +57,7 @@ pub fn check_group(folder: &Path, manifest: &Value) -> Vec<Check> {
     entries.iter().flat_map(check).collect()
 }
 
-/// What is wrong with a tensor whose SHA-256 the manifest knows.
+/// What is wrong with a tensor whose SHA-256 is in the manifest.
 fn wrong_weights<F: Fn(&str, &[i64]) -> (String, Filling)>(
     manifest: &Value,
     source: &Portable<F>,
@@ -84,7 +83,7 @@ fn check_entry(folder: &Path, layers: &Layers, entry: &Value, seed: u64) -> Resu
     let pictures = names.map(|name| portable::picture(name, seed, input)).collect::<Result<Vec<_>>>()?;
     let (found, expected) = (portable::digest_of_pictures(&pictures), &entry["sha256_u8"]);
     if expected != found.as_str() {
-        return Err(problem(format!("pictures: SHA-256 {found}, expected {expected}")));
+        return Err(problem(format!("images: SHA-256 {found}, expected {expected}")));
     }
     let convention = input["convention"].as_str().unwrap_or_default().replace('_', "-");
     let prepared = convention.parse::<InceptionInput>()?.prepare(&pictures, Device::Cpu)?;
@@ -126,7 +125,7 @@ fn check_entry(folder: &Path, layers: &Layers, entry: &Value, seed: u64) -> Resu
         .collect()
 }
 
-/// Largest difference in units of the largest value expected; `None` where nothing can be compared.
+/// Largest difference, relative to the largest expected value; `None` if they cannot be compared.
 fn relative_difference(found: &[f32], expected: &[f32]) -> Option<f64> {
     let largest = expected.iter().fold(0.0, |most, value| value.abs().max(most));
     let mut differences = found.iter().zip(expected).map(|(a, b)| f64::from((a - b).abs()));

@@ -28,7 +28,7 @@ pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Res
     for (key, order) in orders {
         let InceptionScore { mean, deviation, splits } = score(order)?;
         hold(format!("{key} mean"), mean, &expected[key][0], exact);
-        // A deviation is a difference of means: their rounding is what it can be off by.
+        // A deviation is a difference of means, so their rounding limits it.
         let allowed =
             number(&expected[key][1]).map_or(exact, |d| exact * (mean / d.abs().max(1e-12)).max(1.0));
         hold(format!("{key} std"), deviation, &expected[key][1], allowed);
@@ -43,7 +43,7 @@ pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Res
     let blocks = adm(logits.view()).map_err(text)?;
     for (precision, tolerance) in [("f64", exact), ("f32", rounded)] {
         let key = format!("adm_{precision}_mean");
-        // In f32 the tool makes NaN of probabilities that round to 0; the true score is the f64 one.
+        // In f32, the tool gives NaN for probabilities that round to 0; the true score is the f64 one.
         if expected[&key] == "nan" {
             continue;
         }

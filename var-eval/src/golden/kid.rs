@@ -36,7 +36,7 @@ pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Res
     let column = &expected["torch_fidelity_f64"];
     hold("mean".into(), found.mean, &column["mean"]);
     hold("std".into(), found.deviation, &column["std"]);
-    // Of many subsets only the first are listed.
+    // The manifest lists only the first of many subsets.
     for (s, expected) in column["per_subset"].as_array().into_iter().flatten().enumerate() {
         hold(format!("subset {s}"), found.subsets.get(s).copied().unwrap_or(f64::NAN), expected);
     }

@@ -1,4 +1,4 @@
-//! Group `lpips`: distances by the `lpips` package, on portable trunks and its own heads or portable ones.
+//! Group `lpips`: distances of the `lpips` package, with portable trunks and its own or portable heads.
 
 use std::path::Path;
 use std::slice::from_ref;
@@ -52,7 +52,7 @@ pub fn check_group(folder: &Path, manifest: &Value) -> Vec<Check> {
     let (Some(seed), Some(entries)) = (manifest["seed"].as_u64(), manifest["cases"].as_array()) else {
         return vec![failed(&case, "manifest", "has no whole number 'seed' or no list 'cases'".into())];
     };
-    // Cases of one network follow each other: it is made once.
+    // Cases of one network are adjacent, so it is built once.
     let mut made: Option<(String, Lpips)> = None;
     let mut checks = Vec::new();
     for entry in entries {
@@ -74,7 +74,7 @@ pub fn check_group(folder: &Path, manifest: &Value) -> Vec<Check> {
 
 fn network(folder: &Path, manifest: &Value, input: &Value, seed: u64) -> Result<Lpips> {
     if input["trunk"] != "portable" {
-        return Err(problem(format!("trunk {} is not at hand", input["trunk"])));
+        return Err(problem(format!("trunk {} is not available", input["trunk"])));
     }
     let net = input["net"].as_str().unwrap_or_default();
     let kind: Trunk = net.parse()?;
@@ -92,7 +92,7 @@ fn check_entry(case: &str, lpips: &Lpips, entry: &Value, seed: u64) -> Result<Ve
         let found = portable::digest_of_pictures(from_ref(picture));
         let expected = &entry["sha256_u8"][name];
         if expected != found.as_str() {
-            return Err(problem(format!("picture {name}: SHA-256 {found}, expected {expected}")));
+            return Err(problem(format!("image {name}: SHA-256 {found}, expected {expected}")));
         }
     }
     let layers = lpips.per_layer(&input(from_ref(&a), Device::Cpu)?, &input(from_ref(&b), Device::Cpu)?)?;
@@ -117,7 +117,7 @@ fn check_entry(case: &str, lpips: &Lpips, entry: &Value, seed: u64) -> Result<Ve
         .collect())
 }
 
-/// The two pictures of a recipe.
+/// The two images of a recipe.
 fn pictures(recipe: &Value, seed: u64) -> Result<(RgbImage, RgbImage)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let a = portable::picture(&text(&recipe["name_a"]), seed, recipe)?;
@@ -132,7 +132,7 @@ fn pictures(recipe: &Value, seed: u64) -> Result<(RgbImage, RgbImage)> {
             let moved = generator::jitter(&plain, &text(&change["delta_name"]), seed, reach)?;
             portable::rgb(moved.shape(), moved.bytes())?
         }
-        _ => return Err(problem(format!("unknown second picture {change}"))),
+        _ => return Err(problem(format!("unknown second image {change}"))),
     };
     Ok((a, b))
 }

@@ -1,8 +1,7 @@
-//! Golden cases: figures of published tools that ours must give.
+//! Golden cases: numbers of published tools that this crate must reproduce.
 //!
-//! A folder holds a `manifest.json` that names its group; groups of other crates give nothing. Cases name
-//! recipes for their inputs, the SHA-256 of these (a wrong input then shows before a wrong measure), and the
-//! answers of the tools.
+//! The `manifest.json` in a folder names its group; groups of other crates have no checks here. A case has recipes for its
+//! inputs, their SHA-256 (so that a wrong input is found before a wrong metric), and the results of the tools.
 
 mod fd_infinity;
 mod frechet;
@@ -20,37 +19,19 @@ mod statistics;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde::Serialize;
 use serde_json::Value;
+pub use var_tokenizer::golden::Check;
 
 use crate::error::{Error, Result};
 
-/// Longest side that a recipe may ask for; a damaged manifest must not exhaust the memory.
+/// Longest side in a recipe, so that a damaged manifest cannot exhaust memory.
 const LONGEST_SIDE: u64 = 4096;
 
-/// Outcome for one quantity of one case.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Check {
-    /// The folder, as given.
-    pub case: String,
-    /// What was compared: the id within the manifest, and the quantity.
-    pub quantity: String,
-    /// The difference found; `None` when the quantity could not be computed or compared.
-    pub difference: Option<f64>,
-    /// Largest difference allowed.
-    pub tolerance: f64,
-    /// Whether it holds.
-    pub pass: bool,
-    /// What went wrong.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
-}
-
-/// Checks the case `id` of a group under the manifest's seed, or says what kept it from being checked.
+/// Checks the case `id` of a group under the seed of the manifest, or says why it cannot.
 type CheckEntry =
     fn(case: &str, id: &str, entry: &Value, seed: u64) -> std::result::Result<Vec<Check>, String>;
 
-/// Groups whose cases stand each for itself.
+/// Groups with independent cases.
 const GROUPS: [(&str, CheckEntry); 6] = [
     ("fdinf", fd_infinity::check_entry),
     ("frechet", frechet::check_entry),
@@ -60,7 +41,7 @@ const GROUPS: [(&str, CheckEntry); 6] = [
     ("psnr_ssim", psnr_ssim::check_entry),
 ];
 
-/// Checks the folder `folder`; empty for groups that are not ours. What cannot be read is a failed check.
+/// Checks the case folder `folder`; empty for groups of other crates. Files that cannot be read are failed checks.
 pub fn check(folder: &Path) -> Vec<Check> {
     let case = folder.display().to_string();
     let manifest = match manifest(folder) {
@@ -114,7 +95,7 @@ fn number(value: &Value) -> Option<f64> {
 }
 
 fn compare(case: &str, quantity: String, found: f64, expected: f64, tolerance: f64) -> Check {
-    // Infinity minus itself is no number, but the two agree.
+    // Infinity minus itself is NaN, but both are equal.
     let difference = if found == expected { 0.0 } else { (found - expected).abs() };
     let note = (!difference.is_finite()).then(|| format!("found {found}, expected {expected}"));
     let difference = difference.is_finite().then_some(difference);
@@ -122,7 +103,7 @@ fn compare(case: &str, quantity: String, found: f64, expected: f64, tolerance: f
     Check { case: case.to_owned(), quantity, difference, tolerance, pass, note }
 }
 
-/// Compares with a number of the manifest, to a share of it.
+/// Compares with a number of the manifest, with a relative tolerance.
 fn relative(case: &str, quantity: String, found: f64, expected: &Value, share: f64) -> Check {
     match number(expected) {
         Some(expected) => compare(case, quantity, found, expected, share * expected.abs()),

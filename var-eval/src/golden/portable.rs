@@ -1,4 +1,4 @@
-//! Weights of the golden cases, made from the names of the tensors; arrays and pictures beside them.
+//! Weights of the golden cases, made from the names of the tensors; arrays and images next to them.
 
 use std::path::Path;
 
@@ -65,7 +65,7 @@ pub fn digest(values: &[f32]) -> String {
     sha256(&bytes)
 }
 
-/// SHA-256 of the bytes of pictures, one after another.
+/// SHA-256 of the bytes of images, one after another.
 pub fn digest_of_pictures(pictures: &[RgbImage]) -> String {
     let mut sum = Sha256::new();
     pictures.iter().for_each(|picture| sum.update(picture.as_raw()));
@@ -84,7 +84,7 @@ pub fn array(path: &Path, name: &str) -> Result<Vec<f32>> {
     array.into_vec::<f32>().map_err(damaged)
 }
 
-/// A picture of the generator as the networks take it.
+/// An image of the generator as the networks take it.
 ///
 /// # Errors
 /// When its sides are out of range.
@@ -100,13 +100,13 @@ pub fn picture(name: &str, seed: u64, input: &Value) -> Result<RgbImage> {
     rgb(made.shape(), made.bytes())
 }
 
-/// Bytes in the order row, column, channel as a picture.
+/// Bytes in the order row, column, channel as an image.
 ///
 /// # Errors
 /// When there are not three channels.
 pub fn rgb((width, height, _): (usize, usize, usize), bytes: &[u8]) -> Result<RgbImage> {
     RgbImage::from_raw(width as u32, height as u32, bytes.to_vec())
-        .ok_or_else(|| problem("recipe: a picture without three channels".into()))
+        .ok_or_else(|| problem("recipe: an image without three channels".into()))
 }
 
 /// An error about the manifest.

@@ -1,6 +1,6 @@
 //! Golden group `psnr_ssim`: figures of piq and scikit-image.
 //!
-//! Cases name a recipe for two pictures, and the SHA-256 of their bytes. Left out on purpose:
+//! Cases name a recipe for two images, and the SHA-256 of their bytes. Left out on purpose:
 //! `skimage_ssim_default_uniform7`, another measure than the one reported by this crate.
 
 use serde_json::Value;
@@ -13,7 +13,7 @@ use crate::metrics::{DATA_RANGE, psnr};
 
 /// What piq adds to the mean square on the scale 0..1.
 const PIQ_FLOOR: f64 = 1e-8;
-/// What piq's `f32` SSIM may be off from its `f64` one: it subtracts squares of about 1, and a picture of one window
+/// What piq's `f32` SSIM may be off from its `f64` one: it subtracts squares of about 1, and an image of one window
 /// averages nothing out (4.4e-6 was seen). What holds our number is the comparison in `f64`.
 const PIQ_SSIM_F32: f64 = 1e-5;
 
@@ -24,7 +24,7 @@ pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Res
         let expected = entry["sha256_u8"][name].as_str().unwrap_or("missing");
         let found = sha256(picture.bytes());
         if found != expected {
-            return Err(format!("picture {name}: SHA-256 {found}, expected {expected}"));
+            return Err(format!("image {name}: SHA-256 {found}, expected {expected}"));
         }
     }
     let measured = quantities(&a, &b).map_err(|e| e.to_string())?;
@@ -65,7 +65,7 @@ fn quantities(a: &Picture, b: &Picture) -> crate::Result<Vec<(&'static str, f64,
     ])
 }
 
-/// The two pictures of a recipe.
+/// The two images of a recipe.
 fn pictures(input: &Value, seed: u64) -> Result<(Picture, Picture), String> {
     let whole = |value: &Value, limit: u64| value.as_u64().filter(|&n| n <= limit);
     let side = |key: &str, limit: u64| {
@@ -93,7 +93,7 @@ fn pictures(input: &Value, seed: u64) -> Result<(Picture, Picture), String> {
             let reach = reach.ok_or("recipe: 'k' is no whole number up to 255")?;
             generator::jitter(&a, &text(change, "delta_name")?, seed, reach).map_err(|e| e.to_string())?
         }
-        _ => return Err(format!("unknown second picture {change}")),
+        _ => return Err(format!("unknown second image {change}")),
     };
     Ok((a, b))
 }

@@ -1,4 +1,4 @@
-//! Golden group `stats`: files of statistics and pictures as numpy writes them.
+//! Golden group `stats`: files of statistics and images as numpy writes them.
 
 use std::path::Path;
 

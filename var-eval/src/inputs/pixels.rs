@@ -1,4 +1,4 @@
-//! How the pixels of image files are read, and how many files have what readers treat differently.
+//! How the pixels of image files are read, and traits of files that readers treat differently.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,21 +9,22 @@ use var_tokenizer::images::{Pixels, Traits};
 use crate::error::{Error, Result};
 use crate::features::preprocess::unknown;
 
-/// The rule by which pixels were read. Features compare only under one rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// How pixels are read. Features compare only under the same rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PixelRule {
     /// As the usual evaluation tools read them: [`Pixels::Stored`].
+    #[default]
     Stored,
     /// As a viewer shows them: [`Pixels::Shown`].
     Shown,
-    /// As a token file's encoder saw them: shown, resized and cropped. Compares with either of the others.
+    /// As the encoder of a token file saw them: shown, resized and cropped. Compares with both other rules.
     Encoded,
 }
 
 impl PixelRule {
     /// The word in files and reports.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stored => "stored",
             Self::Shown => "shown",
@@ -31,8 +32,8 @@ impl PixelRule {
         }
     }
 
-    /// What it does, in words.
-    pub fn describe(self) -> &'static str {
+    /// What it does.
+    pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::Stored => {
                 "8-bit RGB as stored (Pillow's convert(\"RGB\"): no EXIF orientation, alpha dropped, 16-bit grey cut at 255)"
@@ -42,13 +43,13 @@ impl PixelRule {
         }
     }
 
-    /// The rule of a word in a file.
-    pub fn named(name: &str) -> Option<Self> {
+    /// The rule with this word.
+    pub(crate) fn named(name: &str) -> Option<Self> {
         [Self::Stored, Self::Shown, Self::Encoded].into_iter().find(|rule| rule.name() == name)
     }
 
     /// How the decoder reads.
-    pub fn pixels(self) -> Pixels {
+    pub(crate) fn pixels(self) -> Pixels {
         match self {
             Self::Stored => Pixels::Stored,
             Self::Shown | Self::Encoded => Pixels::Shown,
@@ -56,7 +57,7 @@ impl PixelRule {
     }
 
     /// Whether features under both rules compare.
-    pub fn compares_with(self, other: Self) -> bool {
+    pub(crate) fn compares_with(self, other: Self) -> bool {
         self == other || self == Self::Encoded || other == Self::Encoded
     }
 }
@@ -70,7 +71,7 @@ impl fmt::Display for PixelRule {
 impl FromStr for PixelRule {
     type Err = Error;
 
-    /// The rule that a person asks for.
+    /// The rule that a user can request.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "stored" => Ok(Self::Stored),
@@ -80,10 +81,10 @@ impl FromStr for PixelRule {
     }
 }
 
-/// How many images of a set have what.
+/// How many images of a set have each trait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TraitCounts {
-    /// JPEG content, whatever the name says.
+    /// JPEG content, whatever the file name.
     pub jpegs: u64,
     /// An EXIF orientation other than upright.
     pub turned: u64,
@@ -95,15 +96,15 @@ pub struct TraitCounts {
 
 impl TraitCounts {
     /// Counts an image by its [`bits`].
-    pub fn add(&mut self, bits: u8) {
+    pub(crate) fn add(&mut self, bits: u8) {
         let counts = [&mut self.jpegs, &mut self.turned, &mut self.transparent, &mut self.deep];
         for (place, count) in counts.into_iter().enumerate() {
             *count += u64::from(bits >> place & 1);
         }
     }
 
-    /// Which images `stored` and `shown` read differently, in words; `None` when there is none.
-    pub fn differ(&self) -> Option<String> {
+    /// The images that `stored` and `shown` read differently; `None` if there are none.
+    pub(crate) fn differ(&self) -> Option<String> {
         let kinds = [
             (self.turned, "with an EXIF orientation"),
             (self.transparent, "with transparent pixels"),
@@ -116,7 +117,7 @@ impl TraitCounts {
 }
 
 /// The traits of an image in one byte: JPEG 1, turned 2, transparent 4, deep 8.
-pub fn bits(traits: Traits) -> u8 {
+pub(crate) fn bits(traits: Traits) -> u8 {
     let Traits { jpeg, turned, transparent, deep } = traits;
     u8::from(jpeg) | u8::from(turned) << 1 | u8::from(transparent) << 2 | u8::from(deep) << 3
 }

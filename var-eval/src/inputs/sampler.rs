@@ -1,4 +1,4 @@
-//! How pictures were sampled, as `var-model sample` wrote it beside them.
+//! How images were sampled: the settings that `var-model sample` writes next to them.
 
 use std::path::{Path, PathBuf};
 
@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::paths::with_suffix;
 
-/// The settings of a sampler that scores depend on. Everything is optional: other programs leave less behind.
+/// The settings of a sampler that scores depend on. All are optional, because other programs write less.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Sampler {
     /// Name and version of the program that sampled.
@@ -20,31 +21,31 @@ pub struct Sampler {
     pub cfg: Option<f64>,
     /// How guidance runs along the scales: `ramp` or `constant`.
     pub guidance: Option<String>,
-    /// Codes drawn among; 0: all.
+    /// Number of codes to draw from; 0: all.
     pub top_k: Option<u64>,
-    /// Probability that the codes drawn among reach together; 0: all.
+    /// Total probability of the codes to draw from; 0: all.
     pub top_p: Option<f64>,
-    /// What logits were divided by.
+    /// Divisor of the logits.
     pub temperature: Option<f64>,
     /// Whether code vectors were mixed by a Gumbel softmax.
     pub more_smooth: Option<bool>,
     /// Seed of the run.
     pub seed: Option<u64>,
-    /// Pictures a class.
+    /// Images per class.
     pub per_class: Option<u64>,
-    /// What was computed in, `f32` or `bf16`.
+    /// Precision, `f32` or `bf16`.
     pub precision: Option<String>,
-    /// Share of candidates that a classifier kept; `None` where nothing was rejected.
+    /// Share of candidates that a classifier kept; `None` without rejection.
     pub kept: Option<f64>,
 }
 
 impl Sampler {
-    /// The settings beside the pictures at `path`: `settings.json` in a folder, `PATH.json` beside a file.
-    /// `None` where there are none.
+    /// The settings next to the images at `path`: `settings.json` in a folder, `PATH.json` next to a file.
+    /// `None` if there are none.
     ///
     /// # Errors
     /// When the file cannot be read or holds no JSON object.
-    pub fn beside(path: &Path) -> Result<Option<Self>> {
+    pub(crate) fn beside(path: &Path) -> Result<Option<Self>> {
         let file = settings_path(path);
         let text = match std::fs::read(&file) {
             Ok(text) => text,
@@ -52,7 +53,10 @@ impl Sampler {
             Err(e) => return Err(Error::io(&file, e)),
         };
         let value: Value = serde_json::from_slice(&text).map_err(|e| {
-            Error::file(&file, format!("holds no settings of a sampler: {e}; repair it, or take it away"))
+            Error::file(
+                &file,
+                format!("expected the settings of a sampler as JSON: {e}; repair or remove it"),
+            )
         })?;
         Ok(value.get("sampling").is_some().then(|| Self::of(&value)))
     }
@@ -79,12 +83,7 @@ impl Sampler {
     }
 }
 
-/// Where the settings of the samples at `path` lie.
+/// The file with the settings of the samples at `path`.
 fn settings_path(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        return path.join("settings.json");
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".json");
-    name.into()
+    if path.is_dir() { path.join("settings.json") } else { with_suffix(path, ".json") }
 }

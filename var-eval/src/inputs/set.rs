@@ -1,4 +1,4 @@
-//! A set of pictures to score: which pictures of which source, with which labels.
+//! A set of images to score: its source, the selected images, and their labels.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,35 +18,35 @@ use super::pixels::PixelRule;
 use super::sampler::Sampler;
 use crate::error::{Error, Result};
 
-/// Which pictures of a source are meant.
+/// A part of the images of a source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
     /// Classes as [`ClassNames`] takes them: name, number or range of numbers (`0-9`); empty: all.
     pub classes: Vec<String>,
     /// The part of the data set; `None`: all of it.
     pub split: Option<Split>,
-    /// Most pictures, drawn by chance from what is left (the same ones every time); 0: all.
+    /// Maximum number of images, selected at random but always the same; 0: all.
     pub limit: usize,
 }
 
-/// Pictures as they are, or as a token file framed them, in an order that is the same every time.
+/// Images in a fixed order, as they are or as a token file framed them.
 #[derive(Debug)]
 pub struct PictureSet {
     label: String,
     source: Source,
-    /// How pictures are resized and cropped; `None`: not at all.
+    /// How images are resized and cropped; `None`: they are not.
     framing: Option<Framing>,
     rule: PixelRule,
-    /// Indices into the source, rising.
+    /// Indices into the source, ascending.
     chosen: Vec<usize>,
-    /// Class of every picture of the source.
+    /// Class of each image of the source.
     labels: Vec<u32>,
     class_names: Vec<String>,
     sampler: Option<Sampler>,
 }
 
-/// A picture, or why there is none.
-pub type Read = std::result::Result<Decoded, Bad>;
+/// An image, or why it could not be read.
+pub(crate) type Read = std::result::Result<Decoded, Bad>;
 
 impl PictureSet {
     /// A sentence for each thing that was skipped or decided when the source was opened.
@@ -54,20 +54,19 @@ impl PictureSet {
         self.source.notes()
     }
 
-    /// Opens `spec`: what [`Source::open`] takes, a folder or archive that `var-model sample` wrote, a run folder
-    /// in which samples lie as `samples.npz` or `samples/`, or a token file: the pictures that it was made of,
-    /// resized and cropped to its side as they were encoded. `rule` says how pixels are read; those of a token file
-    /// are always [`PixelRule::Encoded`].
+    /// Opens `spec`: what [`Source::open`] takes, the output of `var-model sample`, a run folder with `samples.npz` or
+    /// `samples/`, or a token file, which stands for the images that were encoded, resized and cropped to its side.
+    /// `rule` says how pixels are read; those of a token file are always [`PixelRule::Encoded`].
     ///
     /// # Errors
-    /// When there is no such source, it holds no pictures, or nothing is left of it by `selection`.
+    /// When the source is missing or holds no images, or the selection is empty.
     pub fn open(spec: &Path, selection: &Selection, rule: PixelRule) -> Result<Self> {
         let place = samples_of_run(spec)?;
         if is_h5(&place) {
             return match open_h5(&place)? {
                 H5::Tokens(tokens) => Self::of_tokens(&tokens, selection),
                 H5::Features(_) => {
-                    let message = "is a file of features, not of images; name the images that it was made of";
+                    let message = "is a file of features; name the images that it was made from";
                     Err(Error::file(&place, message))
                 }
             };
@@ -75,22 +74,24 @@ impl PictureSet {
         Self::of_source(spec, &place, None, selection, rule)
     }
 
-    /// The pictures that a token file was made of, resized and cropped to its side as they were encoded.
+    /// The images of a token file, resized and cropped to its side as they were encoded.
     ///
     /// # Errors
-    /// When the source is not there any more, or nothing is left of it by `selection`.
-    pub fn of_tokens(tokens: &TokenFile, selection: &Selection) -> Result<Self> {
+    /// When the source is missing, or the selection is empty.
+    pub(crate) fn of_tokens(tokens: &TokenFile, selection: &Selection) -> Result<Self> {
         let source = Path::new(&tokens.info().source);
         if !source.exists() && source != Path::new(EMOJI) {
-            let message =
-                format!("was made of {}, which is not there; name the pictures themselves", source.display());
+            let message = format!(
+                "was made from {}, which is missing; restore it, or name the images",
+                source.display()
+            );
             return Err(Error::file(tokens.path(), message));
         }
         let framing = Framing::new(tokens.info().image_side)?;
         Self::of_source(tokens.path(), source, Some(framing), selection, PixelRule::Encoded)
     }
 
-    /// The pictures of `source`, which was asked for as `spec`.
+    /// The images at `place`, which were requested as `spec`.
     fn of_source(
         spec: &Path,
         place: &Path,
@@ -107,7 +108,7 @@ impl PictureSet {
                 *label = *table.get(&entry.name).ok_or_else(|| {
                     Error::file(
                         place,
-                        format!("labels.csv has no line for {}; take one of them away", entry.name),
+                        format!("labels.csv has no line for {}; remove the image, or add a line", entry.name),
                     )
                 })?;
             }
@@ -128,7 +129,7 @@ impl PictureSet {
         if set.chosen.is_empty() {
             return Err(Error::file(
                 spec,
-                "no picture is left by --classes, --split and --limit; ask for more",
+                "has no image of the selected classes, split and limit; select more",
             ));
         }
         Ok(set)
@@ -155,33 +156,33 @@ impl PictureSet {
         Ok(chosen)
     }
 
-    /// What was opened, as it was asked for.
+    /// The source, as it was requested.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// Number of pictures asked for, bad ones included.
+    /// Number of selected images, including unreadable ones.
     pub fn len(&self) -> usize {
         self.chosen.len()
     }
 
-    /// Whether there are none; never, for a set that opened.
+    /// Whether it is empty; an opened set never is.
     pub fn is_empty(&self) -> bool {
         self.chosen.is_empty()
     }
 
-    /// Names of the classes; labels lie below their number.
-    pub fn class_names(&self) -> &[String] {
+    /// Names of the classes; a label is an index into them.
+    pub(crate) fn class_names(&self) -> &[String] {
         &self.class_names
     }
 
-    /// How the pictures were sampled, where it is known.
-    pub fn sampler(&self) -> Option<&Sampler> {
+    /// How the images were sampled, if it is known.
+    pub(crate) fn sampler(&self) -> Option<&Sampler> {
         self.sampler.as_ref()
     }
 
-    /// Index in the source and class of picture `position`; zeros when there is no such picture.
-    pub fn place(&self, position: usize) -> (u32, u32) {
+    /// Index in the source and class of image `position`; zeros if there is no such image.
+    pub(crate) fn place(&self, position: usize) -> (u32, u32) {
         let index = self.chosen.get(position).copied().unwrap_or(0);
         (index as u32, self.labels.get(index).copied().unwrap_or(0))
     }
@@ -191,8 +192,8 @@ impl PictureSet {
         self.rule
     }
 
-    /// Pictures of each class, in the order of the classes.
-    pub fn class_counts(&self) -> Vec<u64> {
+    /// Number of images of each class.
+    pub(crate) fn class_counts(&self) -> Vec<u64> {
         let mut counts = vec![0; self.class_names.len()];
         for position in 0..self.len() {
             if let Some(count) = counts.get_mut(self.place(position).1 as usize) {
@@ -202,9 +203,9 @@ impl PictureSet {
         counts
     }
 
-    /// SHA-256, in hexadecimal, over names and classes of the source's pictures and which of them are asked
-    /// for: the same for the same list, wherever it lies. It says nothing about what is in the files.
-    pub fn fingerprint(&self) -> String {
+    /// SHA-256, in hexadecimal, over names and classes of the images and the selection. It does not depend on the place of
+    /// the source, nor on the content of the files.
+    pub(crate) fn fingerprint(&self) -> String {
         let mut sum = Sha256::new();
         sum.update(self.source.fingerprint());
         sum.update((self.framing.as_ref().map_or(0, Framing::side) as u64).to_le_bytes());
@@ -215,8 +216,8 @@ impl PictureSet {
         hexadecimal(&sum.finalize())
     }
 
-    /// Decodes pictures `range` (cut to those that there are) on all cores.
-    pub fn read(&self, range: std::ops::Range<usize>) -> Vec<Read> {
+    /// Decodes the images `range`, clipped to the set, on all cores.
+    pub(crate) fn read(&self, range: std::ops::Range<usize>) -> Vec<Read> {
         let end = range.end.min(self.chosen.len());
         let indices = self.chosen.get(range.start.min(end)..end).unwrap_or_default();
         indices
@@ -243,7 +244,7 @@ impl PictureSet {
     }
 }
 
-/// Where the samples of a run folder lie; any other path is returned as it is.
+/// The samples in a run folder; any other path is returned unchanged.
 fn samples_of_run(spec: &Path) -> Result<PathBuf> {
     if !spec.join("config.toml").is_file() || !spec.join("checkpoints").is_dir() {
         return Ok(spec.to_owned());
@@ -251,7 +252,7 @@ fn samples_of_run(spec: &Path) -> Result<PathBuf> {
     let places = [spec.join("samples.npz"), spec.join("samples")];
     places.into_iter().find(|place| place.exists()).ok_or_else(|| {
         let message = format!(
-            "is a run folder without samples; make them first: var-model sample --run {0} --classes all --per-class 50 \
+            "is a run folder without samples; make them: var-model sample --run {0} --classes all --per-class 50 \
              --out {0}/samples.npz",
             spec.display()
         );

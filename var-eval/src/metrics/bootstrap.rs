@@ -1,25 +1,25 @@
-//! Percentile intervals by resampling pictures (Efron, "Bootstrap methods", 1979; Efron and Tibshirani, "An
+//! Percentile intervals by resampling images (Efron, "Bootstrap methods", 1979; Efron and Tibshirani, "An
 //! introduction to the bootstrap", 1993, chapter 13).
 //!
-//! Each draw takes N of N rows with replacement and computes the figure again; the interval lies between two
-//! percentiles of the figures. The rows of a draw depend on the seed and the draw's number only. The interval
-//! says how far the pictures at hand may mislead, not how far the figure's own bias does.
+//! Each draw takes N of N rows with replacement and computes the number again. The interval lies between two percentiles of
+//! these numbers. The rows of a draw depend only on the seed and the number of the draw. The interval shows how much the
+//! result depends on the choice of images. It does not include bias.
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use var_tokenizer::random::Stream;
 
 use crate::error::{Error, Result};
 
-/// Draws that are enough for two digits of an interval.
+/// Number of draws for two digits of an interval.
 pub const DRAWS: usize = 1000;
-/// Usual share of draws inside.
+/// Usual share of draws inside the interval.
 pub const LEVEL: f64 = 0.95;
-/// Most draws; their figures are kept.
+/// Maximum number of draws; their results are kept in memory.
 pub const MOST_DRAWS: usize = 10_000_000;
 
 /// An interval, and how it was made.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Interval {
     /// Lower end.
@@ -28,25 +28,25 @@ pub struct Interval {
     pub high: f64,
     /// Share of draws inside, between 0 and 1.
     pub level: f64,
-    /// Draws.
+    /// Number of draws.
     pub draws: usize,
 }
 
 impl Interval {
-    /// The same interval `by` further up.
+    /// The interval, shifted up by `by`.
     pub(crate) fn moved(self, by: f64) -> Self {
         Self { low: self.low + by, high: self.high + by, ..self }
     }
 }
 
-/// How often, and how wide.
+/// The number of draws and the level of an interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bootstrap {
-    /// Draws, at least 1.
+    /// Number of draws, at least 1.
     pub draws: usize,
     /// Share of draws inside the interval, between 0 and 1.
     pub level: f64,
-    /// Of the random rows.
+    /// Seed of the random rows.
     pub seed: u64,
 }
 
@@ -57,7 +57,7 @@ impl Default for Bootstrap {
 }
 
 impl Bootstrap {
-    /// The interval of the mean of `values` `[N]`, one a picture.
+    /// The interval of the mean of `values` `[N]`, one per image.
     ///
     /// # Errors
     /// When there is no value or one that is not finite, or `draws` or `level` is out of range.
@@ -83,8 +83,8 @@ impl Bootstrap {
         Ok(self.interval((0..self.draws as u64).into_par_iter().map(mean).collect()))
     }
 
-    /// The interval of `figure` over `count` rows; it gets the rows of a draw, of which some repeat. Draws
-    /// follow each other, so that a figure may use all cores.
+    /// The interval of `figure` over `count` rows. `figure` gets the rows of a draw, some of which repeat. Draws run one
+    /// after another, because `figure` may use all cores.
     ///
     /// # Errors
     /// When `count` is 0, `draws` or `level` is out of range, or `figure` fails or is not finite.
@@ -95,7 +95,7 @@ impl Bootstrap {
             let found = figure(&self.rows(draw, count))?;
             if !found.is_finite() {
                 return Err(Error::measure(format!(
-                    "draw {draw} of a bootstrap gives {found}; the figure must exist for repeated pictures"
+                    "draw {draw} of a bootstrap gives {found}; the number must be finite for repeated images"
                 )));
             }
             figures.push(found);
@@ -115,7 +115,7 @@ impl Bootstrap {
 
     fn check(&self, count: usize) -> Result<()> {
         if count == 0 {
-            return Err(Error::measure("a bootstrap of no pictures; give at least one"));
+            return Err(Error::measure("a bootstrap of no images; give at least one"));
         }
         let possible = (1..=MOST_DRAWS).contains(&self.draws) && self.level > 0.0 && self.level < 1.0;
         if !possible {

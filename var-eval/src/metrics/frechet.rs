@@ -1,18 +1,18 @@
 //! Fréchet distance between two Gaussians (FID, when the features are Inception's).
 //!
 //! `|μ₁ − μ₂|² + tr Σ₁ + tr Σ₂ − 2 tr (Σ₁ Σ₂)^½` (Dowson and Landau 1982; Heusel and others 2017), in `f64`
-//! throughout. The published tools take the root of the product, which is not symmetric: pytorch-fid and ADM by
-//! `scipy.linalg.sqrtm`, torch-fidelity by its eigenvalues. Here only symmetric problems are solved:
+//! throughout. The published tools compute the root of the product, which is not symmetric: pytorch-fid and ADM by
+//! `scipy.linalg.sqrtm`, torch-fidelity by its eigenvalues. This module solves only symmetric problems:
 //!
 //! - [`Route::Cholesky`]: with Σ₁ = L Lᵀ the trace is the sum of the roots of the eigenvalues of Lᵀ Σ₂ L.
 //! - [`Route::Roots`]: with Σ = R Rᵀ from the eigenvectors of each, it is the sum of the singular values of
 //!   R₁ᵀ R₂. Eigenvalues below D · 2.2e-16 of the largest count as 0.
-//! - [`Route::Samples`]: the same from centred features, R being their transpose over the root of N − 1.
+//! - [`Route::Samples`]: the same from centred features; R is their transpose, divided by the root of N − 1.
 //!
-//! The first is the quickest, but takes the root of each eigenvalue's rounding error, which for an eigenvalue
-//! near 0 is 1e-8 where the error was 1e-16. It is taken when the error that its eigenvalues allow for stays
-//! below 1e-10 of tr Σ₁ + tr Σ₂; else the second one is. On singular covariances (N ≤ D, repeated or constant
-//! features) the published tools are off by up to 1e-8 of that sum, mostly below the true value; ours is not.
+//! The first is the fastest, but it takes the root of the rounding error of each eigenvalue. Near 0, an error of 1e-16 becomes
+//! 1e-8. It is used if the possible error is below 1e-10 of tr Σ₁ + tr Σ₂; otherwise the second one is. On singular
+//! covariances (N ≤ D, repeated or constant features), the published tools differ from the true value by up to 1e-8 of that
+//! sum, mostly downwards. This module does not.
 
 use ndarray::{ArrayView2, Axis};
 use serde::Serialize;
@@ -22,30 +22,30 @@ use super::matrix;
 use crate::error::{Error, Result};
 use crate::statistics::Gaussian;
 
-/// Error of the Cholesky route that is allowed, relative to the sum of both traces.
+/// Allowed error of the Cholesky route, relative to the sum of both traces.
 const ALLOWED: f64 = 1e-10;
 /// Relative rounding error of the product's eigenvalues: a few units in the last place.
 const ROUNDING: f64 = 4.0 * f64::EPSILON;
 
-/// A distance and how it came about.
+/// A distance, and how it was computed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FrechetDistance {
     /// The distance (a squared length in feature space); at least 0. A negative number can only come from
     /// rounding, and becomes 0.
     pub distance: f64,
-    /// The part of it that the means have: `|μ₁ − μ₂|²`.
+    /// The part of the means: `|μ₁ − μ₂|²`.
     pub mean_term: f64,
-    /// tr Σ₁ + tr Σ₂, to which rounding errors are relative.
+    /// tr Σ₁ + tr Σ₂; rounding errors are relative to it.
     pub trace_sum: f64,
-    /// How the trace of the root was found.
+    /// How the trace of the root was computed.
     pub route: Route,
-    /// Rank of either covariance, reference first, where the trace was found by [`Route::Roots`]: below the number
-    /// of features it is singular to rounding.
+    /// Ranks of both covariances, reference first, if [`Route::Roots`] was used. A rank below the number of features means
+    /// singular, within rounding.
     pub ranks: Option<[usize; 2]>,
 }
 
-/// How the trace of the root was found; see the [module](self).
+/// How the trace of the root was computed; see the [module](self).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Route {
@@ -57,8 +57,8 @@ pub enum Route {
     Samples,
 }
 
-/// The distance between two Gaussians of the same width. It is symmetric, and 0 for equal ones, to rounding
-/// (1e-10 of the sum of both traces).
+/// The distance between two Gaussians of the same width. It is symmetric, and 0 for equal ones, within rounding (1e-10 of
+/// the sum of both traces).
 ///
 /// # Errors
 /// When the widths differ, or libtorch fails.
@@ -89,8 +89,8 @@ pub fn distance(reference: &Gaussian, samples: &Gaussian) -> Result<FrechetDista
     finish(mean_term, trace_sum, trace, Route::Roots, Some(ranks))
 }
 
-/// The distance between the Gaussians of two sets of features `[N, D]` and `[M, D]`, without their
-/// covariances: a matter of an N × M matrix, hence for few pictures with many features. The most precise way.
+/// The distance between the Gaussians of two sets of features `[N, D]` and `[M, D]`, from an N × M matrix instead of their
+/// covariances. It suits few images with many features, and is the most precise way.
 ///
 /// # Errors
 /// When a set has fewer than two rows or a number that is not finite, the widths differ, or libtorch fails.
@@ -107,7 +107,7 @@ pub fn distance_of_samples(
         let rows = features.nrows();
         if rows < 2 {
             return Err(Error::measure(format!(
-                "{side}: a covariance needs at least two pictures, got {rows}"
+                "{side}: a covariance needs at least two images, got {rows}"
             )));
         }
         let mut x = features.mapv(f64::from);
@@ -119,7 +119,7 @@ pub fn distance_of_samples(
         means.push(mean);
     }
     let ([a, b], [mean_a, mean_b]) = (centred.as_slice(), means.as_slice()) else {
-        return Err(Error::measure("two sets of features are needed"));
+        return Err(Error::measure("expected two sets of features"));
     };
     let apart = mean_a - mean_b;
     let trace = singular_values(&a.f_mm(&b.f_tr()?)?)?;
@@ -140,18 +140,17 @@ fn finish(
     Ok(FrechetDistance { distance: distance.max(0.0), mean_term, trace_sum, route, ranks })
 }
 
-/// The trace of the root; `None` when rounding could move it by more than is allowed.
+/// The trace of the root; `None` if rounding could change it by more than is allowed.
 fn by_cholesky(a: &Tensor, b: &Tensor, trace_sum: f64) -> Result<Option<f64>> {
     let (factor, failed) = a.f_linalg_cholesky_ex(false, false)?;
     if failed.f_int64_value(&[])? != 0 {
         return Ok(None);
     }
     let product = factor.f_tr()?.f_mm(&b.f_mm(&factor)?)?;
-    // The solver reads the lower half; rounding makes the halves differ.
+    // The solver reads the lower half; the halves differ by rounding.
     let values = matrix::cells::<f64>(&product.f_linalg_eigvalsh("L")?)?;
     let noise = ROUNDING * norm(a)? * norm(b)?;
-    // Errors of well-separated eigenvalues have random signs, those of eigenvalues that drown in the noise
-    // have one sign.
+    // Errors of well-separated eigenvalues have random signs; those of eigenvalues below the noise have the same sign.
     let (mut squares, mut drowned, mut root) = (0.0, 0.0, 0.0);
     for value in values {
         if value > 16.0 * noise {
@@ -170,13 +169,13 @@ fn norm(matrix: &Tensor) -> Result<f64> {
     Ok(matrix::sum(&matrix.f_square()?)?.sqrt())
 }
 
-/// R `[D, rank]` with R Rᵀ = `covariance`, but for eigenvalues that are 0 to rounding.
+/// R `[D, rank]` with R Rᵀ = `covariance`, without eigenvalues that are 0 within rounding.
 fn root(covariance: &Tensor) -> Result<Tensor> {
     let (values, vectors) = covariance.f_linalg_eigh("L")?;
     let listed = matrix::cells::<f64>(&values)?;
     let width = listed.len();
     let largest = listed.last().copied().unwrap_or(0.0).max(0.0);
-    // Ascending: what counts as 0 comes first.
+    // Ascending: those that count as 0 come first.
     let zeros = listed.iter().filter(|&&value| value <= largest * width as f64 * 2.2e-16).count();
     let (start, rank) = (zeros as i64, (width - zeros) as i64);
     let scale = values.f_narrow(0, start, rank)?.f_sqrt()?;

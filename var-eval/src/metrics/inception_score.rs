@@ -1,10 +1,10 @@
-//! Inception Score (Salimans and others 2016): exp of the mean Kullback-Leibler distance between a picture's
-//! class probabilities and those of all pictures of its split.
+//! Inception Score (Salimans and others 2016): exp of the mean Kullback-Leibler divergence of the class
+//! probabilities of an image from those of all images of its split.
 //!
 //! Two conventions are in use. torch-fidelity (`metric_isc.py`) shuffles the rows by numpy's generator under
 //! seed 2020, cuts them into 10 splits and reports mean and deviation. The evaluator of ADM (`evaluator.py`) takes
-//! blocks of 5000 rows in the order of the file and reports the mean. Both take logits without the bias of the
-//! last layer. Here everything is in `f64`; ADM's `f32` makes NaN of probabilities that round to 0.
+//! blocks of 5000 rows in file order and reports the mean. Both take logits without the bias of the
+//! last layer. This module computes in `f64`; ADM's `f32` gives NaN for probabilities that round to 0.
 
 use ndarray::ArrayView2;
 use rayon::prelude::*;
@@ -20,10 +20,10 @@ pub const SPLITS: usize = 10;
 pub const SHUFFLE_SEED: u32 = 2020;
 /// Rows of ADM's blocks.
 pub const ADM_BLOCK: usize = 5000;
-/// Rows of a sum. Fixed, so that the answer does not depend on the number of threads.
+/// Rows of a partial sum. Fixed, so that the result does not depend on the number of threads.
 const ROWS: usize = 256;
 
-/// A score and what it is the mean of.
+/// A score, and the scores that it is the mean of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct InceptionScore {
@@ -35,12 +35,12 @@ pub struct InceptionScore {
     pub splits: Vec<f64>,
 }
 
-/// In which order torch-fidelity's splits are cut.
+/// The order of the rows for the splits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// As the rows come.
+    /// The order of the rows.
     Given,
-    /// The tool's default: shuffled by numpy's `RandomState(2020)`.
+    /// The default of torch-fidelity: shuffled by numpy's `RandomState(2020)`.
     Shuffled,
     /// These rows, in this order.
     Rows(Vec<usize>),
@@ -61,15 +61,15 @@ pub fn inception_score(logits: ArrayView2<'_, f32>, splits: usize, order: &Order
     let total = rows.len();
     if splits == 0 || total < splits {
         return Err(Error::measure(format!(
-            "Inception Score: {total} pictures cannot be cut into {splits} splits"
+            "Inception Score: {splits} splits need at least {splits} images, got {total}"
         )));
     }
     let bounds = (0..splits).map(|i| i * total / splits..(i + 1) * total / splits);
     summary(bounds.map(|range| split(logits, rows.get(range).unwrap_or_default())).collect::<Result<_>>()?)
 }
 
-/// The score of `logits` `[N, C]` as ADM's evaluator takes it: blocks of 5000 rows in order, the last of which may be
-/// short and counts like the others. The tool reports the mean alone.
+/// The score of `logits` `[N, C]` as ADM's evaluator computes it: in blocks of 5000 rows. The last block may be shorter and
+/// counts like the others. The tool reports only the mean.
 ///
 /// # Errors
 /// When there are no rows, or a logit is not finite.
@@ -116,7 +116,7 @@ fn split(logits: ArrayView2<'_, f32>, rows: &[usize]) -> Result<f64> {
         own += of_part;
     }
     let count = rows.len().max(1) as f64;
-    // x log x is 0 where x is.
+    // x log x is 0 for x = 0.
     let all: f64 = sums.iter().map(|sum| sum / count).filter(|&q| q > 0.0).map(|q| q * q.ln()).sum();
     Ok((own / count - all).exp())
 }
@@ -140,7 +140,7 @@ mod tests {
     fn too_few_rows_and_rows_that_are_not_there_are_errors() {
         let logits = Array2::zeros((9, 3));
         let message = |order| inception_score(logits.view(), 10, &order).unwrap_err().to_string();
-        assert!(message(Order::Given).contains("9 pictures cannot be cut into 10"));
+        assert!(message(Order::Given).contains("10 splits need at least 10 images, got 9"));
         assert!(message(Order::Rows((0..10).collect())).contains("row 9 of 9"));
         assert!(adm(Array2::zeros((0, 3)).view()).is_err());
         assert!(adm(Array2::from_elem((5, 3), f32::NAN).view()).unwrap_err().to_string().contains("row 0"));

@@ -3,8 +3,8 @@
 //!
 //! Defaults are torch-fidelity's (`metric_kid.py`): 100 subsets of 1000, drawn by numpy's generator under seed
 //! 2020, the samples' first; kernel (x·y / D + 1)³; mean and population deviation over the subsets. That tool
-//! computes in the features' `f32`, here everything is in `f64`. Slightly negative values are right: the estimate
-//! is unbiased.
+//! computes in the `f32` of the features, this module in `f64`. Slightly negative values are correct: the estimate is
+//! unbiased.
 
 use ndarray::{ArrayView2, Axis};
 use serde::Serialize;
@@ -14,7 +14,7 @@ use super::matrix;
 use super::numpy_random::RandomState;
 use crate::error::{Error, Result};
 
-/// Subsets of torch-fidelity.
+/// Number of subsets in torch-fidelity.
 pub const SUBSETS: usize = 100;
 /// Rows of a subset.
 pub const SUBSET_SIZE: usize = 1000;
@@ -23,7 +23,7 @@ const BLOCK: usize = 250;
 /// Seed of the draws.
 pub const SEED: u32 = 2020;
 
-/// A distance and what it is the mean of.
+/// A distance, and the distances that it is the mean of.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct KernelDistance {
@@ -35,24 +35,24 @@ pub struct KernelDistance {
     pub subsets: Vec<f64>,
 }
 
-/// Which rows of both sets make a subset.
+/// A subset of both sets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subset {
     /// Rows of the samples.
     pub samples: Vec<usize>,
-    /// Rows of the reference, as many.
+    /// Rows of the reference, the same number.
     pub reference: Vec<usize>,
 }
 
-/// torch-fidelity's subsets of `samples` and `reference` pictures: `count` of `size` rows each.
+/// torch-fidelity's subsets of `samples` and `reference` images: `count` of `size` rows each.
 ///
 /// # Errors
-/// When a set has fewer pictures than a subset.
+/// When a set has fewer images than a subset.
 pub fn subsets(samples: usize, reference: usize, count: usize, size: usize) -> Result<Vec<Subset>> {
     let fewer = samples.min(reference);
     if fewer < size || size < 2 {
         return Err(Error::measure(format!(
-            "KID: subsets of {size} pictures, but a set has {fewer}; take smaller subsets (two at least)"
+            "KID: subsets of {size} images, but a set has {fewer}; use smaller subsets, of at least two"
         )));
     }
     let mut generator = RandomState::new(SEED);
@@ -63,8 +63,8 @@ pub fn subsets(samples: usize, reference: usize, count: usize, size: usize) -> R
 /// The distance between `samples` `[N, D]` and `reference` `[M, D]` over `subsets`.
 ///
 /// # Errors
-/// When widths differ, a number is not finite, there is no subset or one has fewer than two rows or rows that do
-/// not exist, or libtorch fails.
+/// When widths differ, a number is not finite, there is no subset, a subset has fewer than two rows or a row that does not
+/// exist, or libtorch fails.
 pub fn distance(
     samples: ArrayView2<'_, f32>,
     reference: ArrayView2<'_, f32>,
@@ -74,7 +74,7 @@ pub fn distance(
     matrix::check("samples", samples)?;
     matrix::check("reference", reference)?;
     if subsets.is_empty() {
-        return Err(Error::measure("KID: no subsets; ask for at least one"));
+        return Err(Error::measure("KID: expected at least one subset"));
     }
     let scores: Vec<f64> =
         subsets.iter().map(|subset| discrepancy(samples, reference, subset)).collect::<Result<_>>()?;
@@ -91,7 +91,7 @@ fn discrepancy(samples: ArrayView2<'_, f32>, reference: ArrayView2<'_, f32>, sub
     Ok(within(&x)? + within(&y)? - 2.0 * between)
 }
 
-/// Mean of the kernel over pairs of different rows. It is symmetric: blocks below the diagonal are not computed.
+/// Mean of the kernel over pairs of different rows. It is symmetric, so blocks below the diagonal are not computed.
 fn within(x: &Tensor) -> Result<f64> {
     let (count, width) = x.size2()?;
     let (mut diagonal, mut above) = (0.0, 0.0);
@@ -117,10 +117,10 @@ fn kernel(x: &Tensor, y: &Tensor, width: i64) -> Result<Tensor> {
 fn rows(features: ArrayView2<'_, f32>, rows: &[usize]) -> Result<Tensor> {
     let count = features.nrows();
     if rows.len() < 2 {
-        return Err(Error::measure(format!("KID: a subset of {} pictures; two are needed", rows.len())));
+        return Err(Error::measure(format!("KID: a subset of {} images; expected at least two", rows.len())));
     }
     if let Some(row) = rows.iter().find(|&&row| row >= count) {
-        return Err(Error::measure(format!("KID: row {row} of {count}")));
+        return Err(Error::measure(format!("KID: row {row} of a set with {count} rows")));
     }
     let chosen = features.select(Axis(0), rows);
     Ok(matrix::tensor(chosen.view())?.f_to_kind(Kind::Double)?)

@@ -1,17 +1,16 @@
-//! LPIPS: how far two pictures are apart in the features of a network, weighted by how people judge.
+//! LPIPS: the distance of two images in the features of a network, weighted by human judgements.
 //!
-//! Zhang et al. 2018, version 0.1 of the `lpips` package: features of several layers, each divided by its
-//! norm over channels; squared differences, weighted by a head a layer; the mean over the picture; the sum
-//! over the layers. Trunk and heads are files that the person gives: torchvision's ImageNet weights
-//! (`features.N.weight`) and the package's heads (`linK.model.1.weight`). With other trunks the numbers are not
-//! LPIPS.
+//! Zhang et al. 2018, version 0.1 of the `lpips` package: features of several layers, each divided by its norm over channels;
+//! squared differences, weighted by one head per layer; the mean over the image; the sum over the layers. The user gives two
+//! files: torchvision's ImageNet weights (`features.N.weight`) and the heads of the package (`linK.model.1.weight`). With
+//! other trunks the numbers are not LPIPS.
 
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
 use image::RgbImage;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::files::sha256_of;
 use var_tokenizer::torch::guarded;
@@ -23,14 +22,14 @@ use crate::features::weights::{TensorSource, WeightsFile};
 
 /// Added to the norm over channels.
 const EPSILON: f64 = 1e-10;
-/// What pictures in −1..1 are shifted by, per channel.
+/// Shift of images in −1..1, per channel.
 const SHIFT: [f32; 3] = [-0.030, -0.088, -0.188];
-/// What they are divided by then.
+/// Divisor after the shift, per channel.
 const SCALE: [f32; 3] = [0.458, 0.448, 0.450];
 /// Pairs that go through the network at once.
 const BATCH: usize = 8;
 
-/// The network whose features are compared, in torchvision's form.
+/// The network whose features are compared, as torchvision has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Trunk {
     /// `squeezenet1_1`.
@@ -45,7 +44,7 @@ pub enum Trunk {
 const ALL: [Trunk; 3] = [Trunk::Squeeze, Trunk::Alex, Trunk::Vgg];
 
 impl Trunk {
-    /// The name that the `lpips` package has for it.
+    /// Its name in the `lpips` package.
     pub fn name(self) -> &'static str {
         match self {
             Self::Squeeze => "squeeze",
@@ -54,7 +53,7 @@ impl Trunk {
         }
     }
 
-    /// Smallest side of a picture in pixels: the pools leave nothing of smaller ones.
+    /// Smallest side of an image in pixels; the pools reduce smaller ones to nothing.
     pub fn least_side(self) -> u32 {
         match self {
             Self::Squeeze => 17,
@@ -126,11 +125,11 @@ impl FromStr for Trunk {
 enum Layer {
     /// With ReLU.
     Convolution(Convolution),
-    /// SqueezeNet's module: a narrow 1×1 convolution, then 1×1 and 3×3 ones side by side.
+    /// SqueezeNet's module: a narrow 1×1 convolution, then parallel 1×1 and 3×3 ones.
     Fire([Convolution; 3]),
-    /// A maximum over `size` × `size` with stride 2; `true` keeps a last window that hangs over.
+    /// A maximum over `size` × `size` with stride 2; `true` keeps an incomplete last window.
     Pool(i64, bool),
-    /// What came before is compared here.
+    /// Compares the features at this point.
     Tap,
 }
 
@@ -173,16 +172,16 @@ impl Builder<'_> {
     }
 }
 
-/// What the numbers of a trunk and its heads are to be reported with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The protocol of LPIPS numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LpipsStamp {
     /// `squeeze`, `alex` or `vgg`.
-    pub trunk: &'static str,
-    /// Version of the measure, as the `lpips` package counts.
-    pub version: &'static str,
-    /// SHA-256 of the trunk's file; empty when it was no file.
+    pub trunk: String,
+    /// Version of LPIPS in the `lpips` package.
+    pub version: String,
+    /// SHA-256 of the file of the trunk; empty if it was not a file.
     pub weights_sha256: String,
-    /// SHA-256 of the heads' file; empty when it was no file.
+    /// SHA-256 of the file of the heads; empty if it was not a file.
     pub heads_sha256: String,
 }
 
@@ -207,7 +206,7 @@ pub struct Lpips {
 }
 
 impl Lpips {
-    /// Builds the measure on `device` out of the tensors of trunk and heads.
+    /// Builds it on `device` from the tensors of trunk and heads.
     ///
     /// # Errors
     /// When a tensor cannot be read, or memory runs out.
@@ -227,19 +226,18 @@ impl Lpips {
             Ok(Tensor::f_from_slice(&values)?.f_view([1, 3, 1, 1])?.f_to_device(device)?)
         };
         let stamp = LpipsStamp {
-            trunk: trunk.name(),
-            version: "0.1",
+            trunk: trunk.name().to_owned(),
+            version: "0.1".to_owned(),
             weights_sha256: String::new(),
             heads_sha256: String::new(),
         };
         Ok(Self { stamp, trunk, layers, heads, shift: row(SHIFT)?, scale: row(SCALE)?, device })
     }
 
-    /// Loads trunk and heads from their files. Tensors of the trunk's classifier are passed over.
+    /// Loads trunk and heads from their files. Skips the classifier of the trunk.
     ///
     /// # Errors
-    /// When a file cannot be read; one error a file that lists all tensors that are missing, unexpected or of
-    /// another shape.
+    /// When a file cannot be read, or tensors are missing, unexpected or of another shape; one error lists all of a file.
     pub fn load(trunk: Trunk, weights: &Path, heads: &Path, device: Device) -> Result<Self> {
         guarded(|| {
             let (weights_sha256, heads_sha256) = (sha256_of(weights)?, sha256_of(heads)?);
@@ -253,12 +251,12 @@ impl Lpips {
         })
     }
 
-    /// What the numbers are to be reported with.
+    /// The protocol of its numbers.
     pub fn stamp(&self) -> &LpipsStamp {
         &self.stamp
     }
 
-    /// Fails for pictures that are smaller than [`Trunk::least_side`].
+    /// Fails if an image is smaller than [`Trunk::least_side`].
     pub(crate) fn check_side(&self, width: usize, height: usize) -> Result<()> {
         let least = self.trunk.least_side() as usize;
         if width.min(height) >= least {
@@ -266,15 +264,15 @@ impl Lpips {
         }
         let name = self.trunk.name();
         Err(Error::config(format!(
-            "LPIPS ({name}) needs pictures of at least {least}×{least} pixels, this one has {width}×{height}"
+            "LPIPS ({name}) needs at least {least}×{least} pixels, the image has {width}×{height}"
         )))
     }
 
-    /// The distance of each picture of `samples` from its partner in `references`; pairs may differ in size
+    /// The distance of each image of `samples` from its partner in `references`; pairs may differ in size
     /// from each other.
     ///
     /// # Errors
-    /// When the lists differ in length or a pair in size, a picture is smaller than [`Trunk::least_side`], or
+    /// When the lists differ in length or a pair in size, an image is smaller than [`Trunk::least_side`], or
     /// libtorch fails.
     pub fn distances(&self, references: &[RgbImage], samples: &[RgbImage]) -> Result<Vec<f64>> {
         if references.len() != samples.len() {
@@ -302,7 +300,7 @@ impl Lpips {
         Ok(found)
     }
 
-    /// What each layer adds to the distance of pictures in −1..1, both `[B, 3, H, W]`: `[B, layers]`, on the
+    /// The contribution of each layer to the distance of images in −1..1, both `[B, 3, H, W]`: `[B, layers]`, on the
     /// processor.
     ///
     /// # Errors
@@ -333,7 +331,7 @@ impl Lpips {
     }
 }
 
-/// The mean over the picture of the weighted squared difference of unit features; the first half of `x`
+/// The mean over the image of the weighted squared difference of unit features; the first half of `x`
 /// `[2B, C, H, W]` is compared with the second: `[B]`.
 fn weighted(x: &Tensor, head: &Tensor) -> Result<Tensor> {
     let norm = x.f_square()?.f_sum_dim_intlist(&[1_i64][..], true, Kind::Float)?.f_sqrt()?;
@@ -344,7 +342,7 @@ fn weighted(x: &Tensor, head: &Tensor) -> Result<Tensor> {
     Ok(sum.f_mean_dim(&[1_i64, 2][..], false, Kind::Float)?)
 }
 
-/// Pictures of one size as byte / 127.5 − 1: `[B, 3, H, W]`.
+/// Images of one size as byte / 127.5 − 1: `[B, 3, H, W]`.
 pub(crate) fn input(pictures: &[RgbImage], device: Device) -> Result<Tensor> {
     let (width, height) = pictures.first().map_or((0, 0), |p| p.dimensions());
     let bytes = pictures.iter().flat_map(|p| p.as_raw());

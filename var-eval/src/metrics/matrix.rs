@@ -1,4 +1,4 @@
-//! Between `ndarray` and libtorch, whose linear algebra (MKL) the measures use.
+//! Conversions between `ndarray` and libtorch, whose linear algebra (MKL) the metrics use.
 
 use ndarray::{Array2, ArrayView2};
 use tch::{Kind, Tensor};
@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 pub(crate) fn tensor<T: tch::kind::Element + Clone>(matrix: ArrayView2<'_, T>) -> Result<Tensor> {
     let shape = [matrix.nrows() as i64, matrix.ncols() as i64];
     let standard = matrix.as_standard_layout();
-    let cells = standard.as_slice().ok_or_else(|| Error::measure("a matrix without a memory order"))?;
+    let cells =
+        standard.as_slice().ok_or_else(|| Error::measure("the memory order of a matrix is unknown"))?;
     Ok(Tensor::f_from_slice(cells)?.f_reshape(shape)?)
 }
 
@@ -18,7 +19,7 @@ pub(crate) fn double(matrix: ArrayView2<'_, f32>) -> Result<Tensor> {
     Ok(tensor(matrix)?.f_to_kind(Kind::Double)?)
 }
 
-/// The cells of a tensor of this number type and any shape, in C order.
+/// The cells of a tensor with this number type and any shape, in C order.
 pub(crate) fn cells<T: tch::kind::Element + Clone + Default>(tensor: &Tensor) -> Result<Vec<T>> {
     let tensor = tensor.f_contiguous()?;
     let mut cells = vec![T::default(); tensor.numel()];
@@ -38,29 +39,29 @@ pub(crate) fn sum(tensor: &Tensor) -> Result<f64> {
     Ok(tensor.f_sum(Kind::Double)?.f_double_value(&[])?)
 }
 
-/// Fails unless `matrix`, called `what` in messages, has cells and all of them are finite.
+/// Fails if `matrix` is empty or has a cell that is not finite. `what` is its name in messages.
 pub(crate) fn check(what: &str, matrix: ArrayView2<'_, f32>) -> Result<()> {
     if matrix.is_empty() {
         let (rows, columns) = matrix.dim();
         return Err(Error::measure(format!(
-            "{what}: {rows} × {columns} numbers are none; give at least one row"
+            "{what}: {rows} × {columns} numbers; expected at least one row and one column"
         )));
     }
     let finite = |row: ndarray::ArrayView1<'_, f32>| row.iter().all(|x| x.is_finite());
     match matrix.rows().into_iter().position(|row| !finite(row)) {
         None => Ok(()),
         Some(row) => Err(Error::measure(format!(
-            "{what}: row {row} has a number that is not finite; look at that picture and at the weights of the network"
+            "{what}: row {row} has a number that is not finite; check that image and the weights of the network"
         ))),
     }
 }
 
-/// Fails unless both have the same number of columns.
+/// Fails if both have different numbers of columns.
 pub(crate) fn same_width(reference: usize, samples: usize) -> Result<()> {
     if reference == samples {
         return Ok(());
     }
     Err(Error::measure(format!(
-        "the reference has {reference} features a picture, the samples have {samples}; take both from the same network"
+        "the reference has {reference} features per image, the samples have {samples}; use the same network for both"
     )))
 }

@@ -1,8 +1,8 @@
-//! The measures: pure functions of bytes, features or logits, `f64` inside, the same answer on every run.
+//! The metrics: pure functions of bytes, features or logits, computed in `f64`, with the same result on each run.
 //!
-//! Each module says which of the conventions in use it follows and from where.
+//! Each module names its convention and source.
 //!
-//! - on one pair of pictures: [`psnr`], [`ssim`], [`lpips`]
+//! - on one pair of images: [`psnr`], [`ssim`], [`lpips`]
 //! - on two sets of features `[N, D]`: [`frechet`], [`fd_infinity`], [`kid`], [`precision_recall`] (with density and coverage)
 //! - on logits `[N, C]`: [`inception_score`]
 
@@ -13,7 +13,7 @@ pub mod inception_score;
 pub mod kid;
 pub mod lpips;
 pub(crate) mod matrix;
-pub mod neighbours;
+pub(crate) mod neighbours;
 pub mod numpy_random;
 pub mod precision_recall;
 pub mod psnr;
@@ -22,11 +22,10 @@ pub mod ssim;
 use crate::error::{Error, Result};
 use crate::inputs::Picture;
 
-/// Largest value of a sample: the data range of PSNR and SSIM. Bytes are taken as they are, which gives what
-/// byte/255 with data range 1 gives.
+/// Largest value of a byte: the data range of PSNR and SSIM. The result is that of byte/255 with data range 1.
 pub const DATA_RANGE: f64 = 255.0;
 
-/// Fails unless both pictures have the same width, height and channels.
+/// Fails if the images differ in width, height or channels.
 fn same_shape(reference: &Picture, sample: &Picture) -> Result<()> {
     if reference.shape() == sample.shape() {
         return Ok(());

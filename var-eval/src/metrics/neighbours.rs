@@ -1,11 +1,11 @@
-//! Nearest neighbours and balls: squared distances that are quick to bound and exact where it matters.
+//! Nearest neighbours and balls: fast bounds of squared distances, and exact values where the bounds do not decide.
 //!
 //! A matrix product in `f32` of centred and scaled features gives `|a|² + |b|² − 2 a·b`. Its error is at most
-//! γ (|a|² + |b|²) with γ = (D + 16) u / (1 − (D + 16) u) and u = 2⁻²⁴, in whatever order the product is summed:
+//! γ (|a|² + |b|²) with γ = (D + 16) u / (1 − (D + 16) u) and u = 2⁻²⁴, for any order of summation:
 //! D u for the product (Higham, "Accuracy and stability of numerical algorithms", 2002, section 3.1), 4 u for the
-//! rounding of centred features, the rest to spare. Features are scaled by a power of two to at most 1, so that
-//! nothing overflows, and underflow costs at most D 2⁻¹²⁰. What these bounds leave open is decided by
-//! [`squared_distance`].
+//! rounding of centred features, the rest as reserve. Features are scaled by a power of two to at most 1, so that
+//! nothing overflows, and underflow costs at most D 2⁻¹²⁰. [`squared_distance`] decides what these bounds
+//! leave open.
 //!
 //! Memory is one `f32` copy of each set and one tile of products.
 
@@ -22,13 +22,13 @@ use crate::error::{Error, Result};
 pub const TILE: usize = 1024;
 /// Half the distance of 1 to the next larger `f32`.
 const UNIT: f64 = 1.0 / 16_777_216.0;
-/// Neighbours that may be among the nearest, and are kept before they are measured.
+/// Number of candidates for the nearest neighbours that are kept before they are measured.
 const CANDIDATES: usize = 64;
-/// Sums that [`squared_distance`] keeps apart, so that they become vector instructions.
+/// Partial sums of [`squared_distance`], so that it becomes vector instructions.
 const LANES: usize = 16;
 
-/// The squared distance of two rows, in `f64` with differences taken before squaring. Exchanging the rows
-/// changes no bit, and equal rows have 0.
+/// The squared distance of two rows, in `f64`, as the sum of squared differences. To exchange the rows changes no bit, and
+/// equal rows have 0.
 pub fn squared_distance(a: &[f32], b: &[f32]) -> f64 {
     let mut sums = [0.0; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
@@ -112,8 +112,7 @@ impl Points<'_> {
         Ok(self.rounded.f_narrow(0, start as i64, length as i64)?)
     }
 
-    /// The k-th smallest squared distance of each row to the rows of the set, itself not counted; there must be
-    /// more than `neighbours` rows.
+    /// The k-th smallest squared distance of each row to the other rows of the set, which has more than `neighbours` rows.
     pub(super) fn radii(&self, neighbours: usize) -> Result<Vec<f64>> {
         // Tensors do not go to other threads.
         let (rows, squares, scale) = (&self.rows, &self.squares, self.scale);
@@ -153,16 +152,15 @@ impl Points<'_> {
         }
         let radius = |(i, mut nearest): (usize, Nearest)| {
             nearest.measure(neighbours, |j| scale * squared_distance(row(rows, i), row(rows, j)));
-            // The row itself is the nearest. The scale is a power of two: nothing is rounded.
+            // The row itself is the nearest. The scale is a power of two, so nothing is rounded.
             nearest.candidates.get(neighbours).map(|found| found.most / scale)
         };
         let radii: Option<Vec<f64>> = nearest.into_par_iter().enumerate().map(radius).collect();
-        radii.ok_or_else(|| Error::measure(format!("no {neighbours} neighbours; give more pictures")))
+        radii.ok_or_else(|| Error::measure(format!("{neighbours} neighbours need more images")))
     }
 }
 
-/// Who is in whose ball; each pair of flags or counts is for a sphere that belongs to its ball, and one that
-/// does not.
+/// Which row is in which ball. Of each pair, the first includes the sphere of a ball, the second excludes it.
 pub(super) struct Balls {
     /// Generated rows in the ball of each real one `[N]`.
     pub(super) inside: Vec<[u64; 2]>,
@@ -200,7 +198,7 @@ impl Balls {
                                 continue;
                             }
                             let open = limits.iter().any(|limit| (least..=most).contains(limit));
-                            // Below the bounds of all limits that are not open, any length will do.
+                            // Any length below the bounds of all decided limits is enough.
                             let square = if open {
                                 scale * squared_distance(row(x, i), row(y, j))
                             } else {
@@ -251,14 +249,14 @@ impl Slack {
 /// Rows that may be among the nearest ones.
 #[derive(Clone, Default)]
 struct Nearest {
-    /// No row further away than this is among them.
+    /// No row further away is among them.
     limit: f64,
     candidates: Vec<Candidate>,
-    /// Candidates at which they are next looked through.
+    /// Number of candidates at which they are filtered next.
     full: usize,
 }
 
-/// A row and bounds of its squared distance, which are equal once it is measured.
+/// A row and bounds of its squared distance, which are equal after a measurement.
 #[derive(Clone, Copy)]
 struct Candidate {
     row: usize,
@@ -271,7 +269,7 @@ impl Nearest {
         self.candidates.push(candidate);
         if self.candidates.len() > self.full.max(2 * neighbours + 2) {
             self.narrow(neighbours);
-            // Many that the bounds cannot tell apart: measured, only the nearest are left.
+            // The bounds cannot separate many of them: measure, and keep only the nearest.
             if self.candidates.len() > CANDIDATES.max(4 * neighbours) {
                 self.measure(neighbours, square);
             }
@@ -279,7 +277,7 @@ impl Nearest {
         }
     }
 
-    /// Leaves out what the bounds of the others exclude.
+    /// Removes rows that the bounds of the others exclude.
     fn narrow(&mut self, neighbours: usize) {
         if self.candidates.len() > neighbours {
             let by_most = |a: &Candidate, b: &Candidate| a.most.total_cmp(&b.most);
@@ -290,7 +288,7 @@ impl Nearest {
         self.candidates.retain(|candidate| candidate.least <= limit);
     }
 
-    /// Keeps the k + 1 nearest, sorted, with their own distances.
+    /// Keeps the k + 1 nearest, sorted, with their measured distances.
     fn measure(&mut self, neighbours: usize, square: impl Fn(usize) -> f64) {
         self.narrow(neighbours);
         for candidate in self.candidates.iter_mut().filter(|candidate| candidate.least < candidate.most) {

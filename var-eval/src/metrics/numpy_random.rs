@@ -1,7 +1,7 @@
-//! numpy's old generator, `RandomState`: torch-fidelity shuffles and draws subsets with it under seed 2020.
+//! numpy's old generator, `RandomState`. torch-fidelity shuffles and draws subsets with it under seed 2020.
 //!
 //! MT19937 (Matsumoto and Nishimura 1998), bounded numbers by masking and rejection, and the Fisher-Yates
-//! shuffle from the end, as numpy has kept them since before version 1.17.
+//! shuffle from the end, unchanged in numpy since before version 1.17.
 
 /// Words of the state.
 const SIZE: usize = 624;
@@ -55,8 +55,7 @@ impl RandomState {
         }
     }
 
-    /// `RandomState.permutation(count)`: 0 to `count` − 1 in random order. More than 2³² are left as they are
-    /// from there on.
+    /// `RandomState.permutation(count)`: 0 to `count` − 1 in random order. Numbers from 2³² on stay in place.
     pub fn permutation(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for i in (1..count).rev() {
@@ -66,7 +65,7 @@ impl RandomState {
         order
     }
 
-    /// `RandomState.choice(count, size, replace=False)`; `count` numbers where `size` is more.
+    /// `RandomState.choice(count, size, replace=False)`; at most `count` numbers.
     pub fn choice(&mut self, count: usize, size: usize) -> Vec<usize> {
         let mut order = self.permutation(count);
         order.truncate(size);
@@ -80,7 +79,7 @@ mod tests {
 
     #[test]
     fn words_are_those_of_the_published_generator() {
-        // The value that C++ standards ask of the 10,000th word of std::mt19937 with its default seed.
+        // The value that the C++ standard requires for the 10,000th word of std::mt19937 with its default seed.
         let mut generator = RandomState::new(5489);
         let last = (0..10_000).map(|_| generator.word()).last();
         assert_eq!(last, Some(4_123_659_995));

@@ -1,15 +1,14 @@
 //! Precision, recall, density and coverage by nearest neighbours.
 //!
-//! Kynkäänniemi and others, "Improved precision and recall metric" (2019): a generated picture is precise when it
-//! lies in the ball of some real one, whose radius reaches its k-th nearest real neighbour (itself not counted);
-//! recall is the same with the roles exchanged. Naeem and others, "Reliable fidelity and diversity metrics" (2020):
-//! density counts the balls that a generated picture lies in, coverage the real balls with a generated picture.
+//! Kynkäänniemi and others, "Improved precision and recall metric" (2019): a generated image counts for
+//! precision if it lies in the ball of a real one, whose radius is the distance to its k-th nearest real neighbour. Recall is
+//! the same with the roles exchanged. Naeem and others, "Reliable fidelity and diversity metrics" (2020):
+//! density counts the real balls that a generated image lies in, coverage the real balls with a generated image.
 //! A point on the sphere is inside for torch-fidelity and ADM ([`Comparison::inclusive`]) and outside for prdc
-//! ([`Comparison::strict`]); they part where pictures repeat.
+//! ([`Comparison::strict`]); they differ if images repeat.
 //!
-//! Counts are those of distances in `f64` with differences taken before squaring. Most pairs are decided by a
-//! matrix product in `f32`, whose rounding error is bounded; the others are looked at one by one (see
-//! [`neighbours`]).
+//! Counts are those of exact distances in `f64`. A matrix product in `f32` with a bound of its rounding error decides most
+//! pairs; the others are computed one by one (see the module `neighbours`).
 
 use ndarray::ArrayView2;
 use serde::Serialize;
@@ -18,20 +17,20 @@ use super::matrix;
 use super::neighbours::{self, Balls};
 use crate::error::{Error, Result};
 
-/// Neighbours of the published tools.
+/// Number of neighbours in the published tools.
 pub const NEIGHBOURS: usize = 3;
 
-/// Numbers of pictures.
+/// Numbers of images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Counts {
-    /// Generated pictures inside a real ball.
+    /// Generated images inside a real ball.
     pub precise: u64,
-    /// Real pictures inside a generated ball.
+    /// Real images inside a generated ball.
     pub recalled: u64,
-    /// Pairs of a real ball and a generated picture inside it.
+    /// Pairs of a real ball and a generated image inside it.
     pub inside: u64,
-    /// Real balls with a generated picture inside.
+    /// Real balls with a generated image inside.
     pub covered: u64,
 }
 
@@ -45,49 +44,48 @@ pub struct Comparison {
     pub strict: Counts,
     /// Neighbours, k.
     pub neighbours: usize,
-    /// Real pictures.
+    /// Real images.
     pub real: usize,
-    /// Generated pictures.
+    /// Generated images.
     pub generated: usize,
 }
 
 impl Comparison {
-    /// Share of generated pictures inside a real ball.
+    /// Share of generated images inside a real ball.
     pub fn precision(&self, counts: Counts) -> f64 {
         counts.precise as f64 / self.generated as f64
     }
 
-    /// Share of real pictures inside a generated ball.
+    /// Share of real images inside a generated ball.
     pub fn recall(&self, counts: Counts) -> f64 {
         counts.recalled as f64 / self.real as f64
     }
 
-    /// Real balls that a generated picture lies in, on average, over k.
+    /// Real balls that a generated image lies in, on average, over k.
     pub fn density(&self, counts: Counts) -> f64 {
         counts.inside as f64 / (self.neighbours as f64 * self.generated as f64)
     }
 
-    /// Share of real balls with a generated picture inside.
+    /// Share of real balls with a generated image inside.
     pub fn coverage(&self, counts: Counts) -> f64 {
         counts.covered as f64 / self.real as f64
     }
 }
 
-/// Each picture's own part in the counts, for intervals by resampling pictures
-/// ([`bootstrap`](super::bootstrap)). Of each pair, the first counts a point on the sphere as inside
-/// (torch-fidelity, ADM), the second as outside (prdc).
+/// The contribution of each image to the counts, for intervals by resampling images ([`bootstrap`](super::bootstrap)). Of
+/// each pair, the first counts a point on the sphere as inside (torch-fidelity, ADM), the second as outside (prdc).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Hits {
-    /// Whether a generated picture is inside a real ball `[M]`.
+    /// Whether a generated image is inside a real ball `[M]`.
     pub precise: Vec<[bool; 2]>,
-    /// Whether a real picture is inside a generated ball `[N]`.
+    /// Whether a real image is inside a generated ball `[N]`.
     pub recalled: Vec<[bool; 2]>,
-    /// Generated pictures inside each real ball `[N]`.
+    /// Generated images inside each real ball `[N]`.
     pub inside: Vec<[u64; 2]>,
-    /// Distance of each real picture to its k-th nearest neighbour `[N]`.
+    /// Distance of each real image to its k-th nearest neighbour `[N]`.
     pub real_radii: Vec<f64>,
-    /// Distance of each generated picture to its k-th nearest neighbour `[M]`.
+    /// Distance of each generated image to its k-th nearest neighbour `[M]`.
     pub generated_radii: Vec<f64>,
     /// Neighbours, k.
     pub neighbours: usize,
@@ -124,7 +122,7 @@ pub fn compare(
     Ok(hits(real, generated, neighbours)?.comparison())
 }
 
-/// Compares `generated` `[M, D]` with `real` `[N, D]` by k nearest neighbours, picture by picture.
+/// Compares each image of `generated` `[M, D]` with `real` `[N, D]` by k nearest neighbours.
 ///
 /// # Errors
 /// When a set has no more than k rows or a number that is not finite, k is 0, the widths differ, or libtorch
@@ -135,7 +133,7 @@ pub fn hits(real: ArrayView2<'_, f32>, generated: ArrayView2<'_, f32>, neighbour
         matrix::check(name, set)?;
         if neighbours == 0 || set.nrows() <= neighbours {
             return Err(Error::measure(format!(
-                "{name}: {neighbours} nearest neighbours among {} pictures; give more pictures",
+                "{name}: {neighbours} nearest neighbours need more than {} images",
                 set.nrows()
             )));
         }

@@ -1,11 +1,11 @@
 //! Structural similarity.
 //!
 //! Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment: from error visibility to structural
-//! similarity" (2004): a Gaussian window of 11 × 11 with σ = 1.5, population moments, only positions where
-//! the window lies inside the picture, `C1 = (0.01 · 255)²`, `C2 = (0.03 · 255)²`, each channel on its own,
+//! similarity" (2004): a Gaussian window of 11 × 11 with σ = 1.5, population moments, only positions
+//! of the window inside the image, `C1 = (0.01 · 255)²`, `C2 = (0.03 · 255)²`, each channel separately,
 //! mean over positions and channels. scikit-image gives the same with `gaussian_weights=True, sigma=1.5,
-//! use_sample_covariance=False` (its default is another window: 7 × 7, uniform, sample covariance), and so
-//! does piq with `downsample=False`. piq's default first averages blocks: [`Downsampling::Blocks`].
+//! use_sample_covariance=False` (its default is a uniform window of 7 × 7 with the sample covariance), as
+//! does piq with `downsample=False`. By default, piq averages blocks first: [`Downsampling::Blocks`].
 
 use super::{DATA_RANGE, same_shape};
 use crate::error::{Error, Result};
@@ -20,20 +20,20 @@ pub const K1: f64 = 0.01;
 /// The paper's K2, which keeps the contrast and structure term finite.
 pub const K2: f64 = 0.03;
 
-/// Side that block averaging brings pictures down to.
+/// Approximate shorter side after block averaging.
 const BLOCK_TARGET: f64 = 256.0;
 
-/// What happens to both pictures before they are compared.
+/// How both images are made smaller before the comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Downsampling {
-    /// Nothing: pictures are compared at full size.
+    /// Not at all: full size.
     None,
-    /// Means of f × f blocks, `f = max(1, round(shorter side / 256))`, an incomplete last block left out.
+    /// Means of f × f blocks, `f = max(1, round(shorter side / 256))`, without an incomplete last block.
     Blocks,
 }
 
 impl Downsampling {
-    /// Side of a block for pictures of this size. Halves round to even, as in Python.
+    /// Side of a block for images of this size. Halves round to even, as in Python.
     pub fn factor(self, width: usize, height: usize) -> usize {
         match self {
             Self::None => 1,
@@ -42,10 +42,10 @@ impl Downsampling {
     }
 }
 
-/// SSIM of `sample` against `reference`: at most 1, and exactly 1 for identical pictures.
+/// SSIM of `sample` against `reference`: at most 1, and exactly 1 for identical images.
 ///
 /// # Errors
-/// [`Error::Shapes`] when the pictures differ in size or channels, [`Error::TooSmall`] when a side (after
+/// [`Error::Shapes`] when the images differ in size or channels, [`Error::TooSmall`] when a side (after
 /// downsampling) is shorter than the window.
 pub fn ssim(reference: &Picture, sample: &Picture, downsampling: Downsampling) -> Result<f64> {
     same_shape(reference, sample)?;
@@ -78,11 +78,10 @@ fn block_means(picture: &Picture, factor: usize) -> Vec<f64> {
     means
 }
 
-/// Mean of the similarity over all valid positions and channels of two pictures `[height, width, channels]`.
+/// Mean of the similarity over all valid positions and channels of two images `[height, width, channels]`.
 ///
-/// The window is separable: for each row of positions the picture is first summed down the columns, then
-/// along the row, so that the working memory is one row. All sums are symmetric in the two pictures and
-/// equal for equal ones, hence the exact 1.
+/// The window is separable. For each row of positions, sums run down the columns, then along the row, so the working memory
+/// is one row. All sums are symmetric in the two images and equal for equal ones, so the result for these is exactly 1.
 fn mean_similarity(x: &[f64], y: &[f64], width: usize, height: usize, channels: usize) -> f64 {
     let window = gaussian();
     let row = width * channels;
@@ -115,8 +114,8 @@ fn mean_similarity(x: &[f64], y: &[f64], width: usize, height: usize, channels: 
     total / (rows * columns) as f64
 }
 
-/// Similarity from the weighted means of `x`, `y`, `x² + y²` and `x·y`: the paper's formula (13), which
-/// needs the two variances only as a sum.
+/// Similarity from the weighted means of `x`, `y`, `x² + y²` and `x·y`: formula (13) of the paper, which needs only the sum of
+/// the variances.
 fn similarity([x, y, squares, product]: [f64; 4]) -> f64 {
     let c1 = (K1 * DATA_RANGE).powi(2);
     let c2 = (K2 * DATA_RANGE).powi(2);
@@ -127,7 +126,7 @@ fn similarity([x, y, squares, product]: [f64; 4]) -> f64 {
     (2.0 * mean_product + c1) * (2.0 * covariance + c2) / ((mean_squares + c1) * (variances + c2))
 }
 
-/// Taps of the window, which sum to 1.
+/// Weights of the window, which sum to 1.
 fn gaussian() -> [f64; TAPS] {
     let centre = (TAPS / 2) as f64;
     let taps: [f64; TAPS] = std::array::from_fn(|i| (-0.5 * ((i as f64 - centre) / SIGMA).powi(2)).exp());

@@ -1,7 +1,6 @@
-//! What can be refused before the expensive part: metrics that the network, the reference or the numbers of pictures
-//! cannot give.
+//! Refuses metrics that cannot be computed from this network, reference and number of images, before the network runs.
 
-use super::Metric;
+use super::metric::Metric;
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
 use crate::features::store::FeatureFile;
@@ -9,25 +8,25 @@ use crate::inputs::set::PictureSet;
 use crate::metrics::{inception_score, precision_recall};
 use crate::statistics::file::StatisticsFile;
 
-/// A set of pictures before its features are there.
+/// What is known about a set before its features are computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outline {
-    /// Pictures, bad ones included.
+pub(super) struct Outline {
+    /// Number of images, including unreadable ones.
     pub count: u64,
     /// Names of the classes.
     pub class_names: Vec<String>,
-    /// Pictures of each class.
+    /// Number of images of each class.
     pub class_counts: Vec<u64>,
 }
 
 impl Outline {
-    /// That of pictures.
+    /// The outline of images.
     pub fn of_pictures(set: &PictureSet) -> Self {
         let (class_names, class_counts) = (set.class_names().to_vec(), set.class_counts());
         Self { count: set.len() as u64, class_names, class_counts }
     }
 
-    /// That of features.
+    /// The outline of features.
     ///
     /// # Errors
     /// When the file is damaged.
@@ -37,11 +36,11 @@ impl Outline {
     }
 }
 
-/// Refuses metrics that cannot be computed, all at once.
+/// Refuses the metrics that cannot be computed, in one error.
 ///
 /// # Errors
 /// Names each with its reason.
-pub fn check(
+pub(super) fn check(
     metrics: &[Metric],
     network: &Identity,
     samples: &Outline,
@@ -58,7 +57,7 @@ pub fn check(
     if found.is_empty() {
         return Ok(());
     }
-    Err(Error::config(format!("{}. Leave it out of --metrics, or give what it needs", found.join("; "))))
+    Err(Error::config(format!("{}. Omit the metric, or give what it needs", found.join("; "))))
 }
 
 /// Why a metric cannot be computed.
@@ -73,7 +72,7 @@ fn obstacle(
     let fewer = |what: &str, count: u64, least: u64| {
         (count < least).then(|| format!("needs at least {least} {what}, there are {count}"))
     };
-    // What compares rows with rows.
+    // For metrics that compare images with images.
     let both = |least: u64| match reference {
         None => {
             let path = statistics.map(|file| format!(" ({})", file.path.display())).unwrap_or_default();
@@ -86,15 +85,15 @@ fn obstacle(
         let theirs = reference.filter(|_| statistics.is_none());
         fewer("samples", samples.count, 2).or_else(|| fewer("images of the reference", theirs?.count, 2))
     };
-    let logits = || (network.classes == 0).then(|| format!("needs logits, network {name} gives none"));
+    let logits = || (network.classes == 0).then(|| format!("needs logits, but network {name} has none"));
     match metric {
         Metric::Fd => distance(),
         Metric::Sfid if network.spatial == 0 => {
-            Some(format!("needs spatial features, network {name} gives none"))
+            Some(format!("needs spatial features, but network {name} has none"))
         }
         Metric::Sfid => match statistics {
             Some(file) if file.spatial.is_none() => Some(format!(
-                "needs statistics of spatial features, {} has none (mu_s, sigma_s)",
+                "needs statistics of spatial features (mu_s, sigma_s), but {} has none",
                 file.path.display()
             )),
             _ => distance(),
@@ -112,13 +111,13 @@ fn obstacle(
             let any = pairs.iter().any(|&(ours, theirs)| {
                 enough(&samples.class_counts, ours) && enough(&reference.class_counts, theirs)
             });
-            (!any).then(|| "finds no class with two images on both sides".to_owned())
+            (!any).then(|| "finds no class with two images in both sets".to_owned())
         }),
         Metric::Accuracy => logits().or_else(|| {
             let classes = samples.class_names.len();
             (classes != network.classes).then(|| {
                 format!(
-                    "needs a network that tells the samples' classes apart: they have {classes}, {name} has {}",
+                    "needs a network for the classes of the samples: they have {classes}, {name} has {}",
                     network.classes
                 )
             })
@@ -126,9 +125,9 @@ fn obstacle(
     }
 }
 
-/// The classes that both sides have, by their places.
+/// The classes that both sides have, by their indices.
 pub(super) fn common_classes(ours: &[String], theirs: &[String]) -> Vec<(usize, usize)> {
-    // Samples know numbers where the reference knows names, in the same order.
+    // Samples may have numbers instead of names, in the same order.
     let numbered = ours.iter().enumerate().all(|(number, name)| *name == number.to_string());
     ours.iter()
         .enumerate()

@@ -1,11 +1,12 @@
-//! Each metric on two sets of features: which numbers it gives, under which names, by which convention.
+//! Each metric on two sets of features: its numbers, their names and conventions.
 
 use std::cell::OnceCell;
 
 use ndarray::{Array2, ArrayView1, Axis};
 
 use super::ahead::common_classes;
-use super::{Metric, Reference};
+use super::compute::Against;
+use super::metric::{Metric, Quantity};
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
 use crate::features::store::FeatureFile;
@@ -19,10 +20,10 @@ use crate::warnings::{self, Side, Warning};
 /// Seed of the subsets of FD∞.
 const SUBSET_SEED: u64 = 0;
 
-/// Both sets, with what several metrics need and what takes long: read or computed once, when first asked for.
+/// Both sets. What several metrics need is read or computed once, when it is first needed.
 pub(super) struct Sets<'a> {
     samples: &'a FeatureFile,
-    reference: &'a Reference,
+    reference: Against<'a>,
     bootstrap: Option<&'a Bootstrap>,
     ours: OnceCell<Array2<f32>>,
     theirs: OnceCell<Array2<f32>>,
@@ -30,17 +31,17 @@ pub(super) struct Sets<'a> {
 }
 
 impl<'a> Sets<'a> {
-    /// Nothing is read yet.
+    /// Both sets; reads nothing yet.
     pub(super) fn new(
         samples: &'a FeatureFile,
-        reference: &'a Reference,
+        reference: Against<'a>,
         bootstrap: Option<&'a Bootstrap>,
     ) -> Self {
         let (ours, theirs, hits) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
         Self { samples, reference, bootstrap, ours, theirs, hits }
     }
 
-    /// The numbers of `metric`, and what is doubtful about them.
+    /// The numbers of `metric`, and warnings about them.
     pub(super) fn measure(&self, metric: Metric) -> Result<(Vec<Figure>, Vec<Warning>)> {
         let plain = |figures: Vec<Figure>| (figures, Vec::new());
         match metric {
@@ -60,18 +61,18 @@ impl<'a> Sets<'a> {
         &self.samples.info().network
     }
 
-    /// The samples' features `[N, D]`.
+    /// The features of the samples `[N, D]`.
     fn ours(&self) -> Result<&Array2<f32>> {
         once(&self.ours, || self.samples.features())
     }
 
-    /// The reference's features `[M, D]`, which not every reference has.
+    /// The features of the reference `[M, D]`.
     fn theirs(&self, metric: Metric) -> Result<&Array2<f32>> {
         let reference = self.pictures(metric)?;
         once(&self.theirs, || reference.features())
     }
 
-    /// The reference's file of features, which some metrics cannot do without.
+    /// The file with the features of the reference, which some metrics need.
     fn pictures(&self, metric: Metric) -> Result<&'a FeatureFile> {
         self.reference.features().ok_or_else(|| {
             Error::config(format!(
@@ -80,23 +81,21 @@ impl<'a> Sets<'a> {
         })
     }
 
-    /// Mean and covariance of the reference's pooled features.
+    /// Mean and covariance of the pooled features of the reference.
     fn their_gaussian(&self) -> Result<Gaussian> {
         match self.reference {
-            Reference::Features(file) => file.statistics(),
-            Reference::Statistics(file) | Reference::Batch { statistics: file, .. } => {
-                Ok(file.pooled.clone())
-            }
+            Against::Features(file) => file.statistics(),
+            Against::Statistics(file) | Against::Batch { statistics: file, .. } => Ok(file.pooled.clone()),
         }
     }
 
-    /// Who is in whose ball: the same for precision, recall, density and coverage.
+    /// Which image is in which ball, for precision, recall, density and coverage.
     fn hits(&self, metric: Metric) -> Result<&Hits> {
         let (ours, theirs) = (self.ours()?, self.theirs(metric)?);
         once(&self.hits, || precision_recall::hits(theirs.view(), ours.view(), precision_recall::NEIGHBOURS))
     }
 
-    /// Pictures of both sets.
+    /// Number of images of both sets.
     fn counts(&self) -> (Option<u64>, Option<u64>) {
         (Some(self.samples.len() as u64), self.reference.features().map(|file| file.len() as u64))
     }
@@ -104,7 +103,7 @@ impl<'a> Sets<'a> {
     fn pooled(&self) -> Result<(Vec<Figure>, Vec<Warning>)> {
         let theirs = self.their_gaussian()?;
         let (figure, warnings) =
-            distance("fd", distance_name(self.network()), &theirs, &self.samples.statistics()?)?;
+            distance(Quantity::Fd, distance_name(self.network()), &theirs, &self.samples.statistics()?)?;
         let Some(bootstrap) = self.bootstrap else { return Ok((vec![figure], warnings)) };
         let interval = resampled(self.ours()?, &theirs, figure.value, bootstrap)?;
         Ok((vec![Figure { interval: Some(interval), ..figure }], warnings))
@@ -112,26 +111,26 @@ impl<'a> Sets<'a> {
 
     fn spatial(&self) -> Result<(Vec<Figure>, Vec<Warning>)> {
         let theirs = match self.reference {
-            Reference::Features(file) => file.spatial_statistics()?,
-            Reference::Statistics(file) | Reference::Batch { statistics: file, .. } => file.spatial.clone(),
+            Against::Features(file) => file.spatial_statistics()?,
+            Against::Statistics(file) | Against::Batch { statistics: file, .. } => file.spatial.clone(),
         };
         let (Some(theirs), Some(ours)) = (theirs, self.samples.spatial_statistics()?) else {
             return Err(Error::config(format!(
-                "metric sfid needs spatial features: network {} or the reference has none; leave it away",
+                "metric sfid needs spatial features: network {} or the reference has none; omit the metric",
                 self.network().network
             )));
         };
         let name = format!("s{}", distance_name(self.network()));
-        let (figure, warnings) = distance("sfid", name, &theirs, &ours)?;
+        let (figure, warnings) = distance(Quantity::Sfid, name, &theirs, &ours)?;
         Ok((vec![figure], warnings))
     }
 
-    /// The Inception Score in both conventions.
+    /// The Inception Score by both conventions.
     fn scores(&self) -> Result<(Vec<Figure>, Vec<Warning>)> {
         let network = self.network();
         let Some(logits) = self.samples.logits()? else {
             return Err(Error::config(format!(
-                "metric is needs logits: network {} gives none",
+                "metric is needs logits, but network {} has none",
                 network.network
             )));
         };
@@ -152,7 +151,7 @@ impl<'a> Sets<'a> {
                 n,
                 deviation: Some(shuffled.deviation),
                 ..Figure::new(
-                    "is",
+                    Quantity::Is,
                     name.clone(),
                     shuffled.mean,
                     "torch-fidelity: rows shuffled by RandomState(2020), 10 splits, mean and deviation",
@@ -160,7 +159,7 @@ impl<'a> Sets<'a> {
             },
             Figure {
                 n,
-                ..Figure::new("is-adm", name, blocks.mean, "ADM: blocks of 5000 in file order, mean")
+                ..Figure::new(Quantity::IsAdm, name, blocks.mean, "ADM: blocks of 5000 in file order, mean")
             },
         ];
         Ok((figures, warnings))
@@ -173,8 +172,20 @@ impl<'a> Sets<'a> {
             |hits: &[[bool; 2]]| hits.iter().map(|hit| f64::from(u8::from(hit[0]))).collect::<Vec<_>>();
         let convention = "k = 3 nearest neighbours, distance at most the radius (torch-fidelity, ADM), exact";
         Ok(vec![
-            self.mean("precision", found.precision(found.inclusive), convention, &share(&hits.precise))?,
-            self.mean("recall", found.recall(found.inclusive), convention, &share(&hits.recalled))?,
+            self.mean(
+                Quantity::Precision,
+                "precision",
+                found.precision(found.inclusive),
+                convention,
+                &share(&hits.precise),
+            )?,
+            self.mean(
+                Quantity::Recall,
+                "recall",
+                found.recall(found.inclusive),
+                convention,
+                &share(&hits.recalled),
+            )?,
         ])
     }
 
@@ -182,19 +193,20 @@ impl<'a> Sets<'a> {
         let hits = self.hits(Metric::DensityCoverage)?;
         let found = hits.comparison();
         let covered: Vec<f64> = hits.inside.iter().map(|count| f64::from(u8::from(count[1] > 0))).collect();
-        // So that their mean over the balls is the density.
+        // Scaled so that their mean over the balls is the density.
         let balls = found.real as f64 / (found.neighbours as f64 * found.generated as f64);
         let dense: Vec<f64> = hits.inside.iter().map(|count| count[1] as f64 * balls).collect();
         let convention = "k = 3 nearest neighbours, distance below the radius (prdc), exact";
         Ok(vec![
-            self.mean("density", found.density(found.strict), convention, &dense)?,
-            self.mean("coverage", found.coverage(found.strict), convention, &covered)?,
+            self.mean(Quantity::Density, "density", found.density(found.strict), convention, &dense)?,
+            self.mean(Quantity::Coverage, "coverage", found.coverage(found.strict), convention, &covered)?,
         ])
     }
 
-    /// A figure that is the mean of `values`, with its interval.
+    /// A number that is the mean of `values`, with its interval.
     fn mean(
         &self,
+        quantity: Quantity,
         name: &'static str,
         value: f64,
         convention: &'static str,
@@ -202,14 +214,14 @@ impl<'a> Sets<'a> {
     ) -> Result<Figure> {
         let interval = self.bootstrap.map(|bootstrap| bootstrap.mean(values)).transpose()?;
         let title = format!("{name} ({})", self.network().network);
-        Ok(Figure { n: self.counts(), interval, ..Figure::new(name, title, value, convention) })
+        Ok(Figure { n: self.counts(), interval, ..Figure::new(quantity, title, value, convention) })
     }
 
-    /// The kernel distance with torch-fidelity's subsets; smaller ones where there are too few pictures.
+    /// The kernel distance on the subsets of torch-fidelity, or on smaller ones if there are too few images.
     fn kernel(&self) -> Result<Vec<Figure>> {
         let (ours, theirs) = (self.ours()?, self.theirs(Metric::Kid)?);
         let size = kid::SUBSET_SIZE.min(ours.nrows()).min(theirs.nrows());
-        // Subsets that are both sets differ in nothing but the order of their rows.
+        // Subsets as large as the sets would differ only in the order of their rows.
         let whole = size == ours.nrows() && size == theirs.nrows();
         let count = if whole { 1 } else { kid::SUBSETS };
         let subsets = kid::subsets(ours.nrows(), theirs.nrows(), count, size)?;
@@ -223,7 +235,7 @@ impl<'a> Sets<'a> {
             n: self.counts(),
             deviation: (!whole).then_some(found.deviation),
             ..Figure::new(
-                "kid",
+                Quantity::Kid,
                 named("KID", "KD", self.network()),
                 found.mean,
                 format!("{of}, cubic kernel, unbiased, f64"),
@@ -231,7 +243,7 @@ impl<'a> Sets<'a> {
         }])
     }
 
-    /// FD∞ from the published 15 sizes; below 10,000 samples from half of them on.
+    /// FD∞ from the 15 published sizes; with fewer than 10,000 samples, the smallest size is half of them.
     fn extrapolated(&self) -> Result<Vec<Figure>> {
         let count = self.samples.len();
         let least = fd_infinity::LEAST.min(count / 2);
@@ -242,7 +254,7 @@ impl<'a> Sets<'a> {
         Ok(vec![Figure {
             n: (self.counts().0, theirs.count),
             ..Figure::new(
-                "fd-inf",
+                Quantity::FdInf,
                 format!("{} at N = ∞", distance_name(self.network())),
                 found.distance,
                 format!("line over 1/N through {} sizes from {least} to {count}", sizes.len()),
@@ -250,7 +262,7 @@ impl<'a> Sets<'a> {
         }])
     }
 
-    /// The distance of each class that both sets have, by its name.
+    /// The distance of each class that both sets have.
     fn per_class(&self) -> Result<Vec<Figure>> {
         let (samples, reference) = (self.samples, self.pictures(Metric::PerClass)?);
         let (ours, theirs) = (self.ours()?, self.theirs(Metric::PerClass)?);
@@ -271,7 +283,7 @@ impl<'a> Sets<'a> {
                 continue;
             }
             let (x, y) = (ours.select(Axis(0), &our_rows), theirs.select(Axis(0), &their_rows));
-            // Classes are small: their covariances are singular, and larger than the features they come from.
+            // The covariance of a small class is singular, and larger than the features that it comes from.
             let found = if our_rows.len().min(their_rows.len()) <= ours.ncols() {
                 frechet::distance_of_samples(y.view(), x.view())?
             } else {
@@ -280,29 +292,31 @@ impl<'a> Sets<'a> {
             figures.push(Figure {
                 class: known.get(other).cloned(),
                 n: (Some(our_rows.len() as u64), Some(their_rows.len() as u64)),
-                ..Figure::new("per-class", distance_name(self.network()), found.distance, FRECHET)
+                ..Figure::new(Quantity::PerClass, distance_name(self.network()), found.distance, FRECHET)
             });
         }
         if figures.is_empty() {
             return Err(Error::config(
-                "metric per-class: no class has two pictures on both sides; leave it away",
+                "metric per-class: no class has two images in both sets; omit the metric",
             ));
         }
         Ok(figures)
     }
 
-    /// Top-1 and top-5 accuracy of the network's classes against the samples' labels.
+    /// Top-1 and top-5 accuracy: the classes of the network against the labels of the samples.
     fn accuracy(&self) -> Result<Vec<Figure>> {
         let (samples, network) = (self.samples, &self.network().network);
         let Some(logits) = samples.logits()? else {
-            return Err(Error::config(format!("metric accuracy needs logits: network {network} gives none")));
+            return Err(Error::config(format!(
+                "metric accuracy needs logits, but network {network} has none"
+            )));
         };
         let labels = samples.labels()?;
         let classes = samples.info().class_names.len();
         if classes != logits.ncols() || labels.iter().any(|&label| label as usize >= classes) {
             return Err(Error::config(format!(
-                "metric accuracy: the samples have {classes} classes, the network {}; give a network that tells the samples' \
-             classes apart, or leave the metric away",
+                "metric accuracy: the samples have {classes} classes, the network {}; use a network for the classes of the \
+                 samples, or omit the metric",
                 logits.ncols()
             )));
         }
@@ -322,7 +336,7 @@ impl<'a> Sets<'a> {
                 interval: self.bootstrap.map(|bootstrap| bootstrap.mean(&hits)).transpose()?,
                 n: (self.counts().0, None),
                 ..Figure::new(
-                    "accuracy",
+                    Quantity::Accuracy,
                     format!("{name} accuracy ({network})"),
                     hits.iter().sum::<f64>() / hits.len().max(1) as f64,
                     "share of samples whose label is among the largest logits, no bias where the network leaves it out",
@@ -336,7 +350,7 @@ impl<'a> Sets<'a> {
 /// How every Fréchet distance is computed.
 const FRECHET: &str = "Fréchet distance of Gaussians, covariance with N − 1";
 
-/// What `cell` holds, which `read` gives when it is first asked for.
+/// The value in `cell`; `read` computes it the first time.
 fn once<T>(cell: &OnceCell<T>, read: impl FnOnce() -> Result<T>) -> Result<&T> {
     if let Some(value) = cell.get() {
         return Ok(value);
@@ -352,7 +366,7 @@ fn largest(logits: ArrayView1<'_, f32>) -> u32 {
 }
 
 fn distance(
-    metric: &'static str,
+    quantity: Quantity,
     name: String,
     theirs: &Gaussian,
     ours: &Gaussian,
@@ -364,13 +378,13 @@ fn distance(
         .filter_map(|((side, set), rank)| warnings::of_rank(set.count, set.width(), rank, side))
         .collect();
     let figure =
-        Figure { n: (ours.count, theirs.count), ..Figure::new(metric, name, found.distance, FRECHET) };
+        Figure { n: (ours.count, theirs.count), ..Figure::new(quantity, name, found.distance, FRECHET) };
     Ok((figure, warnings))
 }
 
-/// The interval of the distance when samples are drawn again. Repeated pictures make covariances more singular and
-/// every draw's distance larger, so the draws are moved until their mean is the distance itself: the interval says
-/// how far the choice of pictures scatters it, and nothing about its bias, which FD∞ takes away.
+/// The bootstrap interval of the distance. Repeated images make covariances more singular, so each draw has a larger
+/// distance. The draws are therefore shifted so that their mean is the distance. The interval shows how much the distance
+/// depends on the choice of images. It says nothing about the bias, which FD∞ removes.
 fn resampled(
     samples: &Array2<f32>,
     theirs: &Gaussian,

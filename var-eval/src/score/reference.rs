@@ -1,116 +1,69 @@
-//! What samples are compared with.
+//! What samples are compared with, opened.
 
-use crate::error::{Error, Result};
-use crate::features::network::Identity;
-use crate::features::store::FeatureFile;
+use std::path::{Path, PathBuf};
+
+use super::set::ImageSet;
+use crate::error::Result;
 use crate::inputs::pixels::PixelRule;
-use crate::statistics::file::StatisticsFile;
+use crate::inputs::set::Selection;
+use crate::statistics::file::{StatisticsFile, is_statistics};
 
-/// What samples are compared with.
+/// What samples are compared with: images, their features, or their mean and covariance.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a program holds one")]
-pub enum Reference {
-    /// Features of pictures.
-    Features(FeatureFile),
-    /// Mean and covariance alone.
-    Statistics(StatisticsFile),
-    /// Mean and covariance of a large set, and features of some pictures: ADM's reference batches. Fréchet distances
-    /// take the statistics, everything else takes the pictures.
-    Batch {
-        /// Mean and covariance.
-        statistics: StatisticsFile,
-        /// Features of the pictures in the same file.
-        features: FeatureFile,
-    },
+pub struct Reference {
+    path: PathBuf,
+    selection: Selection,
+    pixels: Option<PixelRule>,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Images(ImageSet),
+    Statistics(Box<StatisticsFile>),
 }
 
 impl Reference {
-    /// Features of pictures, where there are any.
-    pub fn features(&self) -> Option<&FeatureFile> {
-        match self {
-            Self::Features(file) | Self::Batch { features: file, .. } => Some(file),
-            Self::Statistics(_) => None,
-        }
+    /// Opens a folder or archive of images, a file of features (`.h5`), a token file, or statistics (`.npz` with `mu` and
+    /// `sigma`).
+    ///
+    /// # Errors
+    /// When there is no such file, it is damaged, or it holds no images.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_as(path, Selection::default(), None)
     }
 
-    /// Mean and covariance that a file states, where one does.
-    pub fn statistics(&self) -> Option<&StatisticsFile> {
-        match self {
-            Self::Statistics(file) | Self::Batch { statistics: file, .. } => Some(file),
-            Self::Features(_) => None,
-        }
-    }
-}
-
-/// Refuses features of another network, other weights or another preprocessing than the samples'.
-///
-/// # Errors
-/// Names the file or source, and both.
-pub fn same_network(samples: &Identity, reference: &Identity, source: &str) -> Result<()> {
-    if samples == reference {
-        return Ok(());
-    }
-    let of = |x: &Identity| {
-        format!(
-            "{} ({}…) with preprocessing {}",
-            x.network,
-            x.weights_sha256.chars().take(12).collect::<String>(),
-            x.preprocessing
-        )
-    };
-    Err(Error::file(
-        source,
-        format!(
-            "reference features were made by {}, the samples' by {}; such numbers do not compare: extract both alike",
-            of(reference),
-            of(samples)
-        ),
-    ))
-}
-
-/// Refuses features of pixels that were read by another rule: `wanted` says how this run, or the other set, has them.
-///
-/// # Errors
-/// Names the file and both rules.
-pub fn same_pixels(found: PixelRule, wanted: PixelRule, source: &str) -> Result<()> {
-    if found.compares_with(wanted) {
-        return Ok(());
-    }
-    Err(Error::file(
-        source,
-        format!(
-            "made from pixels as {found}, compared with pixels as {wanted}; pass --pixels {found}, or extract its features \
-             again with --pixels {wanted}"
-        ),
-    ))
-}
-
-/// Refuses statistics of another network, by what the file says and by their widths.
-///
-/// # Errors
-/// Names the file and both networks.
-pub fn same_statistics(network: &Identity, pixels: PixelRule, file: &StatisticsFile) -> Result<()> {
-    if let Some(theirs) = &file.network {
-        same_network(network, theirs, &file.path.display().to_string())?;
-    }
-    if let Some(theirs) = file.pixels {
-        same_pixels(theirs, pixels, &file.path.display().to_string())?;
-    }
-    let spatial = file.spatial.as_ref().filter(|_| network.spatial > 0);
-    let widths =
-        [("features", Some(&file.pooled), network.width), ("spatial features", spatial, network.spatial)];
-    for (what, gaussian, expected) in widths {
-        let Some(found) = gaussian.map(|gaussian| gaussian.width()).filter(|&width| width != expected) else {
-            continue;
+    /// Opens the images of `selection` alone, with pixels read as `pixels` says (`None`: as stored).
+    ///
+    /// # Errors
+    /// As [`Reference::open`], and when nothing is left by `selection`, or `path` holds features, which cannot be selected
+    /// from or were made with other pixels.
+    pub fn open_as(path: impl AsRef<Path>, selection: Selection, pixels: Option<PixelRule>) -> Result<Self> {
+        let path = path.as_ref().to_owned();
+        let content = if is_statistics(&path) {
+            Content::Statistics(Box::new(StatisticsFile::read(&path)?))
+        } else {
+            Content::Images(ImageSet::open(&path, &selection, pixels)?)
         };
-        return Err(Error::file(
-            &file.path,
-            format!(
-                "statistics of {found} {what}, but {} has {expected}: they are of another network; name that with \
-                 --network",
-                network.network
-            ),
-        ));
+        Ok(Self { path, selection, pixels, content })
     }
-    Ok(())
+
+    /// Mean and covariance from a file; `None` if the reference is images or features.
+    pub fn statistics(&self) -> Option<&StatisticsFile> {
+        match &self.content {
+            Content::Images(_) => None,
+            Content::Statistics(file) => Some(file),
+        }
+    }
+
+    /// The images or features. Those of a file of statistics are opened only if they are `wanted`.
+    pub(super) fn images(&self, wanted: bool) -> Result<Option<ImageSet>> {
+        match &self.content {
+            Content::Images(set) => Ok(Some(set.clone())),
+            Content::Statistics(file) if file.images && wanted => {
+                Ok(Some(ImageSet::open(&self.path, &self.selection, self.pixels)?))
+            }
+            Content::Statistics(_) => Ok(None),
+        }
+    }
 }

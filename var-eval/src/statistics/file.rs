@@ -17,12 +17,13 @@ use super::Gaussian;
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
 use crate::inputs::pixels::PixelRule;
-use crate::protocol::SetStamp;
+use crate::paths::with_suffix;
+use crate::protocol::{SetKind, SetStamp};
 
-/// Most features a file may have statistics of; 16,384 take 2 GB.
+/// Maximum number of features; the covariance of 16,384 takes 2 GB.
 const WIDEST: u64 = 1 << 14;
 
-/// Statistics of a set of pictures, out of an npz.
+/// Statistics of a set of images, read from an npz.
 #[derive(Debug, Clone)]
 pub struct StatisticsFile {
     /// The file.
@@ -31,17 +32,17 @@ pub struct StatisticsFile {
     pub sha256: String,
     /// Mean and covariance of the pooled features.
     pub pooled: Gaussian,
-    /// Those of the spatial features, where there are any.
+    /// Mean and covariance of the spatial features, if there are any.
     pub spatial: Option<Gaussian>,
-    /// Whether it holds images (`arr_0`) too, as ADM's reference batches do.
+    /// Whether it also holds images (`arr_0`), as ADM's reference batches do.
     pub images: bool,
-    /// The network that made it, where `PATH.json` next to it says it.
+    /// The network that made it, if `PATH.json` next to it says so.
     pub network: Option<Identity>,
-    /// How pixels were read, where it says it.
+    /// How pixels were read, if `PATH.json` says so.
     pub pixels: Option<PixelRule>,
 }
 
-/// What is written beside an npz, which has no place for it.
+/// The content of `PATH.json` next to an npz.
 #[derive(Debug, Serialize, Deserialize)]
 struct Beside {
     network: Identity,
@@ -51,7 +52,7 @@ struct Beside {
 }
 
 /// Whether the npz at `path` holds statistics; false for any other file.
-pub fn is_statistics(path: &Path) -> bool {
+pub(crate) fn is_statistics(path: &Path) -> bool {
     names(path).is_some_and(|names| names.iter().any(|name| name == "mu"))
 }
 
@@ -68,7 +69,7 @@ impl StatisticsFile {
     /// Reads `path`.
     ///
     /// # Errors
-    /// When it cannot be read, lacks `mu` or `sigma`, or these do not belong together.
+    /// When it cannot be read, lacks `mu` or `sigma`, or these do not fit together.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |reason: String| Error::file(path, reason);
         let mut archive = npz::archive(path)?;
@@ -78,7 +79,10 @@ impl StatisticsFile {
             Ok(text) => Some(serde_json::from_slice(&text).map_err(|e| {
                 Error::file(
                     &about,
-                    format!("does not say which network made {}: {e}; repair or remove it", path.display()),
+                    format!(
+                        "expected the network that made {}: {e}; repair or remove this file",
+                        path.display()
+                    ),
                 )
             })?),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
@@ -106,16 +110,16 @@ impl StatisticsFile {
         Ok(Self { path: path.to_owned(), sha256: sha256_of(path)?, pooled, spatial, images, network, pixels })
     }
 
-    /// Whether it is such a file as ADM's evaluator is given.
-    pub fn is_adm(&self) -> bool {
+    /// Whether it is a file for ADM's evaluator.
+    pub(crate) fn is_adm(&self) -> bool {
         self.spatial.is_some()
     }
 
-    /// Its line in a protocol.
-    pub fn stamp(&self) -> SetStamp {
+    /// Its entry in a protocol.
+    pub(crate) fn stamp(&self) -> SetStamp {
         SetStamp {
             source: self.path.clone(),
-            kind: "statistics",
+            kind: SetKind::Statistics,
             pixels: self.pixels,
             n: self.pooled.count,
             bad: 0,
@@ -128,8 +132,8 @@ impl StatisticsFile {
     }
 }
 
-/// Writes `mu` and `sigma`, with `spatial` also `mu_s` and `sigma_s`, compressed, and beside it `PATH.json` with the
-/// network, the number of pictures and how their pixels were read.
+/// Writes `mu` and `sigma`, and `mu_s` and `sigma_s` if `spatial` is given. Next to it, writes `PATH.json` with the network,
+/// the number of images and the pixel rule.
 ///
 /// # Errors
 /// When the disk is full or the folder cannot be written.
@@ -165,10 +169,9 @@ pub fn write(
     Ok(write_atomically(&beside(path), text.as_bytes())?)
 }
 
+/// The file next to an npz that says what is in it.
 fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".json");
-    name.into()
+    with_suffix(path, ".json")
 }
 
 type Numbers = (Vec<u64>, Vec<f64>, Order);
@@ -180,11 +183,11 @@ fn array(archive: &mut NpzArchive<BufReader<File>>, name: &str) -> std::result::
     numbers(entry, name)
 }
 
-/// The numbers of an array, from its header on.
+/// Reads an array, starting with its header.
 fn numbers(mut reader: impl Read, name: &str) -> std::result::Result<Numbers, String> {
     let header = npz::header(&mut reader).map_err(|reason| format!("array {name}: {reason}"))?;
     let (shape, order) = (header.shape().to_vec(), header.order());
-    // Before memory is taken for it.
+    // Checked before memory is allocated.
     if shape.len() > 2 || shape.iter().any(|&side| side == 0 || side > WIDEST) {
         return Err(format!("array {name} has shape {shape:?}, expected [D] or [D, D], D to {WIDEST}"));
     }
@@ -203,11 +206,11 @@ fn numbers(mut reader: impl Read, name: &str) -> std::result::Result<Numbers, St
     Ok((shape, numbers, order))
 }
 
-/// The matrix `name` of an npz, row by row, whatever its order in the file.
+/// The matrix `name` of an npz, in C order.
 ///
 /// # Errors
-/// When it cannot be read, or is no matrix of f32 or f64.
-pub fn matrix(path: &Path, name: &str) -> Result<Array2<f64>> {
+/// When it cannot be read, or is not a matrix of f32 or f64.
+pub(crate) fn matrix(path: &Path, name: &str) -> Result<Array2<f64>> {
     matrix_in(&mut npz::archive(path)?, name).map_err(|reason| Error::file(path, reason))
 }
 
@@ -227,7 +230,7 @@ fn matrix_in(
 ///
 /// # Errors
 /// When it cannot be read, or holds something else.
-pub fn vector(path: &Path) -> Result<Vec<f64>> {
+pub(crate) fn vector(path: &Path) -> Result<Vec<f64>> {
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let (_, values, _) =
         numbers(BufReader::new(file), "itself").map_err(|reason| Error::file(path, reason))?;

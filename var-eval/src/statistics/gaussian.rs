@@ -1,10 +1,9 @@
-//! Mean and covariance of features, gathered from batches of any size.
+//! Mean and covariance of features, accumulated from batches of any size.
 //!
-//! Sums are taken in `f64`. Rows are gathered into blocks of [`BLOCK`] rows, whatever the batches; each block
-//! is centred on its own mean before it is squared, and joined to what was there by the pairwise formula of
-//! Chan, Golub and LeVeque ("Algorithms for computing the sample variance", 1983). So the answer is the same to
-//! the bit however the rows were split into batches, an offset of the features costs no digits, and memory stays
-//! at one block and one covariance: 50 MB for 2048 features.
+//! Sums are in `f64`. Rows are collected into blocks of [`BLOCK`] rows, independent of the batches. Each block is centred on
+//! its own mean and squared, and then added by the pairwise formula of Chan, Golub and LeVeque ("Algorithms for computing
+//! the sample variance", 1983). So the result has the same bits for any batches, an offset of the features costs no digits,
+//! and memory is one block and one covariance: 50 MB for 2048 features.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use tch::{Device, Kind, Tensor};
@@ -17,7 +16,7 @@ use crate::metrics::matrix;
 pub const BLOCK: usize = 1024;
 /// Columns of a strip of the covariance: only strips below the diagonal are computed.
 const STRIP: i64 = 256;
-/// Most features a picture may have; a covariance of 16,384 takes 2 GB.
+/// Maximum features per image; the covariance of 16,384 takes 2 GB.
 pub const WIDEST: usize = 1 << 14;
 
 /// Mean and covariance of a set of features.
@@ -25,18 +24,18 @@ pub const WIDEST: usize = 1 << 14;
 pub struct Gaussian {
     /// Mean `[D]`.
     pub mean: Array1<f64>,
-    /// Covariance `[D, D]`, with N − 1 below it.
+    /// Covariance `[D, D]`, divided by N − 1.
     pub covariance: Array2<f64>,
-    /// Pictures it was taken from, N; `None` where a file does not say.
+    /// Number of images N; `None` if a file does not say.
     pub count: Option<u64>,
 }
 
 impl Gaussian {
-    /// Mean `[D]` and covariance `[D, D]` from elsewhere.
+    /// From mean `[D]` and covariance `[D, D]`.
     ///
     /// # Errors
-    /// When the shapes do not belong together, a number is not finite, there were fewer than two pictures, or the
-    /// matrix is not a covariance: not symmetric, or with an eigenvalue below 0 by more than rounding explains.
+    /// When the shapes do not fit together, a number is not finite, there are fewer than two images, or the matrix is not a
+    /// covariance: not symmetric, or with an eigenvalue below 0 by more than rounding.
     pub fn new(mean: Array1<f64>, covariance: Array2<f64>, count: Option<u64>) -> Result<Self> {
         let width = mean.len();
         if width == 0 || width > WIDEST || covariance.dim() != (width, width) {
@@ -50,10 +49,10 @@ impl Gaussian {
         Ok(gaussian)
     }
 
-    /// A mean and a covariance that are what their names say, but for overflow.
+    /// From a valid mean and covariance; checks only the count and overflow.
     fn computed(mean: Array1<f64>, covariance: Array2<f64>, count: Option<u64>) -> Result<Self> {
         if let Some(count) = count.filter(|&count| count < 2) {
-            return Err(Error::measure(format!("a covariance needs at least two pictures, got {count}")));
+            return Err(Error::measure(format!("a covariance needs at least two images, got {count}")));
         }
         let numbers = [("mean", mean.view().into_dyn()), ("covariance", covariance.view().into_dyn())];
         for (what, numbers) in numbers {
@@ -84,7 +83,7 @@ impl Gaussian {
     }
 }
 
-/// Gathers a [`Gaussian`] from batches.
+/// Accumulates a [`Gaussian`] from batches.
 ///
 /// ```
 /// use ndarray::array;
@@ -100,10 +99,10 @@ impl Gaussian {
 /// ```
 #[derive(Debug)]
 pub struct Accumulator {
-    /// Rows that wait for a full block, in C order.
+    /// Rows of the next block, in C order.
     waiting: Vec<f32>,
     width: usize,
-    /// Rows in `mean` and `scatter`; those that wait come on top.
+    /// Number of rows in `mean` and `scatter`, without the next block.
     squared: u64,
     /// `[D]`
     mean: Tensor,
@@ -112,20 +111,20 @@ pub struct Accumulator {
 }
 
 impl Accumulator {
-    /// An empty one for `width` features a picture.
+    /// An empty accumulator for `width` features per image.
     ///
     /// # Errors
-    /// When `width` is 0 or more than [`WIDEST`], or there is no memory.
+    /// When `width` is 0 or more than [`WIDEST`], or memory runs out.
     pub fn new(width: usize) -> Result<Self> {
         if !(1..=WIDEST).contains(&width) {
-            return Err(Error::measure(format!("{width} features a picture: expected 1 to {WIDEST}")));
+            return Err(Error::measure(format!("{width} features per image: expected 1 to {WIDEST}")));
         }
         let (side, options) = (width as i64, (Kind::Double, Device::Cpu));
         let (mean, scatter) = (Tensor::f_zeros([side], options)?, Tensor::f_zeros([side, side], options)?);
         Ok(Self { waiting: Vec::new(), width, squared: 0, mean, scatter })
     }
 
-    /// Rows taken so far.
+    /// Number of rows so far.
     pub fn count(&self) -> u64 {
         self.squared + (self.waiting.len() / self.width) as u64
     }
@@ -133,7 +132,7 @@ impl Accumulator {
     /// Adds the rows of `batch` `[B, D]`.
     ///
     /// # Errors
-    /// When it has another width or a number that is not finite (nothing is added then), or libtorch fails.
+    /// When it has another width or a number that is not finite (then it adds nothing), or libtorch fails.
     pub fn push(&mut self, batch: ArrayView2<'_, f32>) -> Result<()> {
         matrix::same_width(self.width, batch.ncols())?;
         if batch.nrows() == 0 {
@@ -167,7 +166,7 @@ impl Accumulator {
         Gaussian::computed(mean, matrix::matrix(&covariance)?, Some(self.squared))
     }
 
-    /// Takes the rows that wait into mean and scatter.
+    /// Adds the next block to mean and scatter.
     fn square(&mut self) -> Result<()> {
         let rows = self.waiting.len() / self.width;
         if rows == 0 {
@@ -192,8 +191,7 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Moves the mean for `count` more rows with mean `mean`, and adds to the scatter what the distance of the
-    /// two means brings.
+    /// Updates the mean for `count` more rows with mean `mean`, and adds the distance of the two means to the scatter.
     fn join(&mut self, count: u64, mean: &Tensor) -> Result<()> {
         let total = self.squared + count;
         if self.squared == 0 {

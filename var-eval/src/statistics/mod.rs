@@ -1,6 +1,6 @@
-//! What remains of a set's features when the pictures are gone: mean and covariance, and their files.
+//! Statistics of features: mean and covariance, and their files.
 //!
-//! - [`gaussian`]: mean and covariance, gathered from batches
+//! - [`gaussian`]: mean and covariance, accumulated from batches
 //! - [`mod@file`]: npz files of pytorch-fid and ADM
 
 pub mod file;

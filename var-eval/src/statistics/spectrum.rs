@@ -1,27 +1,26 @@
-//! Whether a matrix is a covariance: symmetric, and without negative eigenvalues but for rounding.
+//! Checks that a matrix is a covariance: symmetric, and without negative eigenvalues except for rounding.
 //!
-//! Rounding makes the zeros of a singular covariance (fewer pictures than features, constant or repeated features)
-//! slightly negative; such a covariance is valid. How far below 0 they may lie follows from how the matrix was made.
-//! Each entry is a sum over N pictures, whose rounding error is about √N units in the last place of the largest
-//! entries; an error of size e in every entry moves an eigenvalue by at most D · e, and no entry is larger than the
-//! largest eigenvalue. So an eigenvalue may lie below 0 by D · √N · ε times the largest one. N is taken as 16 million,
-//! more than any published set. A matrix whose numbers are all `f32` was rounded to them at last, by half a unit in
-//! their last place, which counts for more.
+//! Rounding makes the zeros of a singular covariance (fewer images than features, constant or repeated features)
+//! slightly negative. Such a covariance is valid. The bound follows from how the matrix was computed.
+//! Each entry is a sum over N images. Its rounding error is about √N units in the last place of the largest entries. An
+//! error e in each entry moves an eigenvalue by at most D · e, and no entry is larger than the largest eigenvalue. So an
+//! eigenvalue may be below 0 by D · √N · ε times the largest one. N is 16 million, more than any published set. A matrix
+//! whose numbers are all `f32` was rounded to them at the end, by half a unit in their last place, which is more.
 
 use ndarray::Array2;
 
 use crate::error::{Error, Result};
 use crate::metrics::matrix;
 
-/// Asymmetry that a covariance may have, relative to its largest entry: files of `f32` have some.
+/// Allowed asymmetry of a covariance, relative to its largest entry; files of `f32` have some.
 const ASYMMETRY: f64 = 1e-5;
-/// Root of the number of pictures that sums are taken over at most: 16 million.
+/// Root of the maximum number of images, 16 million.
 const ROOT_OF_PICTURES: f64 = 4096.0;
 
-/// Fails unless `covariance` `[D, D]`, finite, is a covariance.
+/// Fails if the finite matrix `covariance` `[D, D]` is not a covariance.
 ///
 /// # Errors
-/// When it is not; names its smallest eigenvalue. When libtorch fails.
+/// When it is not a covariance (names its smallest eigenvalue), or libtorch fails.
 pub(super) fn check(covariance: &Array2<f64>) -> Result<()> {
     let entry = covariance.iter().fold(0.0, |most: f64, x| most.max(x.abs()));
     let across = covariance.t();
@@ -29,7 +28,7 @@ pub(super) fn check(covariance: &Array2<f64>) -> Result<()> {
     let asymmetric =
         apart.map(|((at, x), y)| (at, *x, *y)).find(|(_, x, y)| (x - y).abs() > ASYMMETRY * entry);
     let tensor = matrix::tensor(covariance.view())?;
-    // Quicker than eigenvalues, and enough for most.
+    // Faster than eigenvalues, and enough for most matrices.
     if asymmetric.is_none() && tensor.f_linalg_cholesky_ex(false, false)?.1.f_int64_value(&[])? == 0 {
         return Ok(());
     }

@@ -6,12 +6,12 @@ use serde_json::Value;
 use var_eval::features::network::Identity;
 use var_eval::features::store::{DIGEST, FeatureFile, FeatureWriter, Rows, StoreInfo};
 use var_eval::inputs::pixels::PixelRule;
-use var_eval::report::Report;
-use var_eval::score::{Metric, Reference, Request, score};
+use var_eval::score::{Against, Request, score};
+use var_eval::{Metric, Quantity, ScoreReport};
 
 const CLASSES: usize = 10;
 
-/// Features of `count` pictures at `path`, of which picture i has class `class(i)`, by its label (where `labelled`)
+/// Features of `count` images at `path`, of which image i has class `class(i)`, by its label (where `labelled`)
 /// and by what the network says.
 fn features(path: &Path, count: usize, labelled: bool, class: &dyn Fn(usize) -> usize) -> FeatureFile {
     let names = if labelled { CLASSES } else { 1 };
@@ -51,15 +51,16 @@ fn features(path: &Path, count: usize, labelled: bool, class: &dyn Fn(usize) -> 
     FeatureFile::open(path).unwrap()
 }
 
-fn scored(count: usize, labelled: bool, metrics: &[Metric], class: &dyn Fn(usize) -> usize) -> Report {
+fn scored(count: usize, labelled: bool, metrics: &[Metric], class: &dyn Fn(usize) -> usize) -> ScoreReport {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("f.h5");
     let samples = features(&path, count, labelled, class);
-    let reference = Reference::Features(FeatureFile::open(&path).unwrap());
-    score(&samples, &reference, &Request { metrics: metrics.to_vec(), ..Request::default() }).unwrap()
+    let file = FeatureFile::open(&path).unwrap();
+    let reference = Against::Features(&file);
+    score(&samples, reference, &Request { metrics: metrics.to_vec(), ..Request::default() }).unwrap()
 }
 
-fn codes(report: &Report) -> Vec<String> {
+fn codes(report: &ScoreReport) -> Vec<String> {
     report.warnings.iter().map(|warning| warning.code.to_string()).collect()
 }
 
@@ -73,8 +74,13 @@ fn ordered_rows_are_warned_of_by_labels_and_without_labels_by_predicted_classes(
         let word = if labelled { "labels" } else { "predicts" };
         assert!(report.warnings.iter().any(|warning| warning.message.contains(word)));
         // The score of blocks is that of five classes each: half of the shuffled one.
-        let value = |metric: &str| report.metrics.iter().find(|f| f.metric == metric).unwrap().value;
-        assert!(value("is-adm") < 0.6 * value("is"), "{} {}", value("is-adm"), value("is"));
+        let value = |quantity| report.value(quantity).unwrap();
+        assert!(
+            value(Quantity::IsAdm) < 0.6 * value(Quantity::Is),
+            "{} {}",
+            value(Quantity::IsAdm),
+            value(Quantity::Is)
+        );
         let report = scored(10_000, labelled, &is, &in_turn);
         assert!(!codes(&report).contains(&"ordered-classes".to_owned()));
     }
@@ -113,11 +119,12 @@ fn features_that_are_no_numbers_fail_their_metric_by_file_and_the_others_are_mea
     file.dataset("logits").unwrap().write(&logits).unwrap();
     file.close().unwrap();
     let samples = FeatureFile::open(&path).unwrap();
-    let reference = Reference::Features(FeatureFile::open(&path).unwrap());
+    let file = FeatureFile::open(&path).unwrap();
+    let reference = Against::Features(&file);
     let metrics = vec![Metric::InceptionScore, Metric::Fd];
-    let report = score(&samples, &reference, &Request { metrics, ..Request::default() }).unwrap();
+    let report = score(&samples, reference, &Request { metrics, ..Request::default() }).unwrap();
     assert_eq!(report.metrics.len(), 1);
-    assert_eq!((report.failed.len(), report.failed[0].metric), (1, "is"));
+    assert_eq!((report.failed.len(), report.failed[0].metric.as_str()), (1, "is"));
     let reason = &report.failed[0].reason;
     assert!(
         reason.contains("damaged.h5") && reason.contains("/logits") && reason.contains("row 7"),

@@ -247,7 +247,7 @@ fn folders_that_would_change_the_set_unseen_are_errors() {
     sets.fails_with(&["two.webp", "empty"]);
     let sets = Sets::with_a_pair();
     std::os::unix::net::UnixListener::bind(sets.path("samples/two.png")).unwrap();
-    sets.fails_with(&["two.png", "no plain file"]);
+    sets.fails_with(&["two.png", "not a regular file"]);
     let sets = Sets::with_a_pair();
     std::os::unix::fs::symlink(sets.path("reference"), sets.path("reference/class")).unwrap();
     sets.fails_with(&["class", "nest deeper"]);

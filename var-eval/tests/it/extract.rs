@@ -17,7 +17,7 @@ use var_tokenizer::progress::{Progress, Show};
 
 use crate::score::pictures;
 
-/// Pictures that are computed at once.
+/// Images that are computed at once.
 const BATCH: usize = 8;
 
 /// A network that does something before each batch: `before` gets the number of batches that were asked for.
@@ -116,13 +116,13 @@ fn a_stopped_extraction_ends_with_three_and_refuses_other_pictures() {
         assert_eq!(e.exit_code(), 2);
         assert!(words.iter().all(|word| e.to_string().contains(word)), "{e} lacks one of {words:?}");
     };
-    // One picture less: another set.
+    // One image less: another set.
     let last = set.join("c1/019.png");
     let bytes = std::fs::read(&last).unwrap();
     std::fs::remove_file(&last).unwrap();
     refused(&["40 images, now 39", "--restart"]);
     std::fs::write(&last, bytes).unwrap();
-    // The last picture that was computed is another one now.
+    // The last image that was computed is another one now.
     let done = set.join("c0/015.png");
     let old = std::fs::read(&done).unwrap();
     std::fs::copy(set.join("c0/000.png"), &done).unwrap();
@@ -169,10 +169,10 @@ fn images_that_are_repaired_are_read_by_the_same_command() {
     for entry in std::fs::read_dir(set.join("c0")).unwrap() {
         let path = entry.unwrap().path();
         std::fs::rename(&path, aside.join(path.file_name().unwrap())).unwrap();
-        std::fs::write(&path, "no picture").unwrap();
+        std::fs::write(&path, "no image").unwrap();
     }
     let message = run(&set, &out, &|_| ()).unwrap_err().to_string();
-    assert!(message.contains("no picture could be read"), "{message}");
+    assert!(message.contains("no image could be read"), "{message}");
     for entry in std::fs::read_dir(&aside).unwrap() {
         let path = entry.unwrap().path();
         std::fs::rename(&path, set.join("c0").join(path.file_name().unwrap())).unwrap();

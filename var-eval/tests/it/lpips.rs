@@ -1,4 +1,4 @@
-//! LPIPS against the `lpips` package, and on pictures that do not go together.
+//! LPIPS against the `lpips` package, and on images that do not go together.
 
 use std::collections::BTreeMap;
 use std::path::Path;

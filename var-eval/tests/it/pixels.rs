@@ -63,14 +63,14 @@ fn features_and_statistics_of_another_pixel_rule_are_refused_with_the_next_step(
         stats(&["--pixels", "shown", "--quiet"]).assert().success();
         fails_with(
             score(&a, &file, &[]),
-            &[file.to_str().unwrap(), "pixels as shown", "pass --pixels shown"],
+            &[file.to_str().unwrap(), "pixels as shown", "read the other set as shown"],
         );
         score(&a, &file, &["--pixels", "shown", "--quiet"]).assert().success();
         if ending == "h5" {
             // Nothing is read from images: the rule is the files'.
             assert_eq!(report(&file, &file, &[])["protocol"]["samples"]["pixels"], "shown");
             fails_with(score(&file, &file, &["--pixels", "stored"]), &["pixels as shown"]);
-            fails_with(score(&file, &a, &[]), &[file.to_str().unwrap(), "pass --pixels shown"]);
+            fails_with(score(&file, &a, &[]), &[file.to_str().unwrap(), "read the other set as shown"]);
             fails_with(stats(&[]), &["pixels as shown, now as stored", "--restart"]);
             stats(&["--restart", "--quiet"]).assert().success();
             score(&a, &file, &["--quiet"]).assert().success();

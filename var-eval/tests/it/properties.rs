@@ -1,4 +1,4 @@
-//! What holds for any pictures.
+//! What holds for any images.
 
 use proptest::prelude::*;
 use var_eval::Error;
@@ -6,7 +6,7 @@ use var_eval::inputs::Picture;
 use var_eval::metrics::psnr::psnr;
 use var_eval::metrics::ssim::{Downsampling, ssim};
 
-/// Two pictures of the same shape.
+/// Two images of the same shape.
 fn two() -> impl Strategy<Value = (Picture, Picture)> {
     (11_usize..30, 11_usize..30, 1_usize..4).prop_flat_map(|(width, height, channels)| {
         let bytes = || prop::collection::vec(any::<u8>(), width * height * channels);

@@ -110,7 +110,7 @@ fn statistics_of_one_image_are_refused() {
     let beside = root.path().join("b.npz.json");
     let text = std::fs::read_to_string(&beside).unwrap();
     std::fs::write(&beside, text.replace("\"pictures\": 30", "\"pictures\": 1")).unwrap();
-    fails_with(score(&a, &npz, &[]), &["b.npz", "at least two pictures, got 1"]);
+    fails_with(score(&a, &npz, &[]), &["b.npz", "at least two images, got 1"]);
     std::fs::write(&beside, "{").unwrap();
     fails_with(score(&a, &npz, &[]), &["b.npz.json"]);
 }
@@ -182,7 +182,7 @@ fn a_batch_of_statistics_and_images_serves_with_both() {
 fn one_failed_metric_does_not_lose_the_others_or_the_features() {
     let root = folder();
     let (a, b) = (pictures(root.path(), "a", &[4], 0), pictures(root.path(), "b", &[20], 50_000));
-    std::fs::write(a.join("c0/000.png"), "no picture").unwrap();
+    std::fs::write(a.join("c0/000.png"), "no image").unwrap();
     let out = root.path().join("out");
     let (error, table) =
         texts(score(&a, &b, &["--metrics", "pr,fd", "--quiet", "--out", out.to_str().unwrap()]), 2);
@@ -200,7 +200,7 @@ fn no_message_names_a_temporary_file() {
     std::fs::create_dir(&temporary).unwrap();
     let a = pictures(root.path(), "a", &[3], 0);
     for name in ["c0/000.png", "c0/001.png"] {
-        std::fs::write(a.join(name), "no picture").unwrap();
+        std::fs::write(a.join(name), "no image").unwrap();
     }
     let mut command = score(&a, &a, &[]);
     command.env("TMPDIR", &temporary);
@@ -281,7 +281,7 @@ fn settings_without_effect_are_said_once() {
         (&["--reference-limit", "30"], "--reference-limit 30 has no effect"),
         (
             &["--bootstrap", "3", "--metrics", "fd,kid,is"],
-            "--bootstrap has no effect: no intervals are drawn for it on kid, is",
+            "--bootstrap has no effect: there are no intervals for kid, is",
         ),
     ] {
         let found = said(&a, more);

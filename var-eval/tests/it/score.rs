@@ -222,7 +222,7 @@ fn metrics_are_written_with_a_table_and_features_are_used_again() {
     std::fs::remove_file(a.join("c0/029.png")).unwrap();
     fails_with(
         score(&a, &b, &["--out", out.to_str().unwrap()]),
-        &["samples.h5", "other images", "--restart"],
+        &["samples.h5", "other images", "restart option"],
     );
 }
 
@@ -241,7 +241,7 @@ fn bad_requests_are_explained() {
     for name in ["x.png", "y.png"] {
         std::fs::write(empty.join(name), "no picture").unwrap();
     }
-    fails_with(score(&empty, &a, &[]), &["no picture could be read", "x.png"]);
+    fails_with(score(&empty, &a, &[]), &["no image could be read", "x.png"]);
     fails_with(score(&root.path().join("nowhere"), &a, &[]), &["nowhere"]);
     let mut unknown = program();
     unknown.args(["score", "--network", "inception", "--samples"]).arg(&a).arg("--reference").arg(&a);

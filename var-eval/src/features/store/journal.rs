@@ -1,7 +1,7 @@
 //! The journal of a file of features.
 //!
-//! A block: rows (u32), length of the list of bad pictures (u32), position (u64); the payload is features, logits,
-//! spatial features (f32), labels, indices, sizes (u32), digests (16 bytes), traits (u8), the list of bad pictures (JSON). The
+//! A block: rows (u32), length of the list of bad images (u32), position (u64); the payload is features, logits,
+//! spatial features (f32), labels, indices, sizes (u32), digests (16 bytes), traits (u8), the list of bad images (JSON). The
 //! head is the JSON of the info.
 
 use std::path::Path;
@@ -9,23 +9,23 @@ use std::path::Path;
 use var_tokenizer::images::Bad;
 use var_tokenizer::journal::{self, Fields, Kind};
 
-use super::{DIGEST, Progress, Rows, StoreInfo};
+use super::{DIGEST, Rows, StoreInfo, StoreProgress};
 use crate::error::{Error, Result};
 
-/// The first bytes of every version of the journal.
+/// The first bytes of each version of the journal.
 pub const MARK: &[u8] = b"VARFEA";
 const KIND: Kind = Kind { magic: b"VARFEA2\n", what: "features of this version" };
-/// Rows, length of the list of bad pictures, position.
+/// Rows, length of the list of bad images, position.
 const BLOCK_HEAD: usize = 4 + 4 + 8;
 
-/// A journal that this process alone writes, and what is in it.
+/// A journal that only this process writes, and its progress.
 #[derive(Debug)]
 pub(super) struct Journal {
     blocks: journal::Journal,
-    pub(super) progress: Progress,
+    pub(super) progress: StoreProgress,
 }
 
-/// A block as it is read back.
+/// A block that was read.
 pub(super) struct Block {
     pub(super) rows: Rows,
     position: u64,
@@ -33,38 +33,40 @@ pub(super) struct Block {
 }
 
 impl Journal {
-    /// Starts the journal at `path` anew.
+    /// Starts a new journal at `path`.
     pub(super) fn create(path: &Path, info: &StoreInfo) -> Result<Self> {
         let blocks = journal::Journal::create(path, KIND, &to_json(path, info)?)?;
-        Ok(Self { blocks, progress: Progress::default() })
+        Ok(Self { blocks, progress: StoreProgress::default() })
     }
 
-    /// Goes on with the journal at `path`, or starts it when there is none.
+    /// Continues the journal at `path`, or starts it.
     ///
     /// # Errors
-    /// When it was begun with another `info`, is damaged at its head, or another process writes it.
+    /// When it was started with another `info`, is damaged at its start, or another process is writing it.
     pub(super) fn resume(path: &Path, info: &StoreInfo) -> Result<Self> {
         let blocks = journal::Journal::resume(path, KIND, &to_json(path, info)?, |found| {
             let found = serde_json::from_slice::<StoreInfo>(found).ok().filter(|found| found.check().is_ok());
             let message = match found.map(|found| found.difference(info)) {
-                None => "damaged at its head; pass --restart to start over".to_owned(),
+                None => "is damaged at its start; start over with the restart option".to_owned(),
                 Some(Some(difference)) => {
-                    format!("was begun with {difference}; use the same, or pass --restart to start over")
+                    format!(
+                        "was started with {difference}; use the same settings, or start over with the restart option"
+                    )
                 }
                 Some(None) => return Ok(()),
             };
             Err(var_tokenizer::Error::file(path, message))
         })?;
-        let mut journal = Self { blocks, progress: Progress::default() };
+        let mut journal = Self { blocks, progress: StoreProgress::default() };
         let (progress, end) = journal.read(info)?;
         journal.blocks.keep(end)?;
         journal.progress = progress;
         Ok(journal)
     }
 
-    /// How far it came, and where its last whole block ends.
-    fn read(&self, info: &StoreInfo) -> Result<(Progress, u64)> {
-        let mut progress = Progress::default();
+    /// The progress, and the end of the last whole block.
+    fn read(&self, info: &StoreInfo) -> Result<(StoreProgress, u64)> {
+        let mut progress = StoreProgress::default();
         let mut whole = self.blocks(info)?;
         while let Some(block) = whole.next_block()? {
             note(&mut progress, &block.rows, block.position, block.bad);
@@ -72,7 +74,7 @@ impl Journal {
         Ok((progress, whole.blocks.at()))
     }
 
-    /// Appends rows that were checked before. When the disk is full the journal is as it was.
+    /// Appends rows that were checked before. If the disk is full, the journal does not change.
     pub(super) fn append(&mut self, rows: &Rows, position: u64, bad: &[Bad]) -> Result<()> {
         let bad_list: Vec<(usize, &str, &str)> =
             bad.iter().map(|bad| (bad.index, bad.name.as_str(), bad.reason.as_str())).collect();
@@ -95,34 +97,34 @@ impl Journal {
         Ok(())
     }
 
-    /// Forces what was appended onto the disk.
+    /// Forces all rows to the disk.
     pub(super) fn sync(&self) -> Result<()> {
         Ok(self.blocks.sync()?)
     }
 
-    /// All whole blocks from the first on.
+    /// All whole blocks.
     pub(super) fn blocks<'a>(&'a self, info: &'a StoreInfo) -> Result<Blocks<'a>> {
         Ok(Blocks { blocks: self.blocks.blocks()?, info })
     }
 
-    /// Deletes the journal; its rows are safe elsewhere.
+    /// Deletes the journal, when its rows are in the final file.
     pub(super) fn remove(self) -> Result<()> {
         Ok(self.blocks.remove()?)
     }
 }
 
-/// What was asked for in the journal at `path` and how far it came, without a change to it.
-pub(super) fn look(path: &Path) -> Result<Option<(StoreInfo, Progress)>> {
+/// The request and the progress of the journal at `path`. Does not change it.
+pub(super) fn look(path: &Path) -> Result<Option<(StoreInfo, StoreProgress)>> {
     let Some((head, blocks)) = journal::Journal::look(path, KIND)? else { return Ok(None) };
     let info = serde_json::from_slice::<StoreInfo>(&head).ok().filter(|info| info.check().is_ok());
     let Some(info) = info else { return Ok(None) };
-    let journal = Journal { blocks, progress: Progress::default() };
+    let journal = Journal { blocks, progress: StoreProgress::default() };
     let progress = journal.read(&info)?.0;
     Ok(Some((info, progress)))
 }
 
-/// Takes a block into account.
-fn note(progress: &mut Progress, rows: &Rows, position: u64, bad: Vec<Bad>) {
+/// Adds a block to the progress.
+fn note(progress: &mut StoreProgress, rows: &Rows, position: u64, bad: Vec<Bad>) {
     progress.rows += rows.len();
     progress.position = position;
     progress.bad.extend(bad);
@@ -139,7 +141,7 @@ pub(super) struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// The next whole block; `None` at the end or before a torn one.
+    /// The next whole block; `None` at the end or before an incomplete one.
     pub(super) fn next_block(&mut self) -> Result<Option<Block>> {
         let row_bytes = self.info.row_bytes();
         let block = self.blocks.next_block(BLOCK_HEAD, |mut head| {

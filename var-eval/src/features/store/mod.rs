@@ -1,21 +1,21 @@
-//! `features.h5`: what a network said about a set of pictures, computed once and scored many times.
+//! `features.h5`: the outputs of a network for a set of images, computed once and scored many times.
 //!
 //! | place | what |
 //! |---|---|
 //! | `/features` `[N, D]` f32 | pooled features |
-//! | `/logits` `[N, C]` f32 | where the network gives them |
-//! | `/spatial` `[N, S]` f32 | flattened spatial features, where the network gives them |
+//! | `/logits` `[N, C]` f32 | logits, if the network has them |
+//! | `/spatial` `[N, S]` f32 | flattened spatial features, if the network has them |
 //! | `/labels` `[N]` u32 | class |
-//! | `/index` `[N]` u32 | index of the picture in its source |
+//! | `/index` `[N]` u32 | index of the image in its source |
 //! | `/size` `[N, 2]` u32 | width and height in pixels |
-//! | `/picture` `[N, 16]` u8 | first half of the SHA-256 of the picture's size and pixels |
-//! | `/mu` `[D]`, `/sigma` `[D, D]` f64 | mean and covariance (N − 1) of the features, from two pictures on |
+//! | `/picture` `[N, 16]` u8 | first half of the SHA-256 of the image's size and pixels |
+//! | `/mu` `[D]`, `/sigma` `[D, D]` f64 | mean and covariance (N − 1) of the features, from two images on |
 //! | `/mu_s` `[S]`, `/sigma_s` `[S, S]` f64 | the same of the spatial features |
 //! | attributes of `/` | the fields of [`StoreInfo`], `pictures`, `bad`, [`TraitCounts`], `pictures_sha256`, `format_version`, `complete` |
 //!
-//! HDF5 does not survive a kill in the middle of a write, so rows go to a journal beside the file first
-//! (`features.h5.partial`), and [`FeatureWriter::finish`] makes the HDF5 file of it in one go, block by block,
-//! and renames it. After a kill at any moment [`FeatureWriter::resume`] goes on behind the last whole block.
+//! HDF5 does not survive a kill during a write. Rows therefore go to a journal next to the file first
+//! (`features.h5.partial`). [`FeatureWriter::finish`] makes the HDF5 file from it, block by block, and renames it. After a
+//! kill at any moment, [`FeatureWriter::resume`] continues after the last whole block.
 
 mod journal;
 mod reader;
@@ -32,35 +32,36 @@ pub use writer::FeatureWriter;
 
 use super::network::Identity;
 use crate::inputs::pixels::{PixelRule, TraitCounts};
+use crate::paths::with_suffix;
 
-/// Version of the layout that is written. Version 1, which does not say how pixels were read, is read too: as shown.
+/// Version of the layout that is written. Version 1 is read too; it does not state the pixel rule, which was `shown`.
 pub const FORMAT_VERSION: u32 = 2;
-/// Bytes of a picture's digest.
+/// Bytes of the digest of an image.
 pub const DIGEST: usize = 16;
-/// Bounds that no network and no data set come near; they keep damaged numbers from asking for memory.
+/// Bounds far above any network and data set, so that a damaged number cannot exhaust memory.
 const MAX_WIDTH: usize = 1 << 20;
 const MAX_CLASSES: usize = 1 << 20;
-/// Bytes of a chunk at most: what HDF5 keeps in its cache, so that a chunk is written once.
+/// Maximum bytes of a chunk: it fits HDF5's cache, so that it is written once.
 const CHUNK_BYTES: usize = 1 << 19;
 
-/// Where features come from: files compare only where `network` is equal.
+/// Where features come from. Files compare only if `network` is equal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoreInfo {
     /// The network, its weights and its preprocessing.
     pub network: Identity,
-    /// The pictures, as they were asked for.
+    /// The images, as they were requested.
     pub source: String,
-    /// SHA-256 over the list of pictures.
+    /// SHA-256 over the list of images.
     pub source_sha256: String,
     /// How pixels were read.
     pub pixels: PixelRule,
-    /// How many pictures were asked for, bad ones included.
+    /// Number of requested images, including unreadable ones.
     pub asked: u64,
-    /// Names of the classes; labels lie below their number.
+    /// Names of the classes; a label is an index into them.
     pub class_names: Vec<String>,
 }
 
-/// Rows of features, as they are appended and read.
+/// Rows of features.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rows {
     /// `[N, D]`, row by row.
@@ -71,11 +72,11 @@ pub struct Rows {
     pub spatial: Vec<f32>,
     /// `[N]` classes.
     pub labels: Vec<u32>,
-    /// `[N]` index of each picture in its source.
+    /// `[N]` index of each image in its source.
     pub indices: Vec<u32>,
     /// `[N, 2]` width and height.
     pub sizes: Vec<u32>,
-    /// `[N, 16]` digests of the pictures.
+    /// `[N, 16]` digests of the images.
     pub digests: Vec<u8>,
     /// `[N]` [`bits`](crate::inputs::pixels::bits) of each.
     pub traits: Vec<u8>,
@@ -92,7 +93,7 @@ impl Rows {
         self.labels.is_empty()
     }
 
-    /// What is wrong with the lengths of the parts, if anything is.
+    /// Fails if the parts have wrong lengths; says which.
     fn check(&self, network: &Identity) -> std::result::Result<(), String> {
         let n = self.len();
         let parts = [
@@ -106,7 +107,7 @@ impl Rows {
         ];
         match parts.into_iter().find(|&(_, found, width)| n.checked_mul(width) != Some(found)) {
             Some((name, found, width)) => Err(format!(
-                "{found} {name} for {n} pictures of {width} each: {} promised them",
+                "{found} {name} for {n} images; expected {width} per image from {}",
                 network.network
             )),
             None => Ok(()),
@@ -121,19 +122,19 @@ impl StoreInfo {
         4 * (width + classes + spatial) + 4 + 4 + 8 + DIGEST + 1
     }
 
-    /// Checks that the fields can belong together.
+    /// Fails if the fields do not fit together.
     fn check(&self) -> std::result::Result<(), String> {
         let network = &self.network;
         if !(1..=MAX_WIDTH).contains(&network.width) || network.classes.max(network.spatial) > MAX_WIDTH {
             return Err(format!(
-                "{} features, {} logits and {} spatial features are not from 1 (0) to {MAX_WIDTH}",
+                "{} features, {} logits and {} spatial features: expected 1 (features) or 0 to {MAX_WIDTH}",
                 network.width, network.classes, network.spatial
             ));
         }
         let limit = var_tokenizer::h5::text::MAX_TEXT;
         let texts = [&network.network, &network.weights_sha256, &network.preprocessing, &self.source];
         if texts.into_iter().chain(&self.class_names).any(|text| text.len() > limit || text.contains('\0')) {
-            return Err(format!("a text is longer than {limit} bytes or has a zero in it"));
+            return Err(format!("a text is longer than {limit} bytes or contains a zero byte"));
         }
         if self.class_names.len() > MAX_CLASSES {
             return Err(format!("{} classes, at most {MAX_CLASSES}", self.class_names.len()));
@@ -141,7 +142,7 @@ impl StoreInfo {
         Ok(())
     }
 
-    /// The first thing in which two differ, in words.
+    /// The first difference; `None` if there is none.
     pub fn difference(&self, wanted: &Self) -> Option<String> {
         let (mine, theirs) = (&self.network, &wanted.network);
         let short = |hash: &str| hash.chars().take(12).collect::<String>();
@@ -160,7 +161,7 @@ impl StoreInfo {
             return Some(format!("preprocessing {}, now {}", mine.preprocessing, theirs.preprocessing));
         }
         if self.pixels != wanted.pixels {
-            return Some(format!("pixels as {}, now as {} (--pixels)", self.pixels, wanted.pixels));
+            return Some(format!("pixels as {}, now as {}", self.pixels, wanted.pixels));
         }
         if self.source_sha256 == wanted.source_sha256 && self.class_names == wanted.class_names {
             return None;
@@ -175,24 +176,23 @@ impl StoreInfo {
     }
 }
 
-/// How far a file has come.
+/// StoreProgress of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct StoreProgress {
     /// Rows that are safe.
     pub rows: usize,
-    /// Pictures that were dealt with, good or bad: where to go on.
+    /// Images that were processed, readable or not: where to continue.
     pub position: u64,
     /// Those that could not be read.
     pub bad: Vec<Bad>,
-    /// Digest of the last picture that was appended.
+    /// Digest of the last image that was appended.
     pub last: Option<([u8; DIGEST], u32)>,
-    /// How many pictures have what readers treat differently.
+    /// How many images have each trait.
     pub traits: TraitCounts,
 }
 
-/// What was asked for and how far it came, where a file was begun at `path` and not finished; `None` where no whole
-/// journal lies there.
-pub fn begun(path: &Path) -> Option<(StoreInfo, Progress)> {
+/// The request and the progress of an unfinished file at `path`; `None` if there is no intact journal.
+pub fn begun(path: &Path) -> Option<(StoreInfo, StoreProgress)> {
     journal::look(&partial_path(path)).ok().flatten()
 }
 
@@ -201,13 +201,7 @@ pub fn partial_path(path: &Path) -> PathBuf {
     with_suffix(path, ".partial")
 }
 
-/// `PATH.bad.txt`: name and reason of every picture left out, a tab between them.
+/// `PATH.bad.txt`: name and reason of each skipped image, separated by a tab.
 pub fn bad_path(path: &Path) -> PathBuf {
     with_suffix(path, ".bad.txt")
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }

@@ -1,4 +1,4 @@
-//! Writing `features.h5`, so that a kill at any moment loses nothing but the rows not yet appended.
+//! Writes `features.h5`. A kill at any moment loses only the rows that were not appended yet.
 
 use std::path::{Path, PathBuf};
 
@@ -10,11 +10,10 @@ use var_tokenizer::h5::{self, text};
 use var_tokenizer::images::Bad;
 
 use super::journal::Journal;
-use super::{
-    CHUNK_BYTES, DIGEST, FORMAT_VERSION, Progress, Rows, StoreInfo, bad_path, partial_path, with_suffix,
-};
+use super::{CHUNK_BYTES, DIGEST, FORMAT_VERSION, Rows, StoreInfo, StoreProgress, bad_path, partial_path};
 use crate::error::{Error, Result};
 use crate::inputs::pixels::TraitCounts;
+use crate::paths::with_suffix;
 use crate::statistics::Accumulator;
 
 /// Writes a file of features; one process at a time.
@@ -26,34 +25,33 @@ pub struct FeatureWriter {
 }
 
 impl FeatureWriter {
-    /// Starts `path` from nothing; an unfinished one of the same name is thrown away, a finished one stays
-    /// until [`Self::finish`] replaces it.
+    /// Starts a new file `path`. Deletes an unfinished one; a finished one stays until [`Self::finish`] replaces it.
     ///
     /// # Errors
-    /// When another process is writing it, `info` does not fit together, or the disk refuses.
+    /// When another process is writing it, `info` does not fit together, or the disk fails.
     pub fn create(path: &Path, info: StoreInfo) -> Result<Self> {
         info.check().map_err(Error::config)?;
         let journal = Journal::create(&partial_path(path), &info)?;
         Ok(Self { path: path.to_owned(), info, journal })
     }
 
-    /// Goes on with an unfinished `path`, or starts it when there is none; [`Self::progress`] says where.
+    /// Continues an unfinished file `path`, or starts it; [`Self::progress`] says where.
     ///
     /// # Errors
-    /// As for [`Self::create`], and when it was begun with another network or other pictures.
+    /// As for [`Self::create`], and when it was started with another network or other images.
     pub fn resume(path: &Path, info: StoreInfo) -> Result<Self> {
         info.check().map_err(Error::config)?;
         let journal = Journal::resume(&partial_path(path), &info)?;
         Ok(Self { path: path.to_owned(), info, journal })
     }
 
-    /// How far it has come.
-    pub fn progress(&self) -> &Progress {
+    /// Its progress.
+    pub fn progress(&self) -> &StoreProgress {
         &self.journal.progress
     }
 
-    /// Appends rows, and pictures that could not be read. `position` comes back in [`Self::progress`] after a
-    /// resume: which pictures have been dealt with.
+    /// Appends rows, and images that could not be read. `position` is the number of images processed so far, for
+    /// [`Self::progress`] after a resume.
     ///
     /// # Errors
     /// When the rows do not have the network's widths, or the disk is full; nothing is appended then.
@@ -62,26 +60,25 @@ impl FeatureWriter {
         self.journal.append(rows, position, bad)
     }
 
-    /// Forces all rows onto the disk: after this, a loss of power takes nothing.
+    /// Forces all rows to the disk, so that a power failure loses nothing.
     ///
     /// # Errors
-    /// When the disk refuses.
+    /// When the disk fails.
     pub fn sync(&self) -> Result<()> {
         self.journal.sync()
     }
 
-    /// Makes `features.h5` of all rows, with their statistics, and deletes the journal. A kill before the end
-    /// leaves the journal, and whatever was at the path before. Pictures that could not be read are listed in
-    /// `PATH.bad.txt`.
+    /// Writes all rows with their statistics to `features.h5`, and deletes the journal. After a kill, the journal and the
+    /// previous file are still there. Lists images that could not be read in `PATH.bad.txt`.
     ///
     /// # Errors
-    /// When no picture could be read, or the disk is full.
+    /// When no image could be read, or the disk is full.
     pub fn finish(self) -> Result<()> {
         let bad = &self.journal.progress.bad;
         if self.journal.progress.rows == 0 {
             let first = bad.first().map(|bad| format!("; the first: {}", bad.reason)).unwrap_or_default();
-            let failure = Error::file(&self.info.source, format!("no picture could be read{first}"));
-            // Else the same command would find all of them dealt with, after they are repaired too.
+            let failure = Error::file(&self.info.source, format!("no image could be read{first}"));
+            // Otherwise the same command would skip all images, even after their repair.
             self.journal.remove()?;
             return Err(failure);
         }
@@ -96,7 +93,7 @@ impl FeatureWriter {
         }
         let beside = with_suffix(&self.path, ".writing");
         if let Err(e) = write_file(&beside, &self.info, &self.journal) {
-            // Half a file is of no use, and the disk may be full of it.
+            // An incomplete file is useless and may fill the disk.
             let _ = std::fs::remove_file(&beside);
             return Err(e);
         }
@@ -105,7 +102,7 @@ impl FeatureWriter {
     }
 }
 
-/// Writes the whole HDF5 file at `path`, in memory that does not grow with the number of pictures.
+/// Writes the HDF5 file at `path`. Memory does not grow with the number of images.
 fn write_file(path: &Path, info: &StoreInfo, journal: &Journal) -> Result<()> {
     let failed = |e: hdf5::Error| Error::from(h5::error(path, "cannot be written", &e));
     // The newer layout holds attributes above 64 KB: thousands of class names. The journal is locked already.
@@ -141,7 +138,7 @@ fn write_file(path: &Path, info: &StoreInfo, journal: &Journal) -> Result<()> {
         }
     }
     if sets.written != n {
-        return Err(Error::file(path, format!("{} rows of {n} could be read back", sets.written)));
+        return Err(Error::file(path, format!("only {} of {n} rows could be read back", sets.written)));
     }
     if n > 1 {
         for (names, accumulator) in [(["mu", "sigma"], Some(pooled)), (["mu_s", "sigma_s"], spatial)] {
@@ -189,7 +186,7 @@ fn write_attributes(file: &File, info: &StoreInfo, journal: &Journal, pictures: 
     }
     let names: Vec<&str> = info.class_names.iter().map(String::as_str).collect();
     text::write(file, "class_names", &names, false)?;
-    // Last of all: a reader takes this for the sign that nothing is missing.
+    // The last write: it tells readers that the file is complete.
     h5::write_number(file, "complete", 1_u32)
 }
 
@@ -235,7 +232,7 @@ fn write_rows<T: H5Type>(
     set.write_slice(ArrayView2::from_shape((n, width), values)?, s![begin..begin + n, ..])
 }
 
-/// A data set `[rows, width]`; none without columns.
+/// A data set `[rows, width]`; `None` without columns.
 fn matrix<T: H5Type>(file: &File, name: &str, rows: usize, width: usize) -> hdf5::Result<Option<Dataset>> {
     if width == 0 { Ok(None) } else { fixed::<T>(file, name, rows, width).map(Some) }
 }

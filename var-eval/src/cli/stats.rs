@@ -4,50 +4,51 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use var_eval::inputs::set::Selection;
+use var_eval::features::earlier::with_earlier;
+use var_eval::inputs::set::{PictureSet, Selection};
 use var_eval::statistics::file;
 use var_eval::{Error, Result};
 use var_tokenizer::files::check_place;
 use var_tokenizer::signals;
 
 use super::ShowArgs;
-use super::choice::NetworkArgs;
-use super::extraction::{ExtractionArgs, Part, note_selection, open_pictures};
+use super::extraction::{ExtractionArgs, Part, note_selection};
+use super::network::NetworkArgs;
 use super::pixels::PixelArgs;
 
 #[derive(Args)]
 #[command(
-    after_help = "An .h5 holds features and statistics; an .npz mu and sigma as pytorch-fid writes them, with --adm also \
-mu_s and sigma_s of the spatial features. Features of an .npz lie beside it while they are computed. Exit status: 2 \
-for bad input, 3 when interrupted: the same command goes on.
+    after_help = "An .h5 holds features and statistics. An .npz holds mu and sigma as pytorch-fid writes them; with --adm \
+also mu_s and sigma_s of the spatial features. While an .npz is computed, its features are in FILE.features.h5. Exit \
+status: 2 for bad input, 3 when interrupted; run the same command to resume.
 
 Examples:
   var-eval stats --source val/ --out val.h5
   var-eval stats --source emoji --split train --out emoji-train.h5
   var-eval stats --source val/ --network inception-fid --weights pt_inception.pth --adm --out val.npz"
 )]
-pub struct Stats {
-    /// Pictures: a folder, a tar, an npz, CIFAR binaries, or `emoji`
+pub struct StatsArgs {
+    /// Images: a folder, a tar, an npz, CIFAR binaries, or `emoji`
     #[arg(long, value_name = "PATH")]
     source: PathBuf,
-    /// File to write: .h5 or .npz
+    /// File to write, .h5 or .npz
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// In an .npz also the statistics of the spatial features, as ADM's evaluator reads them
+    /// Write the statistics of the spatial features too, as ADM's evaluator reads them; only for an .npz
     #[arg(long)]
     adm: bool,
     #[command(flatten)]
     network: NetworkArgs,
     #[command(flatten)]
     pixels: PixelArgs,
-    /// Classes by name, number or range, separated by commas (default: all); id:7 is always the number,
-    /// name:7 the name
+    /// Classes by name, number or range, separated by commas [default: all]; id:7 is always a number,
+    /// name:7 a name
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     classes: Vec<String>,
     /// Part of the data set
     #[arg(long, default_value = "all", value_name = "PART")]
     split: Part,
-    /// At most so many pictures, drawn by chance, the same every time; 0: all
+    /// Maximum number of images, selected at random but always the same; 0: all
     #[arg(long, default_value_t = 0, value_name = "N")]
     limit: usize,
     #[command(flatten)]
@@ -56,7 +57,7 @@ pub struct Stats {
     show: ShowArgs,
 }
 
-impl Stats {
+impl StatsArgs {
     pub fn run(self) -> Result<()> {
         check_place(&self.out)?;
         let mut progress = self.show.progress();
@@ -65,12 +66,15 @@ impl Stats {
             "h5" => false,
             "npz" => true,
             _ => {
-                let message = format!("--out {}: .h5 or .npz can be written", self.out.display());
+                let message = format!(
+                    "--out {}: unknown file type; name a file that ends in .h5 or .npz",
+                    self.out.display()
+                );
                 return Err(Error::config(message));
             }
         };
         if self.adm && !as_npz {
-            return Err(Error::config("--adm is for an .npz: an .h5 has all statistics anyway"));
+            return Err(Error::config("--adm is for an .npz file; an .h5 file always has all statistics"));
         }
         let stop = signals::stop()?;
         let selection =
@@ -81,18 +85,19 @@ impl Stats {
         }
         let out = PathBuf::from(features);
         let rule = self.pixels.rule()?;
-        let pictures = open_pictures(&self.source, &selection, rule, std::slice::from_ref(&out))?;
+        let pictures = PictureSet::open(&self.source, &selection, rule)
+            .map_err(|e| with_earlier(e, &self.source, std::slice::from_ref(&out)))?;
         let asked = (self.pixels.asked()?, self.limit);
         note_selection(&pictures, asked, ["--pixels", "--limit"], &progress);
         if as_npz && pictures.len() < 2 {
-            return Err(Error::file(&self.source, "holds one image: statistics need at least two"));
+            return Err(Error::file(&self.source, "holds one image; statistics need at least two"));
         }
         let network = self.network.open(&progress)?;
         if self.adm && network.identity().spatial == 0 {
             let name = &network.identity().network;
-            return Err(Error::config(format!("--adm: network {name} gives no spatial features")));
+            return Err(Error::config(format!("--adm: network {name} has no spatial features")));
         }
-        let found = self.extraction.run(pictures, out, false, network.as_ref(), &stop, &mut progress)?;
+        let found = self.extraction.run(pictures, out, network.as_ref(), &stop, &mut progress)?;
         if as_npz {
             let spatial = if self.adm { found.spatial_statistics()? } else { None };
             let pixels = found.info().pixels;

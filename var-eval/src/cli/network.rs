@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use tch::Device;
-use var_eval::features::colour::{self, ColourGrid};
 use var_eval::features::network::FeatureNetwork;
 use var_eval::features::registry::{NetworkChoice, NetworkName};
 use var_eval::features::torchscript::ModuleSettings;
@@ -16,39 +14,39 @@ use var_tokenizer::torch::module::Channels;
 /// Which network, and where to compute.
 #[derive(Args)]
 pub struct NetworkArgs {
-    /// efficientnet-lite0, inception-fid or torchscript [default: efficientnet-lite0]
+    /// Network: efficientnet-lite0, inception-fid or torchscript [default: efficientnet-lite0]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
-    /// File of its weights; efficientnet-lite0 finds those that `cargo xtask setup --features` fetched
+    /// File with its weights [default for efficientnet-lite0: the file that `cargo xtask setup --features` fetched]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// How inception-fid prepares pictures: pytorch-fid, torch-fidelity or clean-fid
+    /// Preprocessing for inception-fid: pytorch-fid, torch-fidelity or clean-fid [default: pytorch-fid]
     #[arg(long, value_name = "NAME")]
     preprocessing: Option<String>,
-    /// Side that pictures are resized to for torchscript
+    /// Side that images are resized to, for torchscript [default: 224]
     #[arg(long, value_name = "PIXELS")]
     side: Option<usize>,
-    /// Mean of the channels of pictures in [0, 1], for torchscript (default: ImageNet's)
+    /// Mean of each channel of images in [0, 1], for torchscript [default: that of ImageNet]
     #[arg(long, value_name = "R,G,B", allow_hyphen_values = true)]
     mean: Option<Channels>,
-    /// Standard deviation of the channels, for torchscript (default: ImageNet's)
+    /// Standard deviation of each channel, for torchscript [default: that of ImageNet]
     #[arg(long, value_name = "R,G,B", allow_hyphen_values = true)]
     std: Option<Channels>,
-    /// What the module gives: features or logits
+    /// Output of the torchscript module: features or logits [default: features]
     #[arg(long, value_name = "KIND")]
     output: Option<String>,
-    /// auto, cpu, cuda or cuda:N [default: auto]
+    /// Device: auto, cpu, cuda or cuda:N [default: auto]
     #[arg(long)]
     device: Option<DeviceChoice>,
-    /// Threads that the network computes with (default: one a core)
+    /// Number of threads for the network [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
 }
 
 impl NetworkArgs {
     /// Where to compute.
-    pub fn device(&self) -> Result<Device> {
-        Ok(self.device.unwrap_or_default().resolve()?)
+    pub fn device(&self) -> DeviceChoice {
+        self.device.unwrap_or_default()
     }
 
     /// The flags that were given.
@@ -67,15 +65,22 @@ impl NetworkArgs {
         flags.into_iter().filter(|&(_, given)| given).map(|(flag, _)| flag).collect()
     }
 
-    /// Loads the network. Says which flags it does not use.
-    pub fn open(&self, progress: &Progress) -> Result<Box<dyn FeatureNetwork>> {
-        let name = self.network.as_deref().unwrap_or(NetworkName::default().name());
-        if name == colour::NAME {
+    /// Says which flags the network does not use.
+    pub fn note_unused(&self, progress: &Progress) {
+        let colours = NetworkName::ColourGrid.name();
+        if self.network.as_deref() == Some(colours) {
             let unused: Vec<_> = self.given().into_iter().filter(|&flag| flag != "--network").collect();
-            without_effect(&unused, &format!("network {name} has no weights and no settings"), progress);
-            return Ok(Box::new(ColourGrid::default()));
+            without_effect(&unused, &format!("network {colours} has no weights and no settings"), progress);
         }
+    }
+
+    /// The network that the flags choose.
+    pub fn choice(&self) -> Result<NetworkChoice> {
+        let name = self.network.as_deref().unwrap_or(NetworkName::default().name());
         let mut choice = NetworkChoice::named(name)?;
+        if choice.name == NetworkName::ColourGrid {
+            return Ok(choice);
+        }
         let module =
             self.side.is_some() || self.mean.is_some() || self.std.is_some() || self.output.is_some();
         if module && choice.name != NetworkName::TorchScript {
@@ -92,7 +97,14 @@ impl NetworkArgs {
             output: self.output.as_deref().map(str::parse).transpose()?.unwrap_or(usual.output),
             ..usual
         };
-        choice.open(self.device()?)
+        Ok(choice)
+    }
+
+    /// Loads the network, and says which flags it does not use.
+    pub fn open(&self, progress: &Progress) -> Result<Box<dyn FeatureNetwork>> {
+        let network = self.choice()?.open(self.device().resolve()?)?;
+        self.note_unused(progress);
+        Ok(network)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The flag that says how pixels are read.
+//! The flag for the pixel rule.
 
 use clap::Args;
 use var_eval::Result;
@@ -7,20 +7,20 @@ use var_eval::inputs::pixels::PixelRule;
 /// How pixels are read.
 #[derive(Args)]
 pub struct PixelArgs {
-    /// How image files are read: stored (as pytorch-fid, torch-fidelity and clean-fid do: no EXIF orientation, alpha
+    /// How to read image files: stored (as pytorch-fid, torch-fidelity and clean-fid: no EXIF orientation, alpha
     /// dropped, 16-bit grey cut at 255) or shown (upright, on white) [default: stored]
     #[arg(long, value_name = "RULE")]
     pixels: Option<String>,
 }
 
 impl PixelArgs {
-    /// The rule, where a person asked for one.
+    /// The requested rule, if there is one.
     pub fn asked(&self) -> Result<Option<PixelRule>> {
         self.pixels.as_deref().map(str::parse).transpose()
     }
 
-    /// The rule for images.
+    /// The requested rule, or the default.
     pub fn rule(&self) -> Result<PixelRule> {
-        Ok(self.asked()?.unwrap_or(PixelRule::Stored))
+        Ok(self.asked()?.unwrap_or_default())
     }
 }

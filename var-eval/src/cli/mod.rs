@@ -1,7 +1,7 @@
-//! Command line of the scorer: flags, and what they do.
+//! Flags of the subcommands, a file each.
 
-mod choice;
 mod extraction;
+mod network;
 mod pixels;
 mod reconstruction;
 mod score;
@@ -14,13 +14,13 @@ use var_eval::{Error, Result, golden};
 use var_tokenizer::progress::{Progress, Show, say};
 
 #[derive(Parser)]
-#[command(name = "var-eval", version, about = "Scores pictures; prints every figure with its protocol")]
+#[command(name = "var-eval", version, about = "Scores images, and prints every number with its protocol")]
 #[command(after_help = "Examples:
   var-eval score --samples samples.npz --reference val/          FD-efficientnet-lite0, with its protocol
   var-eval score --samples samples/ --reference ref.npz --network inception-fid --weights pt_inception.pth
-  var-eval stats --source val/ --out val.h5                      features and statistics, to use again
+  var-eval stats --source val/ --out val.h5                      features and statistics of a reference
   var-eval reconstruction --reference originals/ --samples reconstructions/
-`var-eval COMMAND --help` has more.")]
+Run `var-eval COMMAND --help` for the options and more examples.")]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,12 +28,12 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fréchet distances and more of samples against a reference
-    Score(Box<score::Score>),
-    /// Features and statistics of a set of pictures, to score against later
-    Stats(Box<stats::Stats>),
-    /// PSNR, SSIM, LPIPS and Fréchet distance of a folder of reconstructions against the originals
-    Reconstruction(Box<reconstruction::Reconstruction>),
+    /// Score samples against a reference: Fréchet distances and other metrics
+    Score(Box<score::ScoreArgs>),
+    /// Compute features and statistics of a set of images, to use as a reference later
+    Stats(Box<stats::StatsArgs>),
+    /// Compare reconstructions with their originals: PSNR, SSIM, LPIPS and Fréchet distance
+    Reconstruction(Box<reconstruction::ReconstructionArgs>),
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
@@ -51,20 +51,20 @@ impl Cli {
             Command::Stats(stats) => stats.run(),
             Command::Reconstruction(reconstruction) => reconstruction.run(),
             Command::Golden { folders, .. } => {
-                let checks = folders.iter().flat_map(|folder| golden::check(folder));
-                checks.into_iter().try_for_each(|check| Ok(say(to_json(&check)?)?))
+                var_tokenizer::golden::print_json(&folders, |folder| Ok::<_, Error>(golden::check(folder)));
+                Ok(())
             }
         }
     }
 }
 
-/// How much is said along the way.
+/// What is shown along the way.
 #[derive(Args)]
 struct ShowArgs {
-    /// Progress and result as JSON lines on standard output; with --quiet the result alone
+    /// Print progress and result as JSON lines on standard output; with --quiet only the result
     #[arg(long)]
     json: bool,
-    /// No progress
+    /// Show no progress
     #[arg(long)]
     quiet: bool,
 }
@@ -74,7 +74,7 @@ impl ShowArgs {
         Progress::new(Show::from_flags(self.json && !self.quiet, self.quiet))
     }
 
-    /// Prints the result where JSON was asked for.
+    /// Prints the result if JSON was requested.
     fn result(&self, value: &impl serde::Serialize) -> Result<()> {
         if self.json { Ok(say(to_json(value)?)?) } else { Ok(()) }
     }
