@@ -13,6 +13,7 @@ use image::RgbImage;
 use var_tokenizer::images::decode::is_picture_name;
 use var_tokenizer::images::{Decoded, Traits, read_pixels};
 
+pub use self::h5::check_h5;
 use self::pixels::PixelRule;
 use crate::error::{Error, Result};
 

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let (cli, _) = var_tokenizer::command_line::parse::<cli::Cli>();
-    var_tokenizer::torch::start();
+    if cli.computes() {
+        var_tokenizer::torch::start();
+    }
     match var_tokenizer::torch::guarded(|| cli.run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

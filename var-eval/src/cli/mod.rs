@@ -10,7 +10,9 @@ mod stats;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use var_eval::inputs::check_h5;
 use var_eval::{Error, Result, golden};
+use var_tokenizer::h5::check::CheckH5;
 use var_tokenizer::progress::{Progress, Show, say};
 
 #[derive(Parser)]
@@ -34,6 +36,9 @@ enum Command {
     Stats(Box<stats::StatsArgs>),
     /// Compare reconstructions with their originals: PSNR, SSIM, LPIPS and Fréchet distance
     Reconstruction(Box<reconstruction::ReconstructionArgs>),
+    /// Check a file of tokens or features, in a process of its own
+    #[command(name = "check-h5", hide = true)]
+    CheckH5(CheckH5),
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
@@ -44,12 +49,23 @@ enum Command {
 }
 
 impl Cli {
+    /// Whether it computes with tensors: then the process is prepared for that first.
+    pub fn computes(&self) -> bool {
+        !matches!(self.command, Command::CheckH5(_))
+    }
+
     /// Does what the flags ask for.
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Score(score) => score.run(),
             Command::Stats(stats) => stats.run(),
             Command::Reconstruction(reconstruction) => reconstruction.run(),
+            Command::CheckH5(check) => Ok(check.run(|path| {
+                check_h5(path).map_err(|e| match e {
+                    Error::Core(core) => core,
+                    other => var_tokenizer::Error::file(path, other.to_string()),
+                })
+            })?),
             Command::Golden { folders, .. } => {
                 var_tokenizer::golden::print_json(&folders, |folder| Ok::<_, Error>(golden::check(folder)));
                 Ok(())

@@ -8,6 +8,7 @@ use var_eval::inputs::set::Selection;
 use var_eval::metrics::bootstrap::Bootstrap;
 use var_eval::score::{ImageSet, Measurement, references_in};
 use var_eval::{Metric, Reference, Result, Score};
+use var_tokenizer::h5::check::check_in_child;
 use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::signals;
 
@@ -80,6 +81,8 @@ impl ScoreArgs {
         let metrics = self.metrics.iter().map(|name| name.trim().parse()).collect::<Result<Vec<Metric>>>()?;
         let stop = signals::stop()?;
         let mut progress = self.show.progress();
+        check_in_child(&self.samples)?;
+        check_in_child(&self.reference)?;
         let reference = self.reference()?;
         let score = self.score(&reference, metrics)?;
         let measurement = score.open()?;

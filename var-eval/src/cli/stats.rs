@@ -9,6 +9,7 @@ use var_eval::inputs::set::{PictureSet, Selection};
 use var_eval::statistics::file;
 use var_eval::{Error, Result};
 use var_tokenizer::files::check_place;
+use var_tokenizer::h5::check::check_in_child;
 use var_tokenizer::signals;
 
 use super::ShowArgs;
@@ -60,6 +61,7 @@ pub struct StatsArgs {
 impl StatsArgs {
     pub fn run(self) -> Result<()> {
         check_place(&self.out)?;
+        check_in_child(&self.source)?;
         let mut progress = self.show.progress();
         let ending = self.out.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
         let as_npz = match ending {

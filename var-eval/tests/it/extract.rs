@@ -120,13 +120,13 @@ fn a_stopped_extraction_ends_with_three_and_refuses_other_pictures() {
     let last = set.join("c1/019.png");
     let bytes = std::fs::read(&last).unwrap();
     std::fs::remove_file(&last).unwrap();
-    refused(&["40 images, now 39", "--restart"]);
+    refused(&["40 images, now 39", "restart option"]);
     std::fs::write(&last, bytes).unwrap();
     // The last image that was computed is another one now.
     let done = set.join("c0/015.png");
     let old = std::fs::read(&done).unwrap();
     std::fs::copy(set.join("c0/000.png"), &done).unwrap();
-    refused(&["has changed since", "--restart"]);
+    refused(&["has changed", "restart option"]);
     std::fs::write(&done, old).unwrap();
     assert_eq!(run(&set, &out, &|_| ()).unwrap().len(), 40);
 }

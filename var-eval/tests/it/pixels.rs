@@ -71,7 +71,7 @@ fn features_and_statistics_of_another_pixel_rule_are_refused_with_the_next_step(
             assert_eq!(report(&file, &file, &[])["protocol"]["samples"]["pixels"], "shown");
             fails_with(score(&file, &file, &["--pixels", "stored"]), &["pixels as shown"]);
             fails_with(score(&file, &a, &[]), &[file.to_str().unwrap(), "read the other set as shown"]);
-            fails_with(stats(&[]), &["pixels as shown, now as stored", "--restart"]);
+            fails_with(stats(&[]), &["pixels as shown, now as stored", "restart option"]);
             stats(&["--restart", "--quiet"]).assert().success();
             score(&a, &file, &["--quiet"]).assert().success();
         }

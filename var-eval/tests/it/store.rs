@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use var_eval::features::network::Identity;
 use var_eval::features::store::{DIGEST, FeatureFile, FeatureWriter, Rows, StoreInfo, bad_path};
 use var_eval::inputs::pixels::{PixelRule, TraitCounts};
+use var_tokenizer::h5::check::check_in_child_of;
 use var_tokenizer::images::Bad;
 
 fn info(network: &str) -> StoreInfo {
@@ -102,6 +103,27 @@ fn a_changed_number_is_found_by_its_checksum() {
     std::fs::write(&path, bytes).unwrap();
     let message = FeatureFile::open(&path).unwrap().features().unwrap_err().to_string();
     assert!(message.contains("/features"), "{message}");
+}
+
+#[test]
+fn the_child_that_checks_a_file_reads_all_of_it_and_finds_a_changed_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("f.h5");
+    write(&path, &[23]);
+    let program = Path::new(env!("CARGO_BIN_EXE_var-eval"));
+    check_in_child_of(program, &path).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let all = rows(0, 23);
+    let logits: Vec<u8> = all.logits.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let sizes: Vec<u8> = all.sizes.iter().flat_map(|x| x.to_le_bytes()).collect();
+    for set in [logits, sizes, all.digests] {
+        let at = whole.windows(set.len()).position(|window| window == set).expect("it lies in the file");
+        let mut bytes = whole.clone();
+        bytes[at + 5] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let e = check_in_child_of(program, &path).unwrap_err();
+        assert!(e.to_string().contains("f.h5: damaged; extract the features again"), "{e}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hdf5::{Dataset, File, H5Type};
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, s};
 use var_tokenizer::h5;
 
 use super::{DIGEST, FORMAT_VERSION, MAX_CLASSES, StoreInfo, begun, partial_path};
@@ -165,6 +165,26 @@ impl FeatureFile {
         &self.pictures_sha256
     }
 
+    /// Reads every data set once, some rows at a time.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a checksum is wrong.
+    pub fn check(&self) -> Result<()> {
+        let every = || -> hdf5::Result<()> {
+            for name in ["features", "logits", "spatial"] {
+                read_once::<f32>(&self.file, name)?;
+            }
+            for name in ["labels", "index", "size"] {
+                read_once::<u32>(&self.file, name)?;
+            }
+            for name in ["mu", "sigma", "mu_s", "sigma_s"] {
+                read_once::<f64>(&self.file, name)?;
+            }
+            read_once::<u8>(&self.file, "picture")
+        };
+        every().map_err(|e| Error::from(h5::error(&self.path, "damaged; extract the features again", &e)))
+    }
+
     /// Pooled features `[N, D]`.
     ///
     /// # Errors
@@ -303,4 +323,22 @@ fn thousands(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+/// Reads the data set `name`, if there is one, some rows at a time.
+fn read_once<T: H5Type>(file: &File, name: &str) -> hdf5::Result<()> {
+    /// Bytes that are in memory at one time.
+    const AT_ONCE: usize = 64 << 20;
+    let Ok(set) = file.dataset(name) else { return Ok(()) };
+    let shape = set.shape();
+    let [rows, columns] = [0, 1].map(|i| shape.get(i).copied().unwrap_or(1));
+    let step = (AT_ONCE / (columns * size_of::<T>()).max(1)).max(1);
+    for begin in (0..rows).step_by(step) {
+        let end = rows.min(begin + step);
+        match shape.len() {
+            1 => set.read_slice_1d::<T, _>(s![begin..end]).map(drop)?,
+            _ => set.read_slice_2d::<T, _>(s![begin..end, ..]).map(drop)?,
+        }
+    }
+    Ok(())
 }
