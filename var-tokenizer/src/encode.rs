@@ -294,7 +294,7 @@ fn fingerprint(source: &Source, views: &[Item]) -> String {
 
 /// A matrix product `[rows, inner, columns]` like those of the first level's convolutions for `batch`
 /// pictures, to measure precisions on.
-pub fn typical_product(vae: &VqVae, batch: usize) -> [i64; 3] {
+pub(crate) fn typical_product(vae: &VqVae, batch: usize) -> [i64; 3] {
     let side = vae.config().image_side() as i64;
     let width = vae.config().channels as i64;
     [(batch as i64 * side * side).min(65_536), 9 * width, width]

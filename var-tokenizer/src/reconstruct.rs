@@ -18,9 +18,9 @@ use crate::runtime::torch::{DeviceChoice, Precision};
 use crate::vqvae::VqVae;
 
 /// The folder of the pictures as the tokenizer sees them.
-pub const ORIGINALS: &str = "originals";
+pub(crate) const ORIGINALS: &str = "originals";
 /// The folder of what it makes of them, under the same names.
-pub const RECONSTRUCTIONS: &str = "reconstructions";
+pub(crate) const RECONSTRUCTIONS: &str = "reconstructions";
 
 /// What `var-tokenizer reconstruct` is told.
 #[derive(Debug)]

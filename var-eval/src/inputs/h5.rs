@@ -52,7 +52,7 @@ pub fn open_h5(path: &Path) -> Result<H5> {
 /// Reads everything in the file at `path` once: what the child process of [`var_tokenizer::h5::check`] does.
 ///
 /// # Errors
-/// As [`open_h5`], and when a checksum is wrong or a value is out of bounds.
+/// As `open_h5`, and when a checksum is wrong or a value is out of bounds.
 pub fn check_h5(path: &Path) -> Result<()> {
     match open_h5(path)? {
         H5::Tokens(_) => Ok(TokenFile::check(path)?),

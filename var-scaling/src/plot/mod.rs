@@ -1,5 +1,5 @@
-//! Plots: what is drawn ([`mod@figures`]), how axes and curves are laid out ([`mod@chart`]), and the drawing itself
-//! as SVG and PNG ([`canvas`]). No font of the system is needed: the letters come with the program.
+//! Plots: what is drawn (`mod@figures`), how axes and curves are laid out (`mod@chart`), and the drawing itself
+//! as SVG and PNG (`canvas`). No font of the system is needed: the letters come with the program.
 
 pub(crate) mod axis;
 pub(crate) mod canvas;

@@ -17,7 +17,7 @@ use crate::runtime::locks::Lock;
 
 const CHECKSUM: usize = 8;
 /// Largest head or block; longer lengths are damage.
-pub const MAX_PART: usize = 1 << 31;
+pub(crate) const MAX_PART: usize = 1 << 31;
 
 /// What is journalled.
 #[derive(Debug, Clone, Copy)]
@@ -228,7 +228,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The next byte.
-    pub fn u8(&mut self) -> u8 {
+    pub(crate) fn u8(&mut self) -> u8 {
         self.bytes(1).first().copied().unwrap_or(0)
     }
 

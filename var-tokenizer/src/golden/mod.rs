@@ -7,9 +7,9 @@
 //! A gap is a failure: every comparison expects its tensor in the case, and [`Case::finish`] reports the
 //! tensors that no comparison has looked at.
 
-pub mod ops;
+pub(crate) mod ops;
 pub mod preprocess;
-pub mod vae;
+pub(crate) mod vae;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -32,9 +32,9 @@ pub const IMAGES: f64 = 1e-3;
 /// Relative tolerance of losses.
 pub const LOSSES: f64 = 1e-5;
 /// Relative tolerance of a gradient tensor's norm.
-pub const GRADIENT_NORMS: f64 = 1e-3;
+pub(crate) const GRADIENT_NORMS: f64 = 1e-3;
 /// Absolute tolerance of single entries of a gradient.
-pub const GRADIENT_ENTRIES: f64 = 1e-4;
+pub(crate) const GRADIENT_ENTRIES: f64 = 1e-4;
 
 /// Outcome for one quantity of one case.
 #[derive(Debug, Clone, Serialize)]
@@ -290,12 +290,12 @@ impl Case {
 }
 
 /// Turns NaN into infinity, so that it fails every comparison.
-pub fn finite(x: f64) -> f64 {
+pub(crate) fn finite(x: f64) -> f64 {
     if x.is_nan() { f64::INFINITY } else { x }
 }
 
 /// Largest `|a − b| / (1 + |b|)`; `None` and a note when shapes differ.
-pub fn largest_difference(found: &Tensor, expected: &Tensor) -> (Option<f64>, Option<String>) {
+pub(crate) fn largest_difference(found: &Tensor, expected: &Tensor) -> (Option<f64>, Option<String>) {
     if found.size() != expected.size() {
         return (None, Some(format!("shape {:?}, expected {:?}", found.size(), expected.size())));
     }

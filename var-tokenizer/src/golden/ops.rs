@@ -11,7 +11,7 @@ use crate::runtime::weights::portable;
 ///
 /// # Errors
 /// When the manifest is not whole.
-pub fn check(case: &mut Case) -> Result<()> {
+pub(crate) fn check(case: &mut Case) -> Result<()> {
     for (full, side) in pairs(&case.manifest, "area") {
         let x = portable::normal(&format!("ops.{full}"), 1, &[1, 3, full as i64, full as i64]);
         case.close(&format!("area.{full}.{side}"), &Quantizer::area(&x, side), FEATURES);

@@ -17,7 +17,7 @@ use crate::runtime::error::{Error, Result};
 use crate::runtime::random::Stream;
 
 /// One outcome: quantity, difference (bytes that differ), tolerance (0), whether it holds.
-pub type Outcome = (String, f64, f64, bool);
+pub(crate) type Outcome = (String, f64, f64, bool);
 
 /// Checks the byte-picture cases of the folder `case`.
 ///

@@ -9,7 +9,7 @@ use crate::runtime::error::Result;
 ///
 /// # Errors
 /// When the manifest is not whole.
-pub fn check(case: &mut Case) -> Result<()> {
+pub(crate) fn check(case: &mut Case) -> Result<()> {
     let vae = tokenizer(case, "weights")?;
     let images = pictures(case, vae.config())?;
     let latent = tch::no_grad(|| vae.latent(&images))?;

@@ -15,7 +15,7 @@ pub struct Codebook {
 
 impl Codebook {
     /// Builds it under the names of the released checkpoint.
-    pub fn new(mut b: Builder<'_>, vocabulary: usize, latent_channels: usize, z_norm: bool) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, vocabulary: usize, latent_channels: usize, z_norm: bool) -> Self {
         let shape = [vocabulary as i64, latent_channels as i64];
         let bound = 1.0 / vocabulary as f64;
         Self { embedding: b.sub("embedding").parameter("weight", &shape, Init::Uniform(bound)), z_norm }
@@ -24,11 +24,6 @@ impl Codebook {
     /// The codes `[V, z]` in `f32`.
     pub fn embedding(&self) -> &Tensor {
         &self.embedding
-    }
-
-    /// Vocabulary `V`.
-    pub fn vocabulary(&self) -> i64 {
-        self.embedding.size().first().copied().unwrap_or(0)
     }
 
     /// Nearest code of each row of `vectors` `[N, z]`: ids `[N]` (i64).

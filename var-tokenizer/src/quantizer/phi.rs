@@ -8,7 +8,7 @@ use crate::vqvae::config::PhiSharing;
 /// Which of `count` convolutions scale `k` of `scales` takes: the nearest tick, the first on ties.
 ///
 /// The ticks stand evenly from `1/(3n)` to `1 − 1/(3n)` for 4 convolutions, else from `1/(2n)`.
-pub fn phi_index(count: usize, scales: usize, k: usize) -> usize {
+pub(crate) fn phi_index(count: usize, scales: usize, k: usize) -> usize {
     if count <= 1 {
         return 0;
     }
@@ -45,7 +45,13 @@ pub struct Phi {
 
 impl Phi {
     /// Builds them under the names of the released checkpoint.
-    pub fn new(mut b: Builder<'_>, sharing: PhiSharing, scales: usize, channels: usize, ratio: f64) -> Self {
+    pub(crate) fn new(
+        mut b: Builder<'_>,
+        sharing: PhiSharing,
+        scales: usize,
+        channels: usize,
+        ratio: f64,
+    ) -> Self {
         let bound = 1.0 / ((channels * 9) as f64).sqrt();
         let z = channels as i64;
         let mut convolutions = Vec::new();
@@ -79,7 +85,7 @@ impl Phi {
     }
 
     /// φ of scale `k` on `h` `[B, z, h, w]` in `f32`: `(1 − r)·h + r·conv(h)`, the same shape.
-    pub fn forward(&self, k: usize, h: &Tensor) -> Tensor {
+    pub(crate) fn forward(&self, k: usize, h: &Tensor) -> Tensor {
         let index = phi_index(self.convolutions.len(), self.scales, k);
         match self.convolutions.get(index) {
             Some(c) if self.ratio > 0.0 => {

@@ -14,7 +14,7 @@ pub struct Given(BTreeSet<String>);
 
 impl Given {
     /// The flags with these names.
-    pub fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         Self(names.into_iter().map(str::to_owned).collect())
     }
 

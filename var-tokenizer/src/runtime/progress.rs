@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::runtime::error::{Error, Result};
 
 /// Least time between two lines of a log without a terminal.
-pub const LOG_INTERVAL: Duration = Duration::from_secs(10);
+pub(crate) const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Writes a line to standard output. A reader that went away (`| head`) is no failure.
 ///
@@ -87,7 +87,7 @@ impl Progress {
     }
 
     /// Seconds left at this rate.
-    pub fn seconds_left(&self) -> f64 {
+    pub(crate) fn seconds_left(&self) -> f64 {
         (self.total.saturating_sub(self.at)) as f64 / self.rate().max(1e-9)
     }
 

@@ -61,6 +61,7 @@ const MOST: u64 = 64 << 20;
 /// A file in an archive.
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// Its name in the archive.
     pub name: String,
     /// Whether its bytes are stored as they are.
     pub plain: bool,

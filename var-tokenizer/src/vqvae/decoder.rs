@@ -18,7 +18,7 @@ struct Level {
 
 /// Mirror of the encoder with one more residual block a level.
 #[derive(Debug)]
-pub struct Decoder {
+pub(crate) struct Decoder {
     input: Convolution,
     middle: (ResidualBlock, AttentionBlock, ResidualBlock),
     /// From the finest level (0) to the coarsest, as the checkpoint counts them; run backwards.
@@ -29,7 +29,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// Builds it under the names of the released checkpoint.
-    pub fn new(mut b: Builder<'_>, config: &TokenizerConfig) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, config: &TokenizerConfig) -> Self {
         let count = config.channel_multipliers.len();
         let width_of = |i: usize| config.channels * config.channel_multipliers.get(i).copied().unwrap_or(1);
         let lowest = width_of(count - 1);
@@ -69,7 +69,7 @@ impl Decoder {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(&self, latent: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, latent: &Tensor) -> Result<Tensor> {
         let mut h = self.input.forward(&channels_last(latent)?);
         h = self.middle.0.forward(&h)?;
         h = self.middle.1.forward(&h)?;

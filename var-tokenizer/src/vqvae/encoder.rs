@@ -17,7 +17,7 @@ struct Level {
 
 /// Convolutional encoder of latent diffusion's VQGAN.
 #[derive(Debug)]
-pub struct Encoder {
+pub(crate) struct Encoder {
     input: Convolution,
     levels: Vec<Level>,
     middle: (ResidualBlock, AttentionBlock, ResidualBlock),
@@ -27,7 +27,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Builds it under the names of the released checkpoint.
-    pub fn new(mut b: Builder<'_>, config: &TokenizerConfig) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, config: &TokenizerConfig) -> Self {
         let input = Convolution::new(b.sub("conv_in"), 3, config.channels, 3);
         let count = config.channel_multipliers.len();
         let mut width = config.channels;
@@ -67,7 +67,7 @@ impl Encoder {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, images: &Tensor) -> Result<Tensor> {
         let mut h = self.input.forward(&channels_last(images)?);
         for level in &self.levels {
             for (j, block) in level.blocks.iter().enumerate() {

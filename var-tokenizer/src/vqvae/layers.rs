@@ -16,7 +16,7 @@ const EPSILON: f64 = 1e-6;
 
 /// A square convolution with bias, "same" padding unless said otherwise.
 #[derive(Debug)]
-pub struct Convolution {
+pub(crate) struct Convolution {
     weight: Tensor,
     bias: Tensor,
     stride: i64,
@@ -25,7 +25,7 @@ pub struct Convolution {
 
 impl Convolution {
     /// `inputs` → `outputs` channels with a `size`×`size` filter, stride 1.
-    pub fn new(mut b: Builder<'_>, inputs: usize, outputs: usize, size: usize) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, inputs: usize, outputs: usize, size: usize) -> Self {
         let bound = 1.0 / ((inputs * size * size) as f64).sqrt();
         let shape = [outputs as i64, inputs as i64, size as i64, size as i64];
         Self {
@@ -37,7 +37,7 @@ impl Convolution {
     }
 
     /// `[B, in, H, W]` → `[B, out, H, W]` (half the side with stride 2).
-    pub fn forward(&self, x: &Tensor) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         let kind = x.kind();
         x.conv2d(
             &self.weight.to_kind(kind),
@@ -52,14 +52,14 @@ impl Convolution {
 
 /// GroupNorm over 32 groups with an affine map.
 #[derive(Debug)]
-pub struct Norm {
+pub(crate) struct Norm {
     weight: Tensor,
     bias: Tensor,
 }
 
 impl Norm {
     /// For `channels` channels.
-    pub fn new(mut b: Builder<'_>, channels: usize) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, channels: usize) -> Self {
         Self {
             weight: b.parameter("weight", &[channels as i64], Init::Constant(1.0)),
             bias: b.parameter("bias", &[channels as i64], Init::Constant(0.0)),
@@ -70,7 +70,7 @@ impl Norm {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         group_norm_silu(x, &self.weight, &self.bias, GROUPS, EPSILON, false)
     }
 
@@ -78,14 +78,14 @@ impl Norm {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
         group_norm_silu(x, &self.weight, &self.bias, GROUPS, EPSILON, true)
     }
 }
 
 /// Norm, SiLU, convolution, twice, around a shortcut.
 #[derive(Debug)]
-pub struct ResidualBlock {
+pub(crate) struct ResidualBlock {
     norm1: Norm,
     conv1: Convolution,
     norm2: Norm,
@@ -95,7 +95,7 @@ pub struct ResidualBlock {
 
 impl ResidualBlock {
     /// `inputs` → `outputs` channels; a 1×1 shortcut where they differ.
-    pub fn new(mut b: Builder<'_>, inputs: usize, outputs: usize) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, inputs: usize, outputs: usize) -> Self {
         Self {
             norm1: Norm::new(b.sub("norm1"), inputs),
             conv1: Convolution::new(b.sub("conv1"), inputs, outputs, 3),
@@ -110,7 +110,7 @@ impl ResidualBlock {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let h = self.conv1.forward(&self.norm1.forward_silu(x)?);
         let h = self.conv2.forward(&self.norm2.forward_silu(&h)?);
         Ok(match &self.shortcut {
@@ -122,7 +122,7 @@ impl ResidualBlock {
 
 /// Self-attention with one head over all positions.
 #[derive(Debug)]
-pub struct AttentionBlock {
+pub(crate) struct AttentionBlock {
     norm: Norm,
     qkv: Convolution,
     projection: Convolution,
@@ -130,7 +130,7 @@ pub struct AttentionBlock {
 
 impl AttentionBlock {
     /// For `channels` channels.
-    pub fn new(mut b: Builder<'_>, channels: usize) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, channels: usize) -> Self {
         Self {
             norm: Norm::new(b.sub("norm"), channels),
             qkv: Convolution::new(b.sub("qkv"), channels, 3 * channels, 1),
@@ -142,7 +142,7 @@ impl AttentionBlock {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, channels, height, width) = x.size4()?;
         let qkv = self.qkv.forward(&self.norm.forward(x)?);
         let parts = qkv.reshape([batch, 3, channels, height * width]).unbind(1);
@@ -158,11 +158,11 @@ impl AttentionBlock {
 
 /// Halves the side: one row and column of zeros at the right and the bottom, then 3×3 with stride 2.
 #[derive(Debug)]
-pub struct Downsample(Convolution);
+pub(crate) struct Downsample(Convolution);
 
 impl Downsample {
     /// For `channels` channels.
-    pub fn new(mut b: Builder<'_>, channels: usize) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, channels: usize) -> Self {
         let mut conv = Convolution::new(b.sub("conv"), channels, channels, 3);
         conv.stride = 2;
         conv.padding = 0;
@@ -170,18 +170,18 @@ impl Downsample {
     }
 
     /// `[B, C, H, W]` → `[B, C, H/2, W/2]`.
-    pub fn forward(&self, x: &Tensor) -> Tensor {
+    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
         self.0.forward(&x.constant_pad_nd([0, 1, 0, 1]))
     }
 }
 
 /// Doubles the side: nearest neighbour, then 3×3.
 #[derive(Debug)]
-pub struct Upsample(Convolution);
+pub(crate) struct Upsample(Convolution);
 
 impl Upsample {
     /// For `channels` channels.
-    pub fn new(mut b: Builder<'_>, channels: usize) -> Self {
+    pub(crate) fn new(mut b: Builder<'_>, channels: usize) -> Self {
         Self(Convolution::new(b.sub("conv"), channels, channels, 3))
     }
 
@@ -189,7 +189,7 @@ impl Upsample {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         upsample_convolution(x, &self.0.weight, &self.0.bias)
     }
 }

@@ -1,8 +1,8 @@
 //! Data-parallel training over several processes, on libtorch's own c10d.
 //!
-//! Ranks meet at a key-value store ([`store`]), connect ([`group`]) and average their gradients during the backward pass
-//! ([`reducer`]). The training loop uses [`Ranks`]; for a single process ([`Ranks::ALONE`]) it does nothing. The
-//! [`environment`] says which rank a process is; [`launch`] starts several on one machine.
+//! Ranks meet at a key-value store ([`store`]), connect (`group`) and average their gradients during the backward pass
+//! (`reducer`). The training loop uses [`Ranks`]; for a single process ([`Ranks::ALONE`]) it does nothing. The
+//! `environment` says which rank a process is; [`launch`] starts several on one machine.
 //!
 //! Rust calls the C++ half (`cpp/`) through C functions. Exceptions become messages, and no C++ type is in the interface.
 //! Only this folder of the crate has `unsafe` code.

@@ -33,7 +33,7 @@ unsafe extern "C" {
 const LONGEST: usize = 1 << 16;
 
 /// A connection to the store. Its calls may block forever when the machine that serves it is stopped or cut off: only
-/// connecting has a time limit. [`Messages`] limits the other calls.
+/// connecting has a time limit. `Messages` limits the other calls.
 #[derive(Debug)]
 pub struct Store(NonNull<CStore>);
 

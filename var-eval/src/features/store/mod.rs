@@ -78,7 +78,7 @@ pub struct Rows {
     pub sizes: Vec<u32>,
     /// `[N, 16]` digests of the images.
     pub digests: Vec<u8>,
-    /// `[N]` [`bits`](crate::inputs::pixels::bits) of each.
+    /// `[N]` Bits (`inputs::pixels::bits`) of each.
     pub traits: Vec<u8>,
 }
 

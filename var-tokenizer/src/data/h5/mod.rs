@@ -30,7 +30,7 @@ pub fn error(path: &Path, what: &str, e: &hdf5::Error) -> Error {
 ///
 /// # Errors
 /// When it cannot be read.
-pub fn is_hdf5(path: &Path) -> Result<bool> {
+pub(crate) fn is_hdf5(path: &Path) -> Result<bool> {
     let mut magic = Vec::new();
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     file.take(8).read_to_end(&mut magic).map_err(|e| Error::io(path, e))?;
@@ -101,7 +101,7 @@ pub fn size(file: &File, name: &str) -> std::result::Result<usize, String> {
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub fn list<T: H5Type>(file: &File, name: &str, limit: usize) -> std::result::Result<Vec<T>, String> {
+pub(crate) fn list<T: H5Type>(file: &File, name: &str, limit: usize) -> std::result::Result<Vec<T>, String> {
     let attribute = file.attr(name).map_err(|_| format!("attribute {name} is missing"))?;
     if attribute.ndim() != 1 || attribute.size() > limit {
         return Err(format!("attribute {name} has shape {:?}", attribute.shape()));

@@ -37,7 +37,7 @@ fn write_as<const N: usize>(file: &File, name: &str, values: &[&str], scalar: bo
 ///
 /// # Errors
 /// What is wrong with the attribute, in words that go on from its name.
-pub fn read(attribute: &Attribute, limit: usize) -> std::result::Result<Vec<String>, String> {
+pub(crate) fn read(attribute: &Attribute, limit: usize) -> std::result::Result<Vec<String>, String> {
     let descriptor = attribute.dtype().and_then(|dtype| dtype.to_descriptor());
     let Ok(TypeDescriptor::FixedUnicode(length) | TypeDescriptor::FixedAscii(length)) = descriptor else {
         return Err("is no text of fixed length".into());

@@ -39,12 +39,12 @@ pub struct Batch {
 
 impl Batch {
     /// Number of pictures `B`.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.labels.len()
     }
 
     /// Whether no picture could be read.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 }

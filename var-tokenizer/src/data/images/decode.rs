@@ -14,7 +14,7 @@ use crate::runtime::error::{Error, Result};
 use crate::runtime::panics::contained;
 
 /// File name endings that are taken for pictures, in lower case.
-pub const ENDINGS: [&str; 13] =
+pub(crate) const ENDINGS: [&str; 13] =
     ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm"];
 /// Largest file that is read as a picture.
 pub(crate) const MAX_FILE: u64 = 256 << 20;
@@ -98,7 +98,7 @@ pub fn read_pixels(path: &Path, pixels: Pixels) -> Result<Decoded> {
 /// The picture in the bytes of a PNG, JPEG, WebP, BMP, GIF (first frame), TIFF or PNM file, as it is shown.
 ///
 /// # Errors
-/// As for [`decode_pixels`].
+/// As for `decode_pixels`.
 pub fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     Ok(decode_pixels(bytes, Pixels::Shown)?.picture)
 }
@@ -107,7 +107,7 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
 ///
 /// # Errors
 /// A reason in words: empty, truncated, damaged, of unknown kind, or too large.
-pub fn decode_pixels(bytes: &[u8], pixels: Pixels) -> std::result::Result<Decoded, String> {
+pub(crate) fn decode_pixels(bytes: &[u8], pixels: Pixels) -> std::result::Result<Decoded, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }

@@ -12,7 +12,7 @@ use super::listing::{Entry, Listing, Pictures};
 use crate::runtime::error::{Error, Result};
 
 /// Side of the pictures.
-pub const SIDE: u32 = 32;
+pub(crate) const SIDE: u32 = 32;
 /// Pictures in a row of the sheet.
 const COLUMNS: u32 = 32;
 

@@ -149,7 +149,7 @@ pub fn resize_window(
 ///
 /// # Errors
 /// As for [`resize_window`], and when `bytes` does not hold `size` = (width, height) pixels.
-pub fn resize_bytes<const C: usize>(
+pub(crate) fn resize_bytes<const C: usize>(
     bytes: &[u8],
     size: (u32, u32),
     full: (u32, u32),

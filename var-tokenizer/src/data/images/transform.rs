@@ -8,7 +8,7 @@ use crate::runtime::error::{Error, Result};
 use crate::runtime::random::Stream;
 
 /// The published code resizes the shorter side to this times the side before it crops.
-pub const PUBLISHED_ZOOM: f64 = 1.125;
+pub(crate) const PUBLISHED_ZOOM: f64 = 1.125;
 
 /// How a picture becomes a square of `side` pixels: the shorter side is resized to `zoom · side`
 /// (Lanczos), then a square is cropped out. A picture that is `side` × `side` already stays as it is:
@@ -71,12 +71,12 @@ impl View {
 
 impl Framing {
     /// Largest side that pictures may be framed to.
-    pub const MAX_SIDE: usize = 8192;
+    pub(crate) const MAX_SIDE: usize = 8192;
 
     /// Squares of `side` pixels by the published procedure, zoom 1.125.
     ///
     /// # Errors
-    /// When the side is 0 or above [`Self::MAX_SIDE`].
+    /// When the side is 0 or above `Self::MAX_SIDE`.
     pub fn new(side: usize) -> Result<Self> {
         Self::with_zoom(side, PUBLISHED_ZOOM)
     }
@@ -84,7 +84,7 @@ impl Framing {
     /// As [`Self::new`] with another zoom; 1 keeps as much of the picture as a square can.
     ///
     /// # Errors
-    /// When the side is 0 or above [`Self::MAX_SIDE`], or the zoom is not from 1 to 8.
+    /// When the side is 0 or above `Self::MAX_SIDE`, or the zoom is not from 1 to 8.
     pub fn with_zoom(side: usize, zoom: f64) -> Result<Self> {
         if side == 0 || side > Self::MAX_SIDE {
             return Err(Error::Config(format!("image side {side} is not from 1 to {}", Self::MAX_SIDE)));
@@ -101,12 +101,12 @@ impl Framing {
     }
 
     /// Shorter side before the crop: `zoom · side`, half to even.
-    pub fn zoomed(&self) -> u32 {
+    pub(crate) fn zoomed(&self) -> u32 {
         ((self.zoom * f64::from(self.side)).round_ties_even() as u32).max(self.side)
     }
 
     /// The whole picture's size (width, height) after resizing; the longer side is truncated.
-    pub fn resized(&self, width: u32, height: u32) -> (u32, u32) {
+    pub(crate) fn resized(&self, width: u32, height: u32) -> (u32, u32) {
         let short = self.zoomed();
         let long = |this: u32, other: u32| {
             let length = u64::from(short) * u64::from(this) / u64::from(other.max(1));
@@ -149,7 +149,7 @@ impl Framing {
 
 /// Appends `picture` to `out` as `[3, height, width]` in [−1, 1]: byte / 255, doubled, less 1, in `f32`
 /// steps as the published code takes them.
-pub fn append_unit(picture: &RgbImage, out: &mut Vec<f32>) {
+pub(crate) fn append_unit(picture: &RgbImage, out: &mut Vec<f32>) {
     let bytes = picture.as_raw();
     for channel in 0..3 {
         out.extend(bytes.iter().skip(channel).step_by(3).map(|&byte| {

@@ -11,7 +11,7 @@ mod ffi;
 mod finite;
 mod guard;
 pub mod kernels;
-pub(crate) mod memory;
+pub mod memory;
 pub mod module;
 pub mod optimizer;
 mod peak;

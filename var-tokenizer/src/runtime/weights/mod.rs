@@ -1,12 +1,12 @@
 //! Parameters under the names of the released checkpoints, and the files that hold them.
 
-pub mod checkpoint;
+pub(crate) mod checkpoint;
 mod foreign;
 pub(crate) mod home;
-pub mod kinds;
+pub(crate) mod kinds;
 mod names;
 mod open;
-pub mod parameters;
+pub(crate) mod parameters;
 pub mod pickle;
 pub mod portable;
 pub mod safetensors;

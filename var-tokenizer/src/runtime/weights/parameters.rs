@@ -281,7 +281,7 @@ impl Builder<'_> {
     }
 
     /// A buffer: saved, not trained.
-    pub fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {
+    pub(crate) fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {
         let full = format!("{}{name}", self.prefix);
         self.parameters.push(full, shape, Init::Constant(value), false)
     }

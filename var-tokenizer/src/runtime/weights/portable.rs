@@ -29,7 +29,7 @@ fn rule(name: &str, shape: &[i64]) -> Option<(f64, f64)> {
 }
 
 /// Values for the tensor `name` under `seed`, in C order, as `f32(mean + std · normal)`.
-pub fn values(name: &str, seed: u64, shape: &[i64]) -> Vec<f32> {
+pub(crate) fn values(name: &str, seed: u64, shape: &[i64]) -> Vec<f32> {
     let count: i64 = shape.iter().product();
     match rule(name, shape) {
         None => vec![0.0; count as usize],
@@ -60,7 +60,7 @@ pub fn fill(parameters: &mut Parameters, seed: u64) {
 }
 
 /// First 16 hexadecimal digits of SHA-256 over a tensor's little-endian `f32` bytes.
-pub fn digest(tensor: &Tensor) -> String {
+pub(crate) fn digest(tensor: &Tensor) -> String {
     let flat = tensor.detach().to_device(tch::Device::Cpu).to_kind(Kind::Float).contiguous().view([-1]);
     let mut bytes = vec![0_u8; flat.numel() * 4];
     flat.copy_data_u8(&mut bytes, flat.numel());
@@ -68,7 +68,7 @@ pub fn digest(tensor: &Tensor) -> String {
 }
 
 /// Uniform numbers in [0, 1) of the stream (name, seed) as an `f32` tensor of `shape`.
-pub fn uniform(name: &str, seed: u64, shape: &[i64]) -> Tensor {
+pub(crate) fn uniform(name: &str, seed: u64, shape: &[i64]) -> Tensor {
     let stream = Stream::new(name, seed);
     let count: i64 = shape.iter().product();
     let values: Vec<f32> = (0..count as u64).map(|i| stream.uniform(i)).collect();

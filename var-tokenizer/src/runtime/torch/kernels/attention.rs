@@ -93,11 +93,6 @@ impl AttentionCache {
     pub fn is_empty(&self) -> bool {
         self.filled == 0
     }
-
-    /// Forgets all tokens after the first `len`.
-    pub fn truncate(&mut self, len: i64) {
-        self.filled = self.filled.min(len.max(0));
-    }
 }
 
 /// Attention of the new tokens in `qkv` `[B, l, 3·H·d]` to everything in the cache and to each other; they

@@ -13,7 +13,7 @@ pub(crate) const MOST_VALUES: usize = 1 << 20;
 
 /// The bytes that tensors are views of.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Storage {
+pub struct Storage {
     /// Its name in the container.
     pub key: String,
     /// Type of its values.
@@ -24,7 +24,7 @@ pub(crate) struct Storage {
 
 /// A view of a storage, checked to lie within it.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct View {
+pub struct View {
     pub storage: Storage,
     /// First value.
     pub offset: u64,
