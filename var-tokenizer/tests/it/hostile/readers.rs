@@ -119,7 +119,10 @@ pub fn source(path: &Path) -> Result<()> {
 
 /// Everything that a token file can be asked.
 pub fn tokens(path: &Path) -> Result<()> {
-    check_in_child_of(Path::new(env!("CARGO_BIN_EXE_var-tokenizer")), path)?;
+    // A fuzz target has no program to start: there HDF5's own faults end it.
+    if let Some(program) = option_env!("CARGO_BIN_EXE_var-tokenizer") {
+        check_in_child_of(Path::new(program), path)?;
+    }
     let file = TokenFile::open(path)?;
     file.require_tokenizer(&file.info().tokenizer_sha256)?;
     let read = Split::ALL.map(|split| {
