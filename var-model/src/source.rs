@@ -155,7 +155,7 @@ impl ModelSource {
             let why = if run.exists() {
                 "no finished model in this run folder; train it first, or resume it"
             } else {
-                "no such run folder"
+                "no such run folder; name a folder that `var-train model` wrote"
             };
             return Err(Error::file(run, why));
         }

@@ -1,5 +1,6 @@
 //! Two sets of features to a report: every metric, with warnings and protocol.
 
+use super::against::Against;
 use super::agreement::{same_network, same_pixels, same_statistics};
 use super::measures::Sets;
 use super::metric::{Metric, Quantity};
@@ -12,41 +13,6 @@ use crate::protocol::{PROGRAM, Protocol, SetStamp};
 use crate::report::{Figure, ScoreReport};
 use crate::statistics::file::StatisticsFile;
 use crate::warnings::{self, Side};
-
-/// What features of samples are compared with.
-#[derive(Debug, Clone, Copy)]
-pub enum Against<'a> {
-    /// Features of images.
-    Features(&'a FeatureFile),
-    /// Mean and covariance alone.
-    Statistics(&'a StatisticsFile),
-    /// Mean and covariance of a large set, and features of some of its images (ADM's reference batches). Fréchet
-    /// distances use the statistics, all other metrics use the images.
-    Batch {
-        /// Mean and covariance.
-        statistics: &'a StatisticsFile,
-        /// Features of the images in the same file.
-        features: &'a FeatureFile,
-    },
-}
-
-impl<'a> Against<'a> {
-    /// Features of images, if there are any.
-    pub(super) fn features(self) -> Option<&'a FeatureFile> {
-        match self {
-            Self::Features(file) | Self::Batch { features: file, .. } => Some(file),
-            Self::Statistics(_) => None,
-        }
-    }
-
-    /// Mean and covariance from a file, if there are any.
-    fn statistics(self) -> Option<&'a StatisticsFile> {
-        match self {
-            Self::Statistics(file) | Self::Batch { statistics: file, .. } => Some(file),
-            Self::Features(_) => None,
-        }
-    }
-}
 
 /// What to measure, and what is known about the samples besides their features.
 #[derive(Debug, Clone, Default)]

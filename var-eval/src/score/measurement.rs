@@ -9,10 +9,11 @@ use var_tokenizer::files::sha256;
 use var_tokenizer::progress::{Progress, Show};
 use var_tokenizer::torch::guarded;
 
+use super::against::Against;
 use super::agreement::{same_network, same_pixels, same_statistics};
 use super::ahead;
 use super::builder::Score;
-use super::compute::{Against, Request, score};
+use super::compute::{Request, score};
 use super::metric::Metric;
 use super::set::ImageSet;
 use crate::error::{Error, Result};

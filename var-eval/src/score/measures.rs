@@ -4,8 +4,8 @@ use std::cell::OnceCell;
 
 use ndarray::{Array2, ArrayView1, Axis};
 
+use super::against::Against;
 use super::ahead::common_classes;
-use super::compute::Against;
 use super::metric::{Metric, Quantity};
 use crate::error::{Error, Result};
 use crate::features::network::Identity;

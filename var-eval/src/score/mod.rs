@@ -3,8 +3,9 @@
 //! - `builder`: [`Score`], what to measure; `reference`: [`Reference`], what samples are compared with
 //! - `set`: images or features, opened; `measurement`: opens both sets, runs the network, and scores
 //! - `ahead`: refuses what cannot be computed before the network runs; `agreement`: refuses features that do not compare
-//! - `compute`: two sets of features to a report; `measures`: each metric
+//! - `against`: what features are compared with; `compute`: two sets of features to a report; `measures`: each metric
 
+mod against;
 mod agreement;
 mod ahead;
 mod builder;
@@ -15,8 +16,9 @@ mod metric;
 mod reference;
 mod set;
 
+pub use against::Against;
 pub use builder::Score;
-pub use compute::{Against, Request, score};
+pub use compute::{Request, score};
 pub use measurement::{Measurement, references_in};
 pub use metric::{Metric, Quantity};
 pub use reference::Reference;

@@ -41,10 +41,9 @@ impl ScalesFile {
             "png" => Ok(Self::Strip(path)),
             "gif" => Ok(Self::Gif(path)),
             "apng" => Ok(Self::Apng(path)),
-            _ => Err(Error::Config(format!(
-                "{}: the file must end in .png (a strip), .gif or .apng (an animation)",
-                path.display()
-            ))),
+            _ => {
+                Err(Error::Config("the name must end in .png (a strip), .gif or .apng (an animation)".into()))
+            }
         }
     }
 

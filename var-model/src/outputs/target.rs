@@ -45,8 +45,7 @@ impl Target {
             "png" => Ok(Self::Grid(path)),
             "npz" => Ok(Self::Npz(path)),
             other if NOT_FOLDERS.contains(&other) => Err(Error::Config(format!(
-                "{}: .png (one grid), .npz (an archive) or a folder of PNGs can be written, not .{other}",
-                path.display()
+                "expected .png (one grid), .npz (an archive) or a folder of PNGs, not .{other}"
             ))),
             _ => Ok(Self::Folder(path)),
         }
