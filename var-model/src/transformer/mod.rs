@@ -110,8 +110,9 @@ impl Transformer {
         })
     }
 
-    /// Reads a transformer from a file of weights of any layout. What the file does not say is assumed, see
-    /// `inference.rs`.
+    /// Reads a transformer from a weight file of any layout. Our own files contain the configuration; for others it
+    /// follows from names and shapes. The schedule is then the published one with these numbers of scales and tokens, or
+    /// the only one that fits.
     ///
     /// # Errors
     /// When the file is damaged, holds no transformer, or its tensors do not fit together.

@@ -26,7 +26,7 @@ const SECONDS: u64 = 60;
 /// Reading is much faster: this only ends endless loops.
 const BYTES_PER_SECOND: u64 = 8 << 20;
 
-/// The hidden subcommand `check-h5`: flatten it into the subcommands of each program that opens `.h5` files.
+/// The hidden subcommand `check-h5` of each program that opens `.h5` files.
 #[derive(clap::Args, Debug)]
 pub struct CheckH5 {
     /// File to check
@@ -65,16 +65,23 @@ impl CheckH5 {
 
 /// Bounds what this process may take. A limit that the system refuses stays as it was.
 fn limit(file: &Path) {
-    let set = |resource, most| {
-        let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    let set = |resource, limit| {
+        let _ = setrlimit(resource, limit);
     };
-    set(Resource::Core, 0);
-    let bytes = std::fs::metadata(file).map_or(0, |metadata| metadata.len());
-    set(Resource::Cpu, SECONDS + bytes / BYTES_PER_SECOND);
+    let at_most = |most| Rlimit { current: Some(most), maximum: Some(most) };
+    set(Resource::Core, at_most(0));
+    set(Resource::Cpu, seconds(std::fs::metadata(file).map_or(0, |metadata| metadata.len())));
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     if let Some(pages) = statm.split(' ').next().and_then(|pages| pages.parse::<u64>().ok()) {
-        set(Resource::As, pages * rustix::param::page_size() as u64 + ROOM);
+        set(Resource::As, at_most(pages * rustix::param::page_size() as u64 + ROOM));
     }
+}
+
+/// The limit of processor seconds for a file of `bytes`. At the first number the kernel sends SIGXCPU, which says why the
+/// child ended; at the second SIGKILL, which does not. With equal numbers it sends SIGKILL alone.
+fn seconds(bytes: u64) -> Rlimit {
+    let most = SECONDS + bytes / BYTES_PER_SECOND;
+    Rlimit { current: Some(most), maximum: Some(most + 5) }
 }
 
 /// Checks the file at `path` in a child process of this program, which must have the subcommand [`CheckH5`]. A path
@@ -115,5 +122,20 @@ pub fn check_in_child_of(program: &Path, path: &Path) -> Result<()> {
         Ok(Found::File(message)) => Err(Error::file(path, message)),
         // It has no memory to say so, or ended in HDF5's own way.
         Err(_) => Err(damaged("the HDF5 library fails on it".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endless_loop_gets_the_signal_that_says_so_before_it_is_killed() {
+        for bytes in [0, 1 << 20, 1 << 40] {
+            let Rlimit { current: Some(told), maximum: Some(killed) } = seconds(bytes) else {
+                panic!("no limit")
+            };
+            assert!(told >= SECONDS && told < killed, "{told} {killed}");
+        }
     }
 }

@@ -98,7 +98,7 @@ pub fn read_pixels(path: &Path, pixels: Pixels) -> Result<Decoded> {
 /// The picture in the bytes of a PNG, JPEG, WebP, BMP, GIF (first frame), TIFF or PNM file, as it is shown.
 ///
 /// # Errors
-/// As for `decode_pixels`.
+/// What is wrong with the bytes, in words.
 pub fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
     Ok(decode_pixels(bytes, Pixels::Shown)?.picture)
 }

@@ -71,12 +71,12 @@ impl View {
 
 impl Framing {
     /// Largest side that pictures may be framed to.
-    pub(crate) const MAX_SIDE: usize = 8192;
+    pub const MAX_SIDE: usize = 8192;
 
     /// Squares of `side` pixels by the published procedure, zoom 1.125.
     ///
     /// # Errors
-    /// When the side is 0 or above `Self::MAX_SIDE`.
+    /// When the side is 0 or above [`Self::MAX_SIDE`].
     pub fn new(side: usize) -> Result<Self> {
         Self::with_zoom(side, PUBLISHED_ZOOM)
     }
@@ -84,7 +84,7 @@ impl Framing {
     /// As [`Self::new`] with another zoom; 1 keeps as much of the picture as a square can.
     ///
     /// # Errors
-    /// When the side is 0 or above `Self::MAX_SIDE`, or the zoom is not from 1 to 8.
+    /// When the side is 0 or above [`Self::MAX_SIDE`], or the zoom is not from 1 to 8.
     pub fn with_zoom(side: usize, zoom: f64) -> Result<Self> {
         if side == 0 || side > Self::MAX_SIDE {
             return Err(Error::Config(format!("image side {side} is not from 1 to {}", Self::MAX_SIDE)));
