@@ -90,8 +90,10 @@ pub struct ScoreReport {
     /// The numbers.
     pub metrics: Vec<Figure>,
     /// Metrics that failed.
+    #[serde(default)]
     pub failed: Vec<Failure>,
     /// What makes the numbers doubtful.
+    #[serde(default)]
     pub warnings: Vec<Warning>,
     /// How they were measured.
     pub protocol: Protocol,
@@ -266,6 +268,51 @@ fn cell(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const WHOLE: &str = concat!(
+        r#"{"event":"done","metrics":[{"metric":"fd","name":"FD-x","value":1.5,"class":"blue","n":[12,null],"deviation":0.5,"#,
+        r#""interval":{"low":1.0,"high":2.5,"level":0.5,"draws":3},"convention":"as usual"}],"#,
+        r#""failed":[{"metric":"kid","reason":"too few"}],"#,
+        r#""warnings":[{"code":"few-pictures","side":"samples","message":"12 images"}],"#,
+        r#""protocol":{"program":"var-eval 0.1.0","#,
+        r#""network":{"network":"x","weights_sha256":"e3","preprocessing":"bytes","width":24,"classes":3,"spatial":6},"#,
+        r#""samples":{"source":"samples.npz","kind":"pictures","pixels":"stored","n":12,"bad":1,"smallest":[4,4],"#,
+        r#""largest":[8,8],"classes":3,"per_class":[2,5],"sha256":"57"},"#,
+        r#""reference":{"source":"ref.npz","kind":"statistics","pixels":null,"n":null,"bad":0,"smallest":null,"largest":null,"#,
+        r#""classes":null,"per_class":null,"sha256":"a2"},"#,
+        r#""sampler":{"program":"var-model 0.1.0","model_sha256":"d8","tokenizer_sha256":"51","cfg":1.5,"guidance":"ramp","#,
+        r#""top_k":900,"top_p":0.5,"temperature":1.0,"more_smooth":false,"seed":0,"per_class":4,"precision":"f32","kept":0.25},"#,
+        r#""reference_images":{"source":"ref.npz","kind":"pictures","pixels":"shown","n":48,"bad":0,"smallest":[8,8],"#,
+        r#""largest":[8,8],"classes":1,"per_class":[48,48],"sha256":"b7"},"#,
+        r#""pixels":"8-bit RGB","rounding":"bytes"}}"#
+    );
+
+    #[test]
+    fn a_report_with_its_whole_protocol_is_read_and_written_to_the_byte() {
+        let report: ScoreReport = serde_json::from_str(WHOLE).unwrap();
+        assert_eq!(serde_json::to_string(&report).unwrap(), WHOLE);
+        assert_eq!(report.value(Quantity::Fd), Some(1.5));
+    }
+
+    #[test]
+    fn reports_of_earlier_versions_without_newer_keys_are_read() {
+        let mut value: serde_json::Value = serde_json::from_str(WHOLE).unwrap();
+        let object = |value: &mut serde_json::Value, pointer: &str, keys: &[&str]| {
+            let object = value.pointer_mut(pointer).unwrap().as_object_mut().unwrap();
+            for key in keys {
+                assert!(object.remove(*key).is_some(), "{key}");
+            }
+        };
+        object(&mut value, "", &["event", "failed", "warnings"]);
+        object(&mut value, "/metrics/0", &["class", "deviation", "interval"]);
+        object(&mut value, "/protocol", &["reference_images", "sampler"]);
+        for set in ["/protocol/samples", "/protocol/reference"] {
+            object(&mut value, set, &["pixels"]);
+        }
+        let report: ScoreReport = serde_json::from_value(value).unwrap();
+        assert!(report.failed.is_empty() && report.protocol.samples.pixels.is_none());
+        assert_eq!(report.protocol.network.width, 24);
+    }
 
     #[test]
     fn small_numbers_keep_three_digits_and_their_sign() {
