@@ -1,11 +1,12 @@
 //! The one error type of this crate.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Everything that can go wrong around a sweep.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file, a setting or libtorch: what all crates share.
+    /// A file, a setting or libtorch: the errors that all crates share.
     #[error(transparent)]
     Core(#[from] var_tokenizer::Error),
     /// A program that the sweep started failed.
@@ -13,26 +14,44 @@ pub enum Error {
     Stage {
         /// The stage, as in "encoding the images".
         what: String,
-        /// The program's own words, or how it ended.
+        /// The message of the program, or how it ended.
         message: String,
-        /// Exit status of this program: 2 when the input was bad, else 1.
+        /// Exit status of this program: 2 if the input was bad, else 1.
         code: u8,
-        /// The log with the program's output.
+        /// The log with the output of the program.
         log: Option<PathBuf>,
+    },
+    /// The work of an earlier call does not fit this one, or is lost.
+    #[error("{}: {message}, or {remedy}", path.display())]
+    CannotResume {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was found, and how to resume.
+        message: String,
+        /// How to continue without resuming.
+        remedy: Remedy,
+    },
+    /// Neither the request nor its preset names images.
+    #[error(
+        "preset {preset} has no images; name them: class folders, a tar, an npz, CIFAR binary files, or emoji"
+    )]
+    NoImages {
+        /// The preset.
+        preset: String,
     },
     /// Some sizes failed; the others finished.
     #[error("{failed} of {all} sizes did not finish; to complete them, run the same command again")]
     Incomplete {
-        /// Sizes that failed.
+        /// Number of sizes that failed.
         failed: usize,
-        /// Sizes of the sweep.
+        /// Number of sizes of the sweep.
         all: usize,
     },
     /// A signal stopped the sweep. Finished work is kept.
     #[error("interrupted; to resume, run the same command again")]
     Interrupted,
-    /// Points carry no exponent.
-    #[error("no power law: {reason}")]
+    /// The points do not give an exponent.
+    #[error("{reason}")]
     NoLaw {
         /// What the points lack.
         reason: String,
@@ -42,9 +61,28 @@ pub enum Error {
     Plot {
         /// The image.
         path: PathBuf,
-        /// What the drawing library said.
+        /// The message of the drawing library.
         message: String,
     },
+}
+
+/// How to continue when earlier work cannot be resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// A new sweep in another folder.
+    NewSweep,
+    /// The run of this name, or `tokens`, starts over.
+    StartOver(String),
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NewSweep => f.write_str("start a new sweep in another folder"),
+            Self::StartOver(name) if name == "tokens" => f.write_str("encode the images again"),
+            Self::StartOver(name) => write!(f, "train {name} from the beginning"),
+        }
+    }
 }
 
 /// Result with this crate's error.
@@ -70,11 +108,16 @@ impl Error {
         var_tokenizer::Error::config(message).into()
     }
 
-    /// Exit status of a program that ends with this error: 1 the machine failed, 2 the input was bad, 3 interrupted.
+    /// Earlier work at `path` that cannot be resumed. `message` says how to resume, without a full stop.
+    pub(crate) fn cannot_resume(path: impl AsRef<Path>, message: impl Into<String>, remedy: Remedy) -> Self {
+        Self::CannotResume { path: path.as_ref().to_owned(), message: message.into(), remedy }
+    }
+
+    /// Exit status of a program that ends with this error: 1 machine failure, 2 bad input, 3 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Core(e) => e.exit_code(),
-            Self::NoLaw { .. } => 2,
+            Self::CannotResume { .. } | Self::NoImages { .. } | Self::NoLaw { .. } => 2,
             Self::Stage { code, .. } => *code,
             Self::Interrupted => 3,
             Self::Incomplete { .. } | Self::Plot { .. } => 1,

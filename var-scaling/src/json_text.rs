@@ -1,11 +1,11 @@
-//! JSON of other programs: with a byte-order mark, or with NaN and infinities.
+//! JSON from other programs, which can have a byte-order mark, NaN or infinities.
 
-/// Removes the byte-order mark that some editors and PowerShell write first.
+/// Removes the byte-order mark that some editors and PowerShell write.
 pub(crate) fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Puts quotes around `NaN`, `Infinity` and `-Infinity`, which Python writes and JSON does not know.
+/// Puts quotes around `NaN`, `Infinity` and `-Infinity`. Python writes them, but JSON does not have them.
 pub(crate) fn quote_non_finite(line: &str) -> String {
     let mut out = String::with_capacity(line.len() + 8);
     let (mut inside, mut escaped, mut rest) = (false, false, line);

@@ -1,7 +1,7 @@
 //! Sizes of a ladder: depth, width and heads, by name.
 //!
-//! Published sizes are named by depth alone (`d16`: width `64·d`, `d` heads); the "nano" sizes for CPUs
-//! by blocks and width (`3x96`), with heads of 32 channels.
+//! The name of a published size is its depth (`d16`: width `64·d`, `d` heads). The name of a nano size, for CPUs, is its
+//! number of blocks and its width (`3x96`, with heads of 32 channels).
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use var_tokenizer::nearest::nearest;
 
-/// Channels of a head in the nano sizes.
+/// Channels per head of the nano sizes.
 const NANO_HEAD: usize = 32;
 
 /// One model size.
@@ -27,7 +27,7 @@ const NANO_HEAD: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Size {
-    /// Name, which is also the name of its run folder.
+    /// Name; also the name of its run folder.
     pub name: String,
     /// Blocks.
     pub depth: usize,
@@ -38,12 +38,12 @@ pub struct Size {
 }
 
 impl Size {
-    /// The published size of this depth.
+    /// The published size with this depth.
     pub(crate) fn published(depth: usize) -> Self {
         Self { name: format!("d{depth}"), depth, width: 64 * depth, heads: depth }
     }
 
-    /// A size of `depth` blocks of `width` channels, which must be a multiple of 32.
+    /// A size of `depth` blocks and `width` channels, a multiple of 32.
     pub(crate) fn nano(depth: usize, width: usize) -> Self {
         Self { name: format!("{depth}x{width}"), depth, width, heads: width / NANO_HEAD }
     }
@@ -55,8 +55,7 @@ impl FromStr for Size {
     fn from_str(text: &str) -> Result<Self> {
         let bad = |why: &str| {
             Err(Error::config(format!(
-                "size '{text}': {why}; expected d16 for a published depth, 3x96 for blocks and width, \
-                 or a ladder ({})",
+                "size '{text}': {why}; expected a published depth (d16), blocks and width (3x96), or a ladder ({})",
                 names().join(", ")
             )))
         };
@@ -65,7 +64,7 @@ impl FromStr for Size {
             return if (1..=64).contains(&depth) {
                 Ok(Self::published(depth))
             } else {
-                bad("depths are 1 to 64")
+                bad("expected a depth of 1 to 64")
             };
         }
         let parts = text.split_once('x').and_then(|(d, w)| Some((d.parse().ok()?, w.parse().ok()?)));
@@ -103,10 +102,10 @@ impl From<Size> for String {
     }
 }
 
-/// The named ladders: name, sizes, what it is for.
+/// The ladders: name, sizes and purpose.
 const LADDERS: [(&str, &str, &str); 4] = [
     ("nano", "1x32,2x64,3x96,3x128,4x192", "minutes on a CPU; a factor of 66 in parameters"),
-    ("nano-long", "1x32,1x64,2x64,2x96,3x96,3x128,4x160,4x192", "the same span in finer steps"),
+    ("nano-long", "1x32,1x64,2x64,2x96,3x96,3x128,4x160,4x192", "the same range in smaller steps"),
     ("small", "d4,d6,d8,d10,d12", "hours on one GPU; the published shape"),
     ("published", "d16,d20,d24,d30", "the sizes of the paper"),
 ];
@@ -121,10 +120,10 @@ pub fn describe() -> String {
     LADDERS.iter().map(|(name, sizes, about)| format!("  {name:<10} {sizes} ({about})\n")).collect()
 }
 
-/// Sizes out of a comma-separated list of sizes and ladder names, each once, in the order given.
+/// The sizes of a comma-separated list of sizes and ladders, each once, in the order of the list.
 ///
 /// # Errors
-/// When a name is neither, or nothing is named.
+/// When a name is unknown, or the list is empty.
 pub(crate) fn parse(list: &str) -> Result<Vec<Size>> {
     let mut sizes: Vec<Size> = Vec::new();
     for word in names_in(list) {
@@ -134,12 +133,12 @@ pub(crate) fn parse(list: &str) -> Result<Vec<Size>> {
         }
     }
     if sizes.is_empty() {
-        return Err(Error::config("no sizes named; give sizes, for example --sizes 1x32,2x64,3x96,4x192"));
+        return Err(Error::config("no sizes; name sizes, for example 1x32,2x64,3x96,4x192"));
     }
     Ok(sizes)
 }
 
-/// Names of the sizes in a list, ladders spelled out, as often as they are named.
+/// The names of the sizes in a list, with the sizes of its ladders; repeated names are repeated.
 pub(crate) fn names_in(list: &str) -> Vec<String> {
     let words = list.split([',', ' ']).filter(|w| !w.is_empty());
     words

@@ -1,7 +1,6 @@
-//! Scaling laws of VAR models: trains a ladder of sizes, fits power laws to the results, plots and reports.
+//! Scaling laws of VAR models: trains models of several sizes, fits power laws to the results, plots and reports.
 //!
-//! No exponent comes without its interval. This crate touches no tensor: it starts the other programs and reads the
-//! files that they write.
+//! Each exponent has an interval. This crate uses no tensors: it starts the other programs and reads their files.
 //!
 //! Fit the results of a sweep folder, or of a CSV table:
 //!
@@ -16,20 +15,20 @@
 //! # Ok::<(), var_scaling::Error>(())
 //! ```
 //!
-//! - [`PowerLaw`]: coefficients with intervals, correlation, forecast and plot of one law through [`Point`]s
-//! - [`Results`]: finished trainings, their curves and scores; [`Metric`]: which held-out score
+//! - [`PowerLaw`]: coefficients with intervals, correlation, forecast and plot of a law, fitted to [`Point`]s
+//! - [`Results`]: finished trainings, their curves and scores; [`Metric`]: the held-out scores
 //! - [`fit::FitsFile`]: the eight laws of a sweep
-//! - [`Plan`]: what a sweep will train and what it costs, from a [`request::Request`]; [`sweep::sweep`] carries it out
+//! - [`SweepPlan`]: the trainings of a sweep and their cost, from a [`request::SweepRequest`]; [`sweep::sweep`] runs it
 //! - [`report`]: fits, plots and the HTML page of a sweep folder
 
 #[doc(hidden)]
 pub mod error;
 pub mod fit;
 #[doc(hidden)]
+pub mod images;
+#[doc(hidden)]
 pub mod ladder;
 pub(crate) mod machine;
-#[doc(hidden)]
-pub mod pictures;
 #[doc(hidden)]
 pub mod plan;
 #[doc(hidden)]
@@ -64,6 +63,6 @@ pub(crate) mod trainer;
 pub use error::{Error, Result};
 pub use fit::PowerLaw;
 pub use fit::point::Point;
-pub use plan::Plan;
+pub use plan::SweepPlan;
 pub use result_line::Metric;
 pub use results::Results;

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Where a sweep ran.
+/// The machine of a sweep.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Machine {
-    /// Processor model.
+pub(crate) struct SweepMachine {
+    /// Model of the processor.
     pub processor: String,
-    /// Cores that the process may use.
+    /// Number of cores that the process may use.
     pub cores: usize,
     /// Memory in MiB.
     pub memory_mib: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Machine {
     pub system: String,
 }
 
-impl Machine {
+impl SweepMachine {
     /// The machine of this process; unknown parts are empty or 0.
     pub(crate) fn here() -> Self {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
@@ -38,9 +38,9 @@ impl Machine {
     }
 }
 
-/// FLOPs per second that wide models reach on two cores with bf16 products.
+/// FLOPs per second of wide models on two cores with bf16 products.
 const WIDE_RATE: f64 = 3e11;
-/// Width with half of that rate.
+/// Width at which the rate is half of that.
 const HALF_WIDTH: f64 = 150.0;
 
 /// Assumed FLOPs per second in training at this width: `given`, or measured on two cores with AVX-512 (36, 81, 127 and
@@ -50,11 +50,11 @@ pub(crate) fn rate(width: usize, given: Option<f64>) -> f64 {
     given.unwrap_or(WIDE_RATE * width / (width + HALF_WIDTH)).max(1.0)
 }
 
-/// The assumption in words.
+/// The assumed speed in words.
 pub(crate) fn assumption(given: Option<f64>) -> String {
     match given {
         Some(rate) => format!("{}/s (given)", crate::quantity::flops(rate)),
-        None => "two CPU cores with bf16 (--flops-rate sets another rate)".into(),
+        None => "two CPU cores with bf16".into(),
     }
 }
 
@@ -66,6 +66,6 @@ mod tests {
     fn the_rate_rises_with_the_width_and_a_given_one_wins() {
         assert!(rate(64, None) > rate(32, None));
         assert_eq!(rate(64, Some(1e15)), 1e15);
-        assert!(Machine::here().cores >= 1);
+        assert!(SweepMachine::here().cores >= 1);
     }
 }

@@ -12,7 +12,8 @@ fn main() -> ExitCode {
     match cli::run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            tell(format_args!("error: {e}"));
+            let flag = cli::flag_after(&e).map(|flag| format!(" ({flag})")).unwrap_or_default();
+            tell(format_args!("error: {e}{flag}"));
             ExitCode::from(e.exit_code())
         }
     }

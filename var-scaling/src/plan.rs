@@ -1,4 +1,4 @@
-//! The plan of a sweep: every run with its settings, size, compute, memory and time.
+//! The plan of a sweep: each run with its settings, size, compute, memory and time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,50 +7,50 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
+use crate::images::{SweepImages, absolute};
 use crate::ladder;
 use crate::machine;
-use crate::pictures::{Pictures, absolute};
 use crate::plan_notes;
 use crate::preparation::{Preparation, preparations};
-use crate::preset::{self, Preset};
-use crate::request::{Request, Run, TokenizerSource};
+use crate::preset::{self, SweepPreset};
+use crate::request::{PlannedRun, SweepRequest, TokenizerSource};
 use crate::run_plan::{planned_run, strings};
 use crate::settings::{self, MAX_SEED, MAX_SEEDS};
 
-/// The whole plan.
+/// The plan of a sweep.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Plan {
+pub struct SweepPlan {
     /// Name of the preset.
     pub name: String,
     /// The preset.
-    pub preset: Preset,
+    pub preset: SweepPreset,
     /// The images.
-    pub pictures: Pictures,
+    pub images: SweepImages,
     /// The tokenizer.
     pub tokenizer: TokenizerSource,
     /// First seed, and the seed of encoding.
     pub seed: u64,
-    /// The work before the runs.
+    /// The work before the first run.
     pub preparations: Vec<Preparation>,
     /// The runs, smallest first.
-    pub runs: Vec<Run>,
+    pub runs: Vec<PlannedRun>,
     /// What the times assume.
     pub assumption: String,
-    /// Settings without effect, and choices of the program; a line each.
+    /// Settings without effect, and choices of the program; one line each.
     pub notes: Vec<String>,
 }
 
-impl Plan {
-    /// Makes the plan. Counts the images of the request; without images, see [`Plan::data`], it uses the numbers of the
+impl SweepPlan {
+    /// Makes the plan. Counts the images of the request; without images, see [`SweepPlan::data`], it uses the numbers of the
     /// preset.
     ///
     /// # Errors
     /// When the preset, a size or a setting is unknown, a number is out of range, or the named images
     /// cannot be opened.
-    pub fn new(request: &Request) -> Result<Self> {
+    pub fn new(request: &SweepRequest) -> Result<Self> {
         let fallback = if request.data.is_some() { preset::DEFAULT_FOR_DATA } else { preset::DEFAULT };
         let name = request.preset.clone().unwrap_or_else(|| fallback.into());
-        let mut preset = Preset::load(&name)?;
+        let mut preset = SweepPreset::load(&name)?;
         if preset.data.source.is_some()
             && request.data.as_ref().is_some_and(|d| Some(d) != preset.data.source.as_ref())
         {
@@ -65,24 +65,24 @@ impl Plan {
         let asked = settings::assignments(&request.set)?;
         let seeds = seeds(request)?;
         let source = request.data.as_ref().or(preset.data.source.as_ref());
-        let pictures = Pictures::find(source.map(String::as_str), &preset)?;
+        let images = SweepImages::find(source.map(String::as_str), &preset)?;
         let mut runs = Vec::new();
         for size in sizes {
             for seed in seeds.clone() {
                 let name = if request.seeds > 1 { format!("{size}-s{seed}") } else { size.to_string() };
-                runs.push(planned_run(name, &preset, &pictures, &size, seed, &asked, request.flops_rate)?);
+                runs.push(planned_run(name, &preset, &images, &size, seed, &asked, request.flops_rate)?);
             }
         }
         runs.sort_by(|a, b| a.parameters.cmp(&b.parameters).then(a.seed.cmp(&b.seed)));
-        let preparations = preparations(&tokenizer, &preset, &pictures, request.flops_rate)?;
+        let preparations = preparations(&tokenizer, &preset, &images, request.flops_rate)?;
         let assumption = machine::assumption(request.flops_rate);
-        let mut notes = pictures.notes.clone();
-        notes.extend(plan_notes::of(request, &name, &preset, &tokenizer, &pictures, &runs));
+        let mut notes = images.notes.clone();
+        notes.extend(plan_notes::of(request, &name, &preset, &tokenizer, &images, &runs));
         let name = Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned());
         Ok(Self {
             name,
             preset,
-            pictures,
+            images,
             tokenizer,
             seed: request.seed,
             preparations,
@@ -92,20 +92,15 @@ impl Plan {
         })
     }
 
-    /// The images as the other programs name them: `emoji` or a path.
+    /// The images as an argument for the other programs: `emoji` or a path.
     ///
     /// # Errors
-    /// When neither the request nor the preset names images.
+    /// [`Error::NoImages`] when neither the request nor the preset names images.
     pub fn data(&self) -> Result<&str> {
-        self.pictures.source.as_deref().ok_or_else(|| {
-            Error::config(format!(
-                "preset {} has no images; give --data PATH (class folders, a tar, an npz, CIFAR binary files, or emoji)",
-                self.name
-            ))
-        })
+        self.images.source.as_deref().ok_or_else(|| Error::NoImages { preset: self.name.clone() })
     }
 
-    /// Settings that all runs share and that the tokens depend on.
+    /// Settings that all runs share and that affect the tokens.
     pub fn shared(&self) -> BTreeMap<String, String> {
         let data = &self.preset.data;
         let tokenizer = match &self.tokenizer {
@@ -113,7 +108,7 @@ impl Plan {
             TokenizerSource::Trained { preset, set } => format!("trained with {preset} {set:?}"),
         };
         BTreeMap::from([
-            ("data".to_owned(), self.pictures.name().to_owned()),
+            ("data".to_owned(), self.images.name().to_owned()),
             ("tokenizer".into(), tokenizer),
             ("crops".into(), data.crops.to_string()),
             ("flip".into(), data.flip.to_string()),
@@ -123,8 +118,8 @@ impl Plan {
         ])
     }
 
-    /// Short fingerprint of all settings that affect the result of a run.
-    pub fn fingerprint(&self, run: &Run) -> String {
+    /// A short fingerprint of all settings that affect the result of a run.
+    pub fn fingerprint(&self, run: &PlannedRun) -> String {
         let text = format!("{:?} {:?}", self.shared(), run.settings());
         Sha256::digest(text.as_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect()
     }
@@ -150,7 +145,7 @@ impl Plan {
             })
             .collect();
         json!({
-            "preset": self.name, "shared": self.shared(), "pictures": self.pictures.json(),
+            "preset": self.name, "shared": self.shared(), "pictures": self.images.json(),
             "preparations": self.preparations.iter().map(Preparation::json).collect::<Vec<_>>(), "runs": runs,
             "estimated_seconds": self.seconds(), "assumption": self.assumption, "notes": self.notes,
         })
@@ -158,24 +153,26 @@ impl Plan {
 }
 
 /// The seeds of every size.
-fn seeds(request: &Request) -> Result<std::ops::Range<u64>> {
+fn seeds(request: &SweepRequest) -> Result<std::ops::Range<u64>> {
     let count = request.seeds.max(1);
     if count > MAX_SEEDS {
-        return Err(Error::config(format!("--seeds {count}: expected 1 to {MAX_SEEDS}")));
+        return Err(Error::config(format!("{count} seeds per size: expected 1 to {MAX_SEEDS}")));
     }
     match request.seed.checked_add(count) {
         Some(end) if end - 1 <= MAX_SEED => Ok(request.seed..end),
         _ => Err(Error::config(format!(
-            "--seed {}: too large; with --seeds {count}, the last seed must not exceed {MAX_SEED}",
+            "seed {}: too large; the last of the {count} seeds must not exceed {MAX_SEED}",
             request.seed
         ))),
     }
 }
 
-fn tokenizer(request: &Request, preset: &Preset) -> Result<TokenizerSource> {
+fn tokenizer(request: &SweepRequest, preset: &SweepPreset) -> Result<TokenizerSource> {
     let named = request.tokenizer.clone().unwrap_or_else(|| preset.tokenizer.weights.clone());
     if request.train_tokenizer && request.tokenizer.is_some() {
-        return Err(Error::config("--tokenizer and --train-tokenizer exclude each other; give either one"));
+        return Err(Error::config(
+            "a tokenizer is named, and another one is to be trained; choose one of the two",
+        ));
     }
     if request.train_tokenizer || named == "train" {
         let mut set = strings(&preset.tokenizer.set);
@@ -186,10 +183,7 @@ fn tokenizer(request: &Request, preset: &Preset) -> Result<TokenizerSource> {
         return Ok(TokenizerSource::Given(named));
     }
     if !Path::new(&named).is_file() {
-        return Err(Error::file(
-            &named,
-            "no such tokenizer; give a .safetensors file, or train one with --train-tokenizer",
-        ));
+        return Err(Error::file(&named, "no such tokenizer; name a .safetensors file, or train a tokenizer"));
     }
     Ok(TokenizerSource::Given(absolute(&named)))
 }
@@ -198,13 +192,13 @@ fn tokenizer(request: &Request, preset: &Preset) -> Result<TokenizerSource> {
 mod tests {
     use super::*;
 
-    fn plan(request: &Request) -> Plan {
-        Plan::new(request).unwrap()
+    fn plan(request: &SweepRequest) -> SweepPlan {
+        SweepPlan::new(request).unwrap()
     }
 
     #[test]
     fn the_default_plan_spans_thirty_times_in_parameters_with_equal_tokens() {
-        let plan = plan(&Request::default());
+        let plan = plan(&SweepRequest::default());
         assert!(plan.runs.len() >= 5);
         let (first, last) = (&plan.runs[0], &plan.runs[plan.runs.len() - 1]);
         assert!(last.parameters > 30 * first.parameters);
@@ -214,11 +208,11 @@ mod tests {
 
     #[test]
     fn the_published_plan_has_the_published_sizes_and_steps() {
-        let plan = plan(&Request { preset: Some("imagenet-256".into()), ..Request::default() });
+        let plan = plan(&SweepRequest { preset: Some("imagenet-256".into()), ..SweepRequest::default() });
         let params: Vec<u64> = plan.runs.iter().map(|r| r.parameters).collect();
         assert_eq!(params, [310_283_520, 600_917_136, 1_033_399_360, 2_010_020_356]);
         let d30 = &plan.runs[3];
-        // 350 epochs of 1 281 167 images of 680 tokens: the paper's 305 billion.
+        // 350 epochs of 1,281,167 images of 680 tokens: the 305 billion of the paper.
         assert!((d30.tokens as f64 / 305e9 - 1.0).abs() < 0.001, "{}", d30.tokens);
         assert_eq!(d30.set["learning_rate"], "0.00032");
         assert_eq!(d30.set["weight_decay_end"], "0.08");
@@ -227,9 +221,9 @@ mod tests {
 
     #[test]
     fn settings_of_a_person_win_and_reach_the_estimates() {
-        let base = plan(&Request::default());
+        let base = plan(&SweepRequest::default());
         let set = vec!["training.steps=1000".into(), "learning_rate=0.5".into(), "clip=1".into()];
-        let changed = plan(&Request { set, ..Request::default() });
+        let changed = plan(&SweepRequest { set, ..SweepRequest::default() });
         assert_eq!(changed.runs[0].steps, 2 * base.runs[0].steps);
         assert_eq!(changed.runs[0].tokens, 2 * base.runs[0].tokens);
         assert_eq!(changed.runs[0].set["learning_rate"], "0.5");
@@ -247,71 +241,77 @@ mod tests {
             "epochs=nan",
             "epochs=0",
             "epochs=1e30",
-            // In bounds, but too many steps.
+            // Within the bounds, but too many steps.
             "epochs=1e6 batch=1",
             "accumulation=0",
             "=3",
         ] {
             let set = bad.split(' ').map(str::to_owned).collect();
-            assert!(Plan::new(&Request { set, ..Request::default() }).is_err(), "{bad}");
+            assert!(SweepPlan::new(&SweepRequest { set, ..SweepRequest::default() }).is_err(), "{bad}");
         }
         let most = vec!["steps=1000000000".into(), "batch=131072".into()];
-        assert_eq!(plan(&Request { set: most, ..Request::default() }).runs[0].steps, 1_000_000_000);
+        assert_eq!(plan(&SweepRequest { set: most, ..SweepRequest::default() }).runs[0].steps, 1_000_000_000);
     }
 
     #[test]
     fn several_seeds_make_runs_of_their_own_names() {
-        let plan = plan(&Request { sizes: Some("1x32".into()), seeds: 3, seed: 5, ..Request::default() });
+        let plan =
+            plan(&SweepRequest { sizes: Some("1x32".into()), seeds: 3, seed: 5, ..SweepRequest::default() });
         let names: Vec<&str> = plan.runs.iter().map(|r| r.name.as_str()).collect();
         assert_eq!(names, ["1x32-s5", "1x32-s6", "1x32-s7"]);
         assert_eq!(plan.runs[2].set["seed"], "7");
         for (seed, seeds) in [(u64::MAX, 2), (u64::MAX, 1), (MAX_SEED, 2), (0, 1001)] {
-            assert!(Plan::new(&Request { seed, seeds, ..Request::default() }).is_err(), "{seed} {seeds}");
+            assert!(
+                SweepPlan::new(&SweepRequest { seed, seeds, ..SweepRequest::default() }).is_err(),
+                "{seed} {seeds}"
+            );
         }
-        assert!(Plan::new(&Request { seed: MAX_SEED, seeds: 1, ..Request::default() }).is_ok());
+        assert!(
+            SweepPlan::new(&SweepRequest { seed: MAX_SEED, seeds: 1, ..SweepRequest::default() }).is_ok()
+        );
     }
 
-    /// Four images of each of `classes` classes, as a path.
-    fn pictures(place: &tempfile::TempDir, classes: usize) -> String {
+    /// The path of a folder with four images of each of `classes` classes.
+    fn images(place: &tempfile::TempDir, classes: usize) -> String {
         for class in 0..classes {
             let folder = place.path().join(format!("class-{class}"));
             std::fs::create_dir(&folder).unwrap();
-            for picture in 0..4 {
-                std::fs::write(folder.join(format!("{picture}.ppm")), b"P6 2 2 255\n000000000000").unwrap();
+            for image in 0..4 {
+                std::fs::write(folder.join(format!("{image}.ppm")), b"P6 2 2 255\n000000000000").unwrap();
             }
         }
         place.path().display().to_string()
     }
 
     #[test]
-    fn own_pictures_get_a_tokenizer_of_their_own() {
+    fn own_images_get_a_tokenizer_of_their_own() {
         let place = tempfile::tempdir().unwrap();
-        let data = Some(pictures(&place, 2));
-        let own = plan(&Request { data: data.clone(), ..Request::default() });
+        let data = Some(images(&place, 2));
+        let own = plan(&SweepRequest { data: data.clone(), ..SweepRequest::default() });
         assert_eq!(own.name, "cifar-nano");
         assert!(matches!(own.tokenizer, TokenizerSource::Trained { .. }));
-        let own = plan(&Request { data, preset: Some("emoji-nano".into()), ..Request::default() });
+        let own = plan(&SweepRequest { data, preset: Some("emoji-nano".into()), ..SweepRequest::default() });
         assert!(matches!(own.tokenizer, TokenizerSource::Trained { .. }));
-        let unnamed = plan(&Request { preset: Some("cifar-nano".into()), ..Request::default() });
-        assert!(unnamed.data().unwrap_err().to_string().contains("--data"));
+        let unnamed = plan(&SweepRequest { preset: Some("cifar-nano".into()), ..SweepRequest::default() });
+        assert!(unnamed.data().unwrap_err().to_string().contains("class folders"));
     }
 
     #[test]
-    fn named_pictures_are_counted_and_epochs_go_over_them() {
+    fn named_images_are_counted_and_epochs_count_them() {
         let place = tempfile::tempdir().unwrap();
         let set = vec!["epochs=10".to_owned(), "batch=4".into()];
-        let request = Request { data: Some(pictures(&place, 3)), set, ..Request::default() };
+        let request = SweepRequest { data: Some(images(&place, 3)), set, ..SweepRequest::default() };
         let own = plan(&request);
         // One image of each class is held out.
-        assert_eq!((own.pictures.classes, own.pictures.training, own.pictures.held_out), (3, 9, Some(3)));
+        assert_eq!((own.images.classes, own.images.training, own.images.held_out), (3, 9, Some(3)));
         assert_eq!(own.runs[0].steps, 23);
-        let guess = plan(&Request { data: None, preset: Some("cifar-nano".into()), ..request });
+        let guess = plan(&SweepRequest { data: None, preset: Some("cifar-nano".into()), ..request });
         assert_eq!(guess.runs[0].parameters - own.runs[0].parameters, 7 * 32, "10 classes less 3, width 32");
     }
 
     #[test]
-    fn the_time_in_all_has_tokenizer_and_tokens_in_it() {
-        let plan = plan(&Request { preset: Some("cifar-nano".into()), ..Request::default() });
+    fn the_total_time_includes_tokenizer_and_tokens() {
+        let plan = plan(&SweepRequest { preset: Some("cifar-nano".into()), ..SweepRequest::default() });
         let names: Vec<&str> = plan.preparations.iter().map(|p| p.name).collect();
         assert_eq!(names, ["tokenizer", "tokens"]);
         let runs: f64 = plan.runs.iter().map(|r| r.seconds).sum();

@@ -1,34 +1,36 @@
-//! Notes on a plan: settings without effect, and choices of the program.
+//! Notes on a plan: settings without effect.
 
 use std::collections::BTreeSet;
 
+use crate::images::SweepImages;
 use crate::ladder;
-use crate::pictures::Pictures;
-use crate::preset::Preset;
-use crate::request::{Request, Run, TokenizerSource};
+use crate::preset::SweepPreset;
+use crate::request::{PlannedRun, SweepRequest, TokenizerSource};
 use crate::settings;
 
-/// The lines for `request` with the preset called `name`.
+/// The notes on `request` with the preset called `name`, one line each.
 pub(crate) fn of(
-    request: &Request,
+    request: &SweepRequest,
     name: &str,
-    preset: &Preset,
+    preset: &SweepPreset,
     tokenizer: &TokenizerSource,
-    pictures: &Pictures,
-    runs: &[Run],
+    images: &SweepImages,
+    runs: &[PlannedRun],
 ) -> Vec<String> {
     let mut notes = Vec::new();
     let keys: Vec<&str> =
         request.set.iter().filter_map(|text| text.split('=').next()).map(settings::plain).collect();
     for key in repeated(keys.iter().copied()) {
-        notes.push(format!("--set {key}: given more than once; the last value counts"));
+        notes.push(format!("setting {key}: given more than once; the last value counts"));
     }
     if keys.contains(&"epochs") && keys.contains(&"steps") {
-        notes.push("--set epochs has no effect: --set steps sets the length".into());
+        notes.push("setting epochs has no effect: the setting steps gives the length".into());
     }
     let list = request.sizes.clone().unwrap_or_else(|| preset.ladder.sizes.join(","));
     for size in repeated(ladder::names_in(&list).iter().map(String::as_str)) {
-        notes.push(format!("{size}: given more than once, trained once; --seeds N trains it N times"));
+        notes.push(format!(
+            "{size}: given more than once, trained once; several seeds train it several times"
+        ));
     }
     let own_file = name.ends_with(".toml") || name.contains('/');
     let unused: Vec<&str> = preset
@@ -47,18 +49,18 @@ pub(crate) fn of(
         notes.push("[tokenizer.set] of the preset has no effect: the tokenizer is not trained".into());
     }
     let beyond: Vec<String> =
-        preset.sample.classes.iter().filter(|c| **c >= pictures.classes).map(usize::to_string).collect();
+        preset.sample.classes.iter().filter(|c| **c >= images.classes).map(usize::to_string).collect();
     if !beyond.is_empty() {
         notes.push(format!(
             "sample classes {} are skipped: the images have {} classes",
             beyond.join(", "),
-            pictures.classes
+            images.classes
         ));
     }
     notes
 }
 
-/// The words that occur more than once.
+/// The words that occur more than once, each once.
 fn repeated<'a>(words: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     let mut seen = BTreeSet::new();
     words.filter(|word| !seen.insert(*word)).collect()
@@ -66,22 +68,25 @@ fn repeated<'a>(words: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use crate::plan::Plan;
-    use crate::request::Request;
+    use crate::plan::SweepPlan;
+    use crate::request::SweepRequest;
 
-    fn notes(request: Request) -> Vec<String> {
-        Plan::new(&request).unwrap().notes
+    fn notes(request: SweepRequest) -> Vec<String> {
+        SweepPlan::new(&request).unwrap().notes
     }
 
     #[test]
-    fn settings_without_effect_are_a_line_each() {
-        assert!(notes(Request::default()).is_empty());
+    fn settings_without_effect_have_a_note_each() {
+        assert!(notes(SweepRequest::default()).is_empty());
         let set = ["epochs=2", "steps=5", "training.steps=6"].map(str::to_owned).to_vec();
-        let found = notes(Request { set, sizes: Some("1x32,2x64,1x32".into()), ..Request::default() });
+        let found =
+            notes(SweepRequest { set, sizes: Some("1x32,2x64,1x32".into()), ..SweepRequest::default() });
         assert_eq!(found.len(), 3, "{found:?}");
-        for part in
-            ["--set steps: given more than once", "--set epochs has no effect", "1x32: given more than once"]
-        {
+        for part in [
+            "setting steps: given more than once",
+            "setting epochs has no effect",
+            "1x32: given more than once",
+        ] {
             assert!(found.iter().any(|note| note.contains(part)), "{part}: {found:?}");
         }
     }
@@ -94,7 +99,8 @@ mod tests {
             include_str!("../presets/emoji-nano.toml").replace("top_k = 0", "top_k = 0\nclasses = [3, 40]");
         let text = format!("\u{feff}{text}\n[tokenizer.set]\nsteps = 3\n[size.d20]\nsteps = 4\n");
         std::fs::write(&path, text).unwrap();
-        let found = notes(Request { preset: Some(path.display().to_string()), ..Request::default() });
+        let found =
+            notes(SweepRequest { preset: Some(path.display().to_string()), ..SweepRequest::default() });
         for part in ["[size.d20]", "[tokenizer.set]", "sample classes 40"] {
             assert!(found.iter().any(|note| note.contains(part)), "{part}: {found:?}");
         }

@@ -1,41 +1,41 @@
-//! The work of a sweep before its first size, tokenizer and tokens, with its cost.
+//! The work of a sweep before its first size (tokenizer and tokens), with its cost.
 
 use serde_json::{Value, json};
 use var_tokenizer::{TokenizerConfig, builtin, cost};
 use var_train::settings::Training;
 
 use crate::error::Result;
-use crate::pictures::Pictures;
-use crate::preset::Preset;
+use crate::images::SweepImages;
+use crate::preset::SweepPreset;
 use crate::request::TokenizerSource;
 use crate::trainer;
 
-/// Seconds in which two CPU cores train the nano tokenizer, 1600 steps of 32 images.
+/// Seconds of two CPU cores for the training of the nano tokenizer: 1600 steps of 32 images.
 const TOKENIZER_SECONDS: f64 = 200.0;
-/// Images of that training.
-const TOKENIZER_PICTURES: f64 = 1600.0 * 32.0;
-/// Images per second that they encode with it.
+/// Images that this training sees.
+const TOKENIZER_IMAGES: f64 = 1600.0 * 32.0;
+/// Images per second that two CPU cores encode with the nano tokenizer.
 const VIEWS_PER_SECOND: f64 = 600.0;
-/// Seconds that a grid of samples or reconstructions is expected to take.
-pub(crate) const PICTURE_SECONDS: f64 = 5.0;
+/// Expected seconds for a grid of samples or reconstructions.
+pub(crate) const IMAGE_SECONDS: f64 = 5.0;
 
-/// One piece of work that comes before the sizes.
+/// One piece of work before the first size.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preparation {
     /// `tokenizer` or `tokens`.
     pub name: &'static str,
-    /// Trained parameters, where the shape is known.
+    /// Number of trained parameters, if the shape is known.
     pub parameters: Option<u64>,
-    /// Tokens that it writes.
+    /// Number of tokens that it writes.
     pub tokens: Option<u64>,
-    /// FLOPs, where the shape is known.
+    /// FLOPs, if the shape is known.
     pub flops: Option<f64>,
     /// Estimated seconds.
     pub seconds: f64,
 }
 
 impl Preparation {
-    /// As JSON.
+    /// The piece as JSON.
     pub(crate) fn json(&self) -> Value {
         json!({
             "name": self.name, "params": self.parameters, "tokens": self.tokens, "flops": self.flops,
@@ -44,14 +44,14 @@ impl Preparation {
     }
 }
 
-/// The work before the first size, in order. `rate` is the FLOPs per second that a person gives.
+/// The work before the first size, in order. `rate`: given FLOPs per second.
 ///
 /// # Errors
-/// When the trainer refuses the settings of the tokenizer.
+/// When a setting of the tokenizer is unknown or out of range.
 pub(crate) fn preparations(
     source: &TokenizerSource,
-    preset: &Preset,
-    pictures: &Pictures,
+    preset: &SweepPreset,
+    images: &SweepImages,
     rate: Option<f64>,
 ) -> Result<Vec<Preparation>> {
     let training = match source {
@@ -63,28 +63,28 @@ pub(crate) fn preparations(
         (_, training) => training.as_ref().map(|run| run.tokenizer.clone()),
     };
     let nano = of_file(builtin::NAME);
-    // Without a given rate, the time of two cores for the nano tokenizer, times the ratio of the FLOPs.
-    let seconds = |pictures: f64, nano_seconds: f64, flops: fn(&TokenizerConfig) -> f64| match (
+    // Without a rate: the time of two cores for the nano tokenizer, times the ratio of the FLOPs.
+    let seconds = |images: f64, nano_seconds: f64, flops: fn(&TokenizerConfig) -> f64| match (
         shape.as_ref().map(flops),
         rate,
         nano.as_ref().map(flops),
     ) {
-        (Some(flops), Some(rate), _) => pictures * flops / rate,
-        (Some(flops), None, Some(nano)) => pictures * nano_seconds * flops / nano,
-        _ => pictures * nano_seconds,
+        (Some(flops), Some(rate), _) => images * flops / rate,
+        (Some(flops), None, Some(nano)) => images * nano_seconds * flops / nano,
+        _ => images * nano_seconds,
     };
     let mut pieces = Vec::new();
     if let Some(settings) = &training {
-        let seen = trained_pictures(&settings.training, pictures.all as f64);
+        let seen = trained_images(&settings.training, images.all as f64);
         pieces.push(Preparation {
             name: "tokenizer",
             parameters: shape.as_ref().map(cost::parameters),
             tokens: None,
             flops: shape.as_ref().map(|shape| seen * cost::training_flops(shape)),
-            seconds: seconds(seen, TOKENIZER_SECONDS / TOKENIZER_PICTURES, cost::training_flops),
+            seconds: seconds(seen, TOKENIZER_SECONDS / TOKENIZER_IMAGES, cost::training_flops),
         });
     }
-    let views = pictures.training * u64::from(preset.data.crops) + pictures.held_out.unwrap_or(0);
+    let views = images.training * u64::from(preset.data.crops) + images.held_out.unwrap_or(0);
     pieces.push(Preparation {
         name: "tokens",
         parameters: None,
@@ -95,15 +95,15 @@ pub(crate) fn preparations(
     Ok(pieces)
 }
 
-/// Images, repeats included, that a training of the tokenizer sees; `all` is one epoch.
-fn trained_pictures(settings: &Training, all: f64) -> f64 {
+/// Number of images that a training of the tokenizer sees, repeats included; `all` is one epoch.
+fn trained_images(settings: &Training, all: f64) -> f64 {
     match settings.steps as f64 * settings.batch as f64 {
-        pictures if pictures > 0.0 => pictures,
+        images if images > 0.0 => images,
         _ => settings.epochs.max(1.0) * all,
     }
 }
 
-/// The shape of a tokenizer file, whose tensors stay where they are.
+/// The shape of a tokenizer file. Reads no tensors.
 fn of_file(name: &str) -> Option<TokenizerConfig> {
     builtin::weights(name, None).ok().map(|(_, config)| config)
 }
@@ -113,15 +113,15 @@ mod tests {
     use super::*;
 
     fn of(name: &str, rate: Option<f64>) -> Vec<Preparation> {
-        let preset = Preset::load(name).unwrap();
-        let pictures = Pictures::find(preset.data.source.as_deref(), &preset).unwrap();
+        let preset = SweepPreset::load(name).unwrap();
+        let images = SweepImages::find(preset.data.source.as_deref(), &preset).unwrap();
         let source = match preset.tokenizer.weights.as_str() {
             "train" => {
                 TokenizerSource::Trained { preset: preset.tokenizer.preset.clone(), set: Default::default() }
             }
             file => TokenizerSource::Given(file.into()),
         };
-        preparations(&source, &preset, &pictures, rate).unwrap()
+        preparations(&source, &preset, &images, rate).unwrap()
     }
 
     #[test]
@@ -151,12 +151,13 @@ mod tests {
             trainer::tokenizer(preset, &set).unwrap()
         };
         let short = settings("nano", &[("steps", "100"), ("batch", "8")]);
-        assert_eq!(trained_pictures(&short.training, 5.0), 800.0);
-        assert_eq!(trained_pictures(&settings("published", &[]).training, 5.0), 80.0);
-        let (preset, set) = (Preset::load("cifar-nano").unwrap(), [("channels".to_owned(), "64".to_owned())]);
-        let pictures = Pictures::find(None, &preset).unwrap();
+        assert_eq!(trained_images(&short.training, 5.0), 800.0);
+        assert_eq!(trained_images(&settings("published", &[]).training, 5.0), 80.0);
+        let (preset, set) =
+            (SweepPreset::load("cifar-nano").unwrap(), [("channels".to_owned(), "64".to_owned())]);
+        let images = SweepImages::find(None, &preset).unwrap();
         let source = TokenizerSource::Trained { preset: "nano".into(), set: set.into() };
-        let wide = preparations(&source, &preset, &pictures, None).unwrap();
+        let wide = preparations(&source, &preset, &images, None).unwrap();
         let shape = settings("nano", &[("channels", "64")]).tokenizer;
         assert_eq!(wide[0].parameters, Some(cost::parameters(&shape)));
         assert_ne!(wide[0].parameters, of("cifar-nano", None)[0].parameters);

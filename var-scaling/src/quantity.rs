@@ -1,18 +1,18 @@
 //! Counts, FLOPs, bytes and durations as text.
 
-/// A count with its thousands as a letter: `43.1k`, `2.87M`, `2.01B`.
+/// A count with a letter for its unit: `43.1k`, `2.87M`, `2.01B`.
 pub fn count(value: f64) -> String {
     scaled(value, &[(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")])
 }
 
-/// FLOPs with their prefix: `2.31 TFLOP`.
+/// FLOPs with a prefix: `2.31 TFLOP`.
 pub fn flops(value: f64) -> String {
     let text =
         scaled(value, &[(1e21, " Z"), (1e18, " E"), (1e15, " P"), (1e12, " T"), (1e9, " G"), (1e6, " M")]);
     format!("{text}FLOP")
 }
 
-/// Bytes as MiB or GiB.
+/// Bytes in MiB or GiB.
 pub fn bytes(value: f64) -> String {
     let mebibytes = value / (1024.0 * 1024.0);
     if mebibytes < 1000.0 { format!("{mebibytes:.0} MiB") } else { format!("{:.1} GiB", mebibytes / 1024.0) }
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_read_as_people_write_them() {
+    fn numbers_are_rounded_and_have_units() {
         assert_eq!(count(43_104.0), "43.1k");
         assert_eq!(count(2_870_000.0), "2.87M");
         assert_eq!(count(310_283_520.0), "310M");

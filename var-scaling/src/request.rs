@@ -1,4 +1,4 @@
-//! The request for a sweep, and the runs that follow from it.
+//! The request for a sweep, and its planned runs.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use crate::ladder::Size;
 
 /// A request for a sweep.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Request {
-    /// Preset name or TOML file.
+pub struct SweepRequest {
+    /// Name of a preset, or a TOML file.
     pub preset: Option<String>,
-    /// Images.
+    /// Images: a path, or `emoji`.
     pub data: Option<String>,
-    /// Sizes and ladders, comma-separated.
+    /// Sizes and ladders, separated by commas.
     pub sizes: Option<String>,
     /// Tokenizer file, or `builtin`.
     pub tokenizer: Option<String>,
@@ -19,20 +19,20 @@ pub struct Request {
     pub train_tokenizer: bool,
     /// First seed.
     pub seed: u64,
-    /// Runs of every size, with consecutive seeds.
+    /// Number of runs of each size, with consecutive seeds.
     pub seeds: u64,
-    /// `key=value` for every `var-train model`.
+    /// Settings of all trainings, `key=value`, as for `var-train model`.
     pub set: Vec<String>,
-    /// Assumed FLOPs per second; `None` takes the built-in estimate.
+    /// FLOPs per second that the estimated times assume; `None`: two CPU cores.
     pub flops_rate: Option<f64>,
 }
 
-/// Where the tokenizer comes from.
+/// The tokenizer of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenizerSource {
     /// `builtin` or a file.
     Given(String),
-    /// Trained first with these settings of `var-train tokenizer`.
+    /// Trained first, with these settings of `var-train tokenizer`.
     Trained {
         /// Its preset.
         preset: String,
@@ -41,16 +41,16 @@ pub enum TokenizerSource {
     },
 }
 
-/// One run of the sweep.
+/// One planned run of a sweep.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Run {
-    /// Name, also of its folder.
+pub struct PlannedRun {
+    /// Name; also the name of its folder.
     pub name: String,
     /// Size.
     pub size: Size,
     /// Preset of `var-train model`.
     pub preset: String,
-    /// Settings of `var-train model`, among them steps, batch, learning_rate and seed.
+    /// Settings of `var-train model`, including steps, batch, learning_rate and seed.
     pub set: BTreeMap<String, String>,
     /// Optimizer steps.
     pub steps: u64,
@@ -58,13 +58,13 @@ pub struct Run {
     pub batch: u64,
     /// Seed.
     pub seed: u64,
-    /// Trainable parameters.
+    /// Number of trainable parameters.
     pub parameters: u64,
-    /// Training tokens.
+    /// Number of training tokens, repeats included.
     pub tokens: u64,
     /// Training FLOPs.
     pub flops: f64,
-    /// Bytes of memory in training with activations of two bytes.
+    /// Bytes of memory during training, with activations of two bytes.
     pub memory: f64,
     /// Estimated seconds.
     pub seconds: f64,

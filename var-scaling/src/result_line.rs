@@ -1,4 +1,4 @@
-//! One finished run: the line of `results.jsonl`, and the metrics that laws are fitted to.
+//! A finished run: the line of `results.jsonl`, and the metrics of the laws.
 
 use std::path::PathBuf;
 
@@ -22,10 +22,10 @@ pub enum Metric {
 }
 
 impl Metric {
-    /// All of them.
+    /// All metrics.
     pub const ALL: [Self; 4] = [Self::LossAll, Self::LossLast, Self::ErrorAll, Self::ErrorLast];
 
-    /// Key, as in `metrics.jsonl`.
+    /// The key, as in `metrics.jsonl`.
     pub fn key(self) -> &'static str {
         match self {
             Self::LossAll => "loss_all",
@@ -35,7 +35,7 @@ impl Metric {
         }
     }
 
-    /// Symbol, as in `L_all`.
+    /// The symbol, for example `L_all`.
     pub fn symbol(self) -> &'static str {
         match self {
             Self::LossAll => "L_all",
@@ -45,7 +45,7 @@ impl Metric {
         }
     }
 
-    /// In words.
+    /// The metric in words.
     pub fn words(self) -> &'static str {
         match self {
             Self::LossAll => "validation loss, all scales",
@@ -65,7 +65,7 @@ impl Metric {
         }
     }
 
-    /// Exponent and `β` of the paper against billions of parameters.
+    /// Exponent and `β` of the paper, for billions of parameters.
     pub fn published_by_parameters(self) -> (f64, f64) {
         match self {
             Self::LossAll => (-0.20, 2.5),
@@ -75,7 +75,7 @@ impl Metric {
         }
     }
 
-    /// Exponent and `β` of the paper against 10¹⁵ FLOPs.
+    /// Exponent and `β` of the paper, for 10¹⁵ FLOPs.
     pub fn published_by_compute(self) -> (f64, f64) {
         match self {
             Self::LossAll => (-0.16, 1.5e-5),
@@ -98,12 +98,12 @@ pub struct ResultLine {
     /// Heads.
     #[serde(default)]
     pub heads: usize,
-    /// Trainable parameters.
+    /// Number of trainable parameters.
     pub params: u64,
     /// Optimizer steps.
     #[serde(default)]
     pub steps: u64,
-    /// Training tokens seen, repeats included.
+    /// Number of training tokens, repeats included.
     pub tokens: u64,
     /// Training FLOPs.
     pub flops: f64,
@@ -122,16 +122,16 @@ pub struct ResultLine {
     pub seed: u64,
     /// Run folder, from the sweep folder.
     pub run: PathBuf,
-    /// Precision of the products in training, `f32` or `bf16`; empty in files that lack it.
+    /// Precision of the training, `f32` or `bf16`; empty if unknown.
     #[serde(default)]
     pub precision: String,
-    /// Fingerprint of the settings that it was trained with.
+    /// Fingerprint of its settings.
     #[serde(default)]
     pub plan: String,
 }
 
 impl ResultLine {
-    /// The measured value.
+    /// The value of a metric.
     pub fn metric(&self, metric: Metric) -> f64 {
         match metric {
             Metric::LossAll => self.val_loss_all,
@@ -141,7 +141,7 @@ impl ResultLine {
         }
     }
 
-    /// Name of the size, which runs of several seeds share.
+    /// Name of the size. All seeds of a size share it.
     pub fn size(&self) -> String {
         format!("{}x{}", self.depth, self.width)
     }

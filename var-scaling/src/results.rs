@@ -31,9 +31,9 @@ pub struct Results {
     pub lines: Vec<ResultLine>,
     /// Curves by name of run.
     pub curves: BTreeMap<String, Vec<CurvePoint>>,
-    /// Scores of images, where there are any.
+    /// Scores of images, if there are any.
     pub scores: Option<ImageScores>,
-    /// What was skipped in the files, and why; a sentence each.
+    /// What was skipped in the files, and why; one sentence each.
     pub skipped: Vec<String>,
 }
 
@@ -42,7 +42,7 @@ impl Results {
     /// training. `name`, `depth`, `width`, `params`, `flops` and the four scores `val_…` are required.
     ///
     /// # Errors
-    /// When there are no results, or a row or line holds none.
+    /// When there are no results, or a row or line is damaged.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         if path.is_file() { Self::read_table(path) } else { Self::read(path) }
@@ -56,8 +56,8 @@ impl Results {
         Ok(Self { lines: sorted(lines), skipped, ..Self::default() })
     }
 
-    /// A point per training: `x` in billions of parameters, `y` the held-out value of `metric`. Seeds of one size have
-    /// the same name of size.
+    /// One point per training: `x` in billions of parameters, `y` the held-out value of `metric`. The seeds of a size
+    /// share its name.
     pub fn points(&self, metric: Metric) -> Vec<Point> {
         let point = |line: &ResultLine| Point {
             run: line.name.clone(),
@@ -78,10 +78,10 @@ impl Results {
         if !path.exists() {
             return Err(Error::file(
                 &path,
-                "no results in this folder; make them with `var-scaling sweep --out DIR`",
+                "no results in this folder; train a sweep here first (`var-scaling sweep`)",
             ));
         }
-        let results_file::Rows { lines, skipped, .. } = results_file::read(&path)?;
+        let results_file::ResultRows { lines, skipped, .. } = results_file::read(&path)?;
         let mut skipped: Vec<String> = skipped.into_iter().map(|s| format!("results.jsonl: {s}")).collect();
         if lines.is_empty() {
             let why = skipped.first().map_or_else(String::new, |why| format!(" ({why})"));
@@ -98,11 +98,12 @@ impl Results {
             }
             curves.insert(line.name.clone(), curve);
         }
-        let scores = scores::read(folder, &lines);
+        let (scores, more) = scores::read(folder, &lines);
+        skipped.extend(more);
         Ok(Self { lines, curves, scores, skipped })
     }
 
-    /// The curve of a run; empty when there is none.
+    /// The curve of a run; empty if there is none.
     pub fn curve(&self, name: &str) -> &[CurvePoint] {
         self.curves.get(name).map_or(&[], Vec::as_slice)
     }
@@ -114,18 +115,18 @@ fn sorted(mut lines: Vec<ResultLine>) -> Vec<ResultLine> {
     lines
 }
 
-/// The different precisions of the trainings, where known.
+/// The different precisions of the trainings, as far as they are known.
 pub fn precisions(lines: &[ResultLine]) -> Vec<&str> {
     let known = lines.iter().map(|line| line.precision.as_str()).filter(|precision| !precision.is_empty());
     known.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Reads a training curve, and says what is missing. The curve is empty without its file.
+/// Reads a training curve, and says what is missing. Without its file, the curve is empty.
 fn read_curve(path: &Path) -> Result<(Vec<CurvePoint>, Option<String>)> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if matches!(e.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-            let fault = "missing; only the final scores of this run count";
+            let fault = "missing; only the final scores of this run are used";
             return Ok((Vec::new(), Some(fault.into())));
         }
         Err(e) => return Err(Error::io(path, e)),
@@ -147,7 +148,7 @@ fn read_curve(path: &Path) -> Result<(Vec<CurvePoint>, Option<String>)> {
     Ok((points, (bad > 0).then(|| format!("{bad} {lines} without usable numbers skipped"))))
 }
 
-/// What a line of a training curve holds.
+/// The content of a line of a training curve.
 enum Line {
     Point(CurvePoint),
     Unusable,

@@ -1,4 +1,4 @@
-//! The lines of `results.jsonl`: reads them, skips unusable ones, writes new ones.
+//! Reads and writes the lines of `results.jsonl`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -32,12 +32,12 @@ const NUMBERS: [(&str, Range); 8] = [
 
 /// The lines of a file.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Rows {
+pub(crate) struct ResultRows {
     /// The usable lines, in the order of the file.
     pub lines: Vec<ResultLine>,
-    /// What was skipped, and why; a sentence each.
+    /// What was skipped, and why; one sentence each.
     pub skipped: Vec<String>,
-    /// The bytes of the file up to a torn last line, when there is one.
+    /// Number of bytes before an incomplete last line, if there is one.
     torn: Option<usize>,
 }
 
@@ -45,12 +45,12 @@ pub(crate) struct Rows {
 /// names an incomplete last line, and lines without usable numbers.
 ///
 /// # Errors
-/// When the file cannot be read or a line before the last holds no result.
-pub(crate) fn read(path: &Path) -> Result<Rows> {
+/// When the file cannot be read, or a line before the last line is damaged.
+pub(crate) fn read(path: &Path) -> Result<ResultRows> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    // An incomplete write may end inside a character.
+    // An incomplete write can end inside a character.
     let text = String::from_utf8_lossy(&bytes);
-    let mut rows = Rows::default();
+    let mut rows = ResultRows::default();
     let count = text.lines().count();
     let unfinished = !text.is_empty() && !text.ends_with('\n');
     for (i, line) in without_mark(&text).lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
@@ -66,7 +66,7 @@ pub(crate) fn read(path: &Path) -> Result<Rows> {
             Err(Fault::Unusable(name, why)) => {
                 rows.skipped.push(format!("line {number} ({name}) is skipped: {why}"));
             }
-            // After a power failure, the last line may be zeros.
+            // After a power failure, the last line can be zeros.
             Err(Fault::Damaged(_)) if number == count && (unfinished || line.contains('\0')) => {
                 rows.skipped.push(format!("line {number} is skipped: it is incomplete"));
                 rows.torn = Some(bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1));
@@ -89,13 +89,13 @@ pub(crate) fn read(path: &Path) -> Result<Rows> {
     Ok(rows)
 }
 
-/// Reads the lines to resume a sweep, and removes an incomplete last line. Without a file there are no lines.
+/// Reads the lines to resume a sweep, and removes an incomplete last line. Without a file, there are no lines.
 ///
 /// # Errors
-/// When the file is damaged before its last line or cannot be written.
-pub(crate) fn open(path: &Path) -> Result<Rows> {
+/// When the file cannot be read or written, or a line before the last line is damaged.
+pub(crate) fn open(path: &Path) -> Result<ResultRows> {
     if !path.exists() {
-        return Ok(Rows::default());
+        return Ok(ResultRows::default());
     }
     let rows = read(path)?;
     let mut bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
@@ -110,7 +110,7 @@ pub(crate) fn open(path: &Path) -> Result<Rows> {
     Ok(rows)
 }
 
-/// Appends one line and syncs it.
+/// Appends one line, and syncs the file.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -127,11 +127,11 @@ pub(crate) fn append(path: &Path, line: &ResultLine) -> Result<()> {
 pub(crate) enum Fault {
     /// Its numbers cannot be used: name and reason.
     Unusable(String, String),
-    /// It holds no result.
+    /// It is not a result: reason.
     Damaged(String),
 }
 
-/// The result of one line.
+/// Reads one line.
 pub(crate) fn row(line: &str) -> std::result::Result<ResultLine, Fault> {
     let damaged = |e: serde_json::Error| Fault::Damaged(e.to_string());
     let value: Value = serde_json::from_str(&quote_non_finite(line)).map_err(damaged)?;
@@ -141,7 +141,7 @@ pub(crate) fn row(line: &str) -> std::result::Result<ResultLine, Fault> {
             Some(Value::Number(n)) => match (n.as_f64().unwrap_or(f64::NAN), range) {
                 (n, _) if n.is_nan() => Some(format!("{key} is not a number")),
                 (n, Range::Positive) if n <= 0.0 => Some(format!("{key} = {n}, expected a number above 0")),
-                (n, _) if n < 0.0 => Some(format!("{key} = {n}, expected a number from 0 on")),
+                (n, _) if n < 0.0 => Some(format!("{key} = {n}, expected 0 or more")),
                 _ => None,
             },
             Some(Value::Null) => Some(format!("{key} is null")),
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_torn_last_line_is_left_out_and_repaired() {
+    fn an_incomplete_last_line_is_skipped_and_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
         append(&path, &ResultLine::example("a", 1)).unwrap();
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_without_usable_numbers_are_left_out_by_line_name_and_reason() {
+    fn lines_without_usable_numbers_are_skipped_with_line_name_and_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
         let good = serde_json::to_string(&ResultLine::example("good", 1)).unwrap();
@@ -204,12 +204,8 @@ mod tests {
             ("\"val_loss_last\":5.1", "\"val_loss_last\":-Infinity", "val_loss_last is -Infinity"),
             ("\"val_loss_all\":5.0", "\"val_loss_all\":-1.0", "val_loss_all = -1, expected a number above 0"),
             ("\"params\":1", "\"params\":0", "params = 0, expected a number above 0"),
-            (
-                "\"val_err_all\":0.9",
-                "\"val_err_all\":-0.9",
-                "val_err_all = -0.9, expected a number from 0 on",
-            ),
-            ("\"seconds\":1.5", "\"seconds\":-1", "seconds = -1, expected a number from 0 on"),
+            ("\"val_err_all\":0.9", "\"val_err_all\":-0.9", "val_err_all = -0.9, expected 0 or more"),
+            ("\"seconds\":1.5", "\"seconds\":-1", "seconds = -1, expected 0 or more"),
         ] {
             let bad = good.replace(from, to).replace("good", "bad");
             assert_ne!(bad, good.replace("good", "bad"), "{from}");
@@ -218,12 +214,12 @@ mod tests {
             let rows = open(&path).unwrap();
             assert_eq!(rows.lines.len(), 1, "{why}");
             assert_eq!(rows.skipped, [format!("line 2 (bad) is skipped: {why}")]);
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "what was there stays");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "the file does not change");
         }
     }
 
     #[test]
-    fn a_byte_order_mark_is_read_over_and_a_line_that_is_replaced_is_named() {
+    fn a_byte_order_mark_is_ignored_and_a_replaced_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
         let text = |params| serde_json::to_string(&ResultLine::example("a", params)).unwrap();

@@ -1,4 +1,4 @@
-//! The plan of one run: its settings, and what it costs.
+//! The plan of one run: its settings and its cost.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use var_model::cost::{MOST_PICTURES, MOST_STEPS, TrainingStep};
 use var_model::{TransformerConfig, cost};
 
 use crate::error::{Error, Result};
+use crate::images::SweepImages;
 use crate::ladder::Size;
 use crate::machine;
-use crate::pictures::Pictures;
-use crate::preset::Preset;
-use crate::request::Run;
+use crate::preset::SweepPreset;
+use crate::request::PlannedRun;
 use crate::settings;
 use crate::trainer;
 
-impl Run {
-    /// All settings of the run, for `var-train model`.
+impl PlannedRun {
+    /// All settings of the run, as `var-train model` takes them.
     pub(crate) fn settings(&self) -> BTreeMap<String, String> {
         let mut all = self.set.clone();
         all.insert("preset".into(), self.preset.clone());
@@ -28,7 +28,7 @@ impl Run {
     }
 }
 
-/// The values of a table as text.
+/// The values of a table, as text.
 pub(crate) fn strings(table: &toml::Table) -> BTreeMap<String, String> {
     table
         .iter()
@@ -39,29 +39,29 @@ pub(crate) fn strings(table: &toml::Table) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Number of steps of `epochs` passes over `pictures` images.
-fn steps_of(epochs: f64, pictures: u64, batch: u64) -> u64 {
-    // At most 10⁶ times 2³².
-    (epochs * pictures as f64 / batch as f64).round().max(1.0) as u64
+/// Number of steps of `epochs` passes over `images` images.
+fn steps_of(epochs: f64, images: u64, batch: u64) -> u64 {
+    // At most 10⁶ · 2³².
+    (epochs * images as f64 / batch as f64).round().max(1.0) as u64
 }
 
-/// The run `name` of `size`. `asked` are the settings that a person gives for all runs, `rate` the FLOPs per second.
+/// The run `name` of `size`. `asked`: given settings of all runs. `rate`: given FLOPs per second.
 ///
 /// # Errors
 /// When a setting is unknown or out of range.
 pub(crate) fn planned_run(
     name: String,
-    preset: &Preset,
-    pictures: &Pictures,
+    preset: &SweepPreset,
+    images: &SweepImages,
     size: &Size,
     seed: u64,
     asked: &BTreeMap<String, String>,
     rate: Option<f64>,
-) -> Result<Run> {
+) -> Result<PlannedRun> {
     let change = preset.sizes.get(&size.name).cloned().unwrap_or_default();
     let (train, tokens) = (&preset.train, &preset.tokens);
     let batch = settings::whole(asked, "batch", MOST_PICTURES)?.or(change.batch).unwrap_or(train.batch);
-    let by_epochs = |epochs: f64| steps_of(epochs, pictures.training, batch);
+    let by_epochs = |epochs: f64| steps_of(epochs, images.training, batch);
     let own = change.steps.or_else(|| change.epochs.map(by_epochs));
     let shared = || train.steps.or_else(|| train.epochs.map(by_epochs));
     let asked_epochs = settings::epochs(asked)?.map(by_epochs);
@@ -69,8 +69,8 @@ pub(crate) fn planned_run(
     let steps = asked_steps.or(own).or_else(shared).unwrap_or(1);
     if steps > MOST_STEPS {
         return Err(Error::config(format!(
-            "{}: these epochs over {} images give {steps} steps, more than {MOST_STEPS}; set fewer epochs",
-            size.name, pictures.training
+            "{}: the epochs over {} images give {steps} steps, more than {MOST_STEPS}; set fewer epochs",
+            size.name, images.training
         )));
     }
     let rule = change.learning_rate.unwrap_or(train.learning_rate);
@@ -89,14 +89,14 @@ pub(crate) fn planned_run(
         depth: size.depth,
         width: size.width,
         heads: size.heads,
-        classes: pictures.classes,
+        classes: images.classes,
         vocabulary: tokens.vocabulary,
         latent_channels: tokens.latent_channels,
         schedule: tokens.schedule.clone(),
         ..TransformerConfig::published(size.depth)
     };
-    let images = steps * batch;
-    let flops = cost::training_flops(&config) * images as f64;
+    let seen = steps * batch;
+    let flops = cost::training_flops(&config) * seen as f64;
     let micro = (batch / (trained.training.accumulation as u64).max(1)).max(1);
     let step = TrainingStep {
         accumulate: micro < batch,
@@ -104,15 +104,15 @@ pub(crate) fn planned_run(
         average: trained.model.ema > 0.0,
         ..TrainingStep::plain(micro as usize, 2)
     };
-    Ok(Run {
+    Ok(PlannedRun {
         name,
         preset: train.preset.clone(),
         steps,
         batch,
         seed,
         parameters: cost::parameters(&config),
-        // Saturates only for schedules that no machine can hold.
-        tokens: images.saturating_mul(tokens.schedule.tokens() as u64),
+        // Saturates only for schedules that do not fit in memory.
+        tokens: seen.saturating_mul(tokens.schedule.tokens() as u64),
         flops,
         memory: cost::training_memory(&config, &step).total(),
         seconds: flops / machine::rate(size.width, rate),

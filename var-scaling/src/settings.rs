@@ -1,22 +1,22 @@
-//! Settings of `--set`, and the bounds of the numbers in a plan.
+//! Settings for all trainings of a sweep, and the bounds of the numbers in a plan.
 
 use std::collections::BTreeMap;
 
 use crate::error::{Error, Result};
 
-/// Most passes over the images.
+/// Maximum number of passes over the images.
 pub(crate) const MAX_EPOCHS: f64 = 1e6;
-/// Most runs of a size.
+/// Maximum number of runs of a size.
 pub const MAX_SEEDS: u64 = 1000;
-/// Largest seed: the largest whole number in TOML.
+/// Largest seed, which is the largest whole number in TOML.
 pub(crate) const MAX_SEED: u64 = i64::MAX as u64;
 
-/// Settings that the sweep itself sets, and the flag that changes them.
+/// Settings that the sweep itself sets, and where they come from.
 const OWN: [(&str, &str); 4] = [
-    ("depth", "--sizes, for example --sizes 3x96"),
-    ("width", "--sizes, for example --sizes 3x96"),
-    ("heads", "--sizes, for example --sizes 3x96"),
-    ("seed", "--seed"),
+    ("depth", "the sizes of the sweep, for example 3x96"),
+    ("width", "the sizes of the sweep, for example 3x96"),
+    ("heads", "the sizes of the sweep, for example 3x96"),
+    ("seed", "the seed of the sweep"),
 ];
 
 /// A key without its section: `training.steps` and `steps` are the same setting.
@@ -25,54 +25,56 @@ pub(crate) fn plain(key: &str) -> &str {
     ["training.", "model."].iter().find_map(|section| key.strip_prefix(section)).unwrap_or(key)
 }
 
-/// The flag that changes `key`, if the sweep itself sets it.
+/// Where `key` comes from, if the sweep itself sets it.
 pub(crate) fn own(key: &str) -> Option<&'static str> {
-    OWN.iter().find(|(name, _)| *name == plain(key)).map(|(_, instead)| *instead)
+    OWN.iter().find(|(name, _)| *name == plain(key)).map(|(_, origin)| *origin)
 }
 
-/// The assignments of `--set` by plain key.
+/// The values of the assignments `key=value`, by plain key.
 ///
 /// # Errors
-/// When one lacks `=` or a key, or its key has its own flag.
+/// When one lacks `=` or a key, or the sweep itself sets its key.
 pub(crate) fn assignments(set: &[String]) -> Result<BTreeMap<String, String>> {
     set.iter()
         .map(|text| match text.split_once('=') {
             Some((key, value)) if !key.trim().is_empty() => match own(key) {
-                Some(flag) => Err(Error::config(format!("--set {text}: set this with {flag}"))),
+                Some(origin) => {
+                    Err(Error::config(format!("setting {text}: this setting comes from {origin}")))
+                }
                 None => Ok((plain(key).to_owned(), value.trim().to_owned())),
             },
-            _ => Err(Error::config(format!("--set {text}: write key=value, for example --set steps=800"))),
+            _ => Err(Error::config(format!("setting {text}: write key=value, for example steps=800"))),
         })
         .collect()
 }
 
-/// The whole number from 1 to `most` that `key` is set to, if it is set.
+/// The value of `key`, a whole number from 1 to `most`, if it is set.
 ///
 /// # Errors
-/// When it is something else.
+/// When the value is something else.
 pub(crate) fn whole(set: &BTreeMap<String, String>, key: &str, most: u64) -> Result<Option<u64>> {
     let Some(text) = set.get(key) else { return Ok(None) };
     match text.parse() {
         Ok(number) if (1..=most).contains(&number) => Ok(Some(number)),
-        _ => Err(Error::config(format!("--set {key}={text}: expected a whole number from 1 to {most}"))),
+        _ => Err(Error::config(format!("setting {key}={text}: expected a whole number from 1 to {most}"))),
     }
 }
 
-/// The epochs that are set, if they are.
+/// The value of `epochs`, if it is set.
 ///
 /// # Errors
-/// When they are not above 0 and at most [`MAX_EPOCHS`].
+/// When it is not above 0 and at most [`MAX_EPOCHS`].
 pub(crate) fn epochs(set: &BTreeMap<String, String>) -> Result<Option<f64>> {
     let Some(text) = set.get("epochs") else { return Ok(None) };
     match text.parse() {
         Ok(epochs) if epochs_fit(epochs) => Ok(Some(epochs)),
         _ => Err(Error::config(format!(
-            "--set epochs={text}: expected a number above 0 and at most {MAX_EPOCHS}"
+            "setting epochs={text}: expected a number above 0 and at most {MAX_EPOCHS}"
         ))),
     }
 }
 
-/// Whether epochs are within their bounds; NaN is not.
+/// Whether a number of epochs is within the bounds; NaN is not.
 pub(crate) fn epochs_fit(epochs: f64) -> bool {
     epochs > 0.0 && epochs <= MAX_EPOCHS
 }
@@ -82,15 +84,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_a_flag_of_its_own_is_refused_with_that_flag() {
-        for (text, flag) in [
-            ("depth=3", "--sizes"),
-            ("model.width=64", "--sizes"),
-            (" heads = 2", "--sizes"),
-            ("training.seed=1", "--seed"),
+    fn what_the_sweep_sets_is_refused_with_its_origin() {
+        for (text, origin) in [
+            ("depth=3", "the sizes of the sweep"),
+            ("model.width=64", "the sizes of the sweep"),
+            (" heads = 2", "the sizes of the sweep"),
+            ("training.seed=1", "the seed of the sweep"),
         ] {
             let message = assignments(&[text.to_owned()]).unwrap_err().to_string();
-            assert!(message.contains(flag) && message.contains(text), "{message}");
+            assert!(message.contains(origin) && message.contains(text), "{message}");
         }
     }
 

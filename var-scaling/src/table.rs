@@ -51,7 +51,7 @@ pub(crate) fn read(path: &Path) -> Result<(Vec<ResultLine>, Vec<String>)> {
     Ok((lines, skipped))
 }
 
-/// A row as the JSON object of a line of `results.jsonl`. Names stay text.
+/// A row as a line of `results.jsonl`. Names stay texts.
 fn object(columns: &csv::StringRecord, record: &csv::StringRecord) -> String {
     let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
     let mut object: Map<String, Value> =

@@ -1,4 +1,4 @@
-//! Settings of the trainings of a sweep, as types of the trainer.
+//! Settings of the trainings of a sweep, as types of var-train.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use var_train::settings::{ModelRun, TokenizerRun};
 use crate::error::{Error, Result};
 use crate::ladder::Size;
 
-/// The settings of the run `name` of `size`: those of `preset`, with `set` over them.
+/// The settings of the run `name` of `size`: the preset `preset`, changed by `set`.
 ///
 /// # Errors
 /// Names the run and the first setting that is unknown or out of range.
@@ -23,7 +23,7 @@ pub(crate) fn model(
     ModelRun::preset(preset, set).map_err(|e| Error::config(format!("{name}: {e}")))
 }
 
-/// The settings of the tokenizer: those of `preset`, with `set` over them.
+/// The settings of the tokenizer: the preset `preset`, changed by `set`.
 ///
 /// # Errors
 /// Names the first setting that is unknown or out of range.
@@ -41,10 +41,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn settings_that_the_trainer_refuses_name_the_training_and_the_setting() {
-        let plan = crate::plan::Plan::new(&crate::request::Request::default()).unwrap();
+    fn bad_settings_are_refused_with_the_training_and_the_setting() {
+        let plan = crate::plan::SweepPlan::new(&crate::request::SweepRequest::default()).unwrap();
         let mut run = plan.runs[0].clone();
-        let found = |run: &crate::request::Run| model(&run.name, &run.preset, &run.size, &run.set);
+        let found = |run: &crate::request::PlannedRun| model(&run.name, &run.preset, &run.size, &run.set);
         assert_eq!(found(&run).unwrap().training.steps, run.steps);
         run.set.insert("nonsense".into(), "3".into());
         let message = found(&run).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! The command line: flags, and what they start.
+//! The command line: flags, and the functions that they call.
 
 mod tables;
 
@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use var_scaling::error::{Error, Result};
+use var_scaling::error::{Error, Remedy, Result};
 use var_scaling::fit::FitOptions;
-use var_scaling::plan::Plan;
+use var_scaling::plan::SweepPlan;
 use var_scaling::plot::score_curve::ScoreCurve;
-use var_scaling::request::Request;
+use var_scaling::request::SweepRequest;
 use var_scaling::settings::MAX_SEEDS;
-use var_scaling::sweep::{self, Options, child};
+use var_scaling::sweep::{self, SweepOptions, child};
 use var_scaling::{ladder, preset, report};
 use var_tokenizer::progress::{say, tell};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 
-/// Train a ladder of model sizes, fit scaling laws, and write a report
+/// Train models of several sizes, fit scaling laws, and write a report
 #[derive(Parser)]
 #[command(name = "var-scaling", version)]
 #[command(after_help = "Examples:
@@ -33,7 +33,7 @@ pub struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Train every size of a ladder, then fit, plot and report; resumes an interrupted sweep
+    /// Train all sizes, then fit, plot and report; resumes an interrupted sweep
     #[command(after_help = "Examples:
   var-scaling sweep                                      (built-in emoji, five sizes)
   var-scaling sweep --data photos/                       (your images; trains a tokenizer first)
@@ -45,16 +45,16 @@ enum Command {
 To resume after an interruption or a failure, run the same command again.
 Exit status: 0 all sizes done, 1 something failed, 2 bad input, 3 interrupted.")]
     Sweep(Box<SweepArgs>),
-    /// Print the plan of a sweep and start nothing (same as `sweep --dry-run`)
+    /// Print the plan of a sweep without starting it (same as `sweep --dry-run`)
     #[command(after_help = "Examples:
   var-scaling plan                                       (the built-in sweep)
   var-scaling plan --preset imagenet-256 --flops-rate 4e15
   var-scaling plan --data photos/ --sizes small --set steps=2000
   var-scaling plan --sizes 2x64,3x96 --seeds 3 --json
 
-With --data, the images are counted. Otherwise the numbers come from the preset.")]
+With --data, it counts the images. Without, it uses the numbers of the preset.")]
     Plan(PlanArgs),
-    /// Fit scaling laws to the results of a sweep; writes fits.json
+    /// Fit scaling laws to the results of a sweep, and write fits.json
     #[command(after_help = "Examples:
   var-scaling fit runs/sweep-emoji-nano
   var-scaling fit runs/cifar --irreducible loss_all=4.8 --irreducible loss_last=4.7
@@ -64,29 +64,29 @@ With --data, the images are counted. Otherwise the numbers come from the preset.
         folder: PathBuf,
         #[command(flatten)]
         fit: FitArgs,
-        /// Print fits.json to standard output
+        /// Print the content of fits.json
         #[arg(long)]
         json: bool,
     },
-    /// Draw the plots of a sweep again (SVG and PNG)
+    /// Draw the plots of a sweep (SVG and PNG)
     #[command(after_help = "Example:\n  var-scaling plot runs/sweep-emoji-nano")]
     Plot {
         /// Sweep folder
         folder: PathBuf,
     },
-    /// Draw a score over a sampling setting, from `cargo xtask eval-fid --sweep`
+    /// Plot a score against a setting of sampling, measured by `cargo xtask eval-fid --sweep`
     #[command(after_help = "Example:\n  var-scaling curve runs/small/evaluation/sweep-cfg.json")]
     Curve {
-        /// JSON file with title, subtitle, x, y and points; the plots (SVG and PNG) are written next to it
+        /// JSON file with title, subtitle, x, y and points; the plots (SVG and PNG) go next to it
         file: PathBuf,
     },
-    /// Write report.html of a sweep again
+    /// Write report.html of a sweep
     #[command(after_help = "Example:\n  var-scaling report runs/sweep-emoji-nano")]
     Report {
         /// Sweep folder
         folder: PathBuf,
     },
-    /// Runs another program, which ends when its parent ends
+    /// Runs a program that ends when its parent ends
     #[command(name = child::GUARD, hide = true)]
     Guarded {
         parent: u32,
@@ -104,31 +104,31 @@ struct PlanArgs {
     /// Images: class folders, a tar, an npz, CIFAR binary files, or `emoji`
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
-    /// Sizes and ladders, separated by commas: d16, 3x96, nano, … [default: from the preset]
+    /// Sizes and ladders, separated by commas, for example d16,3x96 or nano [default: from the preset]
     #[arg(long, value_name = "LIST")]
     sizes: Option<String>,
     /// Tokenizer file, or `builtin` [default: from the preset]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<String>,
     /// Train a tokenizer first, even if the preset names one
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tokenizer")]
     train_tokenizer: bool,
-    /// Seed of encoding, training and samples
+    /// Seed for encoding, training and samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Number of trainings per size, with consecutive seeds
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_SEEDS))]
     seeds: u64,
-    /// Setting of all trainings, see `var-train model --help`, for example --set steps=800
+    /// Setting for all trainings, for example --set steps=800; see `var-train model --help`
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// FLOPs per second that the estimated times assume
+    /// Assumed speed for the estimated times, in FLOPs per second [default: two CPU cores]
     #[arg(long, value_name = "N")]
     flops_rate: Option<f64>,
-    /// List the presets and ladders
+    /// List presets and ladders
     #[arg(long)]
     list_presets: bool,
-    /// Print one JSON object to standard output
+    /// Print the result as one JSON object
     #[arg(long)]
     json: bool,
 }
@@ -140,19 +140,20 @@ struct SweepArgs {
     /// Sweep folder [default: runs/sweep-PRESET]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Print parameters, tokens, FLOPs, memory and time of every size; train nothing
+    /// Print parameters, tokens, FLOPs, memory and time of each size; start nothing
     #[arg(long)]
     dry_run: bool,
-    /// auto, cpu, cuda or cuda:N
+    /// Device: auto, cpu, cuda or cuda:N [default: auto]
     #[arg(long, value_parser = valid::<DeviceChoice>)]
     device: Option<String>,
-    /// auto (measures), f32 or bf16
+    /// Precision: auto, f32 or bf16 [default: auto]
     #[arg(long, value_parser = valid::<Precision>)]
     precision: Option<String>,
-    /// Train these unfinished sizes from the beginning, or encode again with `tokens`; keeps the old files under another name
+    /// Sizes to train from the beginning, separated by commas, or `tokens` to encode again; finished sizes cannot start over; old
+    /// files are renamed
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     start_over: Vec<String>,
-    /// Print no progress
+    /// Show no progress
     #[arg(long)]
     quiet: bool,
     #[command(flatten)]
@@ -161,12 +162,13 @@ struct SweepArgs {
 
 #[derive(Args)]
 struct FitArgs {
-    /// Irreducible part of a law; METRIC is loss_all, loss_last, err_all or err_last, VALUE a number or `fitted`
+    /// Irreducible part of the laws of a metric (loss_all, loss_last, err_all or err_last): a number, or `fitted` [default: losses
+    /// fitted, errors 0]
     #[arg(long, value_name = "METRIC=VALUE")]
     irreducible: Vec<String>,
 }
 
-/// Checks a text that is passed on to the other programs.
+/// Checks a text for the other programs.
 fn valid<T: FromStr<Err: std::fmt::Display>>(text: &str) -> std::result::Result<String, String> {
     text.parse::<T>().map(|_| text.to_owned()).map_err(|e| e.to_string())
 }
@@ -179,7 +181,7 @@ impl FitArgs {
             options.set(assignment)?;
             let metric = assignment.split('=').next().unwrap_or_default().trim();
             if metrics.contains(&metric) {
-                return Err(Error::config(format!("--irreducible {metric}: given twice; give one value")));
+                return Err(Error::config(format!("--irreducible {metric} is given twice; give one value")));
             }
             metrics.push(metric);
         }
@@ -188,11 +190,23 @@ impl FitArgs {
 }
 
 impl PlanArgs {
-    fn plan(&self) -> Result<Plan> {
-        if self.flops_rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
-            return Err(Error::config("--flops-rate: expected a number above zero, for example 4e14"));
+    /// The table of `plan`, with the flags that make its numbers more exact.
+    fn table(&self, plan: &SweepPlan) -> String {
+        let mut text = tables::plan(plan);
+        if self.flops_rate.is_none() {
+            text.push_str("\nhint: --flops-rate N assumes another speed");
         }
-        Plan::new(&Request {
+        if plan.images.source.is_none() {
+            text.push_str("\nhint: --data PATH counts your images");
+        }
+        text
+    }
+
+    fn plan(&self) -> Result<SweepPlan> {
+        if self.flops_rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
+            return Err(Error::config("--flops-rate: expected a number above 0, for example 4e14"));
+        }
+        SweepPlan::new(&SweepRequest {
             preset: self.preset.clone(),
             data: self.data.clone(),
             sizes: self.sizes.clone(),
@@ -206,7 +220,17 @@ impl PlanArgs {
     }
 }
 
-/// Carries out the command.
+/// The flag that helps after `error`, if there is one.
+pub fn flag_after(error: &Error) -> Option<String> {
+    match error {
+        Error::CannotResume { remedy: Remedy::NewSweep, .. } => Some("--out DIR".into()),
+        Error::CannotResume { remedy: Remedy::StartOver(name), .. } => Some(format!("--start-over {name}")),
+        Error::NoImages { .. } => Some("--data PATH".into()),
+        _ => None,
+    }
+}
+
+/// Runs the command.
 pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Sweep(args) => run_sweep(&args)?,
@@ -267,7 +291,7 @@ fn show_plan(args: &PlanArgs) -> Result<()> {
         return list_presets();
     }
     let plan = args.plan()?;
-    Ok(if args.json { say(plan.json()) } else { say(tables::plan(&plan)) }?)
+    Ok(if args.json { say(plan.json()) } else { say(args.table(&plan)) }?)
 }
 
 fn run_sweep(args: &SweepArgs) -> Result<()> {
@@ -275,10 +299,10 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         return show_plan(&args.plan);
     }
     let plan = args.plan.plan()?;
-    // A sweep without images fails before it prints the table.
+    // Without images, a sweep fails before it prints the table.
     plan.data()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("sweep-{}", plan.name)));
-    let options = Options {
+    let options = SweepOptions {
         out: out.clone(),
         device: args.device.clone(),
         precision: args.precision.clone(),
@@ -287,7 +311,7 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         fit: args.fit.options()?,
     };
     if !args.quiet {
-        tell(format_args!("{} in {}:\n{}", plan.name, out.display(), tables::plan(&plan)));
+        tell(format_args!("{} in {}:\n{}", plan.name, out.display(), args.plan.table(&plan)));
     }
     let outcome = sweep::sweep(&plan, &options)?;
     if args.plan.json { say(outcome.json()) } else { say(tables::outcome(&outcome, &out)?) }?;

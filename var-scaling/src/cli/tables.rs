@@ -5,14 +5,14 @@ use std::path::Path;
 use var_scaling::error::Result;
 use var_scaling::fit::FitsFile;
 use var_scaling::fit::means::NOT_MONOTONE;
-use var_scaling::plan::Plan;
+use var_scaling::plan::SweepPlan;
 use var_scaling::preparation::Preparation;
 use var_scaling::quantity::{bytes, count, duration, flops};
 use var_scaling::result_line::ResultLine;
-use var_scaling::sweep::Outcome;
+use var_scaling::sweep::SweepOutcome;
 
-/// Results, laws, failures and the place of the report.
-pub fn outcome(outcome: &Outcome, out: &Path) -> Result<String> {
+/// Results, laws, failures and the path of the report.
+pub fn outcome(outcome: &SweepOutcome, out: &Path) -> Result<String> {
     let mut text = results_table(&outcome.results);
     text.push_str(&laws(&FitsFile::read(&out.join("fits.json"))?));
     for (name, why) in &outcome.failed {
@@ -35,7 +35,7 @@ pub fn outcome(outcome: &Outcome, out: &Path) -> Result<String> {
 }
 
 /// The table of a plan, with its notes.
-pub fn plan(plan: &Plan) -> String {
+pub fn plan(plan: &SweepPlan) -> String {
     let runs = plan.runs.iter().map(|r| {
         [
             r.name.clone(),
@@ -51,15 +51,15 @@ pub fn plan(plan: &Plan) -> String {
     let head = ["size", "params", "steps", "batch", "tokens", "FLOPs", "memory", "time"];
     let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
     format!(
-        "{}total time without samples: {}, assuming {}\nmemory: training in bf16; in f32, activations take twice as much\n{}{notes}",
+        "{}total time without samples: {}, assuming {}\nmemory: for bf16; in f32, activations take twice as much\n{}{notes}",
         columns(head, plan.preparations.iter().map(preparation_row).chain(runs)),
         duration(plan.seconds()),
         plan.assumption,
-        plan.pictures.describe()
+        plan.images.describe()
     )
 }
 
-/// A row of the plan's table. A cell is empty where nothing applies or is known.
+/// A row of the table of a plan. Unknown cells are empty.
 fn preparation_row(piece: &Preparation) -> [String; 8] {
     let text = |value: Option<f64>, words: fn(f64) -> String| value.map_or_else(String::new, words);
     [
@@ -112,7 +112,7 @@ fn columns<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; 
     all.iter().map(line).collect()
 }
 
-/// The verdict on each law, in a line.
+/// The verdicts on the laws, one per line.
 pub fn laws(fits: &FitsFile) -> String {
     let mut text = String::new();
     for law in &fits.laws {

@@ -2,21 +2,20 @@
 
 use std::f64::consts::FRAC_PI_2;
 
-/// Steps of an integral.
+/// Number of steps of an integral.
 const STEPS: u32 = 500;
 
-/// Probability of an F above `f` with `first` and `second` degrees of freedom (whole, from 1).
+/// Probability of a value above `f` with `first` and `second` degrees of freedom (1 or more).
 pub(crate) fn f_tail(f: f64, first: usize, second: usize) -> f64 {
     let (a, b) = (first.clamp(1, 1 << 20) as i32, second.clamp(1, 1 << 20) as i32);
-    // The regularised incomplete beta function; with t = sin² its integrand has whole powers.
+    // The regularised incomplete beta function. With t = sin², its integrand has integer powers.
     let density = |angle: f64| angle.sin().powi(a - 1) * angle.cos().powi(b - 1);
     let from = (f64::from(a) * f.max(0.0) / f64::from(b)).sqrt().atan();
     let whole = integrate(0.0, FRAC_PI_2, density);
     if whole > 0.0 { (integrate(from, FRAC_PI_2, density) / whole).clamp(0.0, 1.0) } else { f64::NAN }
 }
 
-/// The F that is exceeded with probability `1 − level`, with 1 and `freedom` degrees of freedom: the square of
-/// Student's quantile.
+/// The quantile at `level` with 1 and `freedom` degrees of freedom: the square of Student's quantile.
 pub(crate) fn f_quantile(level: f64, freedom: usize) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     while f_tail(high, 1, freedom) > 1.0 - level && high < 1e12 {

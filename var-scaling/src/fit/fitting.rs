@@ -1,13 +1,13 @@
-//! From points to a law: one mean per size, the curve, its intervals, and what may be said of them.
+//! From points to a law: one mean per size, the curve, its intervals, the verdict.
 
-use super::law::{Coefficients, Estimate, FittedLaw, Irreducible, LEAST_SIZES, Status, Subject};
+use super::law::{Coefficient, Coefficients, FittedLaw, Irreducible, LEAST_SIZES, Status, Subject};
 use super::means::SizeMeans;
 use super::point::Point;
 use super::power::{self, Bound, Mode};
 use super::{profile, verdict};
 
 impl FittedLaw {
-    /// Fits a law to one mean per size of `points`, with intervals that cover `level`.
+    /// Fits a law to the mean of each size of `points`, with intervals of `level`.
     pub fn fit(
         subject: Subject,
         points: Vec<Point>,
@@ -56,9 +56,9 @@ impl FittedLaw {
         let curve = found.curve;
         let around = profile::intervals(&means, &curve, mode, level);
         let coefficients = Coefficients {
-            alpha: Estimate::new(curve.alpha, around.alpha),
-            ln_beta: Estimate::new(curve.ln_beta, around.ln_beta),
-            irreducible: Estimate::new(curve.irreducible, around.irreducible),
+            alpha: Coefficient::new(curve.alpha, around.alpha),
+            ln_beta: Coefficient::new(curve.ln_beta, around.ln_beta),
+            irreducible: Coefficient::new(curve.irreducible, around.irreducible),
         };
         law.pearson = log_pearson(&means, curve.irreducible);
         law.lack_of_fit = groups.lack_of_fit(mode);
@@ -97,15 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn three_sizes_have_no_exponent_and_say_so() {
+    fn three_sizes_have_no_exponent_and_a_reason() {
         let found = law(&[5.0, 4.0, 3.5], Mode::Given(0.0));
         assert_eq!(found.status, Status::TooFewSizes);
         assert!(found.coefficients.is_none());
-        assert!(found.verdict.contains("not enough sizes: 3"), "{}", found.verdict);
+        assert!(found.verdict.contains("not enough sizes (found 3, at least 4"), "{}", found.verdict);
     }
 
     #[test]
-    fn a_fit_at_a_bound_has_no_exponent_and_says_which() {
+    fn a_fit_at_a_bound_has_no_exponent_and_names_the_bound() {
         let found = law(&[5.0, 4.0, 4.0, 4.0, 4.0], Mode::Fitted);
         assert_eq!(found.status, Status::AtBound);
         assert!(found.coefficients.is_none() && found.verdict.contains("bound"), "{}", found.verdict);
@@ -171,7 +171,7 @@ mod tests {
         };
         let clean = law(0.000_3);
         assert_eq!(clean.status, Status::Determined, "{}", clean.verdict);
-        assert!(clean.verdict.contains("no lack of fit beyond the spread of seeds"), "{}", clean.verdict);
+        assert!(clean.verdict.contains("scatter no more than their seeds"), "{}", clean.verdict);
         let scattered = law(0.02);
         assert_eq!(scattered.status, Status::Wide);
         assert!(scattered.coefficients.is_some() && scattered.lacks_fit());

@@ -7,19 +7,19 @@ use serde::{Deserialize, Serialize};
 /// One validation of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scored {
-    /// The run it belongs to.
+    /// Its run.
     pub run: String,
-    /// The size of that run.
+    /// The size of its run.
     pub size: String,
-    /// Compute up to here, in FLOPs.
+    /// Training compute until the validation, in FLOPs.
     pub flops: f64,
-    /// The value, smaller is better.
+    /// The value; lower is better.
     pub value: f64,
-    /// Whether the run ends here.
+    /// Whether it is the last validation of its run.
     pub last: bool,
 }
 
-/// The points that no point of less or equal compute equals or beats, by rising compute.
+/// The points that are lower than all points of less or equal compute, by rising compute.
 pub(crate) fn pareto(points: &[Scored]) -> Vec<Scored> {
     let mut sorted: Vec<&Scored> =
         points.iter().filter(|p| p.flops.is_finite() && p.flops > 0.0 && p.value.is_finite()).collect();
@@ -35,14 +35,14 @@ pub(crate) fn pareto(points: &[Scored]) -> Vec<Scored> {
     frontier
 }
 
-/// The part of the frontier that a law may be fitted to: from the end of the run of least compute on.
-/// Before it, only the smallest size has points, so its curve is not a frontier.
+/// The part of the frontier for a law: it starts at the end of the run of least compute. Before, the frontier is the curve of
+/// one run.
 pub(crate) fn contested(points: &[Scored]) -> Vec<Scored> {
     let begin = points.iter().filter(|p| p.last).map(|p| p.flops).fold(f64::INFINITY, f64::min);
     pareto(points).into_iter().filter(|p| p.flops >= begin).collect()
 }
 
-/// The runs of each size as one: the mean of the values that all of them have at the same compute.
+/// One run per size: the mean of its runs, at the compute where all of them have a value.
 pub(crate) fn mean_runs(points: &[Scored]) -> Vec<Scored> {
     let mut means: Vec<(Scored, usize)> = Vec::new();
     let mut runs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -62,7 +62,7 @@ pub(crate) fn mean_runs(points: &[Scored]) -> Vec<Scored> {
     means.into_iter().map(|(mean, count)| Scored { value: mean.value / count as f64, ..mean }).collect()
 }
 
-/// The lowest point of each size on a frontier, which falls: its last one.
+/// The last point of each size on a frontier, which is its lowest one.
 pub(crate) fn one_per_size(frontier: &[Scored]) -> Vec<Scored> {
     let mut ends: Vec<Scored> = Vec::new();
     for point in frontier.iter().rev() {
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frontier_keeps_what_nothing_cheaper_beats() {
+    fn the_frontier_has_the_points_that_no_cheaper_point_beats() {
         let points = [
             point("b", 4.0, 2.5, false),
             point("a", 1.0, 4.0, false),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_gives_nothing_and_nan_is_left_out() {
+    fn no_points_have_no_frontier_and_nan_is_skipped() {
         assert!(pareto(&[]).is_empty());
         assert_eq!(pareto(&[point("a", 1.0, f64::NAN, true), point("a", 2.0, 1.0, true)]).len(), 1);
     }

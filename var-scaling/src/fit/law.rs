@@ -1,4 +1,4 @@
-//! One law as it is written down: coefficients with intervals, or the reason why there are none.
+//! A fitted law: coefficients with intervals, or the reason why there are none.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,29 +7,28 @@ use super::point::Point;
 use super::power;
 use super::profile::Ends;
 
-/// Sizes below which no exponent is given.
+/// Minimum number of sizes for an exponent.
 pub(crate) const LEAST_SIZES: usize = 4;
 
-/// How the irreducible part came about.
+/// Where the irreducible part comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Irreducible {
-    /// A person or the published form fixed it.
+    /// It was given, or is that of the published form.
     Given,
-    /// It was found together with the exponent.
+    /// It was fitted with the exponent.
     Fitted,
 }
 
-/// What may be said about a law.
+/// Whether the points determine a law.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
-    /// There is a best law, its intervals have both ends, and it misses the sizes by no more than their seeds'
-    /// spread explains.
+    /// The law has an exponent, its intervals have both ends, and its sizes scatter no more than their seeds.
     Determined,
-    /// There is a best law, but an interval has no end, or the sizes scatter more than their seeds.
+    /// The law has an exponent, but an interval is open, or the sizes scatter more than their seeds.
     Wide,
-    /// Too few sizes.
+    /// There are too few sizes.
     TooFewSizes,
     /// The fit ended at a bound.
     AtBound,
@@ -37,20 +36,20 @@ pub enum Status {
     NotFalling,
 }
 
-/// A number with its interval.
+/// A coefficient with its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
+pub struct Coefficient {
     /// Best value.
     pub value: f64,
-    /// Lower end of the interval; none where it has no end.
+    /// Lower end of the interval; `None` if it is open.
     pub low: Option<f64>,
-    /// Upper end of the interval; none where it has no end.
+    /// Upper end of the interval; `None` if it is open.
     pub high: Option<f64>,
 }
 
-impl Estimate {
+impl Coefficient {
     pub(super) fn new(value: f64, ends: Ends) -> Self {
-        // A law near the end of what 64 bits resolve may lie a rounding error outside.
+        // Near the resolution of 64 bits, the value can be outside by a rounding error.
         Self { value, low: ends.low.map(|v| v.min(value)), high: ends.high.map(|v| v.max(value)) }
     }
 
@@ -64,19 +63,19 @@ impl Estimate {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Coefficients {
     /// Exponent `α`.
-    pub alpha: Estimate,
-    /// Natural logarithm of `β`; `β` itself may be beyond any number.
-    pub ln_beta: Estimate,
+    pub alpha: Coefficient,
+    /// Natural logarithm of `β`; `β` itself can be too large for a number.
+    pub ln_beta: Coefficient,
     /// Irreducible part `L∞`.
-    pub irreducible: Estimate,
+    pub irreducible: Coefficient,
 }
 
-/// What a law is about.
+/// The quantity and the variable of a law.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
-    /// Short name, as in `L_all(N)`.
+    /// Short name, for example `L_all(N)`.
     pub name: String,
-    /// Quantity in words.
+    /// The quantity in words.
     pub quantity: String,
     /// `N` or `C`.
     pub variable: String,
@@ -87,45 +86,45 @@ pub struct Subject {
 /// One law of `fits.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FittedLaw {
-    /// What it is about.
+    /// Quantity and variable.
     #[serde(flatten)]
     pub subject: Subject,
     /// The form that was fitted.
     pub form: String,
     /// Whether the irreducible part was given or fitted.
     pub irreducible: Irreducible,
-    /// What may be said.
+    /// Whether the points determine it.
     pub status: Status,
-    /// The same in words.
+    /// Coefficients and status in words.
     pub verdict: String,
-    /// The coefficients; none where the data cannot carry an exponent.
+    /// The coefficients; `None` if the points do not give an exponent.
     pub coefficients: Option<Coefficients>,
-    /// Pearson's correlation of the logarithms of the variable and of the value less the irreducible part
-    /// (of the whole value where there is no fit).
+    /// Pearson's correlation of the logarithms of the variable and of the value minus the irreducible part
+    /// (of the whole value if there is no fit).
     pub pearson: Option<f64>,
-    /// Share that the intervals are to cover.
+    /// Level of the intervals, for example 0.95.
     pub level: f64,
-    /// Different sizes among the points.
+    /// Number of different sizes.
     pub sizes: usize,
-    /// Standard deviation between runs of one size; none where every size has one.
+    /// Standard deviation between runs of one size; `None` if each size has one run.
     pub seed_deviation: Option<f64>,
-    /// Test of the best law against that deviation.
+    /// Test of the law against that deviation.
     pub lack_of_fit: Option<LackOfFit>,
-    /// Exponent and `β` of the paper for the same law; second-hand, to stand next to it.
+    /// Exponent and `β` of the paper for the same law.
     pub published: Option<(f64, f64)>,
-    /// What else is to be known.
+    /// Notes, one sentence each.
     pub notes: Vec<String>,
     /// The points.
     pub points: Vec<Point>,
 }
 
 impl FittedLaw {
-    /// Whether the sizes scatter about the law more than their seeds explain, at the level of the intervals.
+    /// Whether the sizes scatter around the law more than their seeds, at the level of the intervals.
     pub(crate) fn lacks_fit(&self) -> bool {
         self.lack_of_fit.is_some_and(|test| test.p < 1.0 - self.level)
     }
 
-    /// The best curve, where there is one.
+    /// The fitted curve, if there is one.
     pub(crate) fn curve(&self) -> Option<power::Curve> {
         self.coefficients.map(|c| power::Curve {
             alpha: c.alpha.value,
@@ -135,7 +134,7 @@ impl FittedLaw {
     }
 }
 
-/// A number to three significant digits, with a true minus sign.
+/// A number with three significant digits and a minus sign (not a hyphen).
 pub(crate) fn number(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return format!("{value}").replace('-', "−");

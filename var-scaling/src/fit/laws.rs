@@ -19,12 +19,12 @@ pub(crate) const COMPUTE_UNIT: f64 = 1e15;
 /// Version of `fits.json`.
 const VERSION: u32 = 2;
 
-/// What is given and what is fitted, and what intervals are to cover.
+/// What is given, what is fitted, and the level of the intervals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FitOptions {
     /// Irreducible part of each metric, in the order of [`Metric::ALL`].
     pub irreducible: [Mode; 4],
-    /// Share that the intervals are to cover, e.g. 0.95.
+    /// Level of the intervals, for example 0.95.
     pub level: f64,
 }
 
@@ -40,11 +40,11 @@ impl FitOptions {
     /// Sets the irreducible part from `metric=value` or `metric=fitted`.
     ///
     /// # Errors
-    /// When the metric is not known or the value neither a number nor `fitted`.
+    /// When the metric is unknown, or the value is neither a number from 0 on nor `fitted`.
     pub fn set(&mut self, assignment: &str) -> Result<()> {
         let bad = || {
             Error::config(format!(
-                "--irreducible {assignment}: expected METRIC=NUMBER or METRIC=fitted; the metrics are {}",
+                "irreducible part {assignment}: expected METRIC=NUMBER (0 or more) or METRIC=fitted; the metrics are {}",
                 Metric::ALL.map(|m| m.key()).join(", ")
             ))
         };
@@ -73,7 +73,7 @@ pub struct FitsFile {
     pub version: u32,
     /// How to read the coefficients.
     pub about: String,
-    /// How the intervals came about.
+    /// How the intervals are computed.
     pub intervals: String,
     /// The laws.
     pub laws: Vec<FittedLaw>,
@@ -92,14 +92,14 @@ impl FitsFile {
         Self {
             version: VERSION,
             about: "value = irreducible + (beta * X) ^ alpha, beta = exp(ln_beta); X = N in billions of parameters, \
-                    or C in 1e15 FLOPs where each size leaves the Pareto frontier"
+                    or C in 1e15 FLOPs, one point per size: its last point on the Pareto frontier"
                 .into(),
-            intervals: "profile likelihood on one mean per size; null: no end".into(),
+            intervals: "profile likelihood, one mean per size; null: open end".into(),
             laws,
         }
     }
 
-    /// The law of this short name.
+    /// The law with this short name.
     pub fn law(&self, name: &str) -> Option<&FittedLaw> {
         self.laws.iter().find(|l| l.subject.name == name)
     }
@@ -144,7 +144,7 @@ fn by_parameters(results: &Results, metric: Metric, mode: Mode, level: f64) -> F
 
 fn by_compute(results: &Results, metric: Metric, mode: Mode, level: f64) -> FittedLaw {
     let scored = validations(results, metric);
-    // Validations of one run are not independent: a size counts once, where it leaves the frontier.
+    // Validations of one run are not independent: a size counts once, at its last point on the frontier.
     let ends = one_per_size(&contested(&mean_runs(&scored)));
     let points = ends
         .iter()
@@ -159,15 +159,15 @@ fn by_compute(results: &Results, metric: Metric, mode: Mode, level: f64) -> Fitt
     };
     let mut law = FittedLaw::fit(subject, points, mode, level, Some(metric.published_by_compute()));
     law.notes.push(
-        "validations of one run are not independent, so each size is one point of L(C): its lowest loss on the \
-         frontier, which begins where the cheapest run ends; points before the end of a run have not seen the low \
-         end of the learning rate"
+        "Validations of one run are not independent, so each size is one point of L(C): its lowest loss on the \
+         frontier. The frontier starts where the cheapest run ends. Before the end of a run, the learning rate is still \
+         above its final value"
             .into(),
     );
     law
 }
 
-/// Every validation of every run as a point of compute and `metric`.
+/// All validations of all runs, as points of compute and `metric`.
 pub(crate) fn validations(results: &Results, metric: Metric) -> Vec<Scored> {
     let mut points = Vec::new();
     for line in &results.lines {

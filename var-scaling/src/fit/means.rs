@@ -1,10 +1,10 @@
-//! One mean per size, and whether a law misses the means by more than the seeds' spread explains.
+//! One mean per size, and the test whether sizes scatter around a law more than their seeds.
 
 use super::distribution::f_tail;
 use super::point::Point;
 use super::power::{self, Mode};
 
-/// How a note about sizes that are worse than smaller ones begins.
+/// The start of a note about sizes that are worse than smaller ones.
 pub const NOT_MONOTONE: &str = "not monotone: ";
 
 /// The points of a law by size.
@@ -14,12 +14,12 @@ pub(crate) struct SizeMeans {
     sizes: Vec<(String, f64, Vec<f64>)>,
 }
 
-/// An F test of a law against the spread of seeds.
+/// An F test of a law against the spread between seeds.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct LackOfFit {
     /// The statistic.
     pub f: f64,
-    /// Probability of such a lack of fit, or a larger one, under the law.
+    /// Probability of this statistic or a larger one, if the law holds.
     pub p: f64,
 }
 
@@ -43,14 +43,14 @@ impl SizeMeans {
         Self { sizes }
     }
 
-    /// Number of different `x`: sizes of equal parameters tell a fit no more than one.
+    /// Number of different `x`: to a fit, sizes with equal parameters are one.
     pub(crate) fn different(&self) -> usize {
         let mut xs: Vec<f64> = self.sizes.iter().map(|s| s.1).collect();
         xs.dedup_by(|a, b| (*a / *b - 1.0).abs() < 1e-12);
         xs.len()
     }
 
-    /// The means that a fit in `mode` takes: of the values, or of the logarithms of what is above the given part.
+    /// The means for a fit in `mode`: of the values, or of the logarithms of the values minus the given part.
     pub(crate) fn means(&self, mode: Mode) -> Vec<(f64, f64)> {
         self.sizes
             .iter()
@@ -61,7 +61,7 @@ impl SizeMeans {
                     Mode::Given(c) if ys.iter().all(|y| *y > c) => {
                         c + (ys.iter().map(|y| (y - c).ln()).sum::<f64>() / n).exp()
                     }
-                    // Not below all values: the fit refuses it.
+                    // The given part is not below all values: the fit refuses it.
                     Mode::Given(c) => ys.iter().copied().fold(c, f64::min),
                 };
                 (*x, mean)
@@ -69,7 +69,7 @@ impl SizeMeans {
             .collect()
     }
 
-    /// Whether all means agree to the digits that a loss in 32 bits has.
+    /// Whether all means are equal within the rounding of a loss in 32 bits.
     pub(crate) fn equal_within_rounding(&self) -> bool {
         let means = self.means(Mode::Fitted);
         let (low, high) =
@@ -77,7 +77,7 @@ impl SizeMeans {
         high - low <= 1e-6 * high.abs()
     }
 
-    /// Names the sizes whose mean lies above that of the next smaller size.
+    /// Names the sizes whose mean is above that of the next smaller size.
     pub(crate) fn not_monotone(&self) -> Option<String> {
         let means = self.means(Mode::Fitted);
         let pairs = self.sizes.windows(2).zip(means.windows(2));
@@ -92,13 +92,13 @@ impl SizeMeans {
         (!worse.is_empty()).then(|| format!("{NOT_MONOTONE}{}", worse.join(", ")))
     }
 
-    /// Standard deviation between runs of one size, pooled; none without a size of several runs.
+    /// Pooled standard deviation between runs of one size; `None` if each size has one run.
     pub(crate) fn seed_deviation(&self) -> Option<f64> {
         let (squares, freedom) = self.within(|y| y);
         (freedom > 0).then(|| (squares / freedom as f64).sqrt())
     }
 
-    /// Squares within sizes of the values as `value` takes them, and their degrees of freedom.
+    /// Sum of squares of `value` within the sizes, and its degrees of freedom.
     fn within(&self, value: impl Fn(f64) -> f64) -> (f64, usize) {
         self.sizes.iter().fold((0.0, 0), |(squares, freedom), (_, _, ys)| {
             let mean = ys.iter().map(|y| value(*y)).sum::<f64>() / ys.len() as f64;
@@ -107,8 +107,8 @@ impl SizeMeans {
         })
     }
 
-    /// Tests the law that fits all runs best against their spread within sizes. None where no size has several
-    /// runs that differ, or there is no such law.
+    /// Tests the law that fits all runs best against their spread within the sizes. `None` if no size has several runs that
+    /// differ, or there is no such law.
     pub(crate) fn lack_of_fit(&self, mode: Mode) -> Option<LackOfFit> {
         let rows: Vec<(f64, f64)> =
             self.sizes.iter().flat_map(|(_, x, ys)| ys.iter().map(move |y| (*x, *y))).collect();
@@ -120,7 +120,7 @@ impl SizeMeans {
         let (pure, second) = self.within(value);
         let coefficients = if mode == Mode::Fitted { 3 } else { 2 };
         let first = self.sizes.len().checked_sub(coefficients).filter(|f| *f > 0)?;
-        // Runs that agree in all digits of a 32-bit loss are copies, and say nothing of a spread.
+        // Runs that are equal in all digits of a 32-bit loss are copies. They do not show the spread.
         let rounding: f64 = rows.iter().map(|r| (1e-6 * value(r.1)).powi(2)).sum();
         if second == 0 || pure <= rounding {
             return None;
@@ -131,7 +131,7 @@ impl SizeMeans {
     }
 }
 
-/// Sizes whose seeds agree to 0.0025 and which are off by 0.01 themselves.
+/// Sizes with a scatter of 0.01, with seeds that differ by 0.0025.
 #[cfg(test)]
 pub(super) const SCATTERED: [(f64, &[f64]); 9] = [
     (40_000.0, &[6.713_083, 6.710_874, 6.711_032]),

@@ -1,7 +1,7 @@
 //! Fits: one power law, its interval, the frontier, and the eight laws of a sweep.
 //!
-//! A law is `L(X) = L∞ + (β·X)^α` with `α < 0`. `L∞`, the irreducible part, is either given or fitted,
-//! and every fit says which. No exponent is given where the data cannot carry one.
+//! A law is `L(X) = L∞ + (β·X)^α` with `α < 0`. The irreducible part `L∞` is given or fitted, and each fit says which. If the
+//! points do not support an exponent, the law has none.
 
 pub mod distribution;
 mod fitting;

@@ -1,4 +1,4 @@
-//! A point that a law is fitted to.
+//! A point of a law.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ pub struct Point {
     pub run: String,
     /// Name of the size. Points with the same name are repetitions of one measurement, for example seeds.
     pub size: String,
-    /// Parameters, compute or another variable, in the unit of the law.
+    /// Number of parameters, compute or another variable, in the unit of the law.
     pub x: f64,
     /// Loss, error rate or another value.
     pub y: f64,

@@ -1,13 +1,11 @@
 //! One power law through points: `y = c + (β·x)^α`, `α < 0`.
 //!
-//! With `c` given, the logs of `y − c` lie on a line and least squares in log–log finds it, as the paper
-//! does. With `c` fitted, the model is linear in `c` and in the factor once `α` is fixed (variable
-//! projection): a scan over `α`, each time with the two linear coefficients in closed form, then golden
-//! sections. Errors are then taken as additive: in log–log the fit would be drawn towards a small `c`,
-//! because that shrinks all logarithms at once.
+//! If `c` is given, the logarithms of `x` and `y − c` are on a line. Least squares find it, as in the paper. If `c` is fitted,
+//! the model is linear in `c` and in the factor for each `α` (variable projection). A scan over `α` computes both in closed
+//! form; golden sections refine it. This assumes additive errors. A fit of all three to the logarithms would prefer a small
+//! `c`, because a small `c` makes all residuals smaller.
 
-/// Smallest and largest `−α` that a fit may take; beyond them the law is not told from a logarithm or
-/// from a step.
+/// Smallest and largest `−α` of a fit. Beyond them, the points do not distinguish the law from a logarithm or from a step.
 pub(crate) const EXPONENTS: (f64, f64) = (1e-3, 5.0);
 
 /// Steps of the scan over `α`.
@@ -16,9 +14,9 @@ const SCAN: usize = 160;
 /// A power law with its irreducible part.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Curve {
-    /// Exponent, below zero.
+    /// Exponent, below 0.
     pub alpha: f64,
-    /// Natural logarithm of `β`, which may be beyond what `β` itself can hold.
+    /// Natural logarithm of `β`; `β` itself can be too large for a number.
     pub ln_beta: f64,
     /// The irreducible part `c`.
     pub irreducible: f64,
@@ -36,41 +34,41 @@ impl Curve {
     }
 }
 
-/// Where a fit ended, when it did not end inside.
+/// The bound at which a fit ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// The fitted irreducible part is zero.
     IrreducibleAtZero,
-    /// The irreducible part reaches the smallest value, or a given one lies above it.
+    /// The irreducible part reaches the smallest value, or a given one is not below it.
     IrreducibleAtData,
-    /// The exponent is as good as zero: a logarithm fits no worse.
+    /// The exponent is nearly 0: a logarithm fits as well.
     ExponentAtZero,
-    /// The exponent is at its other end: the values fall in one step.
+    /// The exponent is at the other end of its range: the values fall in one step.
     ExponentAtLimit,
-    /// The values do not fall at all.
+    /// The values do not fall.
     NotFalling,
 }
 
 /// The result of a fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Power {
-    /// The best curve; not to be believed when a bound is set.
+    /// The best curve; not usable if there is a bound.
     pub curve: Curve,
-    /// The bound that the fit ended at.
+    /// The bound at which the fit ended, if any.
     pub bound: Option<Bound>,
 }
 
-/// How the irreducible part comes about.
+/// Whether the irreducible part is given.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Mode {
     /// It is this value.
     Given(f64),
-    /// It is found with the rest.
+    /// It is fitted with the rest.
     Fitted,
 }
 
-/// Fits `y = c + (β·x)^α` to points of positive `x`. `None` when there are fewer points than coefficients,
-/// or fewer different `x`, or a number is not finite and positive.
+/// Fits `y = c + (β·x)^α` to points with positive `x`. `None` if there are fewer different `x` than coefficients, or a number
+/// is not finite and positive.
 pub fn fit(points: &[(f64, f64)], mode: Mode) -> Option<Power> {
     let mut different: Vec<f64> = points.iter().map(|p| p.0).collect();
     different.sort_by(f64::total_cmp);
@@ -116,7 +114,7 @@ fn given(points: &[(f64, f64)], c: f64) -> Power {
     }
     let (alpha, intercept) = line(points.iter().map(|&(x, y)| (x.ln(), (y - c).ln())));
     let curve = Curve { alpha, ln_beta: intercept / alpha, irreducible: c };
-    // No scan, so no ends of one: any exponent below zero is an answer.
+    // There is no scan, so any exponent below 0 is valid.
     Power { curve, bound: (alpha.is_nan() || alpha >= 0.0).then_some(Bound::NotFalling) }
 }
 
@@ -139,13 +137,13 @@ struct Projection {
     bound: Option<Bound>,
 }
 
-/// Points with `x` as logarithm about its mean, so that powers stay near one.
+/// Points with the logarithm of `x` minus its mean, so that powers stay near 1.
 pub(super) struct Centred {
     /// Centred logarithm of `x`, and `y`.
     pub(super) points: Vec<(f64, f64)>,
-    /// The mean that was taken off.
+    /// The mean of the logarithms.
     pub(super) middle: f64,
-    /// Largest irreducible part: a hair below the smallest value.
+    /// Largest irreducible part, slightly below the smallest value.
     pub(super) ceiling: f64,
 }
 
@@ -203,12 +201,12 @@ fn fitted(points: &[(f64, f64)]) -> Power {
         .bound
         .or_else(|| bound_of_exponent(alpha))
         .or((found.factor <= 0.0).then_some(Bound::NotFalling));
-    // factor · (x / g)^α = (β x)^α, g the geometric mean of x.
+    // factor · (x / g)^α = (β·x)^α, where g is the geometric mean of x.
     let ln_beta = found.factor.max(f64::MIN_POSITIVE).ln() / alpha - centred.middle;
     Power { curve: Curve { alpha, ln_beta, irreducible: found.irreducible }, bound }
 }
 
-/// Minimum of a function with one minimum between `low` and `high`.
+/// The minimum between `low` and `high` of a function that has one minimum.
 pub(super) fn golden_section(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
     let ratio = (5_f64.sqrt() - 1.0) / 2.0;
     let (mut a, mut b) = (high - ratio * (high - low), low + ratio * (high - low));
@@ -253,7 +251,7 @@ mod tests {
     #[test]
     fn a_pure_power_law_ends_at_a_zero_irreducible_part() {
         let mut data = points(-0.3, 5.0, 0.0, 6);
-        // Pull the last one down: a negative asymptote would fit best.
+        // A lower last value: a negative asymptote would fit best.
         data[5].1 *= 0.9;
         assert_eq!(fit(&data, Mode::Fitted).unwrap().bound, Some(Bound::IrreducibleAtZero));
     }
@@ -274,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn rising_values_and_a_given_part_above_the_data_are_said() {
+    fn rising_values_and_a_given_part_above_the_data_have_a_bound() {
         let rising = [(1.0, 4.0), (2.0, 4.1), (4.0, 4.3), (8.0, 4.2)];
         for mode in [Mode::Fitted, Mode::Given(1.0)] {
             assert_eq!(fit(&rising, mode).unwrap().bound, Some(Bound::NotFalling));

@@ -3,13 +3,13 @@
 use std::fmt;
 use std::path::Path;
 
-use super::law::{Coefficients, Estimate, FittedLaw, Status, Subject};
+use super::law::{Coefficient, Coefficients, FittedLaw, Status, Subject};
 use super::point::Point;
 use super::power::{Curve, Mode};
 use crate::error::{Error, Result};
 use crate::plot::law_chart;
 
-/// Share of the truths that an interval is to contain.
+/// Level of the intervals.
 const LEVEL: f64 = 0.95;
 
 /// A law `y = c + (β·x)^α` with `α < 0`, fitted to points. The intervals have a level of 95 %.
@@ -37,10 +37,10 @@ pub struct PowerLaw {
 impl PowerLaw {
     /// Fits `α`, `β` and the irreducible part `c`.
     ///
-    /// Points of the same size are repetitions (seeds) of one measurement: the law goes through their means.
+    /// Points of the same size are repetitions (seeds) of one measurement. The fit uses their means.
     ///
     /// # Errors
-    /// [`Error::NoLaw`] when the points carry no exponent: fewer than four sizes, numbers that are not positive, values
+    /// [`Error::NoLaw`] when the points do not give an exponent: fewer than four sizes, numbers that are not positive, values
     /// that do not fall, or a fit that ends at a bound.
     pub fn fit(points: &[Point]) -> Result<Self> {
         Self::with(points, Mode::Fitted)
@@ -52,9 +52,7 @@ impl PowerLaw {
     /// As [`PowerLaw::fit`]; when `irreducible` is negative, not finite, or not below all values.
     pub fn fit_above(irreducible: f64, points: &[Point]) -> Result<Self> {
         if !irreducible.is_finite() || irreducible < 0.0 {
-            return Err(Error::config(format!(
-                "irreducible part {irreducible}: expected a number from 0 on"
-            )));
+            return Err(Error::config(format!("irreducible part {irreducible}: expected 0 or more")));
         }
         Self::with(points, Mode::Given(irreducible))
     }
@@ -77,17 +75,17 @@ impl PowerLaw {
     }
 
     /// The exponent `α`, below 0, with its interval.
-    pub fn alpha(&self) -> Estimate {
+    pub fn alpha(&self) -> Coefficient {
         self.coefficients.alpha
     }
 
     /// The natural logarithm of `β` (per unit of `x`), with its interval.
-    pub fn ln_beta(&self) -> Estimate {
+    pub fn ln_beta(&self) -> Coefficient {
         self.coefficients.ln_beta
     }
 
-    /// The irreducible part `c`, in the unit of `y`, with its interval; a given one is its own interval.
-    pub fn irreducible(&self) -> Estimate {
+    /// The irreducible part `c`, in the unit of `y`, with its interval. The interval of a given part has no width.
+    pub fn irreducible(&self) -> Coefficient {
         self.coefficients.irreducible
     }
 
@@ -107,12 +105,12 @@ impl PowerLaw {
         self.curve.at(x)
     }
 
-    /// All that is known of the law: points, tests and notes, as in `fits.json`.
+    /// The law with its points, tests and notes, as in `fits.json`.
     pub fn details(&self) -> &FittedLaw {
         &self.law
     }
 
-    /// Draws points and law. Writes an SVG image, or a PNG image if `path` ends in `.png`.
+    /// Draws points and law. Writes a PNG image if `path` ends in `.png`, else an SVG image.
     ///
     /// # Errors
     /// When the drawing fails or the file cannot be written.
@@ -122,7 +120,7 @@ impl PowerLaw {
 }
 
 impl fmt::Display for PowerLaw {
-    /// Coefficients with intervals, and what the points say about the law, in one line.
+    /// Form, coefficients with intervals, and verdict, in one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.law.form, self.law.verdict)
     }
@@ -166,7 +164,7 @@ mod tests {
         let repeated: Vec<Point> = points(2.0).into_iter().take(3).flat_map(|p| [p.clone(), p]).collect();
         let error = PowerLaw::fit(&repeated).unwrap_err();
         assert!(matches!(error, Error::NoLaw { .. }));
-        assert!(error.to_string().contains("not enough sizes: 3 of at least 4"), "{error}");
+        assert!(error.to_string().contains("not enough sizes (found 3, at least 4"), "{error}");
         assert!(PowerLaw::fit(&[]).is_err());
         let bad: Vec<Point> = [-1.0, 0.0, f64::NAN, 2.0, 3.0].map(|x| Point::new(x, 1.0)).into();
         assert!(PowerLaw::fit(&bad).is_err());

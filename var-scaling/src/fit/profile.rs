@@ -1,9 +1,8 @@
-//! Intervals by profile likelihood: every value of a coefficient at which the best fit of the others leaves no
-//! more squares than the F distribution allows.
+//! Intervals by profile likelihood: all values of a coefficient for which the best fit of the others leaves a sum of squares
+//! that the F distribution allows.
 //!
-//! The points are one mean per size. Seeds of one size share what is wrong with that size, and so do the
-//! validations of one run; counted as independent points they make the interval too narrow. An end that does not
-//! exist within the range of a fit is none.
+//! The points are one mean per size. The seeds of a size share the error of this size, and so do the validations of a run. If
+//! they counted as independent points, the interval would be too narrow. An end outside of the range of a fit is `None`.
 
 use super::distribution::f_quantile;
 use super::power::{Centred, Curve, EXPONENTS, Mode, golden_section, line};
@@ -11,7 +10,7 @@ use super::power::{Centred, Curve, EXPONENTS, Mode, golden_section, line};
 /// Steps of the scans over `α`.
 const SCAN: usize = 100;
 
-/// The ends of an interval; none where it has no end.
+/// The ends of an interval; `None` if it is open.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ends {
     /// Lower end.
@@ -37,16 +36,16 @@ impl Ends {
 /// Intervals of the coefficients of one fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Intervals {
-    /// Of the exponent.
+    /// Interval of the exponent.
     pub alpha: Ends,
-    /// Of the logarithm of `β`.
+    /// Interval of the logarithm of `β`.
     pub ln_beta: Ends,
-    /// Of the irreducible part; a point when it was given.
+    /// Interval of the irreducible part; without width if it is given.
     pub irreducible: Ends,
 }
 
-/// Intervals that cover `level` (0.95, say) for `curve`, the fit to `points` in `mode`; `points` hold one mean per
-/// size. Without a degree of freedom left, no interval has an end.
+/// Intervals of `level` (for example 0.95) for `curve`, which is the fit to `points` in `mode`. `points` has one mean per size.
+/// Without a degree of freedom, all intervals are open.
 pub fn intervals(points: &[(f64, f64)], curve: &Curve, mode: Mode, level: f64) -> Intervals {
     match mode {
         Mode::Given(c) => given(points, c, level),
@@ -54,12 +53,12 @@ pub fn intervals(points: &[(f64, f64)], curve: &Curve, mode: Mode, level: f64) -
     }
 }
 
-/// Smallest sum of squares that `values` of this size can leave by their rounding in 64 bits.
+/// Smallest sum of squares of `values`, because of their rounding in 64 bits.
 fn rounding(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| (8.0 * f64::EPSILON * v).powi(2)).sum()
 }
 
-/// A line in log-log: Student's interval of its slope, Fieller's of where it crosses zero.
+/// A line in log-log: Student's interval of its slope, and Fieller's interval of its zero.
 fn given(points: &[(f64, f64)], c: f64, level: f64) -> Intervals {
     let irreducible = Ends { low: Some(c), high: Some(c) };
     let n = points.len();
@@ -87,15 +86,15 @@ fn given(points: &[(f64, f64)], c: f64, level: f64) -> Intervals {
     Intervals { alpha, ln_beta, irreducible }
 }
 
-/// The values of the two linear coefficients that are allowed at one exponent.
+/// The allowed ranges of the two linear coefficients at one exponent.
 struct Slice {
     irreducible: (f64, f64),
     factor: (f64, f64),
 }
 
 impl Centred {
-    /// None where no values are allowed: too many squares, or only with an irreducible part below zero or above
-    /// the data.
+    /// The allowed ranges at `exponent`. `None` if no values are allowed: the sum of squares is too large, or the irreducible
+    /// part would be below 0 or above the data.
     fn slice(&self, exponent: f64, limit: f64) -> Option<Slice> {
         let n = self.points.len() as f64;
         let powers: Vec<(f64, f64)> = self.points.iter().map(|&(x, y)| ((-exponent * x).exp(), y)).collect();
@@ -125,7 +124,7 @@ fn fitted(points: &[(f64, f64)], curve: &Curve, level: f64) -> Intervals {
     let (near, far) = (edge(EXPONENTS.0.ln()), edge(EXPONENTS.1.ln()));
     let alpha = Ends { low: far.map(|t| -t.exp()), high: near.map(|t| -t.exp()) };
     let (from, to) = (near.unwrap_or(EXPONENTS.0.ln()), far.unwrap_or(EXPONENTS.1.ln()));
-    // The other coefficients over all exponents that are allowed.
+    // The other coefficients, over all allowed exponents.
     let highest = |value: &dyn Fn(f64, &Slice) -> f64| {
         highest(from, to, best, |t| at(t).map_or(f64::NEG_INFINITY, |slice| value(t, &slice)))
     };
@@ -142,7 +141,7 @@ fn fitted(points: &[(f64, f64)], curve: &Curve, level: f64) -> Intervals {
     Intervals { alpha, ln_beta: Ends { low: finite(ln_beta.low), high: finite(ln_beta.high) }, irreducible }
 }
 
-/// Where `allowed` ends between `best`, where it holds, and `end`; none when it holds at `end`.
+/// Where `allowed` ends between `best`, where it is true, and `end`. `None` if it is true at `end`.
 fn end_of(best: f64, end: f64, allowed: impl Fn(f64) -> bool) -> Option<f64> {
     let step = (best - end) / SCAN as f64;
     let (mut outside, mut inside) = (end, best);
@@ -164,7 +163,7 @@ fn end_of(best: f64, end: f64, allowed: impl Fn(f64) -> bool) -> Option<f64> {
     Some(inside)
 }
 
-/// Largest value of `f` between `from` and `to`, `best` among the places that are tried first.
+/// Largest value of `f` between `from` and `to`. `best` is one of the first tries.
 fn highest(from: f64, to: f64, best: f64, f: impl Fn(f64) -> f64) -> f64 {
     let step = (to - from) / SCAN as f64;
     let (mut top, mut value) = (best, f(best));
@@ -200,7 +199,7 @@ mod tests {
         near(found.irreducible.low, 2.856_454_661, 0.067);
         near(found.irreducible.high, 2.923_666_679, 0.067);
         assert!(found.ln_beta.closed() && found.ln_beta.contains(curve.ln_beta));
-        // A given irreducible part is a line in log-log, where the interval is Student's.
+        // With a given irreducible part, the fit is a line in log-log, with Student's interval.
         let c = 2.9;
         let curve = power::fit(&means, Mode::Given(c)).unwrap().curve;
         let line = intervals(&means, &curve, Mode::Given(c), 0.95);

@@ -1,48 +1,48 @@
-//! What may be said about a law, in words.
+//! The verdicts on laws, in words.
 
-use super::law::{Coefficients, Estimate, FittedLaw, Irreducible, LEAST_SIZES, number};
+use super::law::{Coefficient, Coefficients, FittedLaw, Irreducible, LEAST_SIZES, number};
 use super::power::{Bound, Mode};
 
-/// Of values that agree in all their digits.
-pub(crate) const EQUAL: &str = "the values of all sizes are equal within rounding; no exponent";
-/// Of points that no law can go through.
+/// The verdict if all sizes have the same value.
+pub(crate) const EQUAL: &str = "no exponent: the values of all sizes are equal within rounding";
+/// The verdict on points that cannot be fitted.
 pub(crate) const UNUSABLE: &str =
-    "too few different points, or a value that is not a positive number; no exponent";
+    "no exponent: there are too few different points, or a value is not a positive number";
 
-/// Of fewer sizes than a law needs.
+/// The verdict on too few sizes.
 pub(crate) fn too_few(sizes: usize, variable: &str) -> String {
     let place = if variable == "C" { " on the frontier" } else { "" };
-    format!("not enough sizes: {sizes} of at least {LEAST_SIZES}{place}; no exponent")
+    format!("no exponent: not enough sizes{place} (found {sizes}, at least {LEAST_SIZES} are needed)")
 }
 
-/// Of a fit that ended at a bound.
+/// The verdict on a fit that ended at a bound.
 pub(crate) fn at_bound(bound: Bound, mode: Mode) -> String {
     let reason = match bound {
         Bound::IrreducibleAtZero => {
-            "the fitted irreducible part is zero, its bound: these points do not show where the curve levels off"
+            "the fitted irreducible part is at its lower bound, 0. The points do not show where the curve levels off"
         }
         Bound::IrreducibleAtData if mode == Mode::Fitted => {
-            "the fitted irreducible part reaches the smallest value, its bound: the largest sizes gain nothing"
+            "the fitted irreducible part is at its upper bound, the smallest value. The largest sizes do not improve"
         }
         Bound::IrreducibleAtData => "the given irreducible part is not below all values",
         Bound::ExponentAtZero => {
-            "the fitted exponent is at its bound near zero: the points fall like a logarithm and show no power law"
+            "the fitted exponent is at its bound near 0. The values fall like a logarithm, not like a power law"
         }
         Bound::ExponentAtLimit => {
-            "the fitted exponent is at its far bound: nearly all of the fall happens between the smallest sizes"
+            "the fitted exponent is at its lower bound. Nearly all of the decrease is between the smallest sizes"
         }
-        Bound::NotFalling => "the values do not fall along the ladder",
+        Bound::NotFalling => "the values do not fall as the models grow",
     };
-    format!("{reason}; no exponent")
+    format!("no exponent: {reason}")
 }
 
-/// The ends of an interval: `−0.31 to −0.27`, `no end to −0.27`.
-pub(crate) fn ends(estimate: &Estimate, text: impl Fn(f64) -> String) -> String {
-    let end = |value: Option<f64>| value.map_or_else(|| "no end".to_owned(), &text);
+/// The ends of an interval: `−0.31 to −0.27`, or `open to −0.27`.
+pub(crate) fn ends(estimate: &Coefficient, text: impl Fn(f64) -> String) -> String {
+    let end = |value: Option<f64>| value.map_or_else(|| "open".to_owned(), &text);
     format!("{} to {}", end(estimate.low), end(estimate.high))
 }
 
-/// Of a best law. What follows the first semicolon stands without the numbers, too.
+/// The verdict on a fitted law. The table of the report shows only the part after the first semicolon.
 pub(crate) fn of(law: &FittedLaw, c: &Coefficients) -> String {
     let how = match law.irreducible {
         Irreducible::Given => "given",
@@ -57,7 +57,7 @@ pub(crate) fn of(law: &FittedLaw, c: &Coefficients) -> String {
     );
     for (open, what) in [(!c.alpha.closed(), "exponent"), (!c.irreducible.closed(), "irreducible part")] {
         if open {
-            text.push_str(&format!("; the interval of the {what} has no end within reach"));
+            text.push_str(&format!("; the interval of the {what} is open"));
         }
     }
     match law.lack_of_fit {
@@ -66,14 +66,15 @@ pub(crate) fn of(law: &FittedLaw, c: &Coefficients) -> String {
             probability(test.p)
         )),
         Some(test) => {
-            text.push_str(&format!("; no lack of fit beyond the spread of seeds ({})", probability(test.p)))
+            text.push_str(&format!("; the sizes scatter no more than their seeds ({})", probability(test.p)))
         }
-        None => text.push_str("; no spread of seeds is known: the scatter between sizes counts as the noise"),
+        None => text
+            .push_str("; the spread between seeds is unknown, so the scatter between sizes counts as noise"),
     }
     if !c.alpha.closed() || !c.irreducible.closed() || law.lacks_fit() {
-        text.push_str("; these points do not determine the law: more sizes would");
+        text.push_str("; the points do not determine the law: add sizes");
         if law.irreducible == Irreducible::Fitted && !law.lacks_fit() {
-            text.push_str(", or a given irreducible part");
+            text.push_str(", or give the irreducible part");
         }
     }
     text

@@ -1,29 +1,29 @@
-//! One axis: range, mapping to [0, 1], ticks with their labels.
+//! One axis: range, mapping to [0, 1], ticks with labels.
 
-/// How numbers are spread along an axis.
+/// The spacing of numbers on an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// Evenly.
+    /// Linear.
     Linear,
-    /// By their logarithm.
+    /// Logarithmic.
     Log,
 }
 
-/// A tick: where, and its label (none for a minor tick).
+/// A tick: its value and its label.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Tick {
     /// Value.
     pub value: f64,
-    /// Text next to it.
+    /// Its label; none for a minor tick.
     pub label: Option<String>,
 }
 
 /// One axis of a chart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
-    /// What it shows, with its unit.
+    /// Its title, with a unit.
     pub title: String,
-    /// Spread.
+    /// Spacing.
     pub scale: Scale,
     /// Smallest value.
     pub low: f64,
@@ -32,7 +32,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// An axis that holds all `values` (those that its scale can show) with a margin.
+    /// An axis with all `values` that its scale can show, and a margin.
     pub(crate) fn around(title: &str, scale: Scale, values: impl IntoIterator<Item = f64>) -> Self {
         let usable = |v: &f64| v.is_finite() && (scale == Scale::Linear || *v > 0.0);
         let (low, high) = values
@@ -53,8 +53,8 @@ impl Axis {
         Self { title: title.into(), scale, low, high }
     }
 
-    /// Where `value` lies between the ends (0 and 1); outside of them when it is outside, `None` when the
-    /// scale cannot show it.
+    /// The position of `value`: 0 and 1 are the ends, values outside of the range are outside. `None` if the scale cannot show
+    /// it.
     pub(crate) fn place(&self, value: f64) -> Option<f64> {
         let place = match self.scale {
             Scale::Linear => (value - self.low) / (self.high - self.low),
@@ -63,8 +63,7 @@ impl Axis {
         place.is_finite().then_some(place)
     }
 
-    /// Ticks within the range. A log axis over less than two decades is labelled at 2 and 5 (and closer)
-    /// too.
+    /// Ticks within the range. A logarithmic axis over less than two decades also has labels at 2 and 5, or closer ones.
     pub(crate) fn ticks(&self) -> Vec<Tick> {
         match self.scale {
             Scale::Linear => linear_ticks(self.low, self.high),
@@ -73,7 +72,7 @@ impl Axis {
     }
 }
 
-/// A round step that makes about `count` ticks.
+/// A round step for about `count` ticks.
 fn round_step(span: f64, count: f64) -> f64 {
     let rough = span / count;
     let power = 10_f64.powf(rough.log10().floor());
@@ -96,7 +95,7 @@ fn linear_ticks(low: f64, high: f64) -> Vec<Tick> {
         .collect()
 }
 
-/// A large number with its thousands as a letter, all ticks of an axis in one unit.
+/// A large number with a letter for its unit. All ticks of an axis have the same unit.
 fn short(value: f64, step: f64) -> String {
     let units = [(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")];
     let (unit, letter) = units.into_iter().find(|u| step * 5.0 >= u.0).unwrap_or((1.0, ""));
@@ -106,7 +105,7 @@ fn short(value: f64, step: f64) -> String {
 
 fn log_ticks(low: f64, high: f64) -> Vec<Tick> {
     let decades = (high / low).log10();
-    // Over a short range, round steps read better than the few round digits inside.
+    // On a short range, round steps are clearer than the few round digits.
     if decades < 0.55 {
         return linear_ticks(low, high).into_iter().filter(|t| t.value > 0.0).collect();
     }
@@ -116,7 +115,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<Tick> {
         d if d < 3.0 => &[1, 3],
         _ => &[1],
     };
-    // At most some eight labelled decades.
+    // At most about eight labelled decades.
     let every = (decades / 8.0).ceil().max(1.0) as i32;
     let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
     let mut ticks = Vec::new();
@@ -133,7 +132,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<Tick> {
     ticks
 }
 
-/// `digit · 10^power` as people write it.
+/// `digit · 10^power` as text.
 fn power_of_ten(digit: u32, power: i32) -> String {
     if (-3..=3).contains(&power) {
         let value = f64::from(digit) * 10_f64.powi(power);

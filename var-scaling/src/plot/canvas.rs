@@ -1,4 +1,4 @@
-//! Drawing through plotters, as SVG and as PNG, with the letters that come with the program.
+//! Drawing with plotters as SVG and PNG, with the fonts of the program.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -16,12 +16,12 @@ use plotters::style::{
 use crate::error::{Error, Result};
 use var_tokenizer::files::write_atomically;
 
-/// Font of plots and report: regular.
+/// Regular font of plots and report.
 pub(crate) const FONT_REGULAR: &[u8] = include_bytes!("../../assets/Inter-Regular.subset.ttf");
-/// Font of plots and report: headings.
+/// Font of the headings in plots and report.
 pub(crate) const FONT_BOLD: &[u8] = include_bytes!("../../assets/Inter-SemiBold.subset.ttf");
 
-/// Which point of a text lies at its place.
+/// The point of a text that is at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
     /// Middle of the left side.
@@ -30,11 +30,11 @@ pub enum Anchor {
     Right,
     /// Middle of the top side.
     Top,
-    /// Middle of the left side, the text turned to read upwards about its centre.
+    /// Middle of the left side; the text is rotated to read upwards.
     Upwards,
 }
 
-/// One thing to draw; coordinates are pixels from the top left.
+/// One element of a drawing. Coordinates are pixels from the top left.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     /// A line through points.
@@ -47,7 +47,7 @@ pub enum Item {
         width: u32,
         /// Opacity from 0 to 1.
         opacity: f64,
-        /// Length of dash and gap; 0 for a whole line.
+        /// Length of a dash; 0: a solid line.
         dash: f64,
     },
     /// A filled dot with a thin white rim.
@@ -74,11 +74,11 @@ pub enum Item {
         at: (f64, f64),
         /// The text.
         text: String,
-        /// Height of the letters' square in pixels.
+        /// Size of the font in pixels.
         size: f64,
         /// Colour.
         color: RGBColor,
-        /// Which point of the text lies at the place.
+        /// The point of the text at the place.
         anchor: Anchor,
         /// Semi-bold.
         bold: bool,
@@ -90,7 +90,7 @@ pub enum Item {
 pub struct Drawing {
     /// Width and height in pixels.
     pub size: (u32, u32),
-    /// What to draw, in this order.
+    /// The elements, in order.
     pub items: Vec<Item>,
 }
 
@@ -130,9 +130,9 @@ impl Drawing {
     pub(crate) fn png(&self) -> std::result::Result<Vec<u8>, String> {
         let (width, height) = self.size;
         let mut pixels = vec![255; (width * height * 3) as usize];
-        // Letters come out a little high there.
+        // In the PNG, letters are a little too high.
         self.render(BitMapBackend::with_buffer(&mut pixels, self.size).into_drawing_area(), 0.14)?;
-        let image = image::RgbImage::from_raw(width, height, pixels).ok_or("the picture has no size")?;
+        let image = image::RgbImage::from_raw(width, height, pixels).ok_or("the image has no size")?;
         let mut bytes = std::io::Cursor::new(Vec::new());
         image.write_to(&mut bytes, image::ImageFormat::Png).map_err(|e| e.to_string())?;
         Ok(bytes.into_inner())
@@ -178,7 +178,7 @@ fn pixel(point: (f64, f64)) -> (i32, i32) {
     (point.0.round() as i32, point.1.round() as i32)
 }
 
-/// Draws one item; letters that are centred on their height move down by `drop` of it.
+/// Draws one element. Vertically centred text moves down by `drop` times its size.
 fn draw<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     item: &Item,
@@ -224,7 +224,7 @@ fn draw<B: DrawingBackend>(
     }
 }
 
-/// Cuts a line into dashes of a length, with gaps of two thirds of it.
+/// Cuts a line into dashes of this length, with gaps of two thirds of it.
 fn dashes(points: &[(f64, f64)], dash: f64) -> Vec<Vec<(f64, f64)>> {
     if dash <= 0.0 {
         return vec![points.to_vec()];
@@ -311,7 +311,7 @@ mod tests {
             };
             Drawing { size: (60, 48), items: vec![item] }.png().unwrap()
         };
-        // What the font does not have is drawn as a box, which no letter may equal.
+        // The font draws unknown letters as a box. No letter may equal it.
         let missing = of("\u{e000}");
         for letter in
             "éèàçñøåüößÄÖÜẞłżščřőğışțđžþæœαβγδεζηθλμνξπρστφχψωΓΔΘΛΣΦΨΩЖяий€–—…×·±≤≥≈≠∞√∑∂−⁻⁰⁹₀₉←→′".chars()

@@ -1,33 +1,33 @@
-//! What a chart holds: two axes, curves and dots, names; and the layouts for a wide page and for a phone.
+//! A chart (two axes, curves, dots, names), and its layouts for wide pages and for phones.
 
 use plotters::style::RGBColor;
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Item};
 
-/// Where a chart is shown. Sizes are pixels. Pages show wide charts from 600 pixels on, narrow ones from 358 on, so
-/// that no letter is smaller than 12 pixels; sizes of letters are 1.24 times what CSS calls their size.
+/// The layout of a chart. Sizes are in pixels. A page shows wide charts with at least 600 pixels and narrow ones with at least
+/// 358, so that no letter is smaller than 12 pixels. Font sizes are 1.24 times those of CSS.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Layout {
     /// Width of the drawing.
     pub width: f64,
-    /// Height of the drawing without what titles and legend take beyond their usual place.
+    /// Height of the drawing, without additional lines of titles and legend.
     pub height: f64,
-    /// From the left edge to the drawing area.
+    /// Distance from the left edge to the drawing area.
     pub left: f64,
-    /// Whether the legend stands below the drawing area; else it stands on its right.
+    /// Whether the legend is below the drawing area or on its right.
     pub legend_below: bool,
-    /// Size of the title's letters.
+    /// Font size of the title.
     pub title: f64,
-    /// Size of all other letters.
+    /// Font size of all other text.
     pub text: f64,
 }
 
 impl Layout {
-    /// For files, and for pages with room.
+    /// For files and wide pages.
     pub(crate) const WIDE: Self =
         Self { width: 1160.0, height: 780.0, left: 150.0, legend_below: false, title: 36.0, text: 30.0 };
-    /// For phones, and for two columns on paper.
+    /// For phones and for two columns on paper.
     pub(crate) const NARROW: Self =
         Self { width: 720.0, height: 700.0, left: 130.0, legend_below: true, title: 34.0, text: 31.0 };
 }
@@ -45,35 +45,35 @@ pub enum Mark {
     Dashed,
 }
 
-/// Points with how to draw them.
+/// Points, and how to draw them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Text in the legend; series without one are not listed.
+    /// Text in the legend; without a text, the legend omits the series.
     pub name: Option<String>,
     /// Text at the last point.
     pub end: Option<String>,
     /// Colour.
     pub color: RGBColor,
-    /// How.
+    /// How to draw it.
     pub mark: Mark,
-    /// Points in the axes' units.
+    /// Points in the units of the axes.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Everything in one plot.
+/// The content of a plot.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chart {
     /// Heading.
     pub title: String,
-    /// A line below it.
+    /// A line below the heading.
     pub subtitle: String,
     /// Horizontal axis.
     pub x: Axis,
     /// Vertical axis.
     pub y: Axis,
-    /// What is drawn, in this order.
+    /// The series, in the order of drawing.
     pub series: Vec<Series>,
-    /// Names along the upper edge, as those of sizes, by rising value of the horizontal axis.
+    /// Names along the upper edge, for example of sizes, by rising value of the horizontal axis.
     pub names: Vec<(f64, String)>,
 }
 

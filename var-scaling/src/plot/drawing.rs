@@ -1,4 +1,4 @@
-//! Lays a chart out: heading, axes, series, names and legend.
+//! The layout of a chart: heading, axes, series, names and legend.
 
 use super::canvas::{Anchor, Drawing, text_width};
 use super::chart::{Chart, Layout, text};
@@ -6,7 +6,7 @@ use super::frame::Frame;
 use super::{legend, palette};
 
 impl Chart {
-    /// Lays the chart out.
+    /// The drawing of the chart in a layout.
     pub(crate) fn drawing(&self, layout: &Layout) -> Drawing {
         let mut items = Vec::new();
         let begin = if layout.legend_below { 12.0 } else { layout.left };
@@ -20,7 +20,7 @@ impl Chart {
             items.push(text((begin, y), line, layout.text, palette::QUIET, Anchor::Left, false));
             y += layout.text * 1.25;
         }
-        // Names of sizes stand between the heading and the drawing area.
+        // Names of sizes are between the heading and the drawing area.
         let top = y + if self.names.is_empty() { 8.0 } else { 44.0 };
         let entries = legend::entries(self, layout);
         let below = layout.width - 28.0;
@@ -44,7 +44,7 @@ impl Chart {
     }
 }
 
-/// Breaks a text between words into lines of at most `room` pixels.
+/// Breaks a text into lines of at most `room` pixels, between words.
 fn wrap(text: &str, size: f64, bold: bool, room: f64) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {

@@ -21,16 +21,16 @@ use crate::scores::ImageScores;
 
 /// A plot with its caption.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Figure {
+pub struct SweepFigure {
     /// File name without its ending.
     pub stem: String,
-    /// What it shows.
+    /// A sentence about what it shows.
     pub caption: String,
     /// The plot.
     pub chart: Chart,
 }
 
-impl Figure {
+impl SweepFigure {
     /// The plot for files, and for pages with room.
     pub(crate) fn wide(&self) -> Drawing {
         self.chart.drawing(&Layout::WIDE)
@@ -43,8 +43,8 @@ impl Figure {
 }
 
 /// All plots of a sweep.
-pub(crate) fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
-    let mut all: Vec<Figure> = Metric::ALL.map(|metric| by_parameters(results, fits, metric)).into();
+pub(crate) fn figures(results: &Results, fits: &FitsFile) -> Vec<SweepFigure> {
+    let mut all: Vec<SweepFigure> = Metric::ALL.map(|metric| by_parameters(results, fits, metric)).into();
     all.push(reducible(results, fits));
     all.extend(Metric::ALL.map(|metric| by_compute(results, fits, metric)));
     all.push(training(results));
@@ -56,7 +56,7 @@ pub(crate) fn figures(results: &Results, fits: &FitsFile) -> Vec<Figure> {
 ///
 /// # Errors
 /// When drawing fails or a file cannot be written.
-pub(crate) fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Result<Vec<Figure>> {
+pub(crate) fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Result<Vec<SweepFigure>> {
     make_folder(folder)?;
     let all = figures(results, fits);
     for figure in &all {
@@ -76,7 +76,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)))
 }
 
-/// The name of each size at its parameters.
+/// The name of each size, and its number of parameters.
 fn size_names(results: &Results) -> Vec<(f64, String)> {
     let mut names: Vec<(f64, String)> =
         results.lines.iter().map(|line| (line.params as f64, line.size())).collect();
@@ -102,12 +102,12 @@ fn color(metric: Metric) -> RGBColor {
     palette::PAIR[usize::from(matches!(metric, Metric::LossLast | Metric::ErrorLast))]
 }
 
-fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
+fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> SweepFigure {
     let (word, what, last) = names_of(metric);
     let color = color(metric);
     let mut series = Vec::new();
     let law = fits.law(&format!("{}(N)", metric.symbol()));
-    let mut subtitle = "Every dot is a trained model".to_owned();
+    let mut subtitle = "Each dot is a trained model".to_owned();
     if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
         let line = law_curve(law, |x| (x * PARAMETER_UNIT, curve.at(x)));
         series.push(Series {
@@ -119,7 +119,7 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
         });
         subtitle.push_str(", the line is the fitted law");
     } else {
-        subtitle.push_str("; these points carry no exponent");
+        subtitle.push_str("; the points do not give an exponent");
     }
     let points: Vec<(f64, f64)> = results.lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
     series.push(Series { name: Some("trained models".into()), end: None, color, mark: Mark::Dots, points });
@@ -131,12 +131,12 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
         names: size_names(results),
         series,
     };
-    let caption = format!("{what} of every size against its parameters, {}.", scales(metric));
-    Figure { stem: format!("{word}-parameters-{last}"), caption, chart }
+    let caption = format!("{what} of each size against its number of parameters, {}.", scales(metric));
+    SweepFigure { stem: format!("{word}-parameters-{last}"), caption, chart }
 }
 
-/// ImageScores of images against size.
-fn by_score(results: &Results, scores: &ImageScores) -> Option<Figure> {
+/// Scores of images against size.
+fn by_score(results: &Results, scores: &ImageScores) -> Option<SweepFigure> {
     let points: Vec<(f64, f64)> = results
         .lines
         .iter()
@@ -148,7 +148,7 @@ fn by_score(results: &Results, scores: &ImageScores) -> Option<Figure> {
     let chart = Chart {
         title: format!("{} against size", scores.name),
         subtitle: format!("Lower is better; samples with {}", scores.settings),
-        // All sizes, whether scored or not.
+        // The range covers all sizes, also those without a score.
         x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
         y: Axis::around(&scores.name, Scale::Linear, points.iter().map(|p| p.1)),
         names: size_names(results),
@@ -160,11 +160,11 @@ fn by_score(results: &Results, scores: &ImageScores) -> Option<Figure> {
             points,
         }],
     };
-    let caption = format!("{} of every scored size against its parameters.", scores.name);
-    Some(Figure { stem: "score-parameters".into(), caption, chart })
+    let caption = format!("{} of each scored size against its number of parameters.", scores.name);
+    Some(SweepFigure { stem: "score-parameters".into(), caption, chart })
 }
 
-fn reducible(results: &Results, fits: &FitsFile) -> Figure {
+fn reducible(results: &Results, fits: &FitsFile) -> SweepFigure {
     let mut series = Vec::new();
     let mut parts = Vec::new();
     let mut values = Vec::new();
@@ -195,18 +195,18 @@ fn reducible(results: &Results, fits: &FitsFile) -> Figure {
     }
     series.sort_by_key(|s| s.mark == Mark::Dots);
     let chart = Chart {
-        title: "What is left above the irreducible part".into(),
-        subtitle: format!("Subtracted: {}. A power law is a straight line here", parts.join(", ")),
+        title: "Loss above the irreducible part".into(),
+        subtitle: format!("Subtracted: {}. A power law is a straight line", parts.join(", ")),
         x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
         y: Axis::around("Reducible validation loss (nats per token)", Scale::Log, values),
         names: size_names(results),
         series,
     };
-    let caption = "The loss less its irreducible part, both axes logarithmic.".into();
-    Figure { stem: "loss-parameters-reducible".into(), caption, chart }
+    let caption = "The loss minus its irreducible part. Both axes are logarithmic.".into();
+    SweepFigure { stem: "loss-parameters-reducible".into(), caption, chart }
 }
 
-/// The runs in order of size, each with its colour: by size, so that seeds of a size share it.
+/// The runs by size, each with the colour of its size, and whether it is the first run of its size.
 fn colored(results: &Results) -> Vec<(&ResultLine, RGBColor, bool)> {
     let mut sizes: Vec<String> = Vec::new();
     for line in &results.lines {
@@ -231,14 +231,14 @@ fn run_legend(line: &ResultLine) -> String {
     format!("{} · {}", line.size(), count(line.params as f64))
 }
 
-fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
+fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> SweepFigure {
     let scored = validations(results, metric);
     let mut series = Vec::new();
     for (line, color, first) in colored(results) {
         let points: Vec<(f64, f64)> =
             scored.iter().filter(|p| p.run == line.name).map(|p| (p.flops, p.value)).collect();
         let name = first.then(|| run_legend(line));
-        // A run of one validation is a dot.
+        // A run with one validation is a dot.
         let mark = if points.len() > 1 { Mark::Line(3) } else { Mark::Dots };
         let end = first.then(|| line.size());
         series.push(Series { name, end, color, mark, points });
@@ -254,7 +254,7 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
         points: steps,
     });
     let law = fits.law(&format!("{}(C)", metric.symbol()));
-    let mut subtitle = "Compute is what each run had spent when it was validated".to_owned();
+    let mut subtitle = "Compute of each run until its validation".to_owned();
     if let Some((law, curve)) = law.and_then(|l| Some((l, l.curve()?))) {
         let points = law_curve(law, |x| (x * COMPUTE_UNIT, curve.at(x)));
         series.push(Series {
@@ -265,7 +265,7 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
             points,
         });
     } else {
-        subtitle.push_str("; the frontier carries no exponent");
+        subtitle.push_str("; the frontier does not give an exponent");
     }
     let dots = Series {
         name: Some("end of a run".into()),
@@ -285,13 +285,13 @@ fn by_compute(results: &Results, fits: &FitsFile, metric: Metric) -> Figure {
         series,
     };
     let caption = format!(
-        "{what}, {}, of all validations of all runs against the compute spent until then, with the Pareto frontier.",
+        "{what}, {}, of all validations of all runs against the training compute until then, with the Pareto frontier.",
         scales(metric)
     );
-    Figure { stem: format!("{word}-compute-{last}"), caption, chart }
+    SweepFigure { stem: format!("{word}-compute-{last}"), caption, chart }
 }
 
-/// The frontier as what could be had for each amount of compute.
+/// The frontier as steps: the lowest loss up to each amount of compute.
 fn staircase(frontier: &[Scored]) -> Vec<(f64, f64)> {
     let mut steps: Vec<(f64, f64)> = Vec::new();
     for point in frontier {
@@ -303,7 +303,7 @@ fn staircase(frontier: &[Scored]) -> Vec<(f64, f64)> {
     steps
 }
 
-fn training(results: &Results) -> Figure {
+fn training(results: &Results) -> SweepFigure {
     let (mut batches, mut series) = (Vec::new(), Vec::new());
     for (line, color, first) in colored(results) {
         let curve = results.curve(&line.name);
@@ -322,7 +322,7 @@ fn training(results: &Results) -> Figure {
     let from = |all: &[Series]| -> Vec<(f64, f64)> {
         all.iter().flat_map(|s| s.points.iter().copied().filter(|p| p.0 >= begin)).collect()
     };
-    // The range is that of validation: single batches jump.
+    // The range is that of the validations: losses of single batches jump.
     let shown = from(&series);
     let shown = if shown.is_empty() { from(&batches) } else { shown };
     let (first, last) = range(shown.iter().map(|p| p.0));
@@ -332,22 +332,20 @@ fn training(results: &Results) -> Figure {
     batches.extend(series);
     let chart = Chart {
         title: "Training curves".into(),
-        subtitle:
-            "Loss over all tokens: validation (strong), training (faint, smoothed); from where sizes differ"
-                .into(),
+        subtitle: "Loss over all tokens: validation (strong), training (faint, smoothed)".into(),
         x,
         y: Axis::around("Loss (nats per token)", Scale::Linear, shown.iter().map(|p| p.1)),
         names: Vec::new(),
         series: batches,
     };
-    let caption = "Loss over all tokens along training, on held-out pictures and on the training batches, from where the \
-                   sizes begin to differ."
+    let caption = "Loss over all tokens during training, on held-out images and on the training batches. The plot starts where \
+                   the sizes start to differ."
         .into();
-    Figure { stem: "training-curves".into(), caption, chart }
+    SweepFigure { stem: "training-curves".into(), caption, chart }
 }
 
-/// The first tokens at which the validations of the runs differ by half of what they differ by at the end: before,
-/// all fall alike, and would take the height of the plot.
+/// The number of tokens from which the validations of the runs differ by at least half of their final difference. Before,
+/// all losses fall alike, and would use most of the height of the plot.
 fn where_they_differ(series: &[Series]) -> f64 {
     let mut places: Vec<(f64, f64, f64, usize)> = Vec::new();
     for (x, y) in series.iter().flat_map(|s| s.points.iter().copied()) {
@@ -362,7 +360,7 @@ fn where_they_differ(series: &[Series]) -> f64 {
     places.iter().find(|p| p.2 - p.1 >= spread / 2.0).map_or(0.0, |p| p.0)
 }
 
-/// Mean over a window that grows with the curve: training losses of single batches jump.
+/// The mean over a window that is wider for longer curves: training losses of single batches jump.
 fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let width = 2 * (points.len() / 40) + 1;
     points

@@ -15,18 +15,18 @@ pub(super) struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// Place of a point in pixels; none when an axis cannot show it.
+    /// Place of a point in pixels; `None` if an axis cannot show it.
     pub(super) fn at(&self, (x, y): (f64, f64)) -> Option<(f64, f64)> {
         let (px, py) = (self.chart.x.place(x)?, self.chart.y.place(y)?);
         Some((self.left + px * (self.right - self.left), self.bottom - py * (self.bottom - self.top)))
     }
 
-    /// Whether a place lies inside, or outside by no more than a hair.
+    /// Whether a place is inside, with a tolerance of one pixel.
     pub(super) fn inside(&self, (x, y): (f64, f64)) -> bool {
         (self.left - 1.0..=self.right + 1.0).contains(&x) && (self.top - 1.0..=self.bottom + 1.0).contains(&y)
     }
 
-    /// Grid, ticks with their labels, titles.
+    /// Grid, ticks with labels, and titles.
     pub(super) fn axes(&self) -> Vec<Item> {
         let size = self.layout.text;
         let line = |points: Vec<(f64, f64)>, color, width| Item::Line {
@@ -42,7 +42,7 @@ impl Frame<'_> {
             let Some(place) = self.chart.x.place(tick.value) else { continue };
             let x = self.left + place * (self.right - self.left);
             let half = tick.label.as_ref().map_or(0.0, |label| text_width(label, size, false) / 2.0);
-            // A label that would touch its neighbour is skipped; its tick stays.
+            // A label that would touch the previous one is skipped. Its tick stays.
             if let Some(label) = tick.label.as_ref().filter(|_| x - half > end + 12.0) {
                 end = x + half;
                 items.push(line(vec![(x, self.top), (x, self.bottom)], palette::GRID, 2));
@@ -76,7 +76,7 @@ impl Frame<'_> {
         items
     }
 
-    /// Dots that lie inside, or the pieces of a line that do.
+    /// The dots, or the pieces of a line, that are inside.
     pub(super) fn series(&self, series: &Series, items: &mut Vec<Item>) {
         let color = series.color;
         if series.mark == Mark::Dots {
@@ -116,7 +116,7 @@ impl Frame<'_> {
         pieces
     }
 
-    /// Names above the drawing area, each over its place; one that would touch its neighbour is skipped.
+    /// Names above the drawing area, each over its place. A name that would touch the previous one is skipped.
     pub(super) fn names(&self, items: &mut Vec<Item>) {
         let size = self.layout.text;
         let mut end = 0.0;
@@ -146,7 +146,7 @@ fn cut(
     let run = (b.0 - a.0, b.1 - a.1);
     for (at, slope, low, high) in [(a.0, run.0, columns.0, columns.1), (a.1, run.1, rows.0, rows.1)] {
         for (edge, sign) in [(low, 1.0), (high, -1.0)] {
-            // Inside where sign · (place − edge) ≥ 0.
+            // The inside is where sign · (place − edge) ≥ 0.
             let (start, slope) = (sign * (at - edge), sign * slope);
             if slope.abs() < 1e-12 {
                 if start < 0.0 {

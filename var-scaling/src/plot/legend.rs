@@ -5,7 +5,7 @@ use super::chart::{Chart, Layout, Mark, Series, text};
 use super::frame::Frame;
 use super::palette;
 
-/// From the left side of a mark to its name.
+/// Distance from the left side of a mark to its name.
 const MARK: f64 = 54.0;
 
 /// The entries of a legend in columns.
@@ -14,12 +14,12 @@ pub(super) struct Entries<'a> {
     columns: usize,
     column: f64,
     size: f64,
-    /// Pixels that all of them take.
+    /// Size of all columns in pixels.
     pub(super) width: f64,
     pub(super) height: f64,
 }
 
-/// The legend of a chart: one column on its right, or as many as fit below it.
+/// The legend of a chart: one column on the right, or as many columns as fit below.
 pub(super) fn entries<'a>(chart: &'a Chart, layout: &Layout) -> Entries<'a> {
     let series: Vec<&Series> = chart.series.iter().filter(|s| s.name.is_some()).collect();
     let names = series.iter().filter_map(|s| s.name.as_deref());
@@ -34,7 +34,7 @@ pub(super) fn entries<'a>(chart: &'a Chart, layout: &Layout) -> Entries<'a> {
 }
 
 impl Entries<'_> {
-    /// Draws them from the middle of the first mark's left side on, column by column.
+    /// Draws the entries column by column, from the middle of the left side of the first mark.
     pub(super) fn draw(&self, (left, top): (f64, f64), items: &mut Vec<Item>) {
         let rows = self.series.len().div_ceil(self.columns).max(1);
         for (i, series) in self.series.iter().enumerate() {
@@ -66,8 +66,8 @@ fn touch(a: &Box4, b: &Box4) -> bool {
     a.0 < b.1 && b.0 < a.1 && a.2 < b.3 && b.2 < a.3
 }
 
-/// Names at the ends of lines, where the fewest lines pass next to the last point that is inside; one that finds no
-/// place apart from the other names is skipped, as the legend has it too.
+/// Names at the ends of lines: next to the last point inside, where the fewest lines pass. A name without room is skipped,
+/// because the legend has it.
 pub(super) fn line_ends(frame: &Frame, items: &mut Vec<Item>) {
     let size = frame.layout.text;
     let ink = ink(frame);
@@ -96,7 +96,7 @@ pub(super) fn line_ends(frame: &Frame, items: &mut Vec<Item>) {
     }
 }
 
-/// Places every few pixels along all that is drawn.
+/// Places along all lines and dots, every few pixels.
 fn ink(frame: &Frame) -> Vec<(f64, f64)> {
     let mut ink = Vec::new();
     for series in &frame.chart.series {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_legend_of_any_length_fits_into_the_picture_without_overprint() {
+    fn a_legend_of_any_length_fits_into_the_image_without_overlap() {
         for layout in [Layout::WIDE, Layout::NARROW] {
             for lines in [1, 5, 24, 40] {
                 let drawing = chart(lines).drawing(&layout);

@@ -1,5 +1,5 @@
-//! Plots: what is drawn (`mod@figures`), how axes and curves are laid out (`mod@chart`), and the drawing itself
-//! as SVG and PNG (`canvas`). No font of the system is needed: the letters come with the program.
+//! Plots: the figures of a sweep (`mod@figures`), the layout of a chart (`mod@chart`), and drawing as SVG and PNG (`canvas`).
+//! The program has its own fonts and needs none of the system.
 
 pub(crate) mod axis;
 pub(crate) mod canvas;
@@ -12,4 +12,4 @@ mod legend;
 pub(crate) mod palette;
 pub mod score_curve;
 
-pub(crate) use figures::{Figure, draw_all, figures};
+pub(crate) use figures::{SweepFigure, draw_all, figures};

@@ -1,8 +1,8 @@
-//! Colours that colour-blind readers can tell apart.
+//! Colours that colour-blind readers can distinguish.
 
 use plotters::style::RGBColor;
 
-/// Ink of text and points.
+/// Colour of text and points.
 pub(crate) const INK: RGBColor = RGBColor(33, 37, 41);
 /// Secondary text.
 pub(crate) const QUIET: RGBColor = RGBColor(96, 104, 112);
@@ -11,14 +11,14 @@ pub(crate) const GRID: RGBColor = RGBColor(228, 231, 235);
 /// Axis lines.
 pub(crate) const AXIS: RGBColor = RGBColor(140, 148, 156);
 
-/// Two kinds side by side (Okabe and Ito's blue and vermilion).
+/// Two kinds next to each other (blue and vermilion of Okabe and Ito).
 pub(crate) const PAIR: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
 
-/// Stops of a ramp from light to dark that also rises in print: viridis without its pale end.
+/// Colours of a ramp that gets darker in print, too: viridis without its pale end.
 const RAMP: [(u8, u8, u8); 6] =
     [(122, 209, 81), (53, 183, 121), (31, 158, 137), (38, 130, 142), (49, 104, 142), (68, 1, 84)];
 
-/// Colour `i` of `count` along the ramp, for sizes in order.
+/// Colour `i` of `count` on the ramp, for sizes in order.
 pub(crate) fn ramp(i: usize, count: usize) -> RGBColor {
     let place = if count < 2 { 1.0 } else { i as f64 / (count - 1) as f64 } * (RAMP.len() - 1) as f64;
     let low = (place.floor() as usize).min(RAMP.len() - 2);

@@ -1,4 +1,4 @@
-//! One score over one setting, as `cargo xtask eval-fid --sweep` measures it.
+//! A score against a setting of sampling, as `cargo xtask eval-fid` measures it.
 
 use std::path::Path;
 
@@ -11,32 +11,36 @@ use super::palette;
 use crate::error::{Error, Result};
 use crate::json_text::without_mark;
 
-/// What a file of a curve holds.
+/// The content of the file of a curve.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreCurve {
     /// Heading.
     pub title: String,
-    /// The protocol, in a line.
+    /// The protocol, in one line.
     pub subtitle: String,
-    /// What the horizontal axis shows.
+    /// Title of the horizontal axis.
     pub x: String,
-    /// What the vertical axis shows.
+    /// Title of the vertical axis.
     pub y: String,
     /// Setting and score, in any order.
     pub points: Vec<(f64, f64)>,
 }
 
 impl ScoreCurve {
-    /// Reads a file of JSON.
+    /// Reads a JSON file.
     ///
     /// # Errors
-    /// When it cannot be read, or holds no curve with at least one point.
+    /// When the file cannot be read, is not a curve, or has no points.
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
         let text = String::from_utf8_lossy(&bytes);
-        let curve: Self = serde_json::from_str(without_mark(&text))
-            .map_err(|e| Error::file(path, format!("does not contain a curve: {e}")))?;
+        let curve: Self = serde_json::from_str(without_mark(&text)).map_err(|e| {
+            Error::file(
+                path,
+                format!("is not a score curve ({e}); expected title, subtitle, x, y and points"),
+            )
+        })?;
         if curve.points.is_empty() {
             return Err(Error::file(path, "has no points; expected at least one"));
         }
@@ -89,7 +93,7 @@ mod tests {
         for (points, fault) in [
             (r#","points":[]"#, "no points"),
             ("", "missing field"),
-            (r#","points":1"#, "does not contain a curve"),
+            (r#","points":1"#, "is not a score curve"),
         ] {
             let e = with(points).unwrap_err().to_string();
             assert!(e.contains("curve.json") && e.contains(fault), "{e}");

@@ -1,4 +1,4 @@
-//! Presets: everything that a sweep needs, in one TOML file.
+//! Presets: the settings of a sweep, in one TOML file.
 
 mod rules;
 
@@ -13,57 +13,57 @@ use crate::json_text::without_mark;
 use crate::ladder::{self, Size};
 use var_tokenizer::nearest::{explain_unknown_key, nearest};
 
-/// The presets that come with the program: name and text.
+/// The presets of the program: name and text.
 const EMBEDDED: [(&str, &str); 3] = [
     ("emoji-nano", include_str!("../../presets/emoji-nano.toml")),
     ("cifar-nano", include_str!("../../presets/cifar-nano.toml")),
     ("imagenet-256", include_str!("../../presets/imagenet-256.toml")),
 ];
 
-/// The preset of a sweep that names neither a preset nor data.
+/// The preset if a request names neither a preset nor images.
 pub(crate) const DEFAULT: &str = "emoji-nano";
-/// The preset of a sweep that names data alone.
+/// The preset if a request names only images.
 pub(crate) const DEFAULT_FOR_DATA: &str = "cifar-nano";
 
-/// One preset.
+/// The preset of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Preset {
-    /// Its purpose, in a line.
+pub struct SweepPreset {
+    /// Its purpose, in one line.
     pub about: String,
-    /// Where the images come from.
-    pub data: Data,
-    /// Where the tokenizer comes from.
-    pub tokenizer: Tokenizer,
-    /// What the tokens will look like.
-    pub tokens: Tokens,
-    /// Which sizes.
-    pub ladder: Ladder,
-    /// How every size is trained.
-    pub train: Train,
-    /// What single sizes change, by their name.
+    /// The images.
+    pub data: PresetData,
+    /// The tokenizer.
+    pub tokenizer: PresetTokenizer,
+    /// The shape of the tokens.
+    pub tokens: PresetTokens,
+    /// The sizes.
+    pub ladder: PresetLadder,
+    /// The training of all sizes.
+    pub train: PresetTrain,
+    /// Changes for single sizes, by name.
     #[serde(default, rename = "size")]
     pub sizes: BTreeMap<String, SizeChange>,
-    /// The sample grid of every size.
-    pub sample: Sample,
+    /// The sample grid of each size.
+    pub sample: PresetSample,
 }
 
 /// The images.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Data {
-    /// `emoji` for the built-in set; none when a person must name images.
+pub struct PresetData {
+    /// `emoji` for the built-in images; none if the request must name images.
     pub source: Option<String>,
-    /// Views of every training image.
+    /// Number of views of each training image.
     #[serde(default = "one")]
     pub crops: u32,
-    /// Every other view is a mirror image.
+    /// Mirrors every second view.
     #[serde(default)]
     pub flip: bool,
-    /// Most training images; 0: all.
+    /// Maximum number of training images; 0: all.
     #[serde(default)]
     pub limit: u64,
-    /// Most held-out images; 0: all.
+    /// Maximum number of held-out images; 0: all.
     #[serde(default)]
     pub limit_held_out: u64,
 }
@@ -75,55 +75,56 @@ fn one() -> u32 {
 /// The tokenizer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tokenizer {
-    /// `builtin`: the committed one; `train`: trained first; anything else is a path.
+pub struct PresetTokenizer {
+    /// `builtin`, a file, or `train` to train one first.
     pub weights: String,
-    /// Preset of `var-train tokenizer`, for training it.
+    /// Preset of `var-train tokenizer`, to train it.
     pub preset: String,
     /// More settings of `var-train tokenizer`.
     #[serde(default)]
     pub set: toml::Table,
 }
 
-/// What the encoder makes of the images, as far as it is known before.
+/// The shape of the tokens, which a plan needs before the images are encoded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tokens {
+pub struct PresetTokens {
     /// Side of the images in pixels.
     pub image_side: usize,
-    /// Sides of the token maps.
+    /// Sides of the scales, in tokens.
     pub schedule: ScaleSchedule,
-    /// Codes.
+    /// Number of codes.
     pub vocabulary: usize,
     /// Channels of the latent.
     pub latent_channels: usize,
-    /// Classes.
+    /// Number of classes.
     pub classes: usize,
-    /// Training images, before crops.
-    pub pictures: u64,
+    /// Number of training images; each has `crops` views.
+    #[serde(rename = "pictures")]
+    pub images: u64,
 }
 
 /// The sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Ladder {
-    /// Sizes and names of ladders.
+pub struct PresetLadder {
+    /// Sizes and ladders, by name.
     pub sizes: Vec<String>,
 }
 
-/// The training plan that all sizes share.
+/// The training of all sizes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Train {
+pub struct PresetTrain {
     /// Preset of `var-train model`.
     pub preset: String,
-    /// Optimizer steps; this or `epochs`.
+    /// Optimizer steps; either these or `epochs`.
     pub steps: Option<u64>,
-    /// Passes over the training images; this or `steps`.
+    /// Passes over the training images; either these or `steps`.
     pub epochs: Option<f64>,
     /// Images per step.
     pub batch: u64,
-    /// The learning rate by width.
+    /// Learning rate, by width.
     pub learning_rate: LearningRate,
     /// More settings of `var-train model`.
     #[serde(default)]
@@ -136,10 +137,10 @@ pub struct Train {
 pub struct LearningRate {
     /// Learning rate at the reference width.
     pub base: f64,
-    /// The width at which `base` holds.
+    /// The width with the learning rate `base`.
     #[serde(default = "reference_width")]
     pub reference_width: f64,
-    /// Exponent of width over reference width; 0 for one rate at all widths.
+    /// Exponent of width / reference width; 0: one learning rate for all widths.
     #[serde(default)]
     pub width_exponent: f64,
 }
@@ -149,26 +150,26 @@ fn reference_width() -> f64 {
 }
 
 impl LearningRate {
-    /// The peak learning rate at `width`, to four significant digits.
+    /// The peak learning rate at `width`, rounded to four significant digits.
     pub(crate) fn at(&self, width: usize) -> f64 {
         let rate = self.base * (width as f64 / self.reference_width).powf(self.width_exponent);
         format!("{rate:.3e}").parse().unwrap_or(rate)
     }
 }
 
-/// What one size does in its own way.
+/// Changes for one size.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SizeChange {
-    /// Instead of the shared steps.
+    /// Steps of this size.
     pub steps: Option<u64>,
-    /// Instead of the shared epochs.
+    /// Epochs of this size.
     pub epochs: Option<f64>,
-    /// Instead of the shared batch.
+    /// Images per step of this size.
     pub batch: Option<u64>,
-    /// Instead of the shared learning rate.
+    /// Learning rate of this size.
     pub learning_rate: Option<LearningRate>,
-    /// Override the shared settings.
+    /// More settings of this size.
     #[serde(default)]
     pub set: toml::Table,
 }
@@ -176,26 +177,26 @@ pub struct SizeChange {
 /// The sample grid.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sample {
-    /// One row a class; none for the first ten.
+pub struct PresetSample {
+    /// Classes, one per row; empty: the first ten.
     #[serde(default)]
     pub classes: Vec<usize>,
-    /// Images of each class.
+    /// Images per class.
     pub each: u32,
     /// Guidance at the last scale.
     pub cfg: f64,
-    /// Draw among this many codes; 0: all.
+    /// Number of codes to draw from; 0: all.
     pub top_k: u32,
-    /// Draw among the codes that together reach this probability; 0: all.
+    /// Total probability of the codes to draw from; 0: all.
     pub top_p: f64,
 }
 
-impl Preset {
-    /// The preset called `name`, or the one in the file `name` when that looks like a path.
+impl SweepPreset {
+    /// The preset `name`, or the preset in the file `name` if it ends in `.toml` or has a `/`.
     ///
     /// # Errors
-    /// When there is no such preset (the known ones are listed) or the file does not hold one (an
-    /// unknown key is named with the nearest known one).
+    /// When there is no such preset (the message lists the presets), or the file is not a preset (the message names an
+    /// unknown key with the nearest known key).
     pub(crate) fn load(name: &str) -> Result<Self> {
         if let Some((name, text)) = EMBEDDED.iter().find(|(n, _)| *n == name) {
             return Self::parse(text, &format!("preset {name}"));
@@ -213,10 +214,10 @@ impl Preset {
         )))
     }
 
-    /// A preset out of the text of a TOML file that is called `origin` in messages.
+    /// The preset in the text of a TOML file. Messages call the file `origin`.
     ///
     /// # Errors
-    /// When the text is no TOML, a key is unknown or missing, or a value out of range.
+    /// When the text is not TOML, a key is unknown or missing, or a value is out of range.
     pub(crate) fn parse(text: &str, origin: &str) -> Result<Self> {
         let preset: Self = toml::from_str(without_mark(text)).map_err(|e| {
             let line = e.span().map_or_else(String::new, |span| {
@@ -231,18 +232,18 @@ impl Preset {
     /// The sizes of its ladder.
     ///
     /// # Errors
-    /// When a size or ladder is not known.
+    /// When a size or ladder is unknown.
     pub(crate) fn sizes(&self) -> Result<Vec<Size>> {
         ladder::parse(&self.ladder.sizes.join(","))
     }
 }
 
-/// Name and purpose of every preset that comes with the program.
+/// Name and purpose of each preset of the program.
 pub fn list() -> Vec<(String, String)> {
     EMBEDDED
         .iter()
         .map(|(name, text)| {
-            let about = Preset::parse(text, name).map_or_else(|e| e.to_string(), |p| p.about);
+            let about = SweepPreset::parse(text, name).map_or_else(|e| e.to_string(), |p| p.about);
             ((*name).to_owned(), about)
         })
         .collect()
@@ -255,14 +256,14 @@ mod tests {
     #[test]
     fn every_embedded_preset_parses() {
         for (name, text) in EMBEDDED {
-            Preset::parse(text, name).unwrap();
+            SweepPreset::parse(text, name).unwrap();
         }
     }
 
     #[test]
     fn a_typo_names_the_key_its_line_and_the_nearest_known_key() {
         let text = EMBEDDED[0].1.replace("batch = 32", "bacth = 32");
-        let message = Preset::parse(&text, "my.toml").unwrap_err().to_string();
+        let message = SweepPreset::parse(&text, "my.toml").unwrap_err().to_string();
         assert!(message.contains("my.toml line") && message.contains("`bacth`"), "{message}");
         assert!(message.contains("did you mean `batch`?"), "{message}");
     }
@@ -270,13 +271,13 @@ mod tests {
     #[test]
     fn a_typo_in_a_nested_table_is_found_too() {
         let text = EMBEDDED[0].1.replace("reference_width", "referenc_width");
-        let message = Preset::parse(&text, "my.toml").unwrap_err().to_string();
+        let message = SweepPreset::parse(&text, "my.toml").unwrap_err().to_string();
         assert!(message.contains("did you mean `reference_width`?"), "{message}");
     }
 
     #[test]
     fn an_unknown_preset_lists_the_known_ones() {
-        let message = Preset::load("emoji-nanoo").unwrap_err().to_string();
+        let message = SweepPreset::load("emoji-nanoo").unwrap_err().to_string();
         for (name, _) in EMBEDDED {
             assert!(message.contains(name), "{message}");
         }
@@ -285,10 +286,10 @@ mod tests {
 
     #[test]
     fn the_learning_rate_falls_with_the_width_as_planned() {
-        let rate = Preset::load("emoji-nano").unwrap().train.learning_rate;
+        let rate = SweepPreset::load("emoji-nano").unwrap().train.learning_rate;
         assert_eq!(rate.at(64), 0.01);
         assert_eq!(rate.at(192), 0.004387);
-        assert_eq!(Preset::load("imagenet-256").unwrap().train.learning_rate.at(1024), 3e-4);
+        assert_eq!(SweepPreset::load("imagenet-256").unwrap().train.learning_rate.at(1024), 3e-4);
     }
 
     #[test]
@@ -302,7 +303,7 @@ mod tests {
             ("schedule = [1, 2, 3, 4, 6, 8]", "schedule = [1, 3, 2]", "rise strictly"),
         ] {
             let text = EMBEDDED[0].1.replace(from, to);
-            let message = Preset::parse(&text, "my.toml").unwrap_err().to_string();
+            let message = SweepPreset::parse(&text, "my.toml").unwrap_err().to_string();
             assert!(message.contains(key), "{key}: {message}");
         }
     }

@@ -1,17 +1,17 @@
-//! The rules for presets: ranges, and parts that fit together.
+//! Checks of presets: ranges, and parts that must fit together.
 
 use std::collections::BTreeMap;
 
 use var_model::cost::{MOST_PICTURES, MOST_STEPS};
 
-use super::{Preset, SizeChange, Tokens, Train};
+use super::{PresetTokens, PresetTrain, SizeChange, SweepPreset};
 use crate::ladder::Size;
 use crate::settings::{MAX_EPOCHS, epochs_fit, own, plain};
 
-/// Most levels of a tokenizer. Each one except the last halves the side of the images.
+/// Maximum number of levels of a tokenizer. Each level except the last halves the side of the images.
 const MAX_LEVELS: u32 = 8;
 
-impl Preset {
+impl SweepPreset {
     /// Checks ranges, and that the parts fit together.
     pub(super) fn validate(&self) -> Result<(), String> {
         let sizes = self.sizes().map_err(|e| e.to_string())?;
@@ -24,22 +24,22 @@ impl Preset {
         let rates = self.sizes.values().filter_map(|c| c.learning_rate).chain([self.train.learning_rate]);
         for rate in rates.flat_map(|rate| sizes.iter().map(move |size| rate.at(size.width))) {
             if !rate.is_finite() || rate <= 0.0 {
-                return Err("train.learning_rate must be above zero at every width".into());
+                return Err("train.learning_rate must be above 0 at every width".into());
             }
         }
         Ok(())
     }
 }
 
-impl Tokens {
-    /// Checks the ranges, and that images and schedule fit together.
+impl PresetTokens {
+    /// Checks the ranges, and that the side of the images fits the schedule.
     fn validate(&self) -> Result<(), String> {
         for (key, value, least, most) in [
             ("image_side", self.image_side as u64, 1, 1 << 17),
             ("vocabulary", self.vocabulary as u64, 2, 1 << 20),
             ("latent_channels", self.latent_channels as u64, 1, 4096),
             ("classes", self.classes as u64, 1, u64::from(u32::MAX)),
-            ("pictures", self.pictures, 1, u64::from(u32::MAX)),
+            ("pictures", self.images, 1, u64::from(u32::MAX)),
         ] {
             within(&format!("tokens.{key}"), value, least, most)?;
         }
@@ -51,7 +51,7 @@ impl Tokens {
         }
         let fitting: Vec<String> = latents.iter().map(usize::to_string).collect();
         Err(format!(
-            "tokens.schedule {} ends with {last}, but the latent of {side} pixels cannot be {last}: every level of a \
+            "tokens.schedule {} ends with {last}, but the latent of {side} pixels cannot be {last}: each level of a \
              tokenizer halves the side ({}); end the schedule with one of these, or set an image_side of {}, {} or {}",
             self.schedule,
             fitting.join(", "),
@@ -62,11 +62,11 @@ impl Tokens {
     }
 }
 
-impl Train {
-    /// Checks the ranges of shared values, and of the changes for single sizes.
+impl PresetTrain {
+    /// Checks the ranges of the shared values and of the changes for single sizes.
     fn validate(&self, changes: &BTreeMap<String, SizeChange>) -> Result<(), String> {
         if self.steps.is_some() == self.epochs.is_some() {
-            return Err("[train]: give either steps or epochs, not both".into());
+            return Err("[train]: set either steps or epochs".into());
         }
         check_length("train", Some(self.batch), self.steps, self.epochs)?;
         check_set("train.set", &self.set)?;
@@ -109,13 +109,13 @@ fn check_length(
 fn check_set(section: &str, set: &toml::Table) -> Result<(), String> {
     for key in set.keys() {
         let parent = section.trim_end_matches(".set");
-        let instead = match plain(key) {
+        let origin = match plain(key) {
             key @ ("steps" | "epochs" | "batch" | "learning_rate") => Some(format!("{key} in [{parent}]")),
             "depth" | "width" | "heads" => Some("sizes in [ladder]".into()),
             _ => own(key).map(str::to_owned),
         };
-        if let Some(instead) = instead {
-            return Err(format!("[{section}] {key}: set this with {instead}"));
+        if let Some(origin) = origin {
+            return Err(format!("[{section}] {key}: this setting comes from {origin}; remove it here"));
         }
     }
     Ok(())

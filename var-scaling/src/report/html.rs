@@ -1,4 +1,4 @@
-//! Small pieces of HTML: text, tables, embedded images.
+//! Pieces of HTML: text, tables, embedded images.
 
 use std::path::Path;
 
@@ -7,12 +7,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::error::{Error, Result};
 
-/// Replaces the characters that HTML reads as markup.
+/// Escapes the characters that HTML reads as markup.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A PNG file as an image inside the page; none when the file is missing.
+/// A PNG file as an image inside the page; `None` if the file is missing.
 pub(crate) fn image(path: &Path, alternative: &str) -> Result<Option<String>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -26,7 +26,7 @@ pub(crate) fn image(path: &Path, alternative: &str) -> Result<Option<String>> {
     )))
 }
 
-/// A table; columns whose head begins with `#` hold numbers. Cells are HTML.
+/// A table. A title that starts with `#` marks a column of numbers, `~` one of sentences. Cells are HTML.
 pub(crate) fn table(head: &[&str], rows: &[(bool, Vec<String>)]) -> String {
     let class = |i: usize| match head.get(i) {
         Some(h) if h.starts_with('#') => " class=\"n\"",
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn markup_in_names_is_shown_not_read() {
+    fn markup_in_names_is_escaped() {
         assert_eq!(escape("<b a=\"1\">&"), "&lt;b a=&quot;1&quot;&gt;&amp;");
         let text = table(&["#n", "~w"], &[(true, vec!["1".into(), "x".into()])]);
         assert!(text.contains("<th class=\"n\">n</th>") && text.contains("class=\"best\""));

@@ -1,11 +1,11 @@
-//! The table of the laws, with their verdicts in words.
+//! The table of the laws.
 
 use super::Material;
 use super::html::{escape, table};
 use crate::fit::law::{FittedLaw, Irreducible, Status, number};
 use crate::fit::verdict;
 
-/// The laws in a table, with their verdicts in words.
+/// The section with the table of the laws.
 pub(crate) fn laws(material: &Material) -> String {
     let rows: Vec<(bool, Vec<String>)> = material.fits.laws.iter().map(|l| (false, law(l))).collect();
     let notes: Vec<String> = {
@@ -22,17 +22,17 @@ pub(crate) fn laws(material: &Material) -> String {
         "~In words",
         "#Pearson",
         "#Points",
-        "#Paper's α",
+        "#α of the paper",
     ];
     format!(
-        "<h2>Laws</h2>\n<p>Every law has the form L = L∞ + (β·X)<sup>α</sup>: the loss above the irreducible \
-         part L∞ falls as a power of the parameters N or of the training compute C. For losses, L∞ is fitted \
-         together with the exponent, unless it is given; for error rates it is 0, as in the paper. Every exponent has an \
-         interval (95 %, profile likelihood on one mean per size). Where the points do not support an exponent, there \
-         is none. A law is determined when its intervals have both ends and its sizes scatter no more than their seeds.</p>\n{}\
-         <ul class=\"note\">\n{}<li>Pearson's correlation is taken between the logarithms of X and of the reducible \
-         part (of the whole value if there is no fit).</li>\n<li>The paper's exponents were measured on ImageNet \
-         with models thousands of times larger. They are for orientation, not a target.</li>\n</ul>\n",
+        "<h2>Laws</h2>\n<p>Each law has the form L = L∞ + (β·X)<sup>α</sup>. The loss above the irreducible part L∞ \
+         falls as a power of X, which is the number of parameters N or the training compute C. For losses, L∞ is fitted \
+         with the exponent, unless it is given. For error rates it is 0 by default, as in the paper. Each exponent has an interval \
+         (95 %, profile likelihood, one mean per size). If the points do not support an exponent, the law has none. A \
+         law is determined if its intervals have both ends and its sizes scatter no more than their seeds.</p>\n{}\
+         <ul class=\"note\">\n{}<li>Pearson's correlation is between the logarithms of X and of the reducible \
+         part (of the whole value if there is no fit).</li>\n<li>The exponents of the paper were measured on ImageNet \
+         with models that are thousands of times larger. They are a reference, not a target.</li>\n</ul>\n",
         table(&head, &rows),
         notes.concat()
     )
@@ -67,7 +67,7 @@ fn law(law: &FittedLaw) -> Vec<String> {
         Status::AtBound => ("badge no", "at a bound"),
         Status::NotFalling => ("badge no", "does not fall"),
     };
-    // The columns already show the numbers of the verdict.
+    // Other columns show the numbers of the verdict.
     let words = match (law.coefficients, law.verdict.split_once("; ")) {
         (Some(_), Some((_, rest))) => rest,
         (Some(_), None) => "",

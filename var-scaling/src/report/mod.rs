@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 use crate::fit::{FitOptions, FitsFile};
-use crate::plot::{self, Figure};
+use crate::plot::{self, SweepFigure};
 use crate::results::Results;
-use crate::sweep::state::{Record, read_record};
+use crate::sweep::state::{SweepRecord, read_record};
 use var_tokenizer::files::write_atomically;
 
 /// The content of the page.
@@ -20,18 +20,17 @@ use var_tokenizer::files::write_atomically;
 pub(crate) struct Material {
     /// Sweep folder.
     pub folder: PathBuf,
-    /// The record of the sweep; empty for results from elsewhere.
-    pub record: Record,
+    /// The record of the sweep; empty if the folder has no `sweep.json`.
+    pub record: SweepRecord,
     /// Finished sizes with their curves.
     pub results: Results,
     /// Laws.
     pub fits: FitsFile,
     /// Plots.
-    pub figures: Vec<Figure>,
+    pub figures: Vec<SweepFigure>,
 }
 
-/// Fits laws to the results of a sweep folder and writes `fits.json`. Returns the laws, and what was
-/// skipped in the files.
+/// Fits laws to the results of a sweep folder and writes `fits.json`. Returns the laws, and what was skipped in the files.
 ///
 /// # Errors
 /// When there are no results or a file cannot be written.
@@ -44,7 +43,7 @@ pub fn fit(folder: &Path, options: &FitOptions) -> Result<(FitsFile, Vec<String>
 ///
 /// # Errors
 /// When there are no results or a file cannot be written.
-pub fn draw(folder: &Path) -> Result<(Vec<Figure>, Vec<String>)> {
+pub fn draw(folder: &Path) -> Result<(Vec<SweepFigure>, Vec<String>)> {
     let results = Results::open(folder)?;
     let fits = known_fits(&results, folder)?;
     Ok((plot::draw_all(&results, &fits, &folder.join("plots"))?, results.skipped))
@@ -61,7 +60,7 @@ pub fn write(folder: &Path) -> Result<(PathBuf, Vec<String>)> {
     write_page(folder, results, fits, figures)
 }
 
-/// Fits, draws and reports.
+/// Fits laws, draws plots and writes the report. Returns its path, and what was skipped in the files.
 ///
 /// # Errors
 /// When there are no results or a file cannot be written.
@@ -78,7 +77,7 @@ fn fit_to(results: &Results, folder: &Path, options: &FitOptions) -> Result<Fits
     Ok(fits)
 }
 
-/// The fits of a folder: those in `fits.json`, or new ones with the default options.
+/// The laws in `fits.json` of a folder, or new ones with the default options.
 fn known_fits(results: &Results, folder: &Path) -> Result<FitsFile> {
     let path = folder.join("fits.json");
     if path.exists() { FitsFile::read(&path) } else { fit_to(results, folder, &FitOptions::default()) }
@@ -88,7 +87,7 @@ fn write_page(
     folder: &Path,
     results: Results,
     fits: FitsFile,
-    figures: Vec<Figure>,
+    figures: Vec<SweepFigure>,
 ) -> Result<(PathBuf, Vec<String>)> {
     let record = read_record(folder)?.unwrap_or_default();
     let material = Material { folder: folder.to_owned(), record, results, fits, figures };

@@ -1,4 +1,4 @@
-//! The page: its frame, and what is embedded.
+//! The page with its sections, style and fonts.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +19,7 @@ pub(crate) fn page(material: &Material) -> Result<String> {
         law_table::laws(material),
         sections::more_plots(material),
         sections::scores(material),
-        sections::pictures(material)?,
+        sections::images(material)?,
         provenance::section(material),
         sections::limits(material),
     ] {

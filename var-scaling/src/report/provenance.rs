@@ -1,13 +1,12 @@
 //! The section "How it was made": settings, machine, durations.
 
-use serde_json::Value;
-
 use super::Material;
 use super::html::{escape, table};
 use crate::quantity::duration;
 use crate::results::precisions;
+use crate::sweep::finished::FinishedStages;
 
-/// The section, as a table.
+/// The section with a table.
 pub(crate) fn section(material: &Material) -> String {
     let record = &material.record;
     let mut rows: Vec<(bool, Vec<String>)> = Vec::new();
@@ -27,7 +26,7 @@ pub(crate) fn section(material: &Material) -> String {
         row(
             "Machine",
             format!(
-                "{}, {} cores in use, {:.0} GiB of memory, {}",
+                "{}, {} cores, {:.0} GiB of memory, {}",
                 machine.processor,
                 machine.cores,
                 machine.memory_mib as f64 / 1024.0,
@@ -39,27 +38,13 @@ pub(crate) fn section(material: &Material) -> String {
     if !precisions.is_empty() {
         row("Precision of training", precisions.join(" and "));
     }
-    let samples: f64 =
-        record.stages.iter().filter(|(n, _)| n.starts_with("samples of")).map(|(_, s)| s.seconds).sum();
-    for (name, stage) in record.stages.iter().filter(|(n, _)| !n.starts_with("samples of")) {
-        let mut value = duration(stage.seconds);
-        for (key, word) in [
-            ("train", "training rows"),
-            ("val", "held-out rows"),
-            ("bad", "unreadable images"),
-            ("psnr", "dB PSNR"),
-            ("codes_used", "codes in use"),
-            ("perplexity", "code perplexity"),
-        ] {
-            if let Some(number) = stage.result.get(key).and_then(Value::as_f64) {
-                let digits = usize::from(number.fract() != 0.0) * 2;
-                value.push_str(&format!(", {number:.digits$} {word}"));
-            }
+    for (name, seconds, numbers) in stages(&record.stages) {
+        let mut value = duration(seconds);
+        for (number, word) in numbers {
+            let digits = usize::from(number.fract() != 0.0) * 2;
+            value.push_str(&format!(", {number:.digits$} {word}"));
         }
         row(&format!("Stage: {name}"), value);
-    }
-    if samples > 0.0 {
-        row("Stage: samples", duration(samples));
     }
     row("Program", format!("var-scaling {}", env!("CARGO_PKG_VERSION")));
     let mut settings = String::new();
@@ -74,14 +59,46 @@ pub(crate) fn section(material: &Material) -> String {
     let settings = if settings.is_empty() {
         String::new()
     } else {
-        format!("<details><summary>Settings of every run</summary>\n{settings}</details>\n")
+        format!("<details><summary>Settings of each run</summary>\n{settings}</details>\n")
     };
     format!(
-        "<h2>How it was made</h2>\n{}{settings}<p class=\"note\">Next to this page: <code>results.jsonl</code>, \
-         <code>fits.json</code>, <code>plots/</code>, <code>samples/</code>, and the run folders with their training \
-         curves and checkpoints.</p>\n",
+        "<h2>How it was made</h2>\n{}{settings}<p class=\"note\">The folder of this page also has <code>results.jsonl</code>, \
+         <code>fits.json</code>, <code>plots/</code>, <code>samples/</code>, and the run folders with training curves and \
+         checkpoints.</p>\n",
         table(&["", ""], &rows)
     )
+}
+
+/// The finished stages: name, seconds, and numbers with their names.
+fn stages(stages: &FinishedStages) -> Vec<(&'static str, f64, Vec<(f64, &'static str)>)> {
+    let mut all = Vec::new();
+    let unreadable = |bad: u64| (bad as f64, if bad == 1 { "unreadable image" } else { "unreadable images" });
+    if let Some(stage) = &stages.reconstruction {
+        let numbers = stage.result.iter().map(|result| unreadable(result.bad)).collect();
+        all.push(("reconstruction", stage.seconds, numbers));
+    }
+    if let Some(stage) = &stages.tokenizer {
+        let mut numbers = Vec::new();
+        if let Some(result) = &stage.result {
+            numbers.extend([unreadable(result.bad), (result.psnr, "dB PSNR")]);
+            numbers.extend(result.codes_used.map(|codes| (codes, "codes in use")));
+            numbers.extend(result.perplexity.map(|perplexity| (perplexity, "code perplexity")));
+        }
+        all.push(("tokenizer", stage.seconds, numbers));
+    }
+    if let Some(stage) = &stages.tokens {
+        let mut numbers = Vec::new();
+        if let Some(result) = &stage.result {
+            numbers.extend([(result.train as f64, "training rows"), (result.val as f64, "held-out rows")]);
+            numbers.push(unreadable(result.bad as u64));
+        }
+        all.push(("tokens", stage.seconds, numbers));
+    }
+    let samples: f64 = stages.samples.values().map(|stage| stage.seconds).sum();
+    if samples > 0.0 {
+        all.push(("samples", samples, Vec::new()));
+    }
+    all
 }
 
 /// A shared setting in words.
@@ -89,15 +106,15 @@ fn in_words(key: &str, value: &str) -> (String, String) {
     let key = match key {
         "data" => "Images",
         "tokenizer" => "Tokenizer",
-        "crops" => "Views per training image",
-        "flip" => "Every other view mirrored",
-        "limit" => "Training images at most",
-        "limit_held_out" => "Held-out images at most",
+        "crops" => "Views of each training image",
+        "flip" => "Every second view mirrored",
+        "limit" => "Maximum of training images",
+        "limit_held_out" => "Maximum of held-out images",
         "seed" => "Seed",
         other => other,
     };
     let value = match (key, value) {
-        ("Training images at most" | "Held-out images at most", "0") => "all",
+        ("Maximum of training images" | "Maximum of held-out images", "0") => "none",
         (_, "true") => "yes",
         (_, "false") => "no",
         (_, other) => other,
@@ -109,7 +126,7 @@ fn in_words(key: &str, value: &str) -> (String, String) {
 fn date(seconds: u64) -> String {
     let days = seconds / 86_400;
     let time = seconds % 86_400;
-    // Civil date from a day count; a year begins in March, so that the leap day comes last.
+    // The date from the number of days. Years start in March here, so the leap day is the last day.
     let z = days as i64 + 719_468;
     let era = z.div_euclid(146_097);
     let day_of_era = z.rem_euclid(146_097);

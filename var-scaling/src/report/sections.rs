@@ -1,16 +1,14 @@
-//! The parts of the page, from top to bottom.
-
-use serde_json::Value;
+//! The sections of the page, from top to bottom.
 
 use super::Material;
 use super::html::{escape, image, table};
 use crate::error::Result;
-use crate::plot::Figure;
+use crate::plot::SweepFigure;
 use crate::quantity::{count, duration, flops};
 use crate::result_line::ResultLine;
 use crate::results::precisions;
 
-/// Sizes of the sweep, by parameters.
+/// Number of different sizes.
 fn size_count(material: &Material) -> usize {
     let mut names: Vec<String> = material.results.lines.iter().map(ResultLine::size).collect();
     names.sort();
@@ -18,7 +16,7 @@ fn size_count(material: &Material) -> usize {
     names.len()
 }
 
-/// The line of least loss.
+/// The run with the lowest loss.
 fn best(material: &Material) -> Option<&ResultLine> {
     material.results.lines.iter().min_by(|a, b| a.val_loss_all.total_cmp(&b.val_loss_all))
 }
@@ -40,11 +38,11 @@ pub(crate) fn head(material: &Material) -> String {
     });
     let span = last.params as f64 / first.params.max(1) as f64;
     let order = if falls && sizes > 1 {
-        "Validation loss falls with every step in size."
+        "The validation loss falls from each size to the next."
     } else if last.val_loss_all < first.val_loss_all {
-        "Validation loss falls along the ladder, though not at every step."
+        "The largest size has a lower validation loss than the smallest, but some sizes are worse than a smaller one."
     } else {
-        "Validation loss does not fall along the ladder."
+        "The largest size does not have a lower validation loss than the smallest."
     };
     let seconds: f64 = lines.iter().map(|l| l.seconds).sum();
     let compute: f64 = lines.iter().map(|l| l.flops).sum();
@@ -63,19 +61,20 @@ pub(crate) fn head(material: &Material) -> String {
         tile(
             format!("{:.3}", best.val_loss_all),
             &format!(
-                "best validation loss in nats per token, of {} ({:.3} at the last scale)",
+                "lowest validation loss in nats per token, of {} ({:.3} at the last scale)",
                 best.size(),
                 best.val_loss_last
             ),
         ),
         tile(
             format!("{:.1} %", 100.0 * (1.0 - best.val_err_all)),
-            "of held-out tokens that this model predicts exactly",
+            "of the held-out tokens are predicted exactly by this model",
         ),
         tile(flops(compute), &format!("of training compute in {}", duration(seconds))),
     ];
-    if let Some(psnr) = stage_number(material, "reconstruction", &["scores", "psnr"]) {
-        tiles.push(tile(format!("{psnr:.1} dB"), "PSNR of the tokenizer's reconstructions (below)"));
+    let reconstruction = material.record.stages.reconstruction.as_ref();
+    if let Some(psnr) = reconstruction.and_then(|stage| Some(stage.result.as_ref()?.scores.psnr)) {
+        tiles.push(tile(format!("{psnr:.1} dB"), "PSNR of the reconstructions of the tokenizer (below)"));
     }
     format!(
         "<h1>Scaling of visual autoregressive models</h1>\n<p class=\"lead\">{} trained on {} with {} tokens each. {order}</p>\n\
@@ -87,15 +86,7 @@ pub(crate) fn head(material: &Material) -> String {
     )
 }
 
-fn stage_number(material: &Material, stage: &str, path: &[&str]) -> Option<f64> {
-    let mut value: &Value = &material.record.stages.get(stage)?.result;
-    for key in path {
-        value = value.get(key)?;
-    }
-    value.as_f64()
-}
-
-/// The table of sizes, and what did not finish.
+/// The table of sizes, with warnings.
 pub(crate) fn sizes(material: &Material) -> String {
     let lines = &material.results.lines;
     let best = best(material).map(|b| b.name.clone());
@@ -109,7 +100,7 @@ pub(crate) fn sizes(material: &Material) -> String {
     if mixed {
         head.push("Precision");
     }
-    // Losses first: a phone shows the first columns only.
+    // Losses come first, because a phone shows only the first columns.
     head.extend([
         "#Loss, all scales",
         "#Loss, last scale",
@@ -167,21 +158,22 @@ pub(crate) fn sizes(material: &Material) -> String {
         .collect();
     let mixture = if mixed {
         format!(
-            "<p class=\"warn\">The sizes were trained in different precisions ({}). This can affect the differences \
-             between them and every law below. To avoid it, start a sweep with one --precision in a new --out.</p>\n",
+            "<p class=\"warn\">The sizes were trained in different precisions ({}). This can change the differences \
+             between them and all laws below. To avoid it, train all sizes in one precision, in a new folder.</p>\n",
             escape(&precisions.join(" and "))
         )
     } else {
         String::new()
     };
     format!(
-        "<h2>Sizes</h2>\n<div class=\"sizes\">{}</div>{missing}{skipped}{mixture}<p class=\"note\">Loss is the cross-entropy in nats per token, error is the \
-         share of tokens that are not the most likely token; both on held-out images. The best row is coloured.</p>\n",
+        "<h2>Sizes</h2>\n<div class=\"sizes\">{}</div>{missing}{skipped}{mixture}<p class=\"note\">Loss: cross-entropy in nats per token. Error: share of tokens \
+         that are not the most likely token of the model. Both are measured on held-out images. The size with the lowest \
+         loss is coloured.</p>\n",
         table(&head, &rows)
     )
 }
 
-fn figure(figure: &Figure) -> String {
+fn figure(figure: &SweepFigure) -> String {
     match (figure.wide().svg(), figure.narrow().svg()) {
         (Ok(wide), Ok(narrow)) => format!(
             "<figure><div class=\"wide\">{}</div><div class=\"narrow\">{}</div><figcaption>{}</figcaption></figure>\n",
@@ -190,17 +182,17 @@ fn figure(figure: &Figure) -> String {
             escape(&figure.caption)
         ),
         (Err(e), _) | (_, Err(e)) => {
-            format!("<p class=\"warn\">This plot could not be drawn: {}.</p>\n", escape(&e))
+            format!("<p class=\"warn\">Cannot draw this plot: {}.</p>\n", escape(&e))
         }
     }
 }
 
-/// The SVG with a text for those who cannot see it.
+/// The SVG with its caption for screen readers.
 fn named(svg: &str, caption: &str) -> String {
     svg.replacen("<svg ", &format!("<svg role=\"img\" aria-label=\"{}\" ", escape(caption)), 1)
 }
 
-/// Some plots side by side.
+/// Plots next to each other.
 pub(crate) fn plots(material: &Material, stems: &[&str]) -> String {
     let figures: String =
         stems.iter().filter_map(|s| material.figures.iter().find(|f| f.stem == *s)).map(figure).collect();
@@ -222,7 +214,7 @@ pub(crate) fn more_plots(material: &Material) -> String {
     plots(material, &stems).replacen("<h2>Curves</h2>", "<h2>More curves</h2>", 1)
 }
 
-/// Scores of images by size; empty without scores.
+/// The scores of images by size; empty without scores.
 pub(crate) fn scores(material: &Material) -> String {
     let Some(scores) = &material.results.scores else { return String::new() };
     let lines = || material.results.lines.iter().filter_map(|l| Some((l, *scores.by_run.get(&l.name)?)));
@@ -238,13 +230,14 @@ pub(crate) fn scores(material: &Material) -> String {
             (value == best, cells)
         })
         .collect();
-    let number = |n: Option<u64>| n.map_or_else(|| "an unstated number of".into(), |n| n.to_string());
+    let number = |n: Option<u64>| n.map_or_else(|| "an unknown number of".into(), |n| n.to_string());
     let plot: String = material.figures.iter().filter(|f| f.stem == "score-parameters").map(figure).collect();
     let distance = format!("#{}", scores.name);
     format!(
-        "<h2>Scores of images</h2>\n<div class=\"plots\">\n{plot}</div>\n{}<p class=\"note\">{} of {} samples of each \
-         model (<code>{}</code>) and {} images of {}; lower is better. The score depends on the number of images: compare \
-         scores within this table only. The protocol of each score is in <code>evaluation/{}/metrics.md</code> of the run.</p>\n",
+        "<h2>Scores of images</h2>\n<div class=\"plots\">\n{plot}</div>\n{}<p class=\"note\">{} between {} samples of each \
+         model (<code>{}</code>) and {} images of {}. Lower is better. The score depends on the number of images: compare \
+         scores only within this table. The protocol of each score is in <code>evaluation/{}/metrics.md</code> in the folder \
+         of its run.</p>\n",
         table(&["Size", &distance, "#Loss, all scales", "#Parameters"], &rows),
         escape(&scores.name),
         number(scores.counts.0),
@@ -256,22 +249,22 @@ pub(crate) fn scores(material: &Material) -> String {
 }
 
 /// Reconstructions and sample grids.
-pub(crate) fn pictures(material: &Material) -> Result<String> {
+pub(crate) fn images(material: &Material) -> Result<String> {
     let mut text = String::new();
     let samples = material.folder.join("samples");
-    if let Some(picture) = image(&samples.join("reconstruction.png"), "Reconstructions of held-out images")? {
+    if let Some(strip) = image(&samples.join("reconstruction.png"), "Reconstructions of held-out images")? {
         text.push_str(&format!(
-            "<h2>What the tokenizer keeps</h2>\n<figure>{picture}<figcaption>Held-out images. Left: the original. Then the images that the \
-             tokens of the first scale, of the first two scales, and so on give. The last column is the full \
-             reconstruction: no model can be better.</figcaption></figure>\n"
+            "<h2>What the tokenizer keeps</h2>\n<figure>{strip}<figcaption>Held-out images. The left column is the \
+             original. The next columns are the images from the tokens of the first scale, of the first two scales, and so \
+             on. The last column is the full reconstruction. No model of these tokens can be better.</figcaption></figure>\n"
         ));
     }
     let mut grids = String::new();
     for line in &material.results.lines {
         let alternative = format!("Samples of {}", line.size());
-        if let Some(picture) = image(&samples.join(format!("{}.png", line.name)), &alternative)? {
+        if let Some(grid) = image(&samples.join(format!("{}.png", line.name)), &alternative)? {
             grids.push_str(&format!(
-                "<figure><h3>{} · {} parameters</h3>{picture}<figcaption>Validation loss {:.3}; one class per row, \
+                "<figure><h3>{} · {} parameters</h3>{grid}<figcaption>Validation loss {:.3}. One class per row, \
                  seed {}.</figcaption></figure>\n",
                 escape(&line.name),
                 count(line.params as f64),
@@ -281,38 +274,37 @@ pub(crate) fn pictures(material: &Material) -> Result<String> {
         }
     }
     if !grids.is_empty() {
-        text.push_str(&format!("<h2>Samples of every size</h2>\n<div class=\"grids\">\n{grids}</div>\n"));
+        text.push_str(&format!("<h2>Samples of each size</h2>\n<div class=\"grids\">\n{grids}</div>\n"));
     }
     Ok(text)
 }
 
-/// What the numbers do not say.
+/// The limits of the numbers.
 pub(crate) fn limits(material: &Material) -> String {
     let lines = &material.results.lines;
     let several = lines.windows(2).any(|w| matches!(w, [a, b] if a.size() == b.size()));
     let mut points = vec![
-        "Compare losses within one sweep only: other tokenizers have other tokens."
-            .to_owned(),
-        "The irreducible part and the exponent hold for this data, this tokenizer and this length of training."
+        "Compare losses only within one sweep: another tokenizer has other tokens.".to_owned(),
+        "The irreducible parts and the exponents hold for these images, this tokenizer and this length of training."
             .into(),
-        "All sizes saw the same number of tokens with one recipe. The loss is too high for a size that needs another \
-         learning rate or a longer run."
+        "All sizes have one recipe. A size that needs another learning rate or a longer training has a loss that is too \
+         high."
             .into(),
         match &material.results.scores {
             None => "A lower validation loss does not always mean better images. This page has no image scores; \
-                     `cargo xtask eval-fid --run SWEEP-FOLDER` adds them."
+                     `cargo xtask eval-fid` adds them."
                 .into(),
             Some(_) => "A lower validation loss does not always mean better images. A score of few images is biased and \
                         noisy."
                 .into(),
         },
-        "Nothing on this page is extrapolated. Outside the trained sizes, the curves are guesses.".into(),
+        "No number on this page is extrapolated. Outside the range of the trained sizes, the curves are guesses.".into(),
     ];
     if !several {
         points.insert(
             0,
-            "Every size was trained once. Another seed gives other numbers, and small differences between neighbouring \
-             sizes may be noise. --seeds N trains each size N times."
+            "Each size was trained once. Another seed gives other numbers, and small differences between neighbouring \
+             sizes can be noise. To measure this noise, train each size with several seeds."
                 .into(),
         );
     }

@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// The hidden subcommand that runs a child which ends with this program, see [`guard`].
 pub const GUARD: &str = "run-guarded";
 
-/// Counts the signals that ask us to stop.
+/// Counts the signals that ask this program to stop.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop {
     signals: Arc<AtomicUsize>,
@@ -31,14 +31,14 @@ impl Stop {
     /// Starts to listen for the signals that ask a program to stop.
     ///
     /// # Errors
-    /// When the system refuses handlers.
+    /// When the system refuses the handlers.
     pub(crate) fn listen() -> Result<Self> {
         let stop = Self::default();
         let mut signals = Signals::new(asking_to_stop()).map_err(|e| Error::io("signals", e))?;
         let count = Arc::clone(&stop.signals);
         std::thread::spawn(move || {
             for signal in signals.forever() {
-                // A closed terminal may send SIGHUP twice; that does not mean to end at once.
+                // A closed terminal may send SIGHUP twice, which does not mean to stop at once.
                 if signal == SIGHUP {
                     count.fetch_max(1, Ordering::Relaxed);
                 } else {
@@ -49,12 +49,12 @@ impl Stop {
         Ok(stop)
     }
 
-    /// Signals so far.
+    /// Number of signals so far.
     pub(crate) fn count(&self) -> usize {
         self.signals.load(Ordering::Relaxed)
     }
 
-    /// Fails once a signal has come.
+    /// Fails after a signal.
     ///
     /// # Errors
     /// [`Error::Interrupted`].
@@ -66,20 +66,20 @@ impl Stop {
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Ending {
-    /// Success; its last event, if any.
+    /// Success, with its event `done`, if any.
     Done(Option<Value>),
-    /// A signal stopped it, after it saved.
+    /// A signal stopped it after it saved.
     Interrupted,
     /// Failure.
     Failed {
-        /// Its last message, or how it ended.
+        /// Its error message, or how it ended.
         message: String,
-        /// Its exit status; none when a signal killed it.
+        /// Its exit status; none if a signal killed it.
         code: Option<i32>,
     },
 }
 
-/// A program of this workspace: next to our own executable, or in `VAR_BIN_DIR`.
+/// The path of a program of this workspace: in `VAR_BIN_DIR`, else next to this executable.
 ///
 /// # Errors
 /// When it is missing.
@@ -94,8 +94,8 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
         return Ok(path);
     }
     Err(Error::config(format!(
-        "the program {name} is not in {}; build it with `cargo build --release -p {name}`, run \
-         `cargo xtask sweep` instead, or set VAR_BIN_DIR to its folder",
+        "the program {name} is not in {}; build it with `cargo build --release -p {name}`, use \
+         `cargo xtask sweep`, or set VAR_BIN_DIR to the folder of the program",
         folder.display()
     )))
 }
@@ -105,7 +105,7 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
 /// it.
 ///
 /// # Errors
-/// When it cannot be started or the log cannot be written.
+/// When the program cannot be started or the log cannot be written.
 pub(crate) fn run(
     program: &Path,
     arguments: &[String],
@@ -125,7 +125,7 @@ pub(crate) fn run(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(file)
-        // Ctrl-C in the terminal reaches only this process, which tells the child once.
+        // Ctrl-C in the terminal reaches only this process, which sends one signal to the child.
         .process_group(0)
         .spawn()
         .map_err(|e| Error::io(program, e))?;
@@ -143,7 +143,7 @@ pub(crate) fn run(
         }
     });
     let mut last = None;
-    // Number of signals when the child was told to stop.
+    // Number of signals when the child got SIGTERM.
     let mut told: Option<usize> = None;
     let mut killed = false;
     let status = loop {
@@ -154,7 +154,7 @@ pub(crate) fn run(
                 continue;
             }
             Err(RecvTimeoutError::Timeout) => on_event(None),
-            // The output is closed: the child is ending.
+            // The child closed its output: it is about to end.
             Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
         }
         match told {
@@ -172,7 +172,7 @@ pub(crate) fn run(
             break status;
         }
     };
-    // A child that ended may have left events in the pipe.
+    // The pipe may still have events of the child.
     let _ = reader.join();
     for event in receiver.try_iter() {
         on_event(Some(&event));
@@ -182,7 +182,7 @@ pub(crate) fn run(
 }
 
 fn tell(child: &std::process::Child, signal: Signal) {
-    // The child may have ended already.
+    // The child may have ended.
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         let _ = kill_process(pid, signal);
     }
@@ -195,9 +195,9 @@ fn ending(status: ExitStatus, last: Option<Value>, log: &Path, began: u64) -> En
         code => {
             let how = match (code, status.signal()) {
                 (Some(code), _) => format!("exit status {code}"),
-                (None, Some(9)) => "killed (signal 9; out of memory?)".into(),
-                (None, Some(signal)) => format!("ended by signal {signal}"),
-                (None, None) => "ended".into(),
+                (None, Some(9)) => "killed (signal 9, perhaps out of memory)".into(),
+                (None, Some(signal)) => format!("signal {signal} ended it"),
+                (None, None) => "it ended without a status".into(),
             };
             let message = match last_words(log, began) {
                 Some(words) if code.is_some() => words,
@@ -209,7 +209,7 @@ fn ending(status: ExitStatus, last: Option<Value>, log: &Path, began: u64) -> En
     }
 }
 
-/// The last line with `error:` after byte `began` of the log, or its last line.
+/// The last line with `error:` after byte `began` of the log, else the last line.
 fn last_words(log: &Path, began: u64) -> Option<String> {
     let bytes = std::fs::read(log).ok()?;
     let text = String::from_utf8_lossy(bytes.get(usize::try_from(began).ok()?..)?).into_owned();
@@ -218,11 +218,11 @@ fn last_words(log: &Path, began: u64) -> Option<String> {
     Some(line.trim_start_matches("error:").trim().to_owned())
 }
 
-/// Becomes `program`, which gets SIGTERM when the process `parent` ends: the training of a killed sweep stops too.
-/// Returns only on failure.
+/// Replaces this process by `program`, which gets SIGTERM when the process `parent` ends. So the training of a killed sweep
+/// stops, too. Returns only on failure.
 ///
 /// # Errors
-/// When the parent has ended already, or the program does not start.
+/// When the parent has ended, or the program does not start.
 pub fn guard(
     parent: u32,
     program: &Path,

@@ -1,8 +1,8 @@
-//! Signs of earlier work. When one of its files is missing, a sweep reports the loss and does not start again.
+//! Signs of earlier work. If one of its files is missing, a sweep says so and does not start again.
 
 use std::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 
 /// Whether a folder has any entry; a missing folder has none.
 pub(crate) fn any_entry(folder: &Path) -> bool {
@@ -14,7 +14,7 @@ pub(crate) fn has_checkpoint(run: &Path) -> bool {
     any_entry(&run.join("checkpoints"))
 }
 
-/// Refuses a folder that lost its `sweep.json`.
+/// Refuses a folder whose `sweep.json` is missing.
 ///
 /// # Errors
 /// When the folder has other files of a sweep.
@@ -36,12 +36,10 @@ pub(crate) fn without_record(folder: &Path) -> Result<()> {
     if found.is_empty() {
         return Ok(());
     }
-    Err(Error::file(
+    Err(Error::cannot_resume(
         folder.join("sweep.json"),
-        format!(
-            "missing, but the folder has an earlier sweep ({}). Put it back to resume, or start a new sweep with another --out",
-            found.join(", ")
-        ),
+        format!("missing, but the folder has an earlier sweep ({}). Put it back to resume", found.join(", ")),
+        Remedy::NewSweep,
     ))
 }
 

@@ -5,51 +5,52 @@ use std::time::Instant;
 
 use super::child::Stop;
 use super::missing;
-use super::outcome::Outcome;
-use super::progress::Progress;
+use super::outcome::SweepOutcome;
+use super::progress::SweepProgress;
 use super::stages::{Launcher, Programs};
-use super::state::Folder;
-use crate::error::{Error, Result};
+use super::state::SweepFolder;
+use crate::error::{Error, Remedy, Result};
 use crate::fit::FitOptions;
-use crate::plan::Plan;
-use crate::preparation::PICTURE_SECONDS;
+use crate::plan::SweepPlan;
+use crate::preparation::IMAGE_SECONDS;
 use crate::report;
-use crate::request::Run;
+use crate::request::PlannedRun;
 use crate::result_line::ResultLine;
 use crate::results;
 use crate::results_file;
 
 /// How a sweep runs; no result depends on it.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Options {
+pub struct SweepOptions {
     /// Sweep folder.
     pub out: PathBuf,
-    /// `--device` of the other programs.
+    /// Device for the other programs: `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: Option<String>,
-    /// `--precision` of the other programs.
+    /// Precision for the other programs: `auto`, `f32` or `bf16`.
     pub precision: Option<String>,
-    /// No progress.
+    /// Prints no progress.
     pub quiet: bool,
-    /// Runs, or `tokens`, that start from the beginning; their old files get other names.
+    /// Runs, or `tokens`, that start over; their old files get other names.
     pub start_over: Vec<String>,
     /// How laws are fitted at the end.
     pub fit: FitOptions,
 }
 
-/// Runs `plan`, and resumes the work of an earlier call.
+/// Runs `plan`. Resumes the work of an earlier call.
 ///
 /// # Errors
 /// When the plan has no images, the folder has another sweep or is in use, tokenizer or tokens fail, no size finishes, or
-/// a signal came. The outcome lists single sizes that failed.
-pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
+/// a signal comes. The outcome lists the sizes that failed.
+pub fn sweep(plan: &SweepPlan, options: &SweepOptions) -> Result<SweepOutcome> {
     let began = Instant::now();
     let data = plan.data()?;
     let programs = Programs::find()?;
-    let mut folder = Folder::open(&options.out, &plan.name)?;
+    let mut folder = SweepFolder::open(&options.out, &plan.name)?;
     // Absolute paths: later calls may start in another folder.
     let root = std::fs::canonicalize(&options.out).map_err(|e| Error::io(&options.out, e))?;
     folder.agree_shared(&plan.shared())?;
-    let results_file::Rows { lines: done, skipped, .. } = results_file::open(&root.join("results.jsonl"))?;
+    let results_file::ResultRows { lines: done, skipped, .. } =
+        results_file::open(&root.join("results.jsonl"))?;
     let finished = |name: &str| done.iter().any(|line| line.name == name);
     may_start_over(plan, options, finished)?;
     missing::nothing_lost(&folder, plan, finished, &options.start_over)?;
@@ -63,13 +64,13 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
         plan,
         data,
         programs,
-        progress: Progress::new(options.quiet, pieces(plan)),
+        progress: SweepProgress::new(options.quiet, pieces(plan)),
         place: place(options),
         root,
         folder,
         done,
         failed: Vec::new(),
-        // The notes of the plan are printed with its table.
+        // Otherwise the table of the plan has its notes.
         warnings: if options.quiet { plan.notes.clone() } else { Vec::new() },
         start_over: &options.start_over,
         stop: Stop::listen()?,
@@ -80,7 +81,7 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     let outcome = launcher.all();
     launcher.progress.finish();
     outcome?;
-    let bad = launcher.bad_pictures();
+    let bad = launcher.unreadable_images();
     let Launcher { failed, mut done, mut warnings, .. } = launcher;
     done.retain(|line| plan.runs.iter().any(|r| r.name == line.name));
     done.sort_by_key(|line| line.params);
@@ -100,33 +101,33 @@ pub fn sweep(plan: &Plan, options: &Options) -> Result<Outcome> {
     }
     let (report, skipped) = report::analyse(&options.out, &options.fit)?;
     warnings.extend(skipped.into_iter().filter(|s| !s.starts_with("results.jsonl: ")));
-    Ok(Outcome { report, results: done, failed, warnings, bad, seconds: began.elapsed().as_secs_f64() })
+    Ok(SweepOutcome { report, results: done, failed, warnings, bad, seconds: began.elapsed().as_secs_f64() })
 }
 
-/// The pieces of work ahead, with the seconds that they are expected to take.
-fn pieces(plan: &Plan) -> Vec<(String, f64, bool)> {
+/// The pieces of work ahead: name, expected seconds, and whether it is a training of a size.
+fn pieces(plan: &SweepPlan) -> Vec<(String, f64, bool)> {
     let mut pieces: Vec<(String, f64, bool)> =
         plan.preparations.iter().map(|p| (p.name.to_owned(), p.seconds, false)).collect();
-    pieces.push(("reconstruction".into(), PICTURE_SECONDS, false));
+    pieces.push(("reconstruction".into(), IMAGE_SECONDS, false));
     for run in &plan.runs {
         pieces.push((run.name.clone(), run.seconds, true));
-        pieces.push((format!("samples of {}", run.name), PICTURE_SECONDS, false));
+        pieces.push((format!("samples of {}", run.name), IMAGE_SECONDS, false));
     }
     pieces
 }
 
-/// Checks that all names of `--start-over` are unfinished runs of the plan, or `tokens`.
-fn may_start_over(plan: &Plan, options: &Options, finished: impl Fn(&str) -> bool) -> Result<()> {
+/// Checks that whatever starts over is an unfinished run of the plan, or `tokens`.
+fn may_start_over(plan: &SweepPlan, options: &SweepOptions, finished: impl Fn(&str) -> bool) -> Result<()> {
     for name in &options.start_over {
         if finished(name) {
             return Err(Error::config(format!(
-                "--start-over {name}: already finished; to train it again, start a new sweep with another --out"
+                "cannot start {name} over: it is finished. To train it again, start a new sweep in another folder"
             )));
         }
         if name != "tokens" && !plan.runs.iter().any(|run| run.name == *name) {
             let names: Vec<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
             return Err(Error::config(format!(
-                "--start-over {name}: not in this sweep; expected tokens or one of {}",
+                "cannot start {name} over: it is not in this sweep; expected tokens or one of {}",
                 names.join(", ")
             )));
         }
@@ -134,7 +135,7 @@ fn may_start_over(plan: &Plan, options: &Options, finished: impl Fn(&str) -> boo
     Ok(())
 }
 
-fn place(options: &Options) -> Vec<String> {
+fn place(options: &SweepOptions) -> Vec<String> {
     let flag = |name: &str, value: &Option<String>| {
         value.as_ref().map_or_else(Vec::new, |v| vec![name.to_owned(), v.clone()])
     };
@@ -142,15 +143,15 @@ fn place(options: &Options) -> Vec<String> {
 }
 
 /// Checks that a finished size was trained with the settings of the plan.
-fn check_result(done: &[ResultLine], plan: &Plan, run: &Run, out: &Path) -> Result<()> {
+fn check_result(done: &[ResultLine], plan: &SweepPlan, run: &PlannedRun, out: &Path) -> Result<()> {
     match done.iter().find(|line| line.name == run.name) {
-        Some(line) if !line.plan.is_empty() && line.plan != plan.fingerprint(run) => Err(Error::file(
-            out.join("results.jsonl"),
-            format!(
-                "{} was trained with different settings; give the same settings to resume, or another --out to start a new sweep",
-                run.name
-            ),
-        )),
+        Some(line) if !line.plan.is_empty() && line.plan != plan.fingerprint(run) => {
+            Err(Error::cannot_resume(
+                out.join("results.jsonl"),
+                format!("{} was trained with different settings. Give the same settings to resume", run.name),
+                Remedy::NewSweep,
+            ))
+        }
         _ => Ok(()),
     }
 }

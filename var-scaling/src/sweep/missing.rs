@@ -3,19 +3,19 @@
 use std::path::Path;
 
 use super::evidence::has_checkpoint;
-use super::state::Folder;
+use super::state::SweepFolder;
 use super::training::begun;
-use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::error::{Error, Remedy, Result};
+use crate::plan::SweepPlan;
 use crate::request::TokenizerSource;
 
-/// Refuses to resume if unfinished runs need a missing file of an earlier call. `again` lists what starts over.
+/// Refuses to resume if an unfinished run needs a file of an earlier call that is missing. `again` lists what starts over.
 ///
 /// # Errors
 /// Names the file, and how to resume or start over.
 pub(crate) fn nothing_lost(
-    folder: &Folder,
-    plan: &Plan,
+    folder: &SweepFolder,
+    plan: &SweepPlan,
     done: impl Fn(&str) -> bool,
     again: &[String],
 ) -> Result<()> {
@@ -27,56 +27,46 @@ pub(crate) fn nothing_lost(
     let starts_over = |name: &str| again.iter().any(|a| a == name);
     let tokenizer = path.join("tokenizer/tokenizer.safetensors");
     if matches!(plan.tokenizer, TokenizerSource::Trained { .. })
-        && folder.has_stage("tokenizer")
+        && folder.stages().tokenizer.is_some()
         && !tokenizer.is_file()
     {
-        return Err(Error::file(
+        return Err(Error::cannot_resume(
             tokenizer,
-            "missing, but sweep.json says that it was trained, and the tokens depend on it. Put it back to resume, or \
-             start a new sweep with another --out",
+            "missing, but sweep.json says that it was trained, and the tokens depend on it. Put it back to resume",
+            Remedy::NewSweep,
         ));
     }
     let tokens = path.join("tokens.h5");
-    if folder.has_stage("tokens") && !tokens.is_file() && !starts_over("tokens") {
-        return Err(Error::file(
+    if folder.stages().tokens.is_some() && !tokens.is_file() && !starts_over("tokens") {
+        return Err(Error::cannot_resume(
             tokens,
-            "missing, but sweep.json says that the images were encoded. Put it back to resume, or encode again with \
-             --start-over tokens",
+            "missing, but sweep.json says that the images were encoded. Put it back to resume",
+            Remedy::StartOver("tokens".into()),
         ));
     }
-    if !folder.has_stage("tokenizer") {
-        training(folder, "tokenizer", &path.join("tokenizer")).map_err(|(place, what)| {
-            Error::file(place, format!("{what} start a new sweep with another --out"))
-        })?;
+    if folder.stages().tokenizer.is_none() {
+        training(folder, "tokenizer", &path.join("tokenizer"), Remedy::NewSweep)?;
     }
     for name in ahead.into_iter().filter(|name| !starts_over(name)) {
-        training(folder, name, &path.join("runs").join(name)).map_err(|(place, what)| {
-            Error::file(place, format!("{what} train {name} from the beginning with --start-over {name}"))
-        })?;
+        training(folder, name, &path.join("runs").join(name), Remedy::StartOver(name.into()))?;
     }
     Ok(())
 }
 
-/// What an unfinished training has lost: the path, and the message without its last part.
-fn training(
-    folder: &Folder,
-    name: &str,
-    run: &Path,
-) -> std::result::Result<(), (std::path::PathBuf, String)> {
-    let (config, saved) = (run.join("config.toml"), has_checkpoint(run));
+/// Refuses to resume the unfinished training `name` in the folder `run` if it lost files.
+fn training(folder: &SweepFolder, name: &str, run: &Path, remedy: Remedy) -> Result<()> {
+    let saved = has_checkpoint(run);
     if run.join("result.json").is_file() {
         return Ok(());
     }
     if saved && !begun(run) {
-        return Err((config, "missing, but the run has checkpoints. Put it back to resume, or".into()));
+        let message = "missing, but the run has checkpoints. Put it back to resume";
+        return Err(Error::cannot_resume(run.join("config.toml"), message, remedy));
     }
     if folder.has_saved(name) && !saved {
         let lost = if run.is_dir() { run.join("checkpoints") } else { run.to_owned() };
-        return Err((
-            lost,
-            "missing or empty, but sweep.json says that this training saved a checkpoint. Put it back to resume, or"
-                .into(),
-        ));
+        let message = "missing or empty, but sweep.json says that this training saved a checkpoint. Put it back to resume";
+        return Err(Error::cannot_resume(lost, message, remedy));
     }
     Ok(())
 }

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use var_train::records::ModelResult;
 
-use crate::plan::Plan;
-use crate::request::Run;
+use crate::plan::SweepPlan;
+use crate::request::PlannedRun;
 use crate::result_line::ResultLine;
 
 /// The outcome of a sweep.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The report.
+pub struct SweepOutcome {
+    /// Path of the report.
     pub report: PathBuf,
     /// Finished sizes, smallest first.
     pub results: Vec<ResultLine>,
-    /// Runs that failed, each with its reason.
+    /// Failed runs: name and reason.
     pub failed: Vec<(String, String)>,
-    /// Faults that did not stop the sweep.
+    /// Problems that did not stop the sweep.
     pub warnings: Vec<String>,
     /// Number of images that the encoder could not read.
     pub bad: u64,
@@ -26,7 +26,7 @@ pub struct Outcome {
     pub seconds: f64,
 }
 
-impl Outcome {
+impl SweepOutcome {
     /// The outcome as JSON.
     pub fn json(&self) -> Value {
         let failed: Vec<Value> =
@@ -38,8 +38,12 @@ impl Outcome {
     }
 }
 
-/// The line of `results.jsonl` for a finished training; the reason when `result` cannot be used.
-pub(super) fn result_line(plan: &Plan, run: &Run, result: &Value) -> std::result::Result<ResultLine, String> {
+/// The line of `results.jsonl` for a finished training, or the reason why `result` cannot be used.
+pub(super) fn result_line(
+    plan: &SweepPlan,
+    run: &PlannedRun,
+    result: &Value,
+) -> std::result::Result<ResultLine, String> {
     let result: ModelResult = serde_json::from_value(result.clone()).map_err(|e| {
         let null =
             result.as_object().into_iter().flatten().find(|(key, v)| v.is_null() && key.starts_with("val_"));

@@ -1,4 +1,4 @@
-//! Progress of a sweep: one bar in a terminal, a line every ten seconds in a log.
+//! Progress of a sweep: a bar in a terminal, a line every ten seconds in a log.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,40 +9,40 @@ use var_tokenizer::progress::tell;
 
 use crate::quantity::duration;
 
-/// Least time between two lines of a log.
+/// Minimum time between two lines of a log.
 const INTERVAL: Duration = Duration::from_secs(10);
 /// Positions of the bar.
 const POSITIONS: u64 = 1000;
 
-/// One piece of the work ahead.
+/// One piece of the work.
 #[derive(Debug, Clone, PartialEq)]
 struct Piece {
     name: String,
-    /// Seconds it was expected to take.
+    /// Expected seconds.
     expected: f64,
-    /// Whether it is a training run, whose expectations share one error.
+    /// Whether it is a training of a size. All their estimates have the same error.
     run: bool,
-    /// Seconds it took; none while it lies ahead.
+    /// Seconds that it took; none before its end.
     took: Option<f64>,
 }
 
 /// Progress of a sweep.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct SweepProgress {
     quiet: bool,
     bar: Option<ProgressBar>,
     pieces: Vec<Piece>,
     current: Option<(usize, Instant)>,
-    /// Seconds that the current piece said are left.
+    /// Seconds left of the current piece, as its program reported.
     left: Option<f64>,
-    /// Where the current piece said it is.
+    /// Progress of the current piece, as its program reported.
     place: String,
     began: Instant,
     printed: Option<Instant>,
 }
 
-impl Progress {
-    /// Progress over pieces of a name, expected seconds, and whether they are training runs.
+impl SweepProgress {
+    /// Progress over pieces: name, expected seconds, and whether it is a training of a size.
     pub(crate) fn new(quiet: bool, pieces: impl IntoIterator<Item = (String, f64, bool)>) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(POSITIONS), ProgressDrawTarget::stderr());
@@ -67,7 +67,7 @@ impl Progress {
         }
     }
 
-    /// Begins a piece.
+    /// Starts a piece.
     pub(crate) fn begin(&mut self, name: &str) {
         self.left = None;
         self.place.clear();
@@ -75,23 +75,23 @@ impl Progress {
         self.current = self.pieces.iter().position(|p| p.name == name).map(|i| (i, Instant::now()));
     }
 
-    /// Ends the current piece. `done` means that it finished.
+    /// Ends the current piece, and returns its seconds. `done`: it finished.
     pub(crate) fn end(&mut self, done: bool) -> f64 {
         let Some((index, began)) = self.current.take() else { return 0.0 };
         let seconds = began.elapsed().as_secs_f64();
         if let Some(piece) = self.pieces.get_mut(index) {
-            // A failed piece does not come again; its time says nothing about the others.
+            // A failed piece does not run again, and its time says nothing about the others.
             piece.took = Some(if done { seconds } else { 0.0 });
         }
         seconds
     }
 
-    /// Removes a piece that was done before.
+    /// Removes a piece that an earlier call finished.
     pub(crate) fn skip(&mut self, name: &str) {
         self.pieces.retain(|p| p.name != name);
     }
 
-    /// A child's event, or none when only time has passed.
+    /// Takes an event of the child, or none to show the time. Shows the progress.
     pub(crate) fn tick(&mut self, event: Option<&Value>) {
         let number = |key: &str| event.and_then(|e| e.get(key)).and_then(Value::as_f64);
         if let Some(left) = number("seconds_left") {
@@ -102,7 +102,7 @@ impl Progress {
             self.place = format!(": {step} of {steps}{loss}");
         }
         let Some((index, _)) = self.current else { return };
-        // A bar follows the events; a log gets a line per interval.
+        // The bar changes with each event; the log gets a line per interval.
         let due = match self.bar {
             Some(_) => event.is_some(),
             None => !self.quiet && self.printed.is_none_or(|p| p.elapsed() >= INTERVAL),
@@ -132,8 +132,8 @@ impl Progress {
         }
     }
 
-    /// Seconds until the end: the estimate of the current piece, and that of the rest, corrected by the error of the
-    /// finished runs.
+    /// Seconds until the end: those of the current piece, and the estimates of the others, corrected by the error of the
+    /// estimates so far.
     pub(crate) fn seconds_left(&self) -> f64 {
         let current = self.current.map(|(index, began)| (index, began.elapsed().as_secs_f64()));
         let mut expected = 0.0;
@@ -166,7 +166,7 @@ impl Progress {
             .sum()
     }
 
-    /// A line for the person.
+    /// Prints a line.
     pub(crate) fn note(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
@@ -175,7 +175,7 @@ impl Progress {
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -188,15 +188,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finished_runs_correct_what_is_expected_of_the_rest() {
+    fn finished_runs_correct_the_estimates_of_the_others() {
         let pieces = [("tokens", 5.0, false), ("a", 10.0, true), ("b", 20.0, true)];
-        let mut progress = Progress::new(true, pieces.map(|(n, s, r)| (n.to_owned(), s, r)));
+        let mut progress = SweepProgress::new(true, pieces.map(|(n, s, r)| (n.to_owned(), s, r)));
         assert_eq!(progress.seconds_left(), 35.0);
         progress.skip("tokens");
         assert_eq!(progress.seconds_left(), 30.0);
         progress.begin("a");
         progress.tick(Some(&serde_json::json!({"step": 1, "steps": 2, "seconds_left": 20.0})));
-        // Twice as slow as expected: the other run is, too.
+        // It takes twice the expected time, so the other run does, too.
         assert!((progress.seconds_left() - 60.0).abs() < 1.0, "{}", progress.seconds_left());
     }
 }

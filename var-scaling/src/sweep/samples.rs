@@ -1,20 +1,20 @@
-//! The images of the report: reconstructions of the tokenizer, and a sample grid per size.
+//! The images of the report: reconstructions of the tokenizer, and a sample grid of each size.
 
 use std::path::Path;
 
 use var_model::classes::by_number;
 
 use crate::json_text::without_mark;
-use crate::plan::Plan;
-use crate::request::Run;
+use crate::plan::SweepPlan;
+use crate::request::PlannedRun;
 
-/// Rows of a sample grid when the preset names no classes.
+/// Number of rows of a sample grid if the preset names no classes.
 const ROWS: usize = 10;
 
 /// Arguments of `var-model sample` for a run.
 pub(crate) fn sample_arguments(
-    plan: &Plan,
-    run: &Run,
+    plan: &SweepPlan,
+    run: &PlannedRun,
     folder: &Path,
     out: &Path,
     place: &[String],
@@ -56,13 +56,13 @@ pub(crate) fn reconstruct_arguments(
     arguments
 }
 
-/// Number of classes that a run's model knows, from the names in its folder.
+/// Number of classes of the model of a run, from the names in its folder.
 fn class_count(folder: &Path) -> Option<usize> {
     let text = std::fs::read_to_string(folder.join("classes.json")).ok()?;
     Some(serde_json::from_str::<Vec<String>>(without_mark(&text)).ok()?.len())
 }
 
-/// Classes for the rows, by number: the wanted ones that exist, or the first ones.
+/// The classes of the rows, by number: the wanted classes that exist, else the first ones.
 fn classes(wanted: &[usize], known: Option<usize>) -> Vec<String> {
     let all = known.unwrap_or(if wanted.is_empty() { 0 } else { usize::MAX });
     let chosen: Vec<usize> = wanted.iter().copied().filter(|&c| c < all).collect();

@@ -1,27 +1,29 @@
-//! The stages of a sweep: tokenizer, tokens, one training per size, samples. Skips finished ones.
+//! The stages of a sweep: tokenizer, tokens, one training per size, samples. Finished stages are skipped.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use var_tokenizer::locks::{Lock, Refusal};
 
 use super::child::{self, Ending, Stop};
 use super::evidence;
+use super::finished::{FinishedStage, Reconstruction};
 use super::outcome::result_line;
-use super::progress::Progress;
+use super::progress::SweepProgress;
 use super::samples::{reconstruct_arguments, sample_arguments};
-use super::state::Folder;
+use super::state::SweepFolder;
 use super::training::{model_arguments, tokenizer_arguments};
 use crate::error::{Error, Result};
 use crate::json_text::without_mark;
-use crate::plan::Plan;
-use crate::request::{Run, TokenizerSource};
+use crate::plan::SweepPlan;
+use crate::request::{PlannedRun, TokenizerSource};
 use crate::result_line::ResultLine;
 use crate::results_file;
 
-/// Time for an earlier training process to save and end.
+/// Maximum time for a training process of an earlier call to save and end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The programs that a sweep starts.
@@ -44,15 +46,15 @@ impl Programs {
 
 /// A sweep while it runs.
 pub(super) struct Launcher<'a> {
-    pub(super) plan: &'a Plan,
+    pub(super) plan: &'a SweepPlan,
     /// The images.
     pub(super) data: &'a str,
     pub(super) programs: Programs,
-    pub(super) progress: Progress,
-    /// `--device` and `--precision` for every program.
+    pub(super) progress: SweepProgress,
+    /// Flags with device and precision for every program.
     pub(super) place: Vec<String>,
     pub(super) root: PathBuf,
-    pub(super) folder: Folder,
+    pub(super) folder: SweepFolder,
     pub(super) done: Vec<ResultLine>,
     pub(super) failed: Vec<(String, String)>,
     pub(super) warnings: Vec<String>,
@@ -74,7 +76,7 @@ impl Launcher<'_> {
         Ok(())
     }
 
-    /// The folder of the training that the piece `name` is, if it is one.
+    /// The run folder of the piece `name`, if it is a training.
     fn training_folder(&self, name: &str) -> Option<PathBuf> {
         if name == "tokenizer" {
             return Some(self.root.join("tokenizer"));
@@ -82,7 +84,7 @@ impl Launcher<'_> {
         self.plan.runs.iter().any(|run| run.name == name).then(|| self.root.join("runs").join(name))
     }
 
-    /// Starts one program as the piece `name` and waits for it.
+    /// Runs one program as the piece `name` of the work, until it ends.
     fn start(
         &mut self,
         name: &str,
@@ -115,18 +117,37 @@ impl Launcher<'_> {
         Ok((ending, seconds))
     }
 
-    fn is_done(&self, run: &Run) -> bool {
+    fn is_done(&self, run: &PlannedRun) -> bool {
         self.done.iter().any(|line| line.name == run.name)
     }
 
-    /// A stage that all others need.
-    fn stage(&mut self, name: &str, what: &str, program: &Path, arguments: &[String]) -> Result<()> {
+    /// A finished stage with the last event of its program. Warns if the event cannot be read.
+    fn finished<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        seconds: f64,
+        event: Option<Value>,
+    ) -> FinishedStage<T> {
+        let result = event.map(serde_json::from_value).transpose().unwrap_or_else(|e| {
+            self.warn(format!("{name}: the report lacks its result ({e})"));
+            None
+        });
+        FinishedStage { seconds, result }
+    }
+
+    /// Runs a stage that all others need.
+    fn stage<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        what: &str,
+        program: &Path,
+        arguments: &[String],
+    ) -> Result<FinishedStage<T>> {
         let log = self.root.join("logs").join(format!("{name}.log"));
         match self.start(name, program, arguments, &log)? {
-            (Ending::Done(result), seconds) => {
-                self.folder.finish_stage(name, seconds, result.unwrap_or(Value::Null))?;
+            (Ending::Done(event), seconds) => {
                 self.progress.note(&format!("{name}: done in {}", crate::quantity::duration(seconds)));
-                Ok(())
+                Ok(self.finished(name, seconds, event))
             }
             (Ending::Interrupted, _) => Err(Error::Interrupted),
             (Ending::Failed { message, code }, _) => Err(Error::Stage {
@@ -144,33 +165,27 @@ impl Launcher<'_> {
             TokenizerSource::Given(name) => return Ok(name.clone()),
             TokenizerSource::Trained { preset, set } => (preset, set),
         };
-        let file = self.trained_tokenizer();
+        let file = self.root.join("tokenizer/tokenizer.safetensors");
         let needed = self.plan.runs.iter().any(|run| !self.is_done(run));
-        if self.has_tokenizer() || (self.folder.has_stage("tokenizer") && !needed) {
+        let trained = self.folder.stages().tokenizer.is_some();
+        if trained && (file.is_file() || !needed) {
             self.progress.skip("tokenizer");
         } else {
             let run = self.root.join("tokenizer");
             self.wait_for_lock(&run)?;
             let arguments = tokenizer_arguments(self.data, preset, set, &run, &self.place);
             let program = self.programs.train.clone();
-            self.stage("tokenizer", "training the tokenizer", &program, &arguments)?;
+            let stage = self.stage("tokenizer", "training the tokenizer", &program, &arguments)?;
+            self.folder.finish_stage(|stages| stages.tokenizer = Some(stage))?;
         }
         Ok(file.display().to_string())
-    }
-
-    fn trained_tokenizer(&self) -> PathBuf {
-        self.root.join("tokenizer/tokenizer.safetensors")
-    }
-
-    fn has_tokenizer(&self) -> bool {
-        self.folder.has_stage("tokenizer") && self.trained_tokenizer().is_file()
     }
 
     fn tokens(&mut self, tokenizer: &str) -> Result<()> {
         let out = self.root.join("tokens.h5");
         // Only unfinished sizes need the tokens.
         let needed = self.plan.runs.iter().any(|run| !self.is_done(run));
-        if self.folder.has_stage("tokens") && (out.is_file() || !needed) {
+        if self.folder.stages().tokens.is_some() && (out.is_file() || !needed) {
             self.progress.skip("tokens");
             return Ok(());
         }
@@ -195,25 +210,29 @@ impl Launcher<'_> {
         }
         arguments.extend(self.place.iter().cloned());
         let program = self.programs.tokenizer.clone();
-        self.stage("tokens", "encoding the images", &program, &arguments)
+        let stage = self.stage("tokens", "encoding the images", &program, &arguments)?;
+        self.folder.finish_stage(|stages| stages.tokens = Some(stage))
     }
 
-    /// Images for the report. If they fail, the sweep continues.
-    fn picture(&mut self, name: &str, program: &Path, arguments: &[String], out: &Path) -> Result<()> {
+    /// Runs a program that writes an image for the report. If it fails, the sweep continues.
+    fn image<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        program: &Path,
+        arguments: &[String],
+        out: &Path,
+    ) -> Result<Option<FinishedStage<T>>> {
         let log = self.root.join("logs/samples.log");
         match self.start(name, program, arguments, &log)? {
-            (Ending::Done(result), seconds) if out.is_file() => {
-                self.folder.finish_stage(name, seconds, result.unwrap_or(Value::Null))
+            (Ending::Done(event), seconds) if out.is_file() => {
+                return Ok(Some(self.finished(name, seconds, event)));
             }
             (Ending::Failed { message, .. }, _) => {
                 self.warn(format!("{name}: {message} (see {})", log.display()));
-                Ok(())
             }
-            _ => {
-                self.warn(format!("{name}: no image was written (see {})", log.display()));
-                Ok(())
-            }
+            _ => self.warn(format!("{name}: no image was written (see {})", log.display())),
         }
+        Ok(None)
     }
 
     fn reconstruction(&mut self, tokenizer: &str) -> Result<()> {
@@ -224,10 +243,13 @@ impl Launcher<'_> {
         }
         let arguments = reconstruct_arguments(self.data, tokenizer, &out, &self.place);
         let program = self.programs.tokenizer.clone();
-        self.picture("reconstruction", &program, &arguments, &out)
+        match self.image::<Reconstruction>("reconstruction", &program, &arguments, &out)? {
+            Some(stage) => self.folder.finish_stage(|stages| stages.reconstruction = Some(stage)),
+            None => Ok(()),
+        }
     }
 
-    fn sample(&mut self, run: &Run) -> Result<()> {
+    fn sample(&mut self, run: &PlannedRun) -> Result<()> {
         let name = format!("samples of {}", run.name);
         let out = self.root.join("samples").join(format!("{}.png", run.name));
         let folder = self.root.join("runs").join(&run.name);
@@ -237,11 +259,16 @@ impl Launcher<'_> {
         }
         let arguments = sample_arguments(self.plan, run, &folder, &out, &self.place);
         let program = self.programs.model.clone();
-        self.picture(&name, &program, &arguments, &out)
+        match self.image(&name, &program, &arguments, &out)? {
+            Some(stage) => self.folder.finish_stage(|stages| {
+                stages.samples.insert(name, stage);
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Trains one size, unless it is finished. A failure does not stop the other sizes.
-    fn train(&mut self, run: &Run, tokenizer: &str) -> Result<()> {
+    fn train(&mut self, run: &PlannedRun, tokenizer: &str) -> Result<()> {
         if self.is_done(run) {
             self.progress.skip(&run.name);
             return Ok(());
@@ -249,7 +276,7 @@ impl Launcher<'_> {
         let folder = self.root.join("runs").join(&run.name);
         let log = self.root.join("runs").join(format!("{}.log", run.name));
         self.wait_for_lock(&folder)?;
-        // An earlier call trained it, and stopped before it wrote the result.
+        // An earlier call trained the size, but stopped before it wrote the result.
         if let Some(result) = read_json(&folder.join("result.json")) {
             self.progress.skip(&run.name);
             self.progress.note(&format!("{}: read its result from {}", run.name, folder.display()));
@@ -265,14 +292,14 @@ impl Launcher<'_> {
                 self.keep(run, &result, &log)
             }
             Ending::Interrupted => {
-                self.fail(run, "another process stopped it; a checkpoint is saved", &log);
+                self.fail(run, "another process stopped it after it saved a checkpoint", &log);
                 Ok(())
             }
             Ending::Failed { message, code } => {
                 // The trainer will refuse to resume again.
                 let refused = code == Some(2) && arguments.iter().any(|a| a == "--resume");
-                let again = format!(" (--start-over {} trains it from the beginning)", run.name);
-                self.fail(run, &format!("{message}{}", if refused { &again } else { "" }), &log);
+                let again = if refused { "; to train it from the beginning, start it over" } else { "" };
+                self.fail(run, &format!("{message}{again}"), &log);
                 Ok(())
             }
         }
@@ -296,8 +323,8 @@ impl Launcher<'_> {
         Ok(())
     }
 
-    /// Writes the result of a size.
-    fn keep(&mut self, run: &Run, result: &Value, log: &Path) -> Result<()> {
+    /// Appends the result of a size to the results.
+    fn keep(&mut self, run: &PlannedRun, result: &Value, log: &Path) -> Result<()> {
         let line = match result_line(self.plan, run, result) {
             Ok(line) => line,
             Err(why) => {
@@ -318,13 +345,13 @@ impl Launcher<'_> {
         Ok(())
     }
 
-    /// Images that encoding could not read, by its own count.
-    pub(super) fn bad_pictures(&self) -> u64 {
-        let tokens = self.folder.record.stages.get("tokens");
-        tokens.and_then(|stage| stage.result.get("bad")).and_then(Value::as_u64).unwrap_or(0)
+    /// Number of images that the encoder could not read.
+    pub(super) fn unreadable_images(&self) -> u64 {
+        let tokens = self.folder.stages().tokens.as_ref();
+        tokens.and_then(|stage| stage.result.as_ref()).map_or(0, |result| result.bad as u64)
     }
 
-    fn fail(&mut self, run: &Run, why: &str, log: &Path) {
+    fn fail(&mut self, run: &PlannedRun, why: &str, log: &Path) {
         self.progress.note(&format!(
             "{} failed: {why} (see {}); continuing with the other sizes",
             run.name,
@@ -339,7 +366,7 @@ impl Launcher<'_> {
         self.warnings.push(text);
     }
 
-    /// Waits for a training process of an earlier, killed call that is still saving in `run`.
+    /// Waits until a training process of an earlier, killed call has saved in `run`.
     fn wait_for_lock(&self, run: &Path) -> Result<()> {
         let path = run.join("run.lock");
         let Ok(file) = OpenOptions::new().write(true).open(&path) else { return Ok(()) };

@@ -6,28 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use var_tokenizer::files::{lock, make_folder, write_atomically};
 use var_tokenizer::locks::Lock;
 
 use super::evidence;
+use super::finished::FinishedStages;
 use super::training::begun;
-use crate::error::{Error, Result};
+use crate::error::{Error, Remedy, Result};
 use crate::json_text::without_mark;
-use crate::machine::Machine;
+use crate::machine::SweepMachine;
 
-/// One finished stage other than a size.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Stage {
-    /// Seconds it took, over all tries.
-    pub seconds: f64,
-    /// The last event of its program.
-    pub result: Value,
-}
-
-/// `sweep.json`: the request, and the finished work except sizes, which are in `results.jsonl`.
+/// `sweep.json`: the request and the finished stages. Finished sizes are in `results.jsonl`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct SweepRecord {
     /// Version of this format.
     pub version: u32,
     /// Name of the preset.
@@ -35,36 +26,36 @@ pub(crate) struct Record {
     /// Seconds since 1970 at the first start.
     pub started: u64,
     /// The machine of the last call.
-    pub machine: Machine,
-    /// Settings that all runs share; empty before the first stage.
+    pub machine: SweepMachine,
+    /// Settings that all runs share; empty before the first stage starts.
     #[serde(default)]
     pub shared: BTreeMap<String, String>,
-    /// Settings of every size that was started, by its name.
+    /// Settings of every size that was started, by name.
     #[serde(default)]
     pub runs: BTreeMap<String, BTreeMap<String, String>>,
-    /// Finished stages by name.
+    /// Finished stages.
     #[serde(default)]
-    pub stages: BTreeMap<String, Stage>,
-    /// Trainings that have saved a checkpoint, finished ones among them.
+    pub stages: FinishedStages,
+    /// Trainings that have saved a checkpoint, finished ones included.
     #[serde(default)]
     pub saved: BTreeSet<String>,
 }
 
-/// A sweep folder that this process alone may write to.
+/// A sweep folder that only this process may write to.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct SweepFolder {
     path: PathBuf,
     /// The content of `sweep.json`.
-    pub record: Record,
-    /// Held as long as the folder is open.
+    pub record: SweepRecord,
+    /// Held while the folder is open.
     _lock: Lock,
 }
 
-impl Folder {
+impl SweepFolder {
     /// Opens or creates the folder, takes its lock and reads `sweep.json`.
     ///
     /// # Errors
-    /// When another sweep has it, its `sweep.json` is lost, or a file cannot be written.
+    /// When another sweep runs in it, its `sweep.json` is missing or damaged, or a file cannot be written.
     pub(crate) fn open(path: &Path, preset: &str) -> Result<Self> {
         make_folder(path)?;
         let lock_path = path.join("sweep.lock");
@@ -74,20 +65,20 @@ impl Folder {
             .write(true)
             .open(&lock_path)
             .map_err(|e| Error::io(&lock_path, e))?;
-        let busy = "another sweep is running in this folder; wait for it, or choose another --out";
+        let busy = "another sweep is running in this folder; wait for it, or choose another folder";
         let lock = lock(&file, &lock_path, busy)?;
         let record = read_record(path)?;
         if record.is_none() {
             evidence::without_record(path)?;
         }
-        let record = record.unwrap_or_else(|| Record {
+        let record = record.unwrap_or_else(|| SweepRecord {
             version: 1,
             preset: preset.into(),
             started: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
-            ..Record::default()
+            ..SweepRecord::default()
         });
         let mut folder = Self { path: path.to_owned(), record, _lock: lock };
-        folder.record.machine = Machine::here();
+        folder.record.machine = SweepMachine::here();
         folder.record.preset = preset.into();
         for part in ["runs", "samples", "plots", "logs"] {
             make_folder(&path.join(part))?;
@@ -145,18 +136,18 @@ impl Folder {
         self.save()
     }
 
-    /// Remembers a finished stage.
+    /// The finished stages.
+    pub(crate) fn stages(&self) -> &FinishedStages {
+        &self.record.stages
+    }
+
+    /// Remembers a stage that `finish` adds.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn finish_stage(&mut self, name: &str, seconds: f64, result: Value) -> Result<()> {
-        self.record.stages.insert(name.into(), Stage { seconds, result });
+    pub(crate) fn finish_stage(&mut self, finish: impl FnOnce(&mut FinishedStages)) -> Result<()> {
+        finish(&mut self.record.stages);
         self.save()
-    }
-
-    /// Whether a stage is done.
-    pub(crate) fn has_stage(&self, name: &str) -> bool {
-        self.record.stages.contains_key(name)
     }
 
     /// Remembers that a training has a checkpoint.
@@ -167,19 +158,21 @@ impl Folder {
         if self.record.saved.insert(name.into()) { self.save() } else { Ok(()) }
     }
 
-    /// Whether a training is known to have saved a checkpoint.
+    /// Whether `sweep.json` says that a training saved a checkpoint.
     pub(crate) fn has_saved(&self, name: &str) -> bool {
         self.record.saved.contains(name)
     }
 
-    /// Removes a run or stage that starts over.
+    /// Forgets the run of this name, or `tokens`: it starts over.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
         self.record.runs.remove(name);
         self.record.saved.remove(name);
-        self.record.stages.remove(name);
+        if name == "tokens" {
+            self.record.stages.tokens = None;
+        }
         self.save()
     }
 
@@ -199,13 +192,13 @@ impl Folder {
         if changed.is_empty() {
             return Ok(());
         }
-        Err(Error::file(
+        Err(Error::cannot_resume(
             &self.path,
             format!(
-                "cannot resume {what}: started with different settings ({}); give the same settings, or another --out to start a \
-                 new sweep",
+                "cannot resume {what}: started with different settings ({}). Give the same settings",
                 changed.join(", ")
             ),
+            Remedy::NewSweep,
         ))
     }
 }
@@ -214,7 +207,7 @@ impl Folder {
 ///
 /// # Errors
 /// When it is damaged.
-pub(crate) fn read_record(folder: &Path) -> Result<Option<Record>> {
+pub(crate) fn read_record(folder: &Path) -> Result<Option<SweepRecord>> {
     let path = folder.join("sweep.json");
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
@@ -222,10 +215,7 @@ pub(crate) fn read_record(folder: &Path) -> Result<Option<Record>> {
         Err(e) => return Err(Error::io(&path, e)),
     };
     serde_json::from_str(without_mark(&text)).map(Some).map_err(|e| {
-        Error::file(
-            &path,
-            format!("is damaged ({e}); restore it to resume, or start a new sweep with another --out"),
-        )
+        Error::cannot_resume(&path, format!("is damaged ({e}). Restore it to resume"), Remedy::NewSweep)
     })
 }
 
@@ -238,20 +228,33 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_an_earlier_version_keeps_its_keys_in_their_order() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/before");
+        let text = std::fs::read_to_string(folder.join("sweep.json")).unwrap();
+        let record = read_record(&folder).unwrap().unwrap();
+        // Reading may change the last digit of a number.
+        let outline = |text: &str| -> String { text.chars().filter(|c| !c.is_ascii_digit()).collect() };
+        assert_eq!(outline(&serde_json::to_string_pretty(&record).unwrap()), outline(text.trim_end()));
+        assert_eq!(record.stages.tokens.unwrap().result.unwrap().train, 42);
+        assert_eq!(record.stages.reconstruction.unwrap().result.unwrap().images, 6);
+        assert_eq!(record.stages.samples.len(), 2);
+    }
+
+    #[test]
     fn a_second_sweep_in_the_folder_is_refused_until_the_first_ends() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Folder::open(folder.path(), "x").unwrap();
-        let error = Folder::open(folder.path(), "x").unwrap_err();
+        let first = SweepFolder::open(folder.path(), "x").unwrap();
+        let error = SweepFolder::open(folder.path(), "x").unwrap_err();
         assert!(error.to_string().contains("another sweep is running"), "{error}");
         assert_eq!(error.exit_code(), 2);
         drop(first);
-        Folder::open(folder.path(), "x").unwrap();
+        SweepFolder::open(folder.path(), "x").unwrap();
     }
 
     #[test]
     fn other_settings_are_refused_with_both_values_once_something_is_done() {
         let place = tempfile::tempdir().unwrap();
-        let mut folder = Folder::open(place.path(), "x").unwrap();
+        let mut folder = SweepFolder::open(place.path(), "x").unwrap();
         folder.agree_shared(&settings("1")).unwrap();
         folder.agree_shared(&settings("2")).unwrap();
         folder.begin_run("1x32", &settings("500")).unwrap();
@@ -260,11 +263,11 @@ mod tests {
         make_folder(&place.path().join("runs/1x32")).unwrap();
         std::fs::write(place.path().join("runs/1x32/config.toml"), "").unwrap();
         drop(folder);
-        let mut folder = Folder::open(place.path(), "x").unwrap();
+        let mut folder = SweepFolder::open(place.path(), "x").unwrap();
         folder.check_run("1x32", &settings("500")).unwrap();
         folder.check_run("2x64", &settings("800")).unwrap();
         let message = folder.check_run("1x32", &settings("800")).unwrap_err().to_string();
-        assert!(message.contains("steps 500 → 800") && message.contains("--out"), "{message}");
+        assert!(message.contains("steps 500 → 800") && message.contains("in another folder"), "{message}");
         assert!(folder.agree_shared(&settings("3")).unwrap_err().to_string().contains("steps 2 → 3"));
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::request::Run;
+use crate::request::PlannedRun;
 use crate::trainer::assignments;
 
-/// Size and settings of a run, as `var-train model` takes them.
-fn model_settings(run: &Run) -> Vec<String> {
+/// Size and settings of a run, as arguments of `var-train model`.
+fn model_settings(run: &PlannedRun) -> Vec<String> {
     let mut arguments = Vec::new();
     for (flag, value) in [
         ("--preset", run.preset.clone()),
@@ -21,7 +21,7 @@ fn model_settings(run: &Run) -> Vec<String> {
     arguments
 }
 
-/// Settings of the tokenizer, as `var-train tokenizer` takes them.
+/// Settings of the tokenizer, as arguments of `var-train tokenizer`.
 fn tokenizer_settings(preset: &str, set: &BTreeMap<String, String>) -> Vec<String> {
     let mut arguments = vec!["--preset".to_owned(), preset.to_owned()];
     arguments.extend(set_flags(set));
@@ -34,7 +34,7 @@ fn set_flags(set: &BTreeMap<String, String>) -> impl Iterator<Item = String> {
 
 /// Arguments of `var-train model` for a run in `folder`.
 pub(crate) fn model_arguments(
-    run: &Run,
+    run: &PlannedRun,
     tokens: &Path,
     tokenizer: &str,
     folder: &Path,
@@ -70,7 +70,7 @@ fn in_folder(arguments: &mut Vec<String>, folder: &Path, place: &[String]) {
     }
 }
 
-/// Whether a run started in `folder`: `var-train` then writes its configuration.
+/// Whether a run started in `folder`. A run that starts writes its configuration first.
 pub(crate) fn begun(folder: &Path) -> bool {
     folder.join("config.toml").exists()
 }

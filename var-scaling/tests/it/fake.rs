@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::wait::while_alive;
 
-/// `var-tokenizer`: writes what it is told to write. Fails with status 2 where `$FAKE/no-tokens` is.
+/// `var-tokenizer`: writes the file of `--out`. With `$FAKE/no-tokens` it fails with status 2, with `$FAKE/odd-result` its
+/// result has another form.
 const TOKENIZER: &str = r#"#!/bin/sh
 echo "tokenizer $*" >> "$FAKE/calls"
 what=$1; out=
@@ -18,13 +19,19 @@ while [ $# -gt 0 ]; do
   shift
 done
 if [ -e "$FAKE/no-tokens" ]; then echo "error: photos: none can be read" >&2; exit 2; fi
-if [ "$what" = encode ]; then echo tokens > "$out"; else cp "$FAKE/picture.png" "$out"; fi
-echo '{"event":"done","train":64,"val":8,"bad":1,"scores":{"psnr":23.5}}'
+if [ "$what" != encode ]; then
+  cp "$FAKE/image.png" "$out"
+  echo '{"event":"done","scores":{"psnr":23.5,"l1":0.25},"images":6,"bad":0,"out":"strip.png","folder":null}'
+  exit 0
+fi
+echo tokens > "$out"
+if [ -e "$FAKE/odd-result" ]; then echo '{"event":"done","train":"many"}'; exit 0; fi
+echo '{"event":"done","train":64,"val":8,"bad":1,"images_per_second":100.5,"out":"tokens.h5"}'
 "#;
 
-/// `var-train`: a run folder, metrics and a result that falls with the width. Files in $FAKE change what
-/// happens to the run of that name: `fail-NAME`, `die-NAME` (killed half-way, once), `slow-NAME` (goes on
-/// until SIGTERM, then saves and leaves with 3), `nan-NAME`, `early-NAME` (before it writes anything).
+/// `var-train`: writes a run folder, metrics and a loss that falls with the width. Files in $FAKE change the run of that
+/// name: `fail-NAME`, `die-NAME` (killed half-way, once), `slow-NAME` (runs until SIGTERM, saves and exits with 3),
+/// `nan-NAME`, `early-NAME` (fails before it writes anything).
 const TRAIN: &str = r#"#!/bin/sh
 echo "train $*" >> "$FAKE/calls"
 what=$1; out=; width=0; depth=0; steps=10; resume=no; precision=f32
@@ -43,7 +50,7 @@ if [ "$resume" = no ] && [ -s "$out/metrics.jsonl" ]; then echo "error: $out: al
 echo settings > "$out/config.toml"
 if [ "$what" = tokenizer ]; then
   echo weights > "$out/tokenizer.safetensors"
-  echo '{"event":"done","psnr":22.25,"codes_used":500}'
+  echo '{"event":"done","parameters":9,"psnr":22.25,"codes_used":500.0,"perplexity":400.5,"codes_per_scale":[9.0],"bad":0,"seconds":1.5,"precision":"f32","tokenizer":"tokenizer.safetensors","peak_memory_bytes":null}'
   exit 0
 fi
 if [ -e "$FAKE/fail-$name" ]; then echo "noise" >&2; echo "error: step 3: the loss is NaN" >&2; exit 1; fi
@@ -72,12 +79,12 @@ awk -v p="$params" -v s="$steps" -v precision="$precision" -v nan="$( [ -e "$FAK
 cat "$out/result.json"
 "#;
 
-/// `var-model sample`: a picture; fails where `$FAKE/no-samples` is.
+/// `var-model sample`: writes an image. With `$FAKE/no-samples` it fails.
 const MODEL: &str = r#"#!/bin/sh
 echo "model $*" >> "$FAKE/calls"
 if [ -e "$FAKE/no-samples" ]; then echo "error: no memory for samples" >&2; exit 1; fi
 while [ $# -gt 0 ]; do case $1 in --out) out=$2;; esac; shift; done
-cp "$FAKE/picture.png" "$out"
+cp "$FAKE/image.png" "$out"
 "#;
 
 /// A folder with the stand-ins and a sweep folder.
@@ -97,7 +104,7 @@ impl Fake {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
         image::RgbImage::from_pixel(34, 34, image::Rgb([200, 80, 20]))
-            .save(place.path().join("picture.png"))
+            .save(place.path().join("image.png"))
             .unwrap();
         Self { place }
     }
@@ -112,14 +119,14 @@ impl Fake {
         std::fs::write(self.path(name), "").unwrap();
     }
 
-    /// Makes a folder with ten pictures of two pixels a side in each of `classes` class folders.
-    pub fn pictures(&self, name: &str, classes: usize) {
+    /// Makes `classes` class folders with ten images of 2×2 pixels each.
+    pub fn images(&self, name: &str, classes: usize) {
         for class in 0..classes {
             let folder = self.path(name).join(format!("class-{class}"));
             std::fs::create_dir_all(&folder).unwrap();
-            for picture in 0..10 {
+            for image in 0..10 {
                 let bytes = b"P6 2 2 255\nabcdefghijkl";
-                std::fs::write(folder.join(format!("{picture}.ppm")), bytes).unwrap();
+                std::fs::write(folder.join(format!("{image}.ppm")), bytes).unwrap();
             }
         }
     }

@@ -49,15 +49,15 @@ fn bad_sizes_settings_and_options_are_refused() {
     let fake = Fake::new();
     for (arguments, words) in [
         (&["--sizes", "3x97"][..], "multiple of 32"),
-        (&["--sizes", "huge"], "3x96 for blocks and width"),
-        (&["--sizes", ","], "no sizes named"),
+        (&["--sizes", "huge"], "blocks and width (3x96)"),
+        (&["--sizes", ","], "no sizes; name sizes"),
         (&["--set", "steps"], "write key=value"),
         (&["--set", "batch=0"], "batch=0: expected a whole number from 1 to 131072"),
         (&["--irreducible", "loss=3"], "loss_all"),
-        (&["--flops-rate", "0"], "above zero"),
+        (&["--flops-rate", "0"], "above 0"),
         (&["--preset", "cifar-nano"], "--data"),
         (&["--tokenizer", "gone.safetensors"], "no such tokenizer"),
-        (&["--tokenizer", "builtin", "--train-tokenizer"], "exclude each other"),
+        (&["--tokenizer", "builtin", "--train-tokenizer"], "cannot be used with"),
         (&["--seeds", "0"], "--seeds"),
         (&["--seeds", "1001"], "1..=1000"),
     ] {
@@ -67,17 +67,17 @@ fn bad_sizes_settings_and_options_are_refused() {
 }
 
 #[test]
-fn pictures_that_cannot_be_encoded_are_the_encoders_words_and_status_2() {
+fn images_that_cannot_be_encoded_are_the_encoders_words_and_status_2() {
     let fake = Fake::new();
     fake.mark("no-tokens");
-    fake.pictures("photos", 2);
+    fake.images("photos", 2);
     fake.sweep(&["--data", "photos", "--tokenizer", "builtin"]).assert().code(2).stderr(
         contains("error: encoding the images failed: photos: none can be read").and(contains("tokens.log")),
     );
 }
 
 #[test]
-fn pictures_that_are_named_must_be_there_even_for_a_dry_run() {
+fn images_that_are_named_must_be_there_even_for_a_dry_run() {
     let fake = Fake::new();
     for more in [&[][..], &["--dry-run"], &["--dry-run", "--preset", "imagenet-256"]] {
         fake.sweep(&["--data", "nowhere"])
@@ -92,18 +92,21 @@ fn pictures_that_are_named_must_be_there_even_for_a_dry_run() {
 }
 
 #[test]
-fn a_dry_run_needs_no_pictures_and_a_sweep_does() {
+fn a_dry_run_needs_no_images_and_a_sweep_does() {
     let fake = Fake::new();
     let dry = ["--preset", "imagenet-256", "--dry-run"];
-    fake.sweep(&dry).assert().success().stdout(contains("d30").and(contains("your images (--data PATH)")));
+    fake.sweep(&dry)
+        .assert()
+        .success()
+        .stdout(contains("d30").and(contains("your images").and(contains("--data PATH counts your images"))));
     fake.sweep(&dry[..2]).assert().code(2).stderr(contains("--data PATH"));
     assert!(!fake.out().exists());
 }
 
 #[test]
-fn a_dry_run_counts_the_pictures_that_are_named() {
+fn a_dry_run_counts_the_images_that_are_named() {
     let fake = Fake::new();
-    fake.pictures("photos", 3);
+    fake.images("photos", 3);
     let arguments = ["plan", "--data", "photos", "--set", "epochs=4", "--set", "batch=6", "--json"];
     let output = fake.program().args(arguments).assert().success().get_output().stdout.clone();
     let plan: serde_json::Value = serde_json::from_slice(&output).unwrap();
@@ -114,17 +117,17 @@ fn a_dry_run_counts_the_pictures_that_are_named() {
 }
 
 #[test]
-fn what_has_a_flag_of_its_own_is_refused_as_a_setting() {
+fn what_the_sweep_sets_is_refused_as_a_setting() {
     let fake = Fake::new();
-    for (setting, flag) in [
-        ("depth=3", "--sizes"),
-        ("width=64", "--sizes"),
-        ("model.heads=2", "--sizes"),
-        ("seed=7", "--seed"),
-        ("training.seed=7", "--seed"),
+    for (setting, origin) in [
+        ("depth=3", "the sizes of the sweep"),
+        ("width=64", "the sizes of the sweep"),
+        ("model.heads=2", "the sizes of the sweep"),
+        ("seed=7", "the seed of the sweep"),
+        ("training.seed=7", "the seed of the sweep"),
     ] {
         for more in [&[][..], &["--dry-run"]] {
-            let words = contains(flag).and(contains(format!("--set {setting}")));
+            let words = contains(origin).and(contains(format!("setting {setting}")));
             fake.sweep(&["--set", setting]).args(more).assert().code(2).stderr(words);
         }
     }
@@ -152,7 +155,7 @@ fn numbers_that_no_plan_can_hold_are_refused_with_their_bounds() {
 }
 
 #[test]
-fn a_preset_whose_schedule_does_not_fit_its_pictures_says_what_would() {
+fn a_preset_whose_schedule_does_not_fit_its_images_says_what_would() {
     let fake = Fake::new();
     let text = include_str!("../../presets/emoji-nano.toml");
     let text = text.replace("schedule = [1, 2, 3, 4, 6, 8]", "schedule = [1, 2, 3, 5]");
@@ -307,7 +310,7 @@ fn settings_of_a_plan_are_checked_as_in_the_real_run() {
 #[test]
 fn settings_without_effect_are_told_by_plan_and_sweep() {
     let fake = Fake::new();
-    let words = "note: --set epochs has no effect: --set steps sets the length";
+    let words = "note: setting epochs has no effect: the setting steps gives the length";
     fake.program()
         .args(["plan", "--set", "epochs=3", "--set", "steps=10"])
         .assert()
@@ -315,5 +318,5 @@ fn settings_without_effect_are_told_by_plan_and_sweep() {
         .stdout(contains(words));
     fake.sweep(&["--set", "epochs=3", "--sizes", "1x32"]).assert().success().stderr(contains(words));
     let twice = ["--irreducible", "loss_all=3", "--irreducible", "loss_all=4"];
-    fake.sweep(&twice).assert().code(2).stderr(contains("loss_all: given twice"));
+    fake.sweep(&twice).assert().code(2).stderr(contains("--irreducible loss_all is given twice"));
 }

@@ -23,10 +23,10 @@ fn a_file_that_is_lost_from_a_half_finished_sweep_is_named_and_work_is_not_begun
         (
             "sweep.json",
             "sweep.json: missing, but the folder has an earlier sweep (results.jsonl, tokens.h5, runs/1x32, runs/2x64)",
-            "--out",
+            "start a new sweep in another folder (--out DIR)",
         ),
-        ("tokens.h5", "tokens.h5: missing", "--start-over tokens"),
-        ("runs/2x64", "runs/2x64: missing or empty", "--start-over 2x64"),
+        ("tokens.h5", "tokens.h5: missing", "encode the images again (--start-over tokens)"),
+        ("runs/2x64", "runs/2x64: missing or empty", "train 2x64 from the beginning (--start-over 2x64)"),
         ("runs/2x64/checkpoints", "runs/2x64/checkpoints: missing or empty", "--start-over 2x64"),
         ("runs/2x64/config.toml", "runs/2x64/config.toml: missing", "--start-over 2x64"),
     ] {
@@ -82,7 +82,7 @@ fn a_trained_tokenizer_that_is_lost_is_named() {
     let kept = fake.path("kept");
     std::fs::rename(&file, &kept).unwrap();
     let calls = fake.calls();
-    let words = contains("tokenizer.safetensors: missing").and(contains("--out"));
+    let words = contains("tokenizer.safetensors: missing").and(contains("(--out DIR)"));
     fake.sweep(&arguments).assert().code(2).stderr(words);
     assert_eq!(fake.calls(), calls);
     std::fs::rename(&kept, &file).unwrap();
@@ -94,7 +94,7 @@ fn a_trained_tokenizer_that_is_lost_is_named() {
 fn start_over_moves_what_there_is_aside_and_refuses_what_is_finished() {
     let fake = half_finished();
     let sweep = |name: &str| fake.sweep(&["--sizes", "1x32,2x64", "--start-over", name]);
-    sweep("1x32").assert().code(2).stderr(contains("--start-over 1x32: already finished"));
+    sweep("1x32").assert().code(2).stderr(contains("cannot start 1x32 over: it is finished"));
     sweep("9x9").assert().code(2).stderr(contains("tokens or one of 1x32, 2x64"));
     // What is refused moves nothing.
     fake.sweep(&["--sizes", "1x32,2x64", "--start-over", "2x64", "--set", "nonsense=3"]).assert().code(2);

@@ -6,6 +6,7 @@ use std::process::Child;
 use predicates::prelude::*;
 use predicates::str::contains;
 use rustix::process::{Pid, Signal, kill_process};
+use var_eval::ScoreReport;
 
 use crate::fake::{Fake, names};
 
@@ -62,7 +63,7 @@ fn a_sweep_leaves_results_fits_plots_samples_and_ends_with_the_path_of_its_repor
         assert!(image::open(fake.out().join(format!("plots/{plot}.png"))).is_ok(), "{plot}");
     }
     let page = std::fs::read_to_string(&report).unwrap();
-    assert!(page.contains("Validation loss falls with every step in size"));
+    assert!(page.contains("The validation loss falls from each size to the next"));
     assert!(page.matches("data:image/png;base64,").count() >= 6, "reconstruction and five grids are inside");
     for outside in ["src=\"http", "href=\"http", "src=\"samples", "@import", "<script"] {
         assert!(!page.contains(outside), "the page needs nothing else: {outside}");
@@ -258,12 +259,33 @@ fn sizes_of_different_precision_are_told_on_the_console_and_in_the_report() {
 }
 
 #[test]
-fn pictures_that_encoding_left_out_are_counted_at_the_end() {
+fn images_that_encoding_left_out_are_counted_at_the_end() {
     let fake = Fake::new();
     fake.sweep(&["--sizes", "1x32"])
         .assert()
         .success()
         .stdout(contains("1 unreadable image skipped by the encoder (see").and(contains("tokens.log")));
+}
+
+#[test]
+fn a_stage_whose_result_has_another_form_is_done_and_the_report_lacks_its_numbers() {
+    let fake = Fake::new();
+    fake.mark("odd-result");
+    let arguments = ["--sizes", "1x32", "--train-tokenizer"];
+    fake.sweep(&arguments)
+        .assert()
+        .success()
+        .stdout(contains("warning: tokens: the report lacks its result"));
+    let page = || std::fs::read_to_string(fake.out().join("report.html")).unwrap();
+    assert!(page().contains("22.25 dB PSNR, 500 codes in use, 400.50 code perplexity"));
+    assert!(page().contains("23.5 dB") && !page().contains("training rows"));
+    let calls = fake.calls();
+    fake.sweep(&arguments).assert().success();
+    assert_eq!(fake.calls(), calls);
+    fake.unmark("odd-result");
+    std::fs::remove_dir_all(fake.out()).unwrap();
+    fake.sweep(&arguments).assert().success();
+    assert!(page().contains("64 training rows, 8 held-out rows, 1 unreadable image<"));
 }
 
 #[test]
@@ -292,10 +314,10 @@ fn samples_that_fail_are_a_warning() {
 }
 
 #[test]
-fn own_pictures_and_train_tokenizer_train_the_tokenizer_first_and_once() {
+fn own_images_and_train_tokenizer_train_the_tokenizer_first_and_once() {
     for arguments in [&["--train-tokenizer"][..], &["--data", "photos"]] {
         let fake = Fake::new();
-        fake.pictures("photos", 2);
+        fake.images("photos", 2);
         let mut all = vec!["--sizes", "1x32"];
         all.extend(arguments);
         fake.sweep(&all).assert().success();
@@ -330,7 +352,7 @@ fn fewer_than_four_sizes_get_a_report_but_no_exponent() {
     fake.sweep(&["--sizes", "1x32,2x64,3x96"])
         .assert()
         .success()
-        .stdout(contains("not enough sizes: 3 of at least 4"));
+        .stdout(contains("not enough sizes (found 3, at least 4 are needed)"));
     for law in fake.fits()["laws"].as_array().unwrap() {
         assert!(law["coefficients"].is_null(), "{law}");
         assert!(law["verdict"].as_str().unwrap().contains("not enough sizes"));
@@ -361,7 +383,7 @@ fn fit_plot_and_report_work_again_from_what_a_sweep_left() {
 }
 
 #[test]
-fn scores_of_pictures_beside_the_runs_come_into_the_report_and_the_plots() {
+fn image_scores_of_the_runs_are_in_the_report_and_the_plots() {
     let fake = Fake::new();
     fake.sweep(&[]).assert().success();
     let out = fake.out();
@@ -372,15 +394,14 @@ fn scores_of_pictures_beside_the_runs_come_into_the_report_and_the_plots() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
         let place = out.join(line["run"].as_str().unwrap()).join("evaluation/cfg1.5-n100");
         std::fs::create_dir_all(&place).unwrap();
-        let text = serde_json::json!({
-            "metrics": [{"metric": "fd", "name": "FD-x", "value": 50.25 - i as f64, "n": [100, 20]}],
-            "protocol": {"network": {"network": "x"}, "reference": {"source": "val", "sha256": "r"}},
-        });
-        std::fs::write(place.join("metrics.json"), text.to_string()).unwrap();
+        // A report as var-eval writes it.
+        let mut report: ScoreReport = serde_json::from_str(include_str!("../data/metrics.json")).unwrap();
+        report.metrics[0].value = 50.25 - i as f64;
+        report.write(&place).unwrap();
     }
     fake.program().arg("plot").arg(&out).assert().success().stdout(contains("score-parameters.svg"));
     fake.program().arg("report").arg(&out).assert().success();
-    for part in ["Scores of images", "FD-x", "50.25", "48.25", "cfg1.5-n100"] {
+    for part in ["Scores of images", "FD-colour-grid between 12 samples", "50.25", "48.25", "cfg1.5-n100"] {
         assert!(page().contains(part), "{part}");
     }
     assert!(!page().contains("This page has no image scores"));
@@ -445,7 +466,9 @@ fn the_report_has_plots_for_phones_and_tables_with_losses_first() {
     assert!(count("<div class=\"narrow\"><svg") == count("<div class=\"wide\"><svg") && count("<svg") > 10);
     let loss = page.find(">Loss, all scales</th>").unwrap();
     assert!(loss < page.find(">Parameters</th>").unwrap());
-    assert!(page.contains("no spread of seeds is known: the scatter between sizes counts as the noise"));
+    assert!(
+        page.contains("the spread between seeds is unknown, so the scatter between sizes counts as noise")
+    );
     for (class, least) in [("wide", 12.0 * 1160.0 / 600.0), ("narrow", 12.0 * 720.0 / 358.0)] {
         let begin = format!("<div class=\"{class}\">");
         for figure in page.split(&begin).skip(1) {
