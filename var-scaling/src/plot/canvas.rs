@@ -36,7 +36,7 @@ pub enum Anchor {
 
 /// One element of a drawing. Coordinates are pixels from the top left.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Item {
+pub enum DrawingItem {
     /// A line through points.
     Line {
         /// Corners.
@@ -91,7 +91,7 @@ pub struct Drawing {
     /// Width and height in pixels.
     pub size: (u32, u32),
     /// The elements, in order.
-    pub items: Vec<Item>,
+    pub items: Vec<DrawingItem>,
 }
 
 fn fonts() -> bool {
@@ -181,11 +181,11 @@ fn pixel(point: (f64, f64)) -> (i32, i32) {
 /// Draws one element. Vertically centred text moves down by `drop` times its size.
 fn draw<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
-    item: &Item,
+    item: &DrawingItem,
     drop: f64,
 ) -> std::result::Result<(), String> {
     match item {
-        Item::Line { points, color, width, opacity, dash } => {
+        DrawingItem::Line { points, color, width, opacity, dash } => {
             let style = ShapeStyle { color: color.mix(*opacity), filled: false, stroke_width: *width };
             for piece in dashes(points, *dash) {
                 let path: Vec<(i32, i32)> = piece.into_iter().map(pixel).collect();
@@ -193,16 +193,16 @@ fn draw<B: DrawingBackend>(
             }
             Ok(())
         }
-        Item::Dot { at, radius, color } => {
+        DrawingItem::Dot { at, radius, color } => {
             let rim = Circle::new(pixel(*at), (radius + 2.0) as i32, WHITE.filled());
             let dot = Circle::new(pixel(*at), *radius as i32, color.filled());
             area.draw(&rim).and_then(|()| area.draw(&dot)).map_err(|e| e.to_string())
         }
-        Item::Area { points, color, opacity } => {
+        DrawingItem::Area { points, color, opacity } => {
             let path: Vec<(i32, i32)> = points.iter().copied().map(pixel).collect();
             area.draw(&Polygon::new(path, color.mix(*opacity).filled())).map_err(|e| e.to_string())
         }
-        Item::Label { at, text, size, color, anchor, bold } => {
+        DrawingItem::Label { at, text, size, color, anchor, bold } => {
             let style = if *bold { FontStyle::Bold } else { FontStyle::Normal };
             let mut font = (FontFamily::SansSerif, *size, style).into_font();
             if *anchor == Anchor::Upwards {
@@ -268,7 +268,7 @@ mod tests {
         Drawing {
             size: (200, 120),
             items: vec![
-                Item::Label {
+                DrawingItem::Label {
                     at: (20.0, 20.0),
                     text: "α = −0.2 × 10⁵ ∞".into(),
                     size: 20.0,
@@ -276,8 +276,8 @@ mod tests {
                     anchor: Anchor::Left,
                     bold: false,
                 },
-                Item::Dot { at: (100.0, 60.0), radius: 5.0, color: palette::INK },
-                Item::Line {
+                DrawingItem::Dot { at: (100.0, 60.0), radius: 5.0, color: palette::INK },
+                DrawingItem::Line {
                     points: vec![(0.0, 100.0), (200.0, 100.0)],
                     color: palette::INK,
                     width: 2,
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn every_letter_of_a_label_is_drawn() {
         let of = |text: &str| {
-            let item = Item::Label {
+            let item = DrawingItem::Label {
                 at: (4.0, 24.0),
                 text: text.into(),
                 size: 30.0,

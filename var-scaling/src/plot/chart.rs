@@ -3,12 +3,12 @@
 use plotters::style::RGBColor;
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Item};
+use super::canvas::{Anchor, DrawingItem};
 
 /// The layout of a chart. Sizes are in pixels. A page shows wide charts with at least 600 pixels and narrow ones with at least
 /// 358, so that no letter is smaller than 12 pixels. Font sizes are 1.24 times those of CSS.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Layout {
+pub(crate) struct ChartLayout {
     /// Width of the drawing.
     pub width: f64,
     /// Height of the drawing, without additional lines of titles and legend.
@@ -23,7 +23,7 @@ pub(crate) struct Layout {
     pub text: f64,
 }
 
-impl Layout {
+impl ChartLayout {
     /// For files and wide pages.
     pub(crate) const WIDE: Self =
         Self { width: 1160.0, height: 780.0, left: 150.0, legend_below: false, title: 36.0, text: 30.0 };
@@ -85,6 +85,6 @@ pub(super) fn text(
     color: RGBColor,
     anchor: Anchor,
     bold: bool,
-) -> Item {
-    Item::Label { at, text: text.into(), size, color, anchor, bold }
+) -> DrawingItem {
+    DrawingItem::Label { at, text: text.into(), size, color, anchor, bold }
 }

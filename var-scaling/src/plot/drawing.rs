@@ -1,13 +1,13 @@
 //! The layout of a chart: heading, axes, series, names and legend.
 
 use super::canvas::{Anchor, Drawing, text_width};
-use super::chart::{Chart, Layout, text};
+use super::chart::{Chart, ChartLayout, text};
 use super::frame::Frame;
 use super::{legend, palette};
 
 impl Chart {
     /// The drawing of the chart in a layout.
-    pub(crate) fn drawing(&self, layout: &Layout) -> Drawing {
+    pub(crate) fn drawing(&self, layout: &ChartLayout) -> Drawing {
         let mut items = Vec::new();
         let begin = if layout.legend_below { 12.0 } else { layout.left };
         let room = layout.width - begin - 12.0;

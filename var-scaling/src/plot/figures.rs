@@ -7,7 +7,7 @@ use var_tokenizer::files::make_folder;
 
 use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
-use super::chart::{Chart, Layout, Mark, Series};
+use super::chart::{Chart, ChartLayout, Mark, Series};
 use super::law_chart::{law_curve, law_legend, law_mark};
 use super::palette;
 use crate::error::Result;
@@ -33,12 +33,12 @@ pub struct SweepFigure {
 impl SweepFigure {
     /// The plot for files, and for pages with room.
     pub(crate) fn wide(&self) -> Drawing {
-        self.chart.drawing(&Layout::WIDE)
+        self.chart.drawing(&ChartLayout::WIDE)
     }
 
     /// The plot for phones, and for two columns on paper.
     pub(crate) fn narrow(&self) -> Drawing {
-        self.chart.drawing(&Layout::NARROW)
+        self.chart.drawing(&ChartLayout::NARROW)
     }
 }
 

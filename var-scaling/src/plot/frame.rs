@@ -1,13 +1,13 @@
 //! The drawing area of a chart: axes, curves cut at its edges, dots.
 
-use super::canvas::{Anchor, Item, text_width};
-use super::chart::{Chart, Layout, Mark, Series, text};
+use super::canvas::{Anchor, DrawingItem, text_width};
+use super::chart::{Chart, ChartLayout, Mark, Series, text};
 use super::palette;
 
 /// The drawing area of a chart, in pixels.
 pub(super) struct Frame<'a> {
     pub(super) chart: &'a Chart,
-    pub(super) layout: &'a Layout,
+    pub(super) layout: &'a ChartLayout,
     pub(super) left: f64,
     pub(super) right: f64,
     pub(super) top: f64,
@@ -27,9 +27,9 @@ impl Frame<'_> {
     }
 
     /// Grid, ticks with labels, and titles.
-    pub(super) fn axes(&self) -> Vec<Item> {
+    pub(super) fn axes(&self) -> Vec<DrawingItem> {
         let size = self.layout.text;
-        let line = |points: Vec<(f64, f64)>, color, width| Item::Line {
+        let line = |points: Vec<(f64, f64)>, color, width| DrawingItem::Line {
             points,
             color,
             width,
@@ -77,11 +77,11 @@ impl Frame<'_> {
     }
 
     /// The dots, or the pieces of a line, that are inside.
-    pub(super) fn series(&self, series: &Series, items: &mut Vec<Item>) {
+    pub(super) fn series(&self, series: &Series, items: &mut Vec<DrawingItem>) {
         let color = series.color;
         if series.mark == Mark::Dots {
             let places = series.points.iter().filter_map(|p| self.at(*p)).filter(|p| self.inside(*p));
-            items.extend(places.map(|at| Item::Dot { at, radius: 9.0, color }));
+            items.extend(places.map(|at| DrawingItem::Dot { at, radius: 9.0, color }));
             return;
         }
         let (width, opacity, dash) = match series.mark {
@@ -90,7 +90,7 @@ impl Frame<'_> {
             Mark::Dashed | Mark::Dots => (3, 0.9, 14.0),
         };
         for points in self.clipped(&series.points) {
-            items.push(Item::Line { points, color, width, opacity, dash });
+            items.push(DrawingItem::Line { points, color, width, opacity, dash });
         }
     }
 
@@ -117,7 +117,7 @@ impl Frame<'_> {
     }
 
     /// Names above the drawing area, each over its place. A name that would touch the previous one is skipped.
-    pub(super) fn names(&self, items: &mut Vec<Item>) {
+    pub(super) fn names(&self, items: &mut Vec<DrawingItem>) {
         let size = self.layout.text;
         let mut end = 0.0;
         for (value, name) in &self.chart.names {
@@ -130,7 +130,7 @@ impl Frame<'_> {
             end = x + half;
             items.push(text((x, self.top - 44.0), name, size, palette::QUIET, Anchor::Top, false));
             let points = vec![(x, self.top - 10.0), (x, self.top)];
-            items.push(Item::Line { points, color: palette::AXIS, width: 2, opacity: 1.0, dash: 0.0 });
+            items.push(DrawingItem::Line { points, color: palette::AXIS, width: 2, opacity: 1.0, dash: 0.0 });
         }
     }
 }

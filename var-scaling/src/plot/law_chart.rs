@@ -2,7 +2,7 @@
 
 use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
-use super::chart::{Chart, Layout, Mark, Series};
+use super::chart::{Chart, ChartLayout, Mark, Series};
 use super::palette;
 use crate::fit::law::{FittedLaw, Status, number};
 use crate::fit::power::Curve;
@@ -36,7 +36,7 @@ pub(crate) fn chart(law: &FittedLaw, curve: &Curve) -> Drawing {
             },
         ],
     }
-    .drawing(&Layout::WIDE)
+    .drawing(&ChartLayout::WIDE)
 }
 
 /// The text of a law in a legend.

@@ -1,7 +1,7 @@
 //! The legend of a chart, and the names at the ends of its lines.
 
-use super::canvas::{Anchor, Item, text_width};
-use super::chart::{Chart, Layout, Mark, Series, text};
+use super::canvas::{Anchor, DrawingItem, text_width};
+use super::chart::{Chart, ChartLayout, Mark, Series, text};
 use super::frame::Frame;
 use super::palette;
 
@@ -20,7 +20,7 @@ pub(super) struct Entries<'a> {
 }
 
 /// The legend of a chart: one column on the right, or as many columns as fit below.
-pub(super) fn entries<'a>(chart: &'a Chart, layout: &Layout) -> Entries<'a> {
+pub(super) fn entries<'a>(chart: &'a Chart, layout: &ChartLayout) -> Entries<'a> {
     let series: Vec<&Series> = chart.series.iter().filter(|s| s.name.is_some()).collect();
     let names = series.iter().filter_map(|s| s.name.as_deref());
     let widest = names.map(|name| text_width(name, layout.text, false)).fold(0.0, f64::max);
@@ -35,12 +35,12 @@ pub(super) fn entries<'a>(chart: &'a Chart, layout: &Layout) -> Entries<'a> {
 
 impl Entries<'_> {
     /// Draws the entries column by column, from the middle of the left side of the first mark.
-    pub(super) fn draw(&self, (left, top): (f64, f64), items: &mut Vec<Item>) {
+    pub(super) fn draw(&self, (left, top): (f64, f64), items: &mut Vec<DrawingItem>) {
         let rows = self.series.len().div_ceil(self.columns).max(1);
         for (i, series) in self.series.iter().enumerate() {
             let x = left + (i / rows) as f64 * self.column;
             let y = top + (i % rows) as f64 * 1.36 * self.size;
-            let line = |width, dash| Item::Line {
+            let line = |width, dash| DrawingItem::Line {
                 points: vec![(x, y), (x + 40.0, y)],
                 color: series.color,
                 width,
@@ -48,7 +48,7 @@ impl Entries<'_> {
                 dash,
             };
             items.push(match series.mark {
-                Mark::Dots => Item::Dot { at: (x + 20.0, y), radius: 9.0, color: series.color },
+                Mark::Dots => DrawingItem::Dot { at: (x + 20.0, y), radius: 9.0, color: series.color },
                 Mark::Line(width) => line(width, 0.0),
                 Mark::Faint => line(4, 0.0),
                 Mark::Dashed => line(3, 12.0),
@@ -68,7 +68,7 @@ fn touch(a: &Box4, b: &Box4) -> bool {
 
 /// Names at the ends of lines: next to the last point inside, where the fewest lines pass. A name without room is skipped,
 /// because the legend has it.
-pub(super) fn line_ends(frame: &Frame, items: &mut Vec<Item>) {
+pub(super) fn line_ends(frame: &Frame, items: &mut Vec<DrawingItem>) {
     let size = frame.layout.text;
     let ink = ink(frame);
     let mut taken: Vec<Box4> = Vec::new();
@@ -142,11 +142,11 @@ mod tests {
         }
     }
 
-    fn boxes(items: &[Item], wanted: impl Fn(&str) -> bool) -> Vec<Box4> {
+    fn boxes(items: &[DrawingItem], wanted: impl Fn(&str) -> bool) -> Vec<Box4> {
         items
             .iter()
             .filter_map(|item| match item {
-                Item::Label { at, text, size, anchor: Anchor::Left, bold, .. } if wanted(text) => {
+                DrawingItem::Label { at, text, size, anchor: Anchor::Left, bold, .. } if wanted(text) => {
                     let half = size / 2.0;
                     Some((at.0, at.0 + text_width(text, *size, *bold), at.1 - half, at.1 + half))
                 }
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_legend_of_any_length_fits_into_the_image_without_overlap() {
-        for layout in [Layout::WIDE, Layout::NARROW] {
+        for layout in [ChartLayout::WIDE, ChartLayout::NARROW] {
             for lines in [1, 5, 24, 40] {
                 let drawing = chart(lines).drawing(&layout);
                 let found = boxes(&drawing.items, |t| t.contains('·'));
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn ends_of_lines_are_named_without_overprint_and_headings_stay_inside() {
-        for layout in [Layout::WIDE, Layout::NARROW] {
+        for layout in [ChartLayout::WIDE, ChartLayout::NARROW] {
             let drawing = chart(6).drawing(&layout);
             let found = boxes(&drawing.items, |t| t.starts_with("größe") && !t.contains('·'));
             assert_eq!(found.len(), 6, "few lines have room for all names");

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
-use super::chart::{Chart, Layout, Mark, Series};
+use super::chart::{Chart, ChartLayout, Mark, Series};
 use super::palette;
 use crate::error::{Error, Result};
 use crate::json_text::without_mark;
@@ -66,7 +66,7 @@ impl ScoreCurve {
             series: series.into(),
             names: Vec::new(),
         }
-        .drawing(&Layout::WIDE)
+        .drawing(&ChartLayout::WIDE)
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn section(material: &Material) -> String {
     if !precisions.is_empty() {
         row("Precision of training", precisions.join(" and "));
     }
-    for (name, seconds, numbers) in stages(&record.stages) {
+    for StageRow { name, seconds, numbers } in stages(&record.stages) {
         let mut value = duration(seconds);
         for (number, word) in numbers {
             let digits = usize::from(number.fract() != 0.0) * 2;
@@ -69,13 +69,21 @@ pub(crate) fn section(material: &Material) -> String {
     )
 }
 
-/// The finished stages: name, seconds, and numbers with their names.
-fn stages(stages: &FinishedStages) -> Vec<(&'static str, f64, Vec<(f64, &'static str)>)> {
+/// A finished stage in the table.
+struct StageRow {
+    name: &'static str,
+    seconds: f64,
+    /// Numbers with their names.
+    numbers: Vec<(f64, &'static str)>,
+}
+
+/// The finished stages, in the order of the table.
+fn stages(stages: &FinishedStages) -> Vec<StageRow> {
     let mut all = Vec::new();
     let unreadable = |bad: u64| (bad as f64, if bad == 1 { "unreadable image" } else { "unreadable images" });
     if let Some(stage) = &stages.reconstruction {
         let numbers = stage.result.iter().map(|result| unreadable(result.bad)).collect();
-        all.push(("reconstruction", stage.seconds, numbers));
+        all.push(StageRow { name: "reconstruction", seconds: stage.seconds, numbers });
     }
     if let Some(stage) = &stages.tokenizer {
         let mut numbers = Vec::new();
@@ -84,7 +92,7 @@ fn stages(stages: &FinishedStages) -> Vec<(&'static str, f64, Vec<(f64, &'static
             numbers.extend(result.codes_used.map(|codes| (codes, "codes in use")));
             numbers.extend(result.perplexity.map(|perplexity| (perplexity, "code perplexity")));
         }
-        all.push(("tokenizer", stage.seconds, numbers));
+        all.push(StageRow { name: "tokenizer", seconds: stage.seconds, numbers });
     }
     if let Some(stage) = &stages.tokens {
         let mut numbers = Vec::new();
@@ -92,11 +100,11 @@ fn stages(stages: &FinishedStages) -> Vec<(&'static str, f64, Vec<(f64, &'static
             numbers.extend([(result.train as f64, "training rows"), (result.val as f64, "held-out rows")]);
             numbers.push(unreadable(result.bad as u64));
         }
-        all.push(("tokens", stage.seconds, numbers));
+        all.push(StageRow { name: "tokens", seconds: stage.seconds, numbers });
     }
     let samples: f64 = stages.samples.values().map(|stage| stage.seconds).sum();
     if samples > 0.0 {
-        all.push(("samples", samples, Vec::new()));
+        all.push(StageRow { name: "samples", seconds: samples, numbers: Vec::new() });
     }
     all
 }

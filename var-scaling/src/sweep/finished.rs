@@ -23,7 +23,7 @@ pub(crate) struct FinishedStage<T> {
 pub(crate) struct FinishedStages {
     /// Reconstructions of held-out images.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reconstruction: Option<FinishedStage<Reconstruction>>,
+    pub reconstruction: Option<FinishedStage<ReconstructSummary>>,
     /// Sample grids by name: `samples of 3x96`. Their program has no result.
     #[serde(flatten)]
     pub samples: BTreeMap<String, FinishedStage<()>>,
@@ -45,9 +45,9 @@ impl FinishedStages {
 /// The last event of `var-tokenizer reconstruct`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename = "done")]
-pub(crate) struct Reconstruction {
+pub(crate) struct ReconstructSummary {
     /// Means over the images.
-    pub scores: ReconstructionScores,
+    pub scores: ReconstructScores,
     /// Number of images.
     pub images: u64,
     /// Number of images that could not be read.
@@ -61,7 +61,7 @@ pub(crate) struct Reconstruction {
 
 /// Scores of reconstructions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ReconstructionScores {
+pub(crate) struct ReconstructScores {
     /// PSNR in dB.
     pub psnr: f64,
     /// Mean absolute error of the pixels.

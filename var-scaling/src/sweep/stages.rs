@@ -10,7 +10,7 @@ use var_tokenizer::locks::{Lock, Refusal};
 
 use super::child::{self, Ending, Stop};
 use super::evidence;
-use super::finished::{FinishedStage, Reconstruction};
+use super::finished::{FinishedStage, ReconstructSummary};
 use super::outcome::result_line;
 use super::progress::SweepProgress;
 use super::samples::{reconstruct_arguments, sample_arguments};
@@ -243,7 +243,7 @@ impl Launcher<'_> {
         }
         let arguments = reconstruct_arguments(self.data, tokenizer, &out, &self.place);
         let program = self.programs.tokenizer.clone();
-        match self.image::<Reconstruction>("reconstruction", &program, &arguments, &out)? {
+        match self.image::<ReconstructSummary>("reconstruction", &program, &arguments, &out)? {
             Some(stage) => self.folder.finish_stage(|stages| stages.reconstruction = Some(stage)),
             None => Ok(()),
         }
