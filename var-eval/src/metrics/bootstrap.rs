@@ -18,7 +18,7 @@ pub const LEVEL: f64 = 0.95;
 /// Maximum number of draws; their results are kept in memory.
 pub const MOST_DRAWS: usize = 10_000_000;
 
-/// Fewest rows that a thread draws: fewer take longer to hand out than to draw.
+/// Minimum number of rows per thread: with fewer, sharing the work costs more than it saves.
 const SHARE: usize = 4096;
 
 /// An interval, and how it was made.
@@ -152,13 +152,20 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_s_interval_is_that_of_the_closure_to_the_bit() {
-        let values: Vec<f64> = (0..50).map(|i| f64::from(i * i % 17)).collect();
-        let bootstrap = Bootstrap { draws: 200, level: 0.9, seed: 3 };
-        let mean = |rows: &[usize]| Ok(rows.iter().map(|&row| values[row]).sum::<f64>() / 50.0);
-        assert_eq!(bootstrap.mean(&values).unwrap(), bootstrap.of(50, mean).unwrap());
+    fn draws_depend_on_seed_draw_and_image_only_however_many_threads_draw() {
+        let bootstrap = Bootstrap { draws: 20, level: 0.9, seed: 3 };
+        let count = 3 * SHARE + 7;
+        let drawn = |draw: u64| -> Vec<usize> {
+            let stream = Stream::new("var-eval/bootstrap", 3).at(draw);
+            (0..count as u64).map(|i| stream.below(i, count as u64) as usize).collect()
+        };
+        assert_eq!(bootstrap.rows(5, count), drawn(5));
+        let values: Vec<f64> = (0..count).map(|i| (i * i % 17) as f64).collect();
+        let mean = |draw| drawn(draw).into_iter().map(|row| values[row]).sum::<f64>() / count as f64;
+        let expected = bootstrap.interval((0..20).map(mean).collect());
+        assert_eq!(bootstrap.mean(&values).unwrap(), expected);
         let other = Bootstrap { seed: 4, ..bootstrap };
-        assert_ne!(bootstrap.mean(&values).unwrap(), other.mean(&values).unwrap());
+        assert_ne!(other.mean(&values).unwrap(), expected);
     }
 
     #[test]
