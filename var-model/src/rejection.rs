@@ -49,7 +49,9 @@ impl RejectionRequest {
             )));
         }
         if !self.mean.iter().all(|m| m.is_finite()) {
-            return Err(Error::Config("mean of the channels for the classifier must be three numbers".into()));
+            return Err(Error::Config(
+                "mean of the channels for the classifier must be three numbers".into(),
+            ));
         }
         if !self.deviation.iter().all(|d| d.is_finite() && *d > 0.0) {
             return Err(Error::Config(

@@ -351,11 +351,7 @@ fn a_classifier_that_does_not_fit_is_refused() {
         ("good.pt", &["--keep", "0.5", "--classes", "none"], &["none"]),
         ("good.pt", &["--keep", "0.000001", "--per-class", "9"], &["9000000 candidates"]),
         ("good.pt", &["--keep", "0.5", "--classifier-mean", "1,2"], &["three numbers"]),
-        (
-            "good.pt",
-            &["--keep", "0.5", "--classifier-std", "1,0,1"],
-            &["standard deviation of the channels"],
-        ),
+        ("good.pt", &["--keep", "0.5", "--classifier-std", "1,0,1"], &["standard deviation of the channels"]),
     ] {
         let file = place.text(file);
         refused(&place.sample(&["f"], &[&["--classifier", &file], more].concat()), parts);
