@@ -23,24 +23,28 @@
 //! - [`ScoreReport`], [`PairReport`]: numbers, warnings and protocol; serde writes and reads them
 //! - [`metrics`]: the metrics as functions of images, features or logits
 
-pub mod error;
 pub mod features;
-pub mod inputs;
 pub mod metrics;
 pub mod protocol;
 pub mod reconstruction;
 pub mod report;
 pub mod score;
 pub mod statistics;
-pub mod warnings;
 
-mod paths;
-
-// For the program and tests of this crate: not part of the interface, and may change at any time.
+// For the program and tests of this crate: not part of the interface, and may change at any time. The modules above export
+// the types of these that users need.
+#[doc(hidden)]
+pub mod error;
 #[doc(hidden)]
 pub mod golden;
+#[doc(hidden)]
+pub mod inputs;
+#[doc(hidden)]
+pub mod warnings;
 
+#[doc(inline)]
 pub use error::{Error, Result};
+#[doc(inline)]
 pub use inputs::pixels::PixelRule;
 pub use reconstruction::{PairReport, Reconstruction};
 pub use report::ScoreReport;

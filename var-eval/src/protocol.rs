@@ -8,7 +8,9 @@ use crate::error::Result;
 use crate::features::network::Identity;
 use crate::features::store::FeatureFile;
 use crate::inputs::pixels::PixelRule;
-use crate::inputs::sampler::Sampler;
+
+#[doc(inline)]
+pub use crate::inputs::sampler::Sampler;
 
 /// Name and version of this program.
 pub(crate) const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));

@@ -7,13 +7,17 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use var_tokenizer::files::write_atomically;
 
-use crate::error::{Error, Failure, Result};
+use crate::error::{Error, Result};
 use crate::features::inception;
 use crate::features::network::Identity;
 use crate::metrics::bootstrap::Interval;
 use crate::protocol::{Protocol, SetStamp};
 use crate::score::Quantity;
-use crate::warnings::Warning;
+
+#[doc(inline)]
+pub use crate::error::Failure;
+#[doc(inline)]
+pub use crate::warnings::{Code, Side, Warning};
 
 /// One number.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

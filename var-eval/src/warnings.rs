@@ -138,7 +138,7 @@ pub(crate) fn of_pictures(file: &FeatureFile, side: Side) -> Result<Vec<Warning>
             ),
         );
     }
-    // A token file's images are what its encoder saw, by either rule.
+    // The images of a token file are as its encoder saw them, under either rule.
     if let Some(differ) = file.traits().differ().filter(|_| file.info().pixels != PixelRule::Encoded) {
         warn(Code::PixelRule, pixel_rule(&differ, file.info().pixels));
     }
@@ -290,8 +290,8 @@ pub(crate) fn of_blocks(classes: &[u32], what: &str, block: usize) -> Vec<Warnin
 
 /// Whether the classes of a block differ from those of all rows by more than chance, and by enough to change the score.
 ///
-/// The squared contingency of a block with n rows, Σ (found − expected)² / expected / n, is what its entropy of classes
-/// lacks, twice. By chance it is (C − 1) / n.
+/// The squared contingency of a block with n rows, Σ (found − expected)² / expected / n, is twice the entropy of classes
+/// that the block lacks. By chance it is (C − 1) / n.
 fn blocks_differ(classes: &[u32], block: usize) -> bool {
     /// Standard deviations above chance.
     const BEYOND: f64 = 6.0;

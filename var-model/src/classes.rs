@@ -1,8 +1,7 @@
-//! Classes as a person names them: numbers, ranges, names, `all`, `none`.
+//! Classes as users name them: numbers, ranges, names, `all`, `none`.
 //!
-//! This is the one rule for all programs. A text may be read as numbers (`7`, `0-9`, `all`, `none`) and as the name
-//! of a class, since names may be numbers. A text with two readings that differ is refused. `id:7` (or `#7`) is
-//! the number, `name:7` the name.
+//! All programs use this rule. A text can mean numbers (`7`, `0-9`, `all`, `none`) or the name of a class, because names
+//! can be numbers. A text with two different meanings is refused. `id:7` (or `#7`) is the number, `name:7` the name.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,22 +13,22 @@ use crate::error::{Error, Result};
 /// ImageNet's names, one line per class, synonyms between commas; source and licence are in
 /// `assets/imagenet-classes.md`.
 static IMAGENET: &str = include_str!("../assets/imagenet-classes.txt");
-/// Models of so many classes are taken for ImageNet's when nobody names their classes.
+/// A model with this number of classes and without names gets ImageNet's names.
 const IMAGENET_CLASSES: usize = 1000;
-/// Up to so many classes are all listed when one is not found.
+/// If a class is not found among at most this number of classes, the message lists all.
 const FEW: usize = 20;
-/// Near names that are listed when one is not found among many.
+/// Number of similar names in the message if a class is not found among many.
 const SUGGESTIONS: usize = 6;
-/// The name of the label that stands for no class.
+/// The name of the label for "no class".
 pub const NONE: &str = "none";
 /// All classes.
 const ALL: &str = "all";
-/// What follows is a number, a range, `all` or `none`.
+/// Prefix of a number, a range, `all` or `none`.
 const BY_NUMBER: &str = "id:";
-/// What follows is a name.
+/// Prefix of a name.
 const BY_NAME: &str = "name:";
 
-/// The text that stands for class `number` whatever the names are.
+/// The text that means class `number` whatever the names are.
 pub fn by_number(number: usize) -> String {
     format!("{BY_NUMBER}{number}")
 }
@@ -37,13 +36,13 @@ pub fn by_number(number: usize) -> String {
 /// The names of a model's classes. A name may have synonyms, separated by commas.
 #[derive(Debug, Clone)]
 pub struct ClassNames {
-    /// By number; empty when nobody named them.
+    /// By number; empty without names.
     names: Vec<String>,
     /// Classes by name and by synonym, as [`key`] writes them.
     index: BTreeMap<String, Vec<i64>>,
     /// Classes whose name is a number, by its value: `007` is 7.
     numerals: BTreeMap<usize, Vec<i64>>,
-    /// Most synonyms of a name.
+    /// Maximum number of synonyms of a name.
     longest: usize,
     classes: usize,
 }
@@ -110,13 +109,13 @@ impl ClassNames {
         self.classes
     }
 
-    /// The labels that `text` stands for: a number (`7`, `#7`, `id:7`), a range (`0-9`, `id:0-9`, both ends
-    /// included), `all`, `none` (the label `classes`, which stands for no class), or a name or synonym (`bee`,
-    /// `name:bee`). Upper and lower case are the same, unless names differ in nothing else.
+    /// The labels that `text` means: a number (`7`, `#7`, `id:7`), a range (`0-9`, `id:0-9`, both ends
+    /// included), `all`, `none` (the label `classes`, which means "no class"), or a name or synonym (`bee`, `name:bee`).
+    /// Upper and lower case are the same, unless names differ only in case.
     ///
     /// # Errors
-    /// When a number is out of range; when a name is unknown (lists the nearest ones) or stands for several
-    /// classes (lists their numbers); when `text` means one class as a number and another as a name.
+    /// When a number is out of range; when a name is unknown (lists similar ones) or means several classes (lists their
+    /// numbers); when `text` means one class as a number and another as a name.
     pub fn label(&self, text: &str) -> Result<Vec<i64>> {
         let text = text.trim();
         if let Some(rest) = text.strip_prefix(BY_NUMBER) {
@@ -146,8 +145,8 @@ impl ClassNames {
         }
     }
 
-    /// The labels of lists such as a person gives them, one after the other: what [`ClassNames::label`] takes,
-    /// between commas. A name that has commas itself is one entry.
+    /// The labels of comma-separated lists, one list after the other. An entry is a text for [`ClassNames::label`]. A name
+    /// that contains commas is one entry.
     ///
     /// # Errors
     /// As [`ClassNames::label`], also for an empty entry.
@@ -184,7 +183,7 @@ impl ClassNames {
                 continue;
             }
             let label = self.only(found, name)?.first().copied().unwrap_or(0);
-            // The list `b, c` is another thing than the class `b, c` where `b` and `c` are classes too.
+            // If `b` and `c` are classes too, the list `b, c` is not the class `b, c`.
             let other = |part: &&str| self.whole(part).is_some_and(|other| other != label);
             if name == text && parts.iter().all(other) {
                 let numbers: Vec<String> = parts
@@ -205,7 +204,7 @@ impl ClassNames {
         Ok(None)
     }
 
-    /// The one class that `text` stands for by its number or its whole name.
+    /// The one class that `text` means by its number or its whole name.
     fn whole(&self, text: &str) -> Option<i64> {
         let named = self.names.iter().position(|name| key(name) == key(text));
         named.or_else(|| value(text).filter(|&number| number < self.classes)).map(|label| label as i64)
@@ -234,8 +233,8 @@ impl ClassNames {
         }
     }
 
-    /// What `text` stands for as a number, a range, `all` or `none`; `None` when it is none of these. `asked` is
-    /// what a message shows.
+    /// The labels that `text` means as a number, a range, `all` or `none`; `None` if it is none of these. Messages show
+    /// `asked`.
     fn numbers(&self, text: &str, asked: &str) -> Option<Result<Vec<i64>>> {
         match text {
             ALL => return Some(Ok((0..self.classes as i64).collect())),
@@ -259,7 +258,7 @@ impl ClassNames {
         Some(range())
     }
 
-    /// Refuses `numbers` when classes have numbers as names, and such a name is not the class's own number.
+    /// Refuses `numbers` if a class has a number as its name that is not its own number.
     fn refuse_other_numerals(&self, text: &str, numbers: &[i64]) -> Result<()> {
         for &number in numbers {
             let named = usize::try_from(number).ok().and_then(|value| self.numerals.get(&value));
@@ -288,7 +287,7 @@ impl ClassNames {
         };
         let names: Vec<String> = named.iter().map(|&l| format!("number {l} ('{}')", self.name(l))).collect();
         let name = named.first().map(|&label| self.name(label)).unwrap_or_default();
-        // A name with synonyms is asked for as it was.
+        // A name with synonyms is shown as the user wrote it.
         let name = if value(name).is_some() { name } else { text };
         Error::Config(format!(
             "class '{text}' has two meanings: {number}, and by name {}; give {BY_NUMBER}{digits} for the first, \
@@ -297,7 +296,7 @@ impl ClassNames {
         ))
     }
 
-    /// The name of `label` with all its synonyms; `none` for no class, empty where the class has no name.
+    /// The name of `label` with all its synonyms; `none` for no class; empty if the class has no name.
     pub fn name(&self, label: i64) -> &str {
         if label == self.classes as i64 {
             return NONE;
@@ -305,7 +304,7 @@ impl ClassNames {
         usize::try_from(label).ok().and_then(|l| self.names.get(l)).map_or("", String::as_str)
     }
 
-    /// A class number out of `text`, part of what was `asked`.
+    /// The class number in `text`, which is a part of `asked`.
     fn number(&self, text: &str, asked: &str) -> Result<i64> {
         match text.trim().parse::<usize>() {
             Ok(number) if number < self.classes => Ok(number as i64),
@@ -321,7 +320,7 @@ impl ClassNames {
         let lower = text.to_lowercase();
         let near = nearest_few(&lower, self.index.keys().map(String::as_str), SUGGESTIONS);
         let hint = if self.names.is_empty() {
-            " without names; give numbers, or names with --class-names".to_owned()
+            " without names; give numbers, or a file of class names".to_owned()
         } else if self.names.len() <= FEW {
             format!(": {}", self.names.join(", "))
         } else if near.is_empty() {
@@ -337,17 +336,17 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The number that `text` writes in digits.
+/// The number that the digits of `text` mean.
 fn value(text: &str) -> Option<usize> {
     Some(text.trim()).filter(|text| is_number(text)).and_then(|text| text.parse().ok())
 }
 
-/// A name with one space after each comma, none around it.
+/// A name with one space after each comma, and no other space around commas and ends.
 fn spaced(name: &str) -> String {
     name.split(',').map(str::trim).collect::<Vec<_>>().join(", ")
 }
 
-/// What names are found by: [`spaced`], in lower case.
+/// The key for finding a name: [`spaced`], in lower case.
 fn key(name: &str) -> String {
     spaced(name).to_lowercase()
 }
@@ -397,7 +396,7 @@ mod tests {
             assert!(message.contains(part), "{text}: {message}");
         }
         let nameless = ClassNames::new(Vec::new(), 5).unwrap().label("bee").unwrap_err().to_string();
-        assert!(nameless.contains("--class-names"), "{nameless}");
+        assert!(nameless.contains("a file of class names"), "{nameless}");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Parameters, FLOPs and memory from the configuration alone; nothing is built.
+//! Parameters, FLOPs and memory, computed from the configuration without building a network.
 //!
-//! FLOPs count a multiply-add as 2. A linear layer costs `2·in·out` a token; attention `4·C` a query and
-//! key seen, where a token of scale `k` sees all keys of scales up to `k`; AdaLN projections are applied
-//! once a image. Forward and backward together cost three forwards.
+//! A multiply-add is 2 FLOPs. A linear layer costs `2·in·out` per token. Attention costs `4·C` per pair of a query and a
+//! key that it sees; a token of scale `k` sees all keys of scales up to `k`. AdaLN projections run once per image. Forward
+//! and backward pass together cost three forward passes.
 
 mod training;
 
@@ -13,9 +13,9 @@ pub use training::{TrainingMemory, TrainingStep, training_memory};
 use crate::config::{MLP_RATIO, TransformerConfig};
 use var_tokenizer::TokenizerConfig;
 
-/// Most optimizer steps of a run, and most images a step: far above any, and their products fit 64 bits.
+/// Maximum number of optimizer steps of a run, far above any real one. Products of such limits fit into 64 bits.
 pub const MOST_STEPS: u64 = 1_000_000_000;
-/// See [`MOST_STEPS`].
+/// Maximum number of images per step, see [`MOST_STEPS`].
 pub const MOST_PICTURES: u64 = 1 << 17;
 
 /// Trainable parameters.
@@ -64,12 +64,12 @@ pub fn training_flops(config: &TransformerConfig) -> f64 {
     3.0 * forward_flops(config)
 }
 
-/// The scaling literature's `6·N·D` for one image, to stand beside [`training_flops`].
+/// `6·N·D` of the scaling literature for one image, to compare with [`training_flops`].
 pub fn six_n_d(config: &TransformerConfig) -> f64 {
     6.0 * parameters(config) as f64 * config.schedule.tokens() as f64
 }
 
-/// Pairs of query and key in one image: `Σ_k s_k² · Σ_{j≤k} s_j²`.
+/// Number of pairs of query and key in one image: `Σ_k s_k² · Σ_{j≤k} s_j²`.
 fn attended_pairs(config: &TransformerConfig) -> f64 {
     let schedule = &config.schedule;
     (0..schedule.scales()).map(|k| schedule.range(k).len() as f64 * schedule.seen(k) as f64).sum()
@@ -78,28 +78,28 @@ fn attended_pairs(config: &TransformerConfig) -> f64 {
 /// Memory of sampling in bytes, by purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct SamplingMemory {
-    /// The transformer: matrices of the blocks in the compute kind, the rest in `f32`.
+    /// The transformer: matrices of the blocks in the compute type, the rest in `f32`.
     pub transformer: f64,
-    /// The tokenizer in the compute kind, its codebook in `f32`.
+    /// The tokenizer in the compute type, its codebook in `f32`.
     pub tokenizer: f64,
-    /// Keys and values of all tokens, of both halves of a guided batch.
+    /// Keys and values of all tokens, for both halves of a guided batch.
     pub cache: f64,
-    /// What drawing the last scale's tokens holds at once: logits, sorted and cumulated.
+    /// Drawing the tokens of the last scale: logits, their order and their sums.
     pub logits: f64,
-    /// What the decoder's widest layer holds at once.
+    /// The widest layer of the decoder.
     pub decoder: f64,
 }
 
 impl SamplingMemory {
-    /// The most at one time: tokens are drawn before images are decoded, but the cache stays until the end.
+    /// The peak: tokens are drawn before images are decoded, and the cache stays until the end.
     pub(crate) fn total(&self) -> f64 {
         self.transformer + self.tokenizer + self.cache + self.logits.max(self.decoder)
     }
 }
 
-/// Memory in bytes of sampling `batch` images at once (twice as many rows when `guided`), when matrices and
-/// activations take `bytes` (4 for `f32`, 2 for `bf16`) an element. An estimate: the program itself comes on top
-/// (some 150 MB), and libraries keep workspaces of their own.
+/// Memory in bytes of sampling `batch` images at once, which are twice as many rows when `guided`. An element of matrices
+/// and activations takes `bytes` (4 for `f32`, 2 for `bf16`). This is an estimate: it does not include the program itself
+/// (about 150 MB) and the workspaces of libraries.
 pub(crate) fn sampling_memory(
     config: &TransformerConfig,
     tokenizer: &TokenizerConfig,
@@ -110,17 +110,17 @@ pub(crate) fn sampling_memory(
     let (b, e) = (batch as f64, bytes as f64);
     let rows = b * if guided { 2.0 } else { 1.0 };
     let (c, depth) = (config.width as f64, config.depth as f64);
-    // AdaLN, attention and the feed-forward part, without biases.
+    // AdaLN, attention and feed-forward, without biases.
     let adaln = 6.0 * c * c;
     let in_kind = depth * (4.0 + 2.0 * MLP_RATIO as f64) * c * c
         + if config.shared_adaln { adaln } else { depth * adaln };
     let parameters = parameters(config) as f64;
     let last = config.schedule.range(config.schedule.scales() - 1).len() as f64;
-    // Of one logit, in bytes: the model's own for every row; guided, filtered, sorted and as softmax, 4 each;
-    // the order, what sorting holds for itself, and the sums in f64, 8 each.
+    // Bytes per logit: the logits of every row; guided, filtered, sorted, softmax: 4 each; the order, the workspace of
+    // the sort, and the sums in f64: 8 each.
     let drawing = b * last * config.vocabulary as f64;
     let head = rows * last * (config.vocabulary as f64 * 4.0 + c * 8.0);
-    // A residual block's input, normalised and convolved form and sum, and a library's copy.
+    // Of a residual block: input, normalised, convolved, sum, and a copy by a library.
     let (widest, parallel) = (var_tokenizer::cost::widest_activation(tokenizer), 5.0);
     let codebook = (tokenizer.vocabulary * tokenizer.latent_channels) as f64;
     let tokenizer_parameters = var_tokenizer::cost::parameters(tokenizer) as f64;

@@ -1,4 +1,4 @@
-//! The configuration of a transformer whose file does not say it, out of names and shapes.
+//! The configuration of a transformer from names and shapes, if its file does not contain it.
 
 use var_tokenizer::ScaleSchedule;
 use var_tokenizer::weights::StateDict;
@@ -7,22 +7,20 @@ use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::transformer::CONFIG_KEY;
 
-/// Channels of a head in every published model: what heads are told by where no tensor has their number.
+/// Channels per head in every published model. Gives the number of heads if no tensor does.
 const HEAD_WIDTH: usize = 64;
-/// Schedules that a message lists.
+/// Maximum number of schedules in a message.
 const MOST_LISTED: usize = 4;
 
 impl TransformerConfig {
-    /// The configuration of the transformer in `dict`: what its metadata says (our own files), or else
-    /// what follows from names and shapes; `schedule` and `heads` win over both.
+    /// The configuration of the transformer in `dict`: from its metadata (our own files), otherwise from names and shapes.
+    /// `schedule` and `heads` override both.
     ///
-    /// Shapes tell the numbers of scales and tokens. The schedule is the published one that has them, or
-    /// the only one that can. The number of heads is in the temperatures of QK-norm; without QK-norm heads
-    /// count as 64 channels wide.
+    /// Shapes give the numbers of scales and tokens. The schedule is the published one with these numbers, or the only
+    /// possible one. The temperatures of QK-norm give the number of heads; without QK-norm, a head has 64 channels.
     ///
     /// # Errors
-    /// When a tensor that tells a size is missing, when several schedules fit, or when the parts do not fit
-    /// together.
+    /// When a tensor that gives a size is missing, several schedules are possible, or the parts do not fit together.
     pub(crate) fn of(
         dict: &StateDict,
         schedule: Option<&ScaleSchedule>,
@@ -62,7 +60,7 @@ impl TransformerConfig {
     }
 }
 
-/// The schedule that the numbers of scales and tokens leave.
+/// The only schedule with the numbers of scales and tokens of `dict`.
 fn only_schedule(dict: &StateDict) -> Result<ScaleSchedule> {
     let [scales, _] = dict.shape("lvl_embed.weight")?;
     let [_, tokens, _] = dict.shape("pos_1LC")?;
@@ -78,7 +76,7 @@ fn only_schedule(dict: &StateDict) -> Result<ScaleSchedule> {
     };
     Err(Error::Config(format!(
         "{}: has {scales} scales and {tokens} tokens, but does not say the sides of its token maps, and \
-         {several}: give --schedule",
+         {several}; name the sides",
         dict.name
     )))
 }

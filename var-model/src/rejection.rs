@@ -1,4 +1,4 @@
-//! Rejection sampling: of several candidates of a class those stay that a classifier is surest of.
+//! Rejection sampling: keeps the candidates that a classifier is most confident about, per class.
 //!
 //! The classifier is a TorchScript module that gives logits `[B, classes]` for images `[B, 3, s, s]`.
 
@@ -15,14 +15,14 @@ pub const SIZE: usize = 224;
 /// Largest side that images may be resized to.
 pub const MOST_SIZE: usize = 4096;
 
-/// What rejection sampling is told.
+/// Settings of rejection sampling.
 #[derive(Debug, Clone)]
 pub struct RejectionRequest {
-    /// Share of the candidates that stays, above 0, at most 1.
+    /// Share of the candidates to keep, above 0 and at most 1.
     pub keep: f64,
     /// TorchScript file of the classifier.
     pub classifier: PathBuf,
-    /// Side that images are resized to.
+    /// Side in pixels that images are resized to.
     pub size: usize,
     /// Mean of each channel of images in [0, 1].
     pub mean: [f64; 3],
@@ -37,31 +37,38 @@ impl RejectionRequest {
     /// Names the setting that is out of range.
     pub(crate) fn validate(&self) -> Result<()> {
         if !(self.keep > 0.0 && self.keep <= 1.0) {
-            return Err(Error::Config(format!("--keep is {}; it must be above 0 and at most 1", self.keep)));
+            return Err(Error::Config(format!(
+                "share to keep is {}; it must be above 0 and at most 1",
+                self.keep
+            )));
         }
         if !(1..=MOST_SIZE).contains(&self.size) {
             return Err(Error::Config(format!(
-                "--classifier-size is {}; it must be from 1 to {MOST_SIZE}",
+                "side of the images for the classifier is {}; it must be from 1 to {MOST_SIZE}",
                 self.size
             )));
         }
         if !self.mean.iter().all(|m| m.is_finite()) {
-            return Err(Error::Config("--classifier-mean must be three numbers".into()));
+            return Err(Error::Config(
+                "mean of the channels for the classifier must be three numbers".into(),
+            ));
         }
         if !self.deviation.iter().all(|d| d.is_finite() && *d > 0.0) {
-            return Err(Error::Config("--classifier-std must be three numbers above 0".into()));
+            return Err(Error::Config(
+                "standard deviation of the channels for the classifier must be three numbers above 0".into(),
+            ));
         }
         Ok(())
     }
 
-    /// Candidates that are sampled of a class so that `kept` stay.
+    /// Number of candidates to sample per class so that `kept` remain.
     pub(crate) fn candidates(&self, kept: usize) -> usize {
-        // A hair less: 6 / 0.06 is a hundred, whatever the rounding says.
+        // Slightly less, so that rounding does not add one: 6 / 0.06 is 100.
         ((kept as f64 / self.keep) * (1.0 - 1e-12)).ceil() as usize
     }
 }
 
-/// A classifier, ready to judge.
+/// A loaded classifier.
 #[derive(Debug)]
 pub(crate) struct Classifier {
     module: CModule,
@@ -73,10 +80,10 @@ pub(crate) struct Classifier {
 }
 
 impl Classifier {
-    /// Loads the module and tries it on one grey image.
+    /// Loads the module, and runs it on one grey image.
     ///
     /// # Errors
-    /// When the file is missing or no TorchScript, or the module does not give `classes` logits a image.
+    /// When the file is missing or is not TorchScript, or the module does not give `classes` logits per image.
     pub(crate) fn load(request: &RejectionRequest, classes: usize, device: Device) -> Result<Self> {
         let path = &request.classifier;
         let (module, _) = load_module(path, device)?;
@@ -100,7 +107,7 @@ impl Classifier {
     /// the module's logits for images in [0, 1], resized (bicubic, antialiased) and normalised.
     ///
     /// # Errors
-    /// When the module fails, or gives other than `[B, classes]` or no finite probabilities.
+    /// When the module fails, or its output is not `[B, classes]` or not finite.
     pub(crate) fn probabilities(&self, images: &Tensor, label: i64) -> Result<Vec<f64>> {
         let logits = tch::no_grad(|| {
             let unit = (images.to_kind(Kind::Float) + 1.0) * 0.5;
@@ -135,7 +142,7 @@ fn wrong(path: &Path, why: &str) -> Error {
     Error::file(path, why)
 }
 
-/// The best candidates of one class so far: no more are held than will stay.
+/// The best candidates of one class so far; holds no more than will be kept.
 #[derive(Debug)]
 pub(crate) struct Best<T> {
     room: usize,
@@ -148,14 +155,14 @@ impl<T> Best<T> {
         Self { room, held: Vec::new() }
     }
 
-    /// Offers candidates with their probabilities and numbers. Of equals the earlier number stays.
+    /// Adds candidates with their probabilities and numbers. Of equal ones, the smaller number is kept.
     pub(crate) fn offer(&mut self, candidates: impl IntoIterator<Item = (f64, u64, T)>) {
         self.held.extend(candidates);
         self.held.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         self.held.truncate(self.room);
     }
 
-    /// The best, in the order of their numbers: probability, number, candidate.
+    /// The best candidates, sorted by number: probability, number, candidate.
     pub(crate) fn finish(mut self) -> Vec<(f64, u64, T)> {
         self.held.sort_by_key(|held| held.1);
         self.held

@@ -1,4 +1,4 @@
-//! Model, tokenizer and class names, as a person names them.
+//! Finds the model, the tokenizer and the class names that the user names.
 
 use std::path::{Path, PathBuf};
 
@@ -15,33 +15,33 @@ use crate::error::{Error, Result};
 use crate::sampling::Sampler;
 use crate::transformer::Transformer;
 
-/// Where to find a model and what goes with it.
+/// Where to find a model, its tokenizer and its class names; and how to compute.
 #[derive(Debug, Default)]
 pub struct ModelSource {
     /// Run folder with `model.safetensors`, `tokenizer.safetensors` and `classes.json`.
     pub run: Option<PathBuf>,
-    /// Take the run folder's averaged weights, `model-ema.safetensors`.
+    /// Use the run folder's averaged weights, `model-ema.safetensors`.
     pub ema: bool,
     /// Model file of any layout, instead of a run folder.
     pub model: Option<PathBuf>,
-    /// Which part of the model file, where it holds several models.
+    /// Which part of the model file, if it has several models.
     pub part: Option<String>,
-    /// Tokenizer file of any layout or `builtin`; by default the run folder's, or the tokenizer in the
-    /// model file where that is a trainer's checkpoint.
+    /// Tokenizer file of any layout, or `builtin`; by default that of the run folder, or that in the model file if it is a
+    /// trainer's checkpoint.
     pub tokenizer: Option<String>,
-    /// Sides of the token maps, where the files do not say them or say others.
+    /// Sides of the token maps, if the files do not contain them or contain others.
     pub schedule: Option<ScaleSchedule>,
-    /// File of class names, instead of those that go with the model.
+    /// File of class names, instead of the names next to the model.
     pub class_names: Option<PathBuf>,
-    /// Heads of the transformer, likewise.
+    /// Number of heads of the transformer, if the files do not contain it.
     pub heads: Option<usize>,
     /// Where to compute.
     pub device: DeviceChoice,
-    /// In what precision.
+    /// The precision to compute in.
     pub precision: Precision,
 }
 
-/// A file, as settings and records name it.
+/// A file in settings and records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileDigest {
     /// Its path, or `builtin`.
@@ -60,7 +60,7 @@ impl FileDigest {
     }
 }
 
-/// Files that were found and looked into; their values are still in them.
+/// The opened files: names and shapes are read, values are not.
 #[derive(Debug)]
 pub(crate) struct Opened {
     /// The transformer's file.
@@ -82,17 +82,17 @@ pub(crate) struct Opened {
 /// A model and its tokenizer, ready to sample.
 #[derive(Debug)]
 pub(crate) struct Loaded {
-    /// The transformer, in the kind it computes in.
+    /// The transformer, stored in the type that it computes in.
     pub model: Transformer,
-    /// The tokenizer, likewise.
+    /// The tokenizer, stored in the same way.
     pub tokenizer: VqVae,
 }
 
 impl ModelSource {
-    /// Opens both files and works out the configurations; takes no memory for weights.
+    /// Opens both files and finds the configurations. Takes no memory for weights.
     ///
     /// # Errors
-    /// When a file is missing, damaged, or does not say enough.
+    /// When a file is missing, damaged, or lacks information.
     pub(crate) fn open(&self) -> Result<Opened> {
         let (model_path, tokenizer, names) = self.locate()?;
         let mut checkpoint = Checkpoint::open(&model_path)?;
@@ -111,7 +111,7 @@ impl ModelSource {
             None => {
                 if !checkpoint.parts.values().any(|dict| Role::of(dict) == Some(Role::Tokenizer)) {
                     return Err(Error::Config(format!(
-                        "{} holds no tokenizer next to the model: give --tokenizer",
+                        "{} holds no tokenizer next to the model; name a tokenizer file, or `builtin`",
                         model_path.display()
                     )));
                 }
@@ -130,10 +130,10 @@ impl ModelSource {
         Ok(Opened { model_path, model, config, tokenizer_name, tokenizer, tokenizer_config, names })
     }
 
-    /// The kind to compute in on `device`, for sampling `batch` images at once.
+    /// The type to compute in on `device`, for sampling `batch` images at once.
     ///
     /// # Errors
-    /// When the device cannot compute in it.
+    /// When the device does not support it.
     pub(crate) fn compute_kind(&self, opened: &Opened, device: Device, batch: usize) -> Result<Kind> {
         let config = &opened.config;
         let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
@@ -145,9 +145,11 @@ impl ModelSource {
     fn locate(&self) -> Result<(PathBuf, Option<String>, Vec<String>)> {
         let Some(run) = &self.run else {
             if self.ema {
-                return Err(Error::Config("--ema needs a run folder: give --run".into()));
+                return Err(Error::Config("averaged weights need a run folder; name one".into()));
             }
-            let model = self.model.clone().ok_or_else(|| Error::Config("give --run or --model".into()))?;
+            let model = self.model.clone().ok_or_else(|| {
+                Error::Config("no model is given; name a run folder or a model file".into())
+            })?;
             return Ok((model, self.tokenizer.clone(), Vec::new()));
         };
         let model = run.join("model.safetensors");
@@ -161,8 +163,8 @@ impl ModelSource {
         }
         let model = if self.ema { run.join("model-ema.safetensors") } else { model };
         if !model.exists() {
-            let why = "no averaged weights (model-ema.safetensors) in this run folder: it was trained without \
-                       `--set ema=…`; omit --ema";
+            let why = "no averaged weights (model-ema.safetensors) in this run folder: it was trained without the \
+                       setting `ema`; use its plain weights";
             return Err(Error::file(run, why));
         }
         let own = run.join("tokenizer.safetensors").display().to_string();
@@ -170,7 +172,7 @@ impl ModelSource {
     }
 }
 
-/// The list of names at `path`; none where there is no such file.
+/// The list of names at `path`; empty if there is no file.
 fn class_names(path: &Path) -> Result<Vec<String>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -182,7 +184,7 @@ fn class_names(path: &Path) -> Result<Vec<String>> {
 }
 
 impl Opened {
-    /// What a person should know about how the tensors were found, a line each.
+    /// Notes for the user on how the tensors were found, one line each.
     pub(crate) fn notes(&self) -> Vec<String> {
         let of = |dict: &StateDict| -> Vec<String> {
             dict.notes.iter().map(|note| format!("note: {}: {note}", dict.name)).collect()
@@ -190,12 +192,12 @@ impl Opened {
         [of(&self.model), of(&self.tokenizer)].concat()
     }
 
-    /// Both files by name and SHA-256, as settings and records keep them.
+    /// Name and SHA-256 of both files, for settings and records.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub(crate) fn fingerprints(&self) -> Result<(FileDigest, FileDigest)> {
-        // Gigabytes: seconds each.
+        // In parallel: each file can have gigabytes.
         let (model, tokenizer) =
             rayon::join(|| shards::digest(&self.model_path), || builtin::digest(&self.tokenizer_name));
         Ok((
@@ -204,16 +206,16 @@ impl Opened {
         ))
     }
 
-    /// A sampler of `model` and `tokenizer`, which were loaded from here; its errors name the files.
+    /// A sampler of `model` and `tokenizer`, which [`Self::load`] gave. Its errors name the files.
     ///
     /// # Errors
-    /// When the two do not fit.
+    /// When the two do not fit together.
     pub(crate) fn sampler<'a>(&self, model: &'a Transformer, tokenizer: &'a VqVae) -> Result<Sampler<'a>> {
         let names = (self.model_path.display().to_string(), self.tokenizer_name.clone());
         Ok(Sampler::new(model, tokenizer)?.named(names.0, names.1))
     }
 
-    /// Loads the weights, in `kind`; with nothing beside them in memory.
+    /// Loads the weights in `kind`. Needs no more memory than these.
     ///
     /// # Errors
     /// When the tensors do not fit the configurations, or a file cannot be read.

@@ -1,4 +1,4 @@
-//! The way in for programs: a model with its tokenizer, from one or two paths, to images.
+//! The interface for programs: opens a model and its tokenizer from one or two paths, samples and edits images.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -16,20 +16,20 @@ use crate::error::{Error, Result};
 use crate::sampling::{Draws, Guidance, Sampler, SamplingOptions, at_once};
 use crate::source::{Loaded, ModelSource, Opened};
 
-/// Most images that are sampled at once.
+/// Maximum number of images to sample at once.
 const MOST_AT_ONCE: usize = 64;
 
 /// A VAR transformer with its tokenizer.
 ///
-/// Weights are read when the first image is asked for. Everything is computed in f32 on the processor, unless
-/// [`with_device`](Self::with_device) and [`with_precision`](Self::with_precision) say otherwise.
+/// Reads the weights before the first image. Computes in f32 on the processor by default; see
+/// [`with_device`](Self::with_device) and [`with_precision`](Self::with_precision).
 #[derive(Debug)]
 pub struct Var {
     source: ModelSource,
     ready: OnceCell<Ready>,
 }
 
-/// Files that were looked into, and the networks in memory.
+/// The opened files, and the networks in memory.
 #[derive(Debug)]
 struct Ready {
     opened: Opened,
@@ -39,7 +39,7 @@ struct Ready {
 /// A class to sample: by name, by number, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Class {
-    /// No class: what the model draws without a condition.
+    /// No class: the model samples without a condition.
     #[default]
     None,
     /// By number, from 0.
@@ -67,7 +67,7 @@ impl From<usize> for Class {
 }
 
 impl Class {
-    /// The label among `names`; no class is the label behind the last.
+    /// The label among `names`; "no class" is the label after the last.
     fn label(&self, names: &ClassNames) -> Result<i64> {
         let text = match self {
             Self::None => NONE.to_owned(),
@@ -83,12 +83,12 @@ impl Class {
     }
 }
 
-/// How images are sampled. The defaults are the published settings of evaluation.
+/// Settings of sampling. The defaults are the published settings of evaluation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
-    /// Classifier-free guidance at the last scale; 0 switches it off.
+    /// Classifier-free guidance at the last scale; 0: no guidance.
     pub cfg: f64,
-    /// How the guidance runs along the scales.
+    /// Guidance over the scales.
     pub guidance: Guidance,
     /// Divides the guided logits.
     pub temperature: f64,
@@ -98,7 +98,7 @@ pub struct Sampling {
     pub top_p: f64,
     /// Mixes code vectors by a Gumbel softmax instead of drawing one.
     pub more_smooth: bool,
-    /// Image `n` depends on the seed and on `n` alone.
+    /// Image `n` depends only on the seed and `n`.
     pub seed: u64,
 }
 
@@ -117,23 +117,23 @@ impl Sampling {
     }
 }
 
-/// What of a photo is generated anew.
+/// Which part of a photo to generate, and how.
 #[derive(Debug, Clone)]
 pub struct Edit {
     /// The pixels.
     pub area: Area,
-    /// The class; [`Class::None`] leaves it to the photo.
+    /// The class; with [`Class::None`] only the photo conditions the result.
     pub class: Class,
     /// How tokens are chosen.
     pub sampling: Sampling,
-    /// How many results.
+    /// Number of results.
     pub variants: usize,
-    /// Pixels over which the border is soft; `None` chooses by the size of the photo.
+    /// Width of the soft border in pixels; `None` chooses by the size of the photo.
     pub feather: Option<u32>,
 }
 
 impl Edit {
-    /// Generates where `mask`, of the photo's size, is white.
+    /// Generates the pixels that are white in `mask`, which has the size of the photo.
     pub fn inpaint(mask: &RgbImage) -> Self {
         Self::of(Area::Pixels(Region::of_mask(mask, false)))
     }
@@ -152,7 +152,7 @@ impl Edit {
         Self { area, class: Class::None, sampling: Sampling::default(), variants: 1, feather: None }
     }
 
-    /// Of this class.
+    /// Generates an image of this class.
     #[must_use]
     pub fn class(mut self, class: impl Into<Class>) -> Self {
         self.class = class.into();
@@ -161,12 +161,12 @@ impl Edit {
 }
 
 impl Var {
-    /// Opens a run folder of `var-train`, or a file of weights of any layout (as released, of a trainer, safetensors,
-    /// several files with an index). A run folder and a trainer's checkpoint hold their tokenizer; other files need
+    /// Opens a run folder of `var-train`, or a weight file of any layout (as released, of a trainer, safetensors, several
+    /// files with an index). A run folder and a trainer's checkpoint contain their tokenizer; other files need
     /// [`with_tokenizer`](Self::with_tokenizer).
     ///
     /// # Errors
-    /// When there is no such file, it is damaged, or it holds no transformer.
+    /// When the file is missing or damaged, or has no transformer.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let mut source =
@@ -181,7 +181,7 @@ impl Var {
         Ok(Self { source, ready: OnceCell::new() })
     }
 
-    /// Takes the tokenizer at `path`, or `builtin`.
+    /// Uses the tokenizer at `path`, or `builtin`.
     ///
     /// # Errors
     /// When it is missing or damaged, or the model was trained with another.
@@ -192,21 +192,21 @@ impl Var {
         Ok(self.unloaded())
     }
 
-    /// Takes the names of the classes from a file: a JSON list, or a name a line.
+    /// Uses the class names in a file: a JSON list, or one name per line.
     #[must_use]
     pub fn with_class_names(mut self, path: impl AsRef<Path>) -> Self {
         self.source.class_names = Some(path.as_ref().to_owned());
         self.unloaded()
     }
 
-    /// Takes the averaged weights of a run folder.
+    /// Uses the averaged weights of a run folder.
     #[must_use]
     pub fn with_averaged_weights(mut self) -> Self {
         self.source.ema = true;
         self.unloaded()
     }
 
-    /// Takes these sides of the token maps, where the files do not say them.
+    /// Uses these sides of the token maps, if the files do not contain them.
     #[must_use]
     pub fn with_schedule(mut self, schedule: ScaleSchedule) -> Self {
         self.source.schedule = Some(schedule);
@@ -268,7 +268,7 @@ impl Var {
         })
     }
 
-    /// Generates parts of `photo`, of any size, anew; what is kept stays to the pixel.
+    /// Generates parts of `photo`, which can have any size. Kept pixels do not change.
     ///
     /// # Errors
     /// As [`Var::sample`], and when the area does not fit the photo.
@@ -290,7 +290,7 @@ impl Var {
         })
     }
 
-    /// Runs `work` with the networks in memory; a libtorch exception in it is an error.
+    /// Runs `work` with the networks in memory. A libtorch exception in it becomes an error.
     fn with_sampler<T>(&self, work: impl FnOnce(&Ready, &Sampler<'_>) -> Result<T>) -> Result<T> {
         guarded(|| {
             let ready = match self.ready.get() {

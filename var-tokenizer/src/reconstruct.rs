@@ -167,7 +167,7 @@ impl<'a> Work<'a> {
     /// folder appears when it is whole; until then it has `.partial` at its end.
     fn folder(&self, folder: &Path, progress: &mut Progress) -> Result<Scores> {
         let stop = signals::stop()?;
-        let partial = crate::data::tokens::with_suffix(folder, ".partial");
+        let partial = crate::runtime::files::with_suffix(folder, ".partial");
         remove_own(&partial)?;
         let files = file_names(&self.source, &self.held_out);
         let (mut report, mut sums) = (Report::default(), Sums::default());

@@ -110,7 +110,7 @@ impl StatsArgs {
             progress.note(&format!("wrote {}", self.out.display()));
             return self.show.result(&json!({"event": "done", "out": self.out.display().to_string()}));
         }
-        progress.note(&format!("wrote {}: {} pictures", self.out.display(), found.len()));
+        progress.note(&format!("wrote {}: {} images", self.out.display(), found.len()));
         self.show.result(&json!({
             "event": "done", "pictures": found.len(), "bad": found.bad(), "out": self.out.display().to_string(),
         }))

@@ -88,7 +88,7 @@ impl TensorSource for WeightsFile {
     }
 }
 
-/// Counters that PyTorch keeps beside every batch norm, of no use here.
+/// Counters that PyTorch stores with each batch norm; not used here.
 pub(crate) fn is_counter(name: &str) -> bool {
     name.ends_with(".num_batches_tracked")
 }

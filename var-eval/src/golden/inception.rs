@@ -57,7 +57,7 @@ pub fn check_group(folder: &Path, manifest: &Value) -> Vec<Check> {
     entries.iter().flat_map(check).collect()
 }
 
-/// What is wrong with a tensor whose SHA-256 is in the manifest.
+/// The first tensor whose SHA-256 is not that of the manifest, as a message.
 fn wrong_weights<F: Fn(&str, &[i64]) -> (String, Filling)>(
     manifest: &Value,
     source: &Portable<F>,

@@ -11,10 +11,10 @@ use crate::inputs::Picture;
 use crate::metrics::ssim::{Downsampling, ssim};
 use crate::metrics::{DATA_RANGE, psnr};
 
-/// What piq adds to the mean square on the scale 0..1.
+/// Added by piq to the mean square on the scale 0..1.
 const PIQ_FLOOR: f64 = 1e-8;
-/// What piq's `f32` SSIM may be off from its `f64` one: it subtracts squares of about 1, and an image of one window
-/// averages nothing out (4.4e-6 was seen). What holds our number is the comparison in `f64`.
+/// Tolerance for piq's SSIM in `f32`: it subtracts squares of about 1, and in an image of one window the errors do not
+/// average out (the largest seen is 4.4e-6). The comparison in `f64` is the strict one.
 const PIQ_SSIM_F32: f64 = 1e-5;
 
 /// Checks one case.
@@ -43,8 +43,8 @@ pub(super) fn check_entry(case: &str, id: &str, entry: &Value, seed: u64) -> Res
     Ok(checks)
 }
 
-/// What is compared: the key in `expected`, our figure, and the key in `tolerance`. Where a tool computed
-/// in `f32` it is its rounding that the wider tolerance allows for.
+/// The quantities to compare: the key in `expected`, our figure, and the key in `tolerance`. The wider tolerances allow for
+/// the rounding of tools that compute in `f32`.
 fn quantities(a: &Picture, b: &Picture) -> crate::Result<Vec<(&'static str, f64, &'static str)>> {
     let mean_square = psnr::mean_square(a, b)?;
     let exact = psnr::psnr(a, b)?;

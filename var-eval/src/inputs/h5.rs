@@ -1,4 +1,4 @@
-//! Files that end in `.h5`: tokens, which stand for their pictures, or features.
+//! Files that end in `.h5`: tokens, which are decoded to images, or features.
 
 use std::io::Read;
 use std::path::Path;
@@ -9,7 +9,7 @@ use var_tokenizer::tokens::TokenFile;
 use crate::error::{Error, Result};
 use crate::features::store::{FeatureFile, JOURNAL_MARK, partial_path};
 
-/// What such a file holds.
+/// An opened `.h5` file.
 #[derive(Debug)]
 pub enum H5 {
     /// Tokens (`var-tokenizer encode`).
@@ -18,16 +18,16 @@ pub enum H5 {
     Features(Box<FeatureFile>),
 }
 
-/// Whether a path is named like a file of tokens or features.
+/// Whether the name of the file ends in `.h5`.
 pub fn is_h5(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending == "h5")
 }
 
-/// Opens `path` as what it is.
+/// Opens the file at `path`: tokens or features, by its content.
 ///
 /// # Errors
-/// When it is missing, incomplete or damaged: the message is that of the kind that the file, or what was begun of
-/// it, shows.
+/// When it is missing, incomplete or damaged. The message is about tokens or about features, as the content of the file or
+/// of its journal shows.
 pub fn open_h5(path: &Path) -> Result<H5> {
     if !path.exists() {
         let features = || FeatureFile::open(path).map(|file| H5::Features(Box::new(file)));
@@ -43,16 +43,16 @@ pub fn open_h5(path: &Path) -> Result<H5> {
     };
     match FeatureFile::open(path) {
         Ok(features) => Ok(H5::Features(Box::new(features))),
-        // Tokens lie in groups that are called after the parts of a data set.
+        // A token file has one group for each part of a data set; its name is that of the part.
         Err(_) if h5::open(path, "").is_ok_and(|file| file.link_exists("train")) => Err(as_tokens.into()),
         Err(e) => Err(e),
     }
 }
 
-/// Reads everything in the file at `path` once: what the child process of [`var_tokenizer::h5::check`] does.
+/// Reads the whole file at `path` once. The child process of [`var_tokenizer::h5::check`] calls it.
 ///
 /// # Errors
-/// As `open_h5`, and when a checksum is wrong or a value is out of bounds.
+/// As `open_h5`, and when a checksum is wrong or a value is out of range.
 pub fn check_h5(path: &Path) -> Result<()> {
     match open_h5(path)? {
         H5::Tokens(_) => Ok(TokenFile::check(path)?),

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use var_tokenizer::files::with_suffix;
 
 use crate::error::{Error, Result};
-use crate::paths::with_suffix;
 
 /// The settings of a sampler that scores depend on. All are optional, because other programs write less.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -18,6 +18,9 @@ pub const LEVEL: f64 = 0.95;
 /// Maximum number of draws; their results are kept in memory.
 pub const MOST_DRAWS: usize = 10_000_000;
 
+/// Minimum number of rows per thread: with fewer, sharing the work costs more than it saves.
+const SHARE: usize = 4096;
+
 /// An interval, and how it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -74,13 +77,9 @@ impl Bootstrap {
         if let Some(row) = values.iter().position(|x| !x.is_finite()) {
             return Err(Error::measure(format!("value {row} is not finite: {}", values[row])));
         }
-        self.check(values.len())?;
-        let mean = |draw: u64| {
-            let stream = self.stream(draw);
-            let rows = (0..values.len() as u64).map(|i| stream.below(i, values.len() as u64) as usize);
-            rows.map(|row| values[row]).sum::<f64>() / values.len() as f64
-        };
-        Ok(self.interval((0..self.draws as u64).into_par_iter().map(mean).collect()))
+        self.of(values.len(), |rows| {
+            Ok(rows.iter().filter_map(|&row| values.get(row)).sum::<f64>() / values.len() as f64)
+        })
     }
 
     /// The interval of `figure` over `count` rows. `figure` gets the rows of a draw, some of which repeat. Draws run one
@@ -105,12 +104,9 @@ impl Bootstrap {
 
     /// The `count` rows of draw number `draw`.
     pub fn rows(&self, draw: u64, count: usize) -> Vec<usize> {
-        let stream = self.stream(draw);
-        (0..count as u64).map(|i| stream.below(i, count as u64) as usize).collect()
-    }
-
-    fn stream(&self, draw: u64) -> Stream {
-        Stream::new("var-eval/bootstrap", self.seed).at(draw)
+        let stream = Stream::new("var-eval/bootstrap", self.seed).at(draw);
+        let row = |i: usize| stream.below(i as u64, count as u64) as usize;
+        (0..count).into_par_iter().with_min_len(SHARE).map(row).collect()
     }
 
     fn check(&self, count: usize) -> Result<()> {
@@ -156,13 +152,20 @@ mod tests {
     }
 
     #[test]
-    fn the_mean_s_interval_is_that_of_the_closure_to_the_bit() {
-        let values: Vec<f64> = (0..50).map(|i| f64::from(i * i % 17)).collect();
-        let bootstrap = Bootstrap { draws: 200, level: 0.9, seed: 3 };
-        let mean = |rows: &[usize]| Ok(rows.iter().map(|&row| values[row]).sum::<f64>() / 50.0);
-        assert_eq!(bootstrap.mean(&values).unwrap(), bootstrap.of(50, mean).unwrap());
+    fn draws_depend_on_seed_draw_and_image_only_however_many_threads_draw() {
+        let bootstrap = Bootstrap { draws: 20, level: 0.9, seed: 3 };
+        let count = 3 * SHARE + 7;
+        let drawn = |draw: u64| -> Vec<usize> {
+            let stream = Stream::new("var-eval/bootstrap", 3).at(draw);
+            (0..count as u64).map(|i| stream.below(i, count as u64) as usize).collect()
+        };
+        assert_eq!(bootstrap.rows(5, count), drawn(5));
+        let values: Vec<f64> = (0..count).map(|i| (i * i % 17) as f64).collect();
+        let mean = |draw| drawn(draw).into_iter().map(|row| values[row]).sum::<f64>() / count as f64;
+        let expected = bootstrap.interval((0..20).map(mean).collect());
+        assert_eq!(bootstrap.mean(&values).unwrap(), expected);
         let other = Bootstrap { seed: 4, ..bootstrap };
-        assert_ne!(bootstrap.mean(&values).unwrap(), other.mean(&values).unwrap());
+        assert_ne!(other.mean(&values).unwrap(), expected);
     }
 
     #[test]

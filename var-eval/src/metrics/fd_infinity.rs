@@ -68,7 +68,10 @@ pub fn extrapolate(
         let rows = order(number);
         let rows = rows.get(..size).filter(|rows| rows.iter().all(|&row| row < samples.nrows()));
         let rows = rows.ok_or_else(|| {
-            Error::measure(format!("FD∞: a subset of {size} of {} images", samples.nrows()))
+            Error::measure(format!(
+                "FD∞: cannot take a subset of {size} images; the set has {}",
+                samples.nrows()
+            ))
         })?;
         let subset = Gaussian::of(samples.select(Axis(0), rows).view())?;
         distances.push(frechet::distance(reference, &subset)?.distance);

@@ -107,7 +107,10 @@ fn split(logits: ArrayView2<'_, f32>, rows: &[usize]) -> Result<f64> {
         (sums, own)
     };
     if let Some(row) = rows.iter().find(|&&row| row >= logits.nrows()) {
-        return Err(Error::measure(format!("logits: row {row} of {}", logits.nrows())));
+        return Err(Error::measure(format!(
+            "logits: row {row} does not exist; there are {} rows",
+            logits.nrows()
+        )));
     }
     let parts: Vec<(Vec<f64>, f64)> = rows.par_chunks(ROWS).map(partial).collect();
     let (mut sums, mut own) = (vec![0.0; classes], 0.0);
@@ -141,7 +144,7 @@ mod tests {
         let logits = Array2::zeros((9, 3));
         let message = |order| inception_score(logits.view(), 10, &order).unwrap_err().to_string();
         assert!(message(Order::Given).contains("10 splits need at least 10 images, got 9"));
-        assert!(message(Order::Rows((0..10).collect())).contains("row 9 of 9"));
+        assert!(message(Order::Rows((0..10).collect())).contains("row 9 does not exist; there are 9 rows"));
         assert!(adm(Array2::zeros((0, 3)).view()).is_err());
         assert!(adm(Array2::from_elem((5, 3), f32::NAN).view()).unwrap_err().to_string().contains("row 0"));
     }

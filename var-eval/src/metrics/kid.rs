@@ -120,7 +120,7 @@ fn rows(features: ArrayView2<'_, f32>, rows: &[usize]) -> Result<Tensor> {
         return Err(Error::measure(format!("KID: a subset of {} images; expected at least two", rows.len())));
     }
     if let Some(row) = rows.iter().find(|&&row| row >= count) {
-        return Err(Error::measure(format!("KID: row {row} of a set with {count} rows")));
+        return Err(Error::measure(format!("KID: row {row} does not exist; the set has {count} rows")));
     }
     let chosen = features.select(Axis(0), rows);
     Ok(matrix::tensor(chosen.view())?.f_to_kind(Kind::Double)?)

@@ -20,7 +20,9 @@ pub mod psnr;
 pub mod ssim;
 
 use crate::error::{Error, Result};
-use crate::inputs::Picture;
+
+#[doc(inline)]
+pub use crate::inputs::Picture;
 
 /// Largest value of a byte: the data range of PSNR and SSIM. The result is that of byte/255 with data range 1.
 pub const DATA_RANGE: f64 = 255.0;

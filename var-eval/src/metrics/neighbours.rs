@@ -4,8 +4,7 @@
 //! γ (|a|² + |b|²) with γ = (D + 16) u / (1 − (D + 16) u) and u = 2⁻²⁴, for any order of summation:
 //! D u for the product (Higham, "Accuracy and stability of numerical algorithms", 2002, section 3.1), 4 u for the
 //! rounding of centred features, the rest as reserve. Features are scaled by a power of two to at most 1, so that
-//! nothing overflows, and underflow costs at most D 2⁻¹²⁰. [`squared_distance`] decides what these bounds
-//! leave open.
+//! nothing overflows, and underflow costs at most D 2⁻¹²⁰. If the bounds do not decide, [`squared_distance`] does.
 //!
 //! Memory is one `f32` copy of each set and one tile of products.
 

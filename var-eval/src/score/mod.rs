@@ -16,6 +16,8 @@ mod metric;
 mod reference;
 mod set;
 
+#[doc(inline)]
+pub use crate::inputs::set::{PictureSet, Selection};
 pub use against::Against;
 pub use builder::Score;
 pub use compute::{Request, score};

@@ -9,7 +9,7 @@ use ndarray::{Array1, Array2, ShapeBuilder};
 use npyz::npz::{NpzArchive, NpzWriter};
 use npyz::{DType, NpyFile, Order, TypeChar, WriterBuilder};
 use serde::{Deserialize, Serialize};
-use var_tokenizer::files::{sha256_of, write_atomically, write_with};
+use var_tokenizer::files::{sha256_of, with_suffix, write_atomically, write_with};
 use var_tokenizer::images::npz;
 use var_tokenizer::zips::{or_forget, undated};
 
@@ -17,7 +17,6 @@ use super::Gaussian;
 use crate::error::{Error, Result};
 use crate::features::network::Identity;
 use crate::inputs::pixels::PixelRule;
-use crate::paths::with_suffix;
 use crate::protocol::{SetKind, SetStamp};
 
 /// Maximum number of features; the covariance of 16,384 takes 2 GB.

@@ -48,8 +48,8 @@ pub(super) fn check(covariance: &Array2<f64>) -> Result<()> {
     let allowed = covariance.nrows() as f64 * unit * largest;
     if smallest < -allowed {
         return Err(Error::measure(format!(
-            "the covariance is not one: its smallest eigenvalue is {smallest:e} (the largest is {largest:e}; rounding \
-             explains {:e} at most); {again}",
+            "the matrix is not a covariance: its smallest eigenvalue is {smallest:e} (the largest is {largest:e}; \
+             rounding explains {:e} at most); {again}",
             -allowed
         )));
     }
@@ -82,7 +82,7 @@ mod tests {
         check(&array![[1.0, 1.0], [1.0, 1.0]]).unwrap();
         check(&Array2::zeros((3, 3))).unwrap();
         check(&array![[1.0, 0.0], [0.0, -1e-13]]).unwrap();
-        // Rounded to f32: the zero eigenvalue of the outer product of (1, 1/3, 1/7) is moved by some 1e-8.
+        // Rounded to f32: the zero eigenvalue of the outer product of (1, 1/3, 1/7) is moved by about 1e-8.
         let x = [1.0, 1.0 / 3.0, 1.0 / 7.0];
         check(&Array2::from_shape_fn((3, 3), |(i, j)| f64::from((x[i] * x[j]) as f32))).unwrap();
     }

@@ -205,7 +205,7 @@ fn no_message_names_a_temporary_file() {
     let mut command = score(&a, &a, &[]);
     command.env("TMPDIR", &temporary);
     let (error, table) = texts(command, 2);
-    assert!(error.contains("holds one picture") && error.contains("2 bad images skipped"), "{error}");
+    assert!(error.contains("holds one image") && error.contains("2 bad images skipped"), "{error}");
     assert!(!error.contains("temporary") && !table.contains("temporary"), "{error}{table}");
 }
 

@@ -105,7 +105,7 @@ impl Sample {
         let summary = sample::sample(request, signals::stop()?, &mut progress)?;
         if !summary.complete {
             let (places, rate) = (summary.outputs.join(", "), summary.images_per_second);
-            progress.note(&format!("wrote {places} ({} images, {rate:.1} a second)", summary.pictures));
+            progress.note(&format!("wrote {places} ({} images, {rate:.1} per second)", summary.pictures));
         }
         progress.event(&json!(summary));
         Ok(())

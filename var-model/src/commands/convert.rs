@@ -1,4 +1,4 @@
-//! `var-model convert`: weights from one layout to another.
+//! `var-model convert`: converts weights from one layout to another.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,33 +16,33 @@ use crate::config::{Standardisation, TransformerConfig};
 use crate::error::{Error, Result};
 use crate::transformer::Transformer;
 
-/// What `var-model convert` is told.
+/// The request of `var-model convert`.
 #[derive(Debug)]
 pub struct ConvertRequest {
     /// The file to read.
     pub from: PathBuf,
     /// The file to write; `.pth` or `.safetensors`.
     pub to: PathBuf,
-    /// Which part, where the file holds several: its key, `model` or `tokenizer`.
+    /// Which part, if the file has several: its key, `model` or `tokenizer`.
     pub part: Option<String>,
-    /// Type of the written values; the file's own when nothing is said.
+    /// Type of the written values; `None`: the type in the file.
     pub kind: Option<Kind>,
-    /// Sides of the token maps, where the file leaves them open.
+    /// Sides of the token maps, if the file does not contain them.
     pub schedule: Option<ScaleSchedule>,
-    /// Heads, likewise.
+    /// Number of heads, if the file does not contain it.
     pub heads: Option<usize>,
-    /// The tokenizer looks codes up by cosine, which its tensors do not tell.
+    /// Whether the tokenizer looks up codes by cosine; its tensors do not say it.
     pub z_norm: bool,
 }
 
-/// What a file is written as.
+/// The layout to write.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
     Torch,
     Safetensors,
 }
 
-/// Converts; what was done, as the result of `--json`, and notes for the person.
+/// Converts a file. Returns a summary, the result of `--json`, and notes for the user.
 ///
 /// # Errors
 /// When the file cannot be read, holds something else, its tensors do not fit together, or the new file
@@ -59,7 +59,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
     let dict = checkpoint.take(role)?;
     let kind = request.kind.or_else(|| dict.tensors.values().map(|t| t.kind()).find(is_float));
     let mut notes = dict.notes.clone();
-    // Buffers of the published code go to a transformer's .pth beside the weights.
+    // A transformer's .pth also gets the buffers of the published code.
     let (mut tensors, metadata, buffers) = match role {
         Role::Transformer => {
             let mut config = TransformerConfig::of(&dict, schedule.as_ref(), request.heads)?;
@@ -69,7 +69,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
             let mut tensors = model.parameters().to_map();
             if let Some(input) = input {
                 fold(&mut tensors, &input);
-                notes.push("the standardisation of input vectors went into word_embed".to_owned());
+                notes.push("the standardisation of input vectors is merged into word_embed".to_owned());
             }
             (tensors, metadata, Some(config))
         }
@@ -82,7 +82,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
             let vae = VqVae::of(&dict, &config, Device::Cpu)?;
             if target == Target::Torch && config.z_norm {
                 notes.push(
-                    "a .pth does not tell that codes are looked up by cosine: say --z-norm to what reads it"
+                    "a .pth does not say that codes are looked up by cosine; give --z-norm to programs that read it"
                         .into(),
                 );
             }
@@ -107,8 +107,8 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
     Ok((summary, notes))
 }
 
-/// The tensors with their values in `kind`; one after the other, so that both types are never there at once. `file` is
-/// where they come from.
+/// The tensors with their values in `kind`. Converts one after the other, so that only one tensor is in memory twice.
+/// Errors name `file`.
 ///
 /// # Errors
 /// When a value is too large for `kind`; names the tensor.
@@ -140,7 +140,7 @@ fn target(path: &Path) -> Result<Target> {
     }
 }
 
-/// The role that the file's tensors play, if it is one.
+/// The role of the file's tensors, if all have the same.
 fn only_role(checkpoint: &Checkpoint, path: &Path) -> Result<Role> {
     let mut roles: Vec<Role> = Vec::new();
     for role in checkpoint.parts.values().filter_map(Role::of) {
@@ -150,10 +150,10 @@ fn only_role(checkpoint: &Checkpoint, path: &Path) -> Result<Role> {
     }
     match roles.as_slice() {
         [role] => Ok(*role),
-        // Says what there is instead.
+        // Its error says what the file has instead.
         [] => checkpoint.part(Role::Transformer).map(|_| Role::Transformer),
         _ => Err(Error::Config(format!(
-            "{}: holds a model and a tokenizer; say --part model or --part tokenizer, or name one of {}",
+            "{}: has a model and a tokenizer; give --part model or --part tokenizer, or name one of {}",
             path.display(),
             checkpoint.listed(None)
         ))),
@@ -175,7 +175,7 @@ fn fold(tensors: &mut BTreeMap<String, Tensor>, input: &Standardisation) {
     tensors.insert("word_embed.bias".into(), bias.to_kind(Kind::Float));
 }
 
-/// Buffers without weights that the published code wants to find when it loads strictly.
+/// Buffers without weights that the published code expects when it loads strictly.
 pub(super) fn published_buffers(config: &TransformerConfig, kind: Kind) -> Vec<(String, Tensor)> {
     let scales: Vec<i64> = config
         .schedule

@@ -1,4 +1,4 @@
-//! `var-model cost`: what a configuration costs, printed.
+//! `var-model cost`: prints the cost of a configuration.
 
 use serde_json::json;
 use var_tokenizer::progress::say;
@@ -7,8 +7,8 @@ use crate::config::TransformerConfig;
 use crate::cost::{self, TrainingStep};
 use crate::error::Result;
 
-/// Prints what `config` costs on standard output, as a table or one JSON object; `batch` images a step and
-/// `ranks` processes that share the optimizer's state count for the memory.
+/// Prints the cost of `config` on standard output, as a table or one JSON object. The memory is that of a training with
+/// `batch` images per step, and `ranks` processes that divide the state of the optimizer.
 ///
 /// # Errors
 /// When the configuration does not fit together.
@@ -27,10 +27,10 @@ pub fn print(config: &TransformerConfig, batch: usize, ranks: usize, as_json: bo
         return Ok(());
     }
     say(format_args!("parameters             {:>18}", cost::parameters(config)))?;
-    say(format_args!("tokens a image       {:>18}", config.schedule.tokens()))?;
-    say(format_args!("forward, a image     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9))?;
+    say(format_args!("tokens per image       {:>18}", config.schedule.tokens()))?;
+    say(format_args!("forward, per image     {:>18.3} GFLOP", cost::forward_flops(config) / 1e9))?;
     say(format_args!(
-        "training, an image   {:>18.3} GFLOP (6·N·D: {:.3})",
+        "training, per image    {:>18.3} GFLOP (6·N·D: {:.3})",
         cost::training_flops(config) / 1e9,
         cost::six_n_d(config) / 1e9
     ))?;

@@ -1,4 +1,4 @@
-//! `var-model inspect`: what a file of weights holds.
+//! `var-model inspect`: describes a weight file.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,8 +15,8 @@ use crate::cost;
 use crate::error::Result;
 use crate::transformer::Transformer;
 
-/// Prints tensors, configuration and cost of what is in the file at `path`, or in one part of it, as tables or one
-/// JSON object; only names and shapes are read.
+/// Prints tensors, configuration and cost of the networks in the file at `path`, or of one part of it, as tables or one
+/// JSON object. Reads only names and shapes.
 ///
 /// # Errors
 /// When the file is damaged or holds no weights.
@@ -41,7 +41,7 @@ pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, only: Option<&str>, 
     Ok(())
 }
 
-/// The file at `path`, of whose networks only the part `only` is left.
+/// The file at `path`, with the part `only` alone.
 fn open(path: &Path, only: Option<&str>) -> Result<Checkpoint> {
     let mut checkpoint = Checkpoint::open(path)?;
     if let Some(only) = only {
@@ -51,7 +51,7 @@ fn open(path: &Path, only: Option<&str>) -> Result<Checkpoint> {
     Ok(checkpoint)
 }
 
-/// Loads what is in the file at `path` in `kind` and prints how long it took and how much memory.
+/// Loads the networks in the file at `path` in `kind`, and prints the time and the memory that this took.
 ///
 /// # Errors
 /// When the tensors do not fit together or the file cannot be read.

@@ -1,4 +1,5 @@
-//! What the subcommands do, apart from reading flags.
+//! The subcommands of the program, without reading flags (`cli/` does that). Only the program uses them. They are here,
+//! not in `cli/`, because they use private items of the library. Their messages name flags.
 
 pub mod convert;
 pub mod cost;

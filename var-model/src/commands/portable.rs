@@ -1,5 +1,5 @@
-//! `var-model portable`: files in the layout of the released ones, with portable weights. For golden cases
-//! and timings through the command line where the released weights are not at hand.
+//! `var-model portable`: writes files in the layout of the released ones, with portable weights. For golden cases, and for
+//! timings of the program without the released weights.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -28,7 +28,7 @@ pub fn write(case: Option<&Path>, depth: Option<usize>, kind: Kind, folder: &Pat
             (tokenizer_config(&case)?, transformer_config(&case)?, case.number("seed")?)
         }
         (None, Some(depth)) => (TokenizerConfig::published(), TransformerConfig::published(depth), 0),
-        (None, None) => return Err(Error::Config("give --case or --depth".into())),
+        (None, None) => return Err(Error::Config("no network is named; give --case or --depth".into())),
     };
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let mut vae = VqVae::new(&tokenizer, Device::Cpu, None)?;
@@ -42,7 +42,7 @@ pub fn write(case: Option<&Path>, depth: Option<usize>, kind: Kind, folder: &Pat
     put(&folder.join("var.pth"), tensors, kind, published_buffers(&model, kind))
 }
 
-/// `more` is written as it is.
+/// Writes `tensors` in `kind`, and `more` without conversion.
 fn put(
     path: &Path,
     tensors: BTreeMap<String, Tensor>,

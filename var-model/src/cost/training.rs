@@ -1,29 +1,29 @@
-//! Memory of a training step from the configuration alone: tensors, as libtorch's allocator counts them.
+//! Memory of a training step, computed from the configuration: tensors, as libtorch's allocator counts them.
 //!
-//! What the backward pass keeps is counted kernel by kernel as the fused kernels of a processor keep it
-//! (`var-tokenizer/src/runtime/torch/kernels`). The same composed of libtorch's own operations, as on a GPU, keeps
-//! more. The program itself (some 300 MB), libraries' workspaces and what the allocator does not give back
-//! come on top. Tests hold the total within a tenth of the count.
+//! The formula counts, kernel by kernel, what the fused kernels on a processor keep for the backward pass
+//! (`var-tokenizer/src/runtime/torch/kernels`). On a GPU, libtorch's own operations keep more. The program itself (about
+//! 300 MB), workspaces of libraries, and memory that the allocator does not return are not included. Tests hold the total
+//! within a tenth of the allocator's count.
 
 use serde::Serialize;
 
 use super::parameters;
 use crate::config::{MLP_RATIO, TransformerConfig};
 
-/// How a step is trained, as far as memory depends on it.
+/// The settings of a training step that its memory depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrainingStep {
     /// Images of a micro-batch.
     pub batch: usize,
-    /// Bytes of an activation in the branches: 4 for `f32`, 2 for `bf16`.
+    /// Bytes per element of an activation in the branches: 4 for `f32`, 2 for `bf16`.
     pub bytes: usize,
-    /// Several micro-batches a step: gradients are there while activations are.
+    /// Several micro-batches per step: gradients and activations are in memory together.
     pub accumulate: bool,
-    /// Blocks are computed again instead of kept, see [`crate::Transformer::set_recompute`].
+    /// The backward pass computes blocks again, see [`crate::Transformer::set_recompute`].
     pub recompute: bool,
-    /// Processes that share the optimizer's state (ZeRO-1); 1 when each keeps it whole.
+    /// Number of processes that divide the optimizer's state (ZeRO-1); 1: not divided.
     pub ranks: usize,
-    /// A moving average of the weights is kept.
+    /// Whether a moving average of the weights is kept.
     pub average: bool,
 }
 
@@ -41,19 +41,19 @@ pub struct TrainingMemory {
     pub parameters: f64,
     /// Gradients in `f32`.
     pub gradients: f64,
-    /// Both moments of AdamW in `f32`, this process' share.
+    /// Both moments of AdamW in `f32`: the share of this process.
     pub optimizer: f64,
     /// The moving average of the weights in `f32`.
     pub average: f64,
-    /// The most that forward and backward hold at once besides: what is kept for the backward pass, and what is
-    /// computed with at that moment.
+    /// Peak of everything else in the forward and backward pass: tensors kept for the backward pass, and tensors in use
+    /// at that moment.
     pub activations: f64,
-    /// The most at one time. Gradients come as activations go, so that it may be less than the sum.
+    /// The peak of all. It can be less than the sum, because activations are freed while gradients are made.
     pub peak: f64,
 }
 
 impl TrainingMemory {
-    /// The most at one time, in bytes.
+    /// The peak, in bytes.
     pub fn total(&self) -> f64 {
         self.peak
     }
@@ -66,33 +66,33 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
     let rows = step.batch as f64 * config.schedule.tokens() as f64;
     let (mlp, vocabulary) = (MLP_RATIO as f64, config.vocabulary as f64);
 
-    // What a token leaves in a block. In the compute kind: the input of qkv, packed qkv, attention's output, its
+    // Kept per token and block. In the compute type: the input of qkv, packed qkv, attention's output, its
     // projection; the input of the feed-forward part, the hidden layer before and after GELU, the output. In f32:
     // the stream before each branch, two statistics of each norm, a sum of each head's softmax.
     let stream = 4.0 * c;
     let kept =
         e * c * (1.0 + 3.0 + 1.0 + 1.0 + 1.0 + 2.0 * mlp + 1.0) + stream + 16.0 + 4.0 * config.heads as f64;
-    // Matrices cast to the compute kind stay for the backward pass: a block's own, and its AdaLN.
+    // Matrices cast to the compute type stay until the backward pass: the block's own, and its AdaLN.
     let cast = |matrices: f64| if step.bytes < 4 { e * matrices * c * c } else { 0.0 };
     let block_cast = cast(4.0 + 2.0 * mlp);
     let adaln_cast = cast(6.0) * if config.shared_adaln { 1.0 } else { depth };
-    // Six parts of AdaLN a image and block, with copies of the scales, gates, and their gradients.
+    // Six parts of AdaLN per image and block, with copies of the scales and gates, and their gradients.
     let modulation = step.batch as f64 * depth * c * (6.0 * (4.0 + e) + 4.0 * 4.0);
     // Vectors before and after standardisation, ids, losses.
     let ends = rows * (2.0 * 4.0 * config.latent_channels as f64 + 3.0 * 8.0) + modulation + adaln_cast;
-    // The stream behind the last block, normalised.
+    // The stream after the last block, normalised.
     let head = 2.0 * stream * rows;
     let logits = 4.0 * vocabulary * rows;
     let head_gradient = 4.0 * vocabulary * c;
     let block_gradient = 4.0 * (4.0 + 2.0 * mlp) * c * c;
 
-    // A block at work in its backward pass: the gradients of the stream and of the hidden layer.
+    // The backward pass of one block: the gradients of the stream and of the hidden layer.
     let at_work = rows * (stream + e * c * mlp) + block_gradient;
     let blocks = depth * (rows * (stream + kept) + block_cast);
     let inputs = depth * rows * stream;
-    // Two moments: the gradient of the logits beside them, and the last block's backward pass.
+    // Two possible peaks: logits with their gradient, and the backward pass of the last block.
     let (at_logits, at_block) = if step.recompute {
-        // The block's own output stands there a second time.
+        // The block's own output is in memory twice.
         (inputs + head + 2.0 * logits, inputs + rows * (kept + stream) + block_cast + at_work + head_gradient)
     } else {
         (blocks + head + 2.0 * logits, blocks + at_work + head_gradient)
@@ -100,7 +100,7 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
     let activations = ends + at_logits.max(at_block);
     let optimizer = 2.0 * n / step.ranks.max(1) as f64;
     let average = if step.average { n } else { 0.0 };
-    // At the end of the backward pass all gradients are there, and a block's inputs still.
+    // At the end of the backward pass: all gradients, and the inputs of the first block.
     let early = if step.accumulate { n + activations } else { activations };
     let late = n + ends + rows * stream + at_work - block_gradient;
     TrainingMemory {

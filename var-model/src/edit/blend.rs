@@ -1,4 +1,4 @@
-//! A generated image put into the photo: kept pixels stay to the bit, the border is soft.
+//! Puts a generated image into the photo. Kept pixels do not change; the border is soft.
 
 use image::{Rgb, RgbImage};
 use rayon::prelude::*;
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use super::region::Region;
 use super::window::Window;
 
-/// How much of the generated image shows at every pixel of a photo.
+/// The share of the generated image at each pixel of a photo.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Weights {
     width: usize,
@@ -15,12 +15,12 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    /// Weights that rise over `feather` pixels from the border of `region` into it: at distance `d`
-    /// (Euclidean, to the nearest kept pixel) `d / (feather + 1)`, at most 1. With 0 the edge is hard.
+    /// Weights that rise over `feather` pixels from the border of `region` into it: `d / (feather + 1)`, at most 1, at
+    /// distance `d` (Euclidean, to the nearest kept pixel). With `feather` 0 the edge is hard.
     pub(crate) fn new(region: &Region, feather: u32) -> Self {
         let (width, height) = (region.width() as usize, region.height() as usize);
         let reach = u64::from(feather) + 1;
-        // No pixel is as far from another as width and height together.
+        // Two pixels are never as far apart as width plus height.
         let limit = reach.min(u64::from(region.width()) + u64::from(region.height()));
         let across: Vec<u32> = (0..region.height())
             .into_par_iter()
@@ -34,7 +34,7 @@ impl Weights {
                 if own == 0 {
                     continue;
                 }
-                // Rows farther away than the best so far cannot be nearer.
+                // Rows farther away than the best distance cannot have a nearer pixel.
                 let mut best = own * own;
                 let mut rows = 1;
                 while rows * rows < best {
@@ -44,7 +44,7 @@ impl Weights {
                     }
                     rows += 1;
                 }
-                // At the limit there is no kept pixel within reach.
+                // At the limit, no kept pixel is within reach.
                 let beyond = best >= limit * limit;
                 *value = if beyond { 1.0 } else { ((best as f64).sqrt() / reach as f64) as f32 };
             }
@@ -58,7 +58,7 @@ impl Weights {
     }
 }
 
-/// The distance of every pixel of a row to the nearest kept one in it, at most `limit`.
+/// The distance of each pixel of a row to the nearest kept pixel of the row, at most `limit`.
 fn row_distances(row: &[bool], limit: u32) -> Vec<u32> {
     let mut distances = vec![limit; row.len()];
     let mut walk = |order: &mut dyn Iterator<Item = usize>| {
@@ -75,8 +75,8 @@ fn row_distances(row: &[bool], limit: u32) -> Vec<u32> {
     distances
 }
 
-/// `photo` with `generated`, which fills `window`, mixed in by `weights`: bit for bit the photo where the
-/// weight is 0, the generated image where it is 1.
+/// Mixes `generated`, which fills `window`, into `photo` by `weights`. The result equals the photo where the weight is 0,
+/// and the generated image where it is 1.
 pub(crate) fn blend(photo: &RgbImage, generated: &RgbImage, window: &Window, weights: &Weights) -> RgbImage {
     let mut result = photo.clone();
     for (x, y, pixel) in result.enumerate_pixels_mut() {

@@ -35,12 +35,12 @@ impl FractionBox {
         Ok(found)
     }
 
-    /// The rows that it covers of `height`, both ends rounded half to even.
+    /// The rows that it covers in a photo of `height` rows; both ends are rounded half to even.
     pub fn rows(&self, height: usize) -> Range<usize> {
         rounded(self.y0, self.y1, height)
     }
 
-    /// The columns that it covers of `width`, likewise.
+    /// The columns that it covers in a photo of `width` columns, rounded in the same way.
     pub fn columns(&self, width: usize) -> Range<usize> {
         rounded(self.x0, self.x1, width)
     }

@@ -1,4 +1,5 @@
-//! Images for a plan: encoded once, sampled around what is kept, in batches that fit into memory.
+//! Generates the images of a plan: encodes the photo once, and samples around the kept parts, in batches that fit into
+//! memory.
 
 use image::RgbImage;
 use tch::Tensor;
@@ -9,28 +10,28 @@ use super::mask::LatentMask;
 use crate::error::Result;
 use crate::sampling::{Draws, Sampler, SamplingOptions, at_once};
 
-/// Most images that are sampled at once.
+/// Maximum number of images to sample at once.
 const MOST_AT_ONCE: usize = 64;
 
-/// What the sampler is told beside the image.
+/// Settings of the sampler.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Generation {
     /// Class, or the number of classes for "no class".
     pub label: i64,
     /// How tokens are chosen.
     pub options: SamplingOptions,
-    /// Seed; variant `n` is image number `n` under it.
+    /// Seed; variant `n` is image number `n` of this seed.
     pub seed: u64,
-    /// How many variants.
+    /// Number of variants.
     pub variants: usize,
 }
 
-/// Samples variants of `square` (a image of the tokenizer's side) where `mask` does not keep it, and
-/// hands each to `each` with its number. The images are the decoder's: kept parts are reconstructions.
+/// Samples variants of `square`, an image of the tokenizer's side, where `mask` does not keep it. Calls `each` with the
+/// number and image of each variant. The images come from the decoder: kept parts are reconstructions.
 ///
 /// # Errors
-/// When the image, the mask or the label does not fit the model, a value that is computed is not finite, libtorch
-/// fails, or `each` does.
+/// When the image, the mask or the label does not fit the model, a computed value is not finite, libtorch fails, or
+/// `each` fails.
 pub(crate) fn generate(
     sampler: &Sampler,
     tokenizer: &VqVae,

@@ -1,5 +1,5 @@
-//! Which positions of the token maps keep the image's codes: a mask at the side of the latent, and what
-//! it becomes at every scale.
+//! Which positions of the token maps keep the codes of the image: a mask with the side of the latent, and its form at each
+//! scale.
 //!
 //! Source: `get_edit_mask` and `replace_embedding` of the published `demo_zero_shot_edit.ipynb`.
 
@@ -11,10 +11,10 @@ use crate::error::Result;
 use crate::sampling::Kept;
 use var_tokenizer::ScaleSchedule;
 
-/// Scales with so many positions or fewer are kept whole: something must say what the image is.
+/// Scales with at most this number of positions are kept completely: the model needs some information about the image.
 const KEPT_WHOLE: usize = 3;
 
-/// Which cells of the latent keep the image.
+/// The cells of the latent that keep the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LatentMask {
     side: usize,
@@ -22,8 +22,8 @@ pub(crate) struct LatentMask {
 }
 
 impl LatentMask {
-    /// The published mask of a box over a latent of `side` cells: what is inside is generated, or with
-    /// `outpaint` what is outside.
+    /// The published mask of a box over a latent of `side` cells: the inside is generated, or with `outpaint` the
+    /// outside.
     pub(crate) fn of_box(bounds: &FractionBox, side: usize, outpaint: bool) -> Self {
         let (rows, columns) = (bounds.rows(side), bounds.columns(side));
         let inside = |cell: usize| rows.contains(&(cell / side)) && columns.contains(&(cell % side));
@@ -36,8 +36,8 @@ impl LatentMask {
         Region::new(side, side, |x, y| !self.keeps(cell(x), cell(y)))
     }
 
-    /// The mask over `side` cells under a square `region` of pixels: a cell is generated when any pixel
-    /// that it touches is, so that nothing of what was there stays.
+    /// The mask over `side` cells for a square `region` of pixels: a cell is generated if any pixel that it touches is
+    /// generated, so that nothing of the old content remains.
     pub(crate) fn of_region(region: &Region, side: usize) -> Self {
         let touched = |cell: usize, length: u32| {
             let length = length as usize;
@@ -54,17 +54,17 @@ impl LatentMask {
         Self { side, keep }
     }
 
-    /// Cells in a row.
+    /// Number of cells per row.
     pub(crate) fn side(&self) -> usize {
         self.side
     }
 
-    /// Whether the cell at (`column`, `row`) keeps the image; nothing beyond the sides does.
+    /// Whether the cell at (`column`, `row`) keeps the image; false outside.
     pub(crate) fn keeps(&self, column: usize, row: usize) -> bool {
         column < self.side && self.keep.get(row * self.side + column).copied().unwrap_or(false)
     }
 
-    /// How many cells are generated.
+    /// Number of generated cells.
     pub(crate) fn generated(&self) -> usize {
         self.keep.iter().filter(|&&keep| !keep).count()
     }
@@ -75,8 +75,8 @@ impl LatentMask {
         Tensor::from_slice(&self.keep).to_kind(Kind::Float).view([side, side])
     }
 
-    /// The mask at every scale of `schedule`, each `[1, s²]` in `f32`: interpolated (bilinear, without
-    /// anti-aliasing) to the scale's side, where above one half keeps; the smallest scales keep all.
+    /// The mask at each scale of `schedule`, `[1, s²]` in `f32` each: interpolated to the side of the scale (bilinear,
+    /// without anti-aliasing); values above one half keep. The smallest scales keep everything.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -91,7 +91,7 @@ impl LatentMask {
         schedule.sides().iter().map(of_side).collect()
     }
 
-    /// What the sampler is told to keep of images with `ids` `[B, L]` (or `[1, L]` for all).
+    /// What the sampler keeps of images with `ids` `[B, L]` (or `[1, L]` for all).
     ///
     /// # Errors
     /// When libtorch fails.

@@ -1,4 +1,4 @@
-//! From a photo of any size to the square and the mask that the model works on, and back.
+//! Converts a photo of any size to the square and the mask that the model works on, and the result back.
 
 use image::{Rgb, RgbImage};
 use var_tokenizer::images::resize::{Filter, resize};
@@ -10,18 +10,18 @@ use super::region::Region;
 use super::window::Window;
 use crate::error::{Error, Result};
 
-/// What a person wants generated.
+/// The part of a photo to generate.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Area {
     /// The inside of a box.
     Box(FractionBox),
     /// The outside of a box.
     Outside(FractionBox),
-    /// These pixels, as many as the photo has.
+    /// These pixels; the region has the size of the photo.
     Pixels(Region),
 }
 
-/// How one photo is edited.
+/// The plan of one edit.
 #[derive(Debug)]
 pub(crate) struct EditPlan {
     photo: RgbImage,
@@ -32,13 +32,13 @@ pub(crate) struct EditPlan {
 }
 
 impl EditPlan {
-    /// The plan for `photo` and a model of images with `side` pixels and `cells` latent cells a side.
+    /// The plan for `photo` and a model whose images have a side of `side` pixels and `cells` latent cells.
     ///
-    /// A box over a square photo is rounded to cells as published; everything else to pixels of the photo,
-    /// and a cell is generated when any of its pixels is.
+    /// A box over a square photo is rounded to cells, as published. Everything else is rounded to pixels of the photo, and
+    /// a cell is generated if any of its pixels is generated.
     ///
     /// # Errors
-    /// When pixels are given for a photo of another size, or the photo is much too long.
+    /// When the region has another size than the photo, or the photo is much too long.
     pub(crate) fn new(photo: RgbImage, area: &Area, side: u32, cells: usize) -> Result<Self> {
         let (width, height) = photo.dimensions();
         let (bounds, outpaint) = match area {
@@ -65,12 +65,12 @@ impl EditPlan {
         let (width, height) = photo.dimensions();
         if (width, height) != (region.width(), region.height()) {
             return Err(Error::Config(format!(
-                "a mask of {} × {} pixels for a photo of {width} × {height}",
+                "the mask has {} × {} pixels, the photo {width} × {height}; give a mask of the same size",
                 region.width(),
                 region.height()
             )));
         }
-        // A box over a square photo may round to no pixel, but still speaks about the whole photo.
+        // A box over a square photo may round to no pixel; the window is then the whole photo.
         let window = Window::around(region.bounds(), width, height)?;
         let mask = mask.unwrap_or_else(|| LatentMask::of_region(&window.cut_region(&region), cells));
         Ok(Self { photo, side, region, window, mask })
@@ -81,22 +81,22 @@ impl EditPlan {
         &self.window
     }
 
-    /// The pixels of the photo that are generated.
+    /// The generated pixels of the photo.
     pub(crate) fn region(&self) -> &Region {
         &self.region
     }
 
-    /// The latent cells that are kept.
+    /// The kept latent cells.
     pub(crate) fn mask(&self) -> &LatentMask {
         &self.mask
     }
 
-    /// Whether the photo is what the model sees, pixel for pixel.
+    /// Whether the model sees the photo itself, without cropping or resizing.
     pub(crate) fn is_native(&self) -> bool {
         self.photo.dimensions() == (self.side, self.side)
     }
 
-    /// Whether the window reaches beyond the photo.
+    /// Whether the window is larger than the photo in a direction.
     pub(crate) fn sticks_out(&self) -> bool {
         self.window.sticks_out(self.photo.width(), self.photo.height())
     }
@@ -109,7 +109,7 @@ impl EditPlan {
         self.to_side(self.window.cut(&self.photo))
     }
 
-    /// What the model sees, with stripes where it generates.
+    /// What the model sees, with stripes over the part to generate.
     ///
     /// # Errors
     /// As [`Self::square`].
@@ -126,12 +126,12 @@ impl EditPlan {
         Ok(square)
     }
 
-    /// Weights for [`Self::blended`]; by default soft over a thirty-second part of the window's side.
+    /// Weights for [`Self::blended`]; by default soft over 1/32 of the window's side.
     pub(crate) fn weights(&self, feather: Option<u32>) -> Weights {
         Weights::new(&self.region, feather.unwrap_or_else(|| self.feather()))
     }
 
-    /// Pixels over which the border is soft unless somebody says otherwise.
+    /// Default width of the soft border, in pixels.
     pub(crate) fn feather(&self) -> u32 {
         self.window.side / 32
     }
@@ -146,7 +146,7 @@ impl EditPlan {
         Ok(blend(&self.photo, &fitting, &self.window, weights))
     }
 
-    /// What the window shows of an edited photo, `side` × `side` pixels.
+    /// The part of an edited photo under the window, `side` × `side` pixels.
     ///
     /// # Errors
     /// As [`Self::square`].

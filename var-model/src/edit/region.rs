@@ -4,10 +4,10 @@ use image::RgbImage;
 
 use super::fraction_box::FractionBox;
 
-/// From this brightness on a pixel of a mask is white.
+/// Minimum brightness of a white pixel of a mask.
 const WHITE: u32 = 128;
 
-/// A rectangle of pixels; `right` and `bottom` lie outside.
+/// A rectangle of pixels; it does not include `right` and `bottom`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Bounds {
     /// First column.
@@ -20,7 +20,7 @@ pub(crate) struct Bounds {
     pub bottom: u32,
 }
 
-/// A yes or no for every pixel of a photo: is it generated?
+/// Says for each pixel of a photo whether it is generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
     width: u32,
@@ -29,14 +29,14 @@ pub struct Region {
 }
 
 impl Region {
-    /// A region of `width` × `height` pixels that generates where `generates(x, y)` says so.
+    /// A region of `width` × `height` pixels; generates the pixels for which `generates(x, y)` is true.
     pub(crate) fn new(width: u32, height: u32, generates: impl Fn(u32, u32) -> bool) -> Self {
         let generate =
             (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| generates(x, y));
         Self { width, height, generate: generate.collect() }
     }
 
-    /// What is white in `mask`, or with `invert` what is not.
+    /// The white pixels of `mask`, or with `invert` all others.
     pub(crate) fn of_mask(mask: &RgbImage, invert: bool) -> Self {
         let white = |x, y| {
             let [r, g, b] = mask.get_pixel(x, y).0.map(u32::from);
@@ -46,14 +46,14 @@ impl Region {
         Self::new(mask.width(), mask.height(), |x, y| white(x, y) != invert)
     }
 
-    /// The inside of a box, or with `outpaint` its outside; its ends are rounded to pixels.
+    /// The inside of a box, or with `outpaint` its outside. The ends of the box are rounded to pixels.
     pub(crate) fn of_box(bounds: &FractionBox, width: u32, height: u32, outpaint: bool) -> Self {
         let (rows, columns) = (bounds.rows(height as usize), bounds.columns(width as usize));
         let inside = |x: u32, y: u32| rows.contains(&(y as usize)) && columns.contains(&(x as usize));
         Self::new(width, height, |x, y| inside(x, y) != outpaint)
     }
 
-    /// Columns.
+    /// Number of columns.
     pub(crate) fn width(&self) -> u32 {
         self.width
     }
@@ -63,7 +63,7 @@ impl Region {
         self.height
     }
 
-    /// Whether the pixel at (`x`, `y`) is generated; nothing outside is.
+    /// Whether the pixel at (`x`, `y`) is generated; false outside.
     pub(crate) fn generates(&self, x: u32, y: u32) -> bool {
         x < self.width && self.row(y).get(x as usize).copied().unwrap_or(false)
     }
@@ -74,12 +74,12 @@ impl Region {
         self.generate.get(begin..begin + self.width as usize).unwrap_or_default()
     }
 
-    /// How many pixels are generated.
+    /// Number of generated pixels.
     pub(crate) fn count(&self) -> usize {
         self.generate.iter().filter(|&&generate| generate).count()
     }
 
-    /// The smallest rectangle around all generated pixels; none when there are none.
+    /// The smallest rectangle around all generated pixels; `None` if there are none.
     pub(crate) fn bounds(&self) -> Option<Bounds> {
         let mut found: Option<Bounds> = None;
         for y in 0..self.height {
@@ -99,7 +99,7 @@ impl Region {
         found
     }
 
-    /// The same at another size: every pixel takes what lies under its centre.
+    /// The region at another size: each pixel takes the value under its centre.
     pub(crate) fn resized(&self, width: u32, height: u32) -> Self {
         let under = |at: u32, from: u32, to: u32| {
             ((2 * u64::from(at) + 1) * u64::from(from) / (2 * u64::from(to))) as u32

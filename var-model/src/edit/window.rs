@@ -1,4 +1,4 @@
-//! The square of a photo that the model sees, cut out and put back.
+//! The square of a photo that the model sees.
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 use super::region::{Bounds, Region};
 use crate::error::{Error, Result};
 
-/// Most pixels of a window: 0.4 GB. Only a photo that is very much longer than wide needs more.
+/// Maximum number of pixels of a window: 0.4 GB. Only a very long and narrow photo needs more.
 const MOST_PIXELS: u64 = 1 << 27;
 
-/// A square over a photo; it may stick out where the photo is too narrow.
+/// A square over a photo. It can be larger than a narrow photo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Window {
-    /// First column of the photo; negative where the window sticks out.
+    /// First column of the photo; negative if the window begins outside.
     pub left: i64,
-    /// First row, likewise.
+    /// First row of the photo; negative if the window begins outside.
     pub top: i64,
     /// Columns and rows.
     pub side: u32,
 }
 
 impl Window {
-    /// The square of a photo of `width` × `height` pixels around what is generated: the largest that fits
-    /// the photo, and larger only if that does not contain `bounds`; centred on them as far as the borders
-    /// of the photo allow.
+    /// The square around the generated part of a photo of `width` × `height` pixels: the largest square that fits into
+    /// the photo, or a larger one if that does not contain `bounds`. It is centred on `bounds` as far as the borders of
+    /// the photo allow.
     ///
     /// # Errors
     /// When it would have more than 2²⁷ pixels.
@@ -35,31 +35,31 @@ impl Window {
         }
         if u64::from(side) * u64::from(side) > MOST_PIXELS {
             return Err(Error::Config(format!(
-                "the square around what is to be generated has {side} × {side} pixels, at most {MOST_PIXELS} in \
-                 all are possible: make the photo or the region smaller"
+                "the square around the generated part has {side} × {side} pixels; at most {MOST_PIXELS} pixels \
+                 are possible. Make the photo or the region smaller."
             )));
         }
         let place = |from: u32, to: u32, length: u32| {
             let room = i64::from(length) - i64::from(side);
             let centred = (i64::from(from) + i64::from(to) - i64::from(side)).div_euclid(2);
-            // Where the window is wider than the photo, the photo lies in its middle.
+            // If the window is wider than the photo, the photo is in its middle.
             if room < 0 { room.div_euclid(2) } else { centred.clamp(0, room) }
         };
         Ok(Self { left: place(b.left, b.right, width), top: place(b.top, b.bottom, height), side })
     }
 
-    /// Whether it reaches beyond a photo of `width` × `height` pixels.
+    /// Whether it is larger than a photo of `width` × `height` pixels in a direction.
     pub(crate) fn sticks_out(&self, width: u32, height: u32) -> bool {
         self.side > width || self.side > height
     }
 
-    /// The pixel of a photo with `length` columns (or rows) under place `at` of the window that begins at
-    /// `begin`; beyond the photo its edge.
+    /// The column (or row) of a photo, which has `length` of them, under column (or row) `at` of a window that begins at
+    /// `begin`. Outside the photo: its edge.
     fn under(at: u32, begin: i64, length: u32) -> u32 {
         (i64::from(at) + begin).clamp(0, i64::from(length.max(1)) - 1) as u32
     }
 
-    /// What the window shows of `photo`, with its edge pixels repeated beyond it.
+    /// The part of `photo` under the window. Outside the photo, its edge pixels are repeated.
     pub(crate) fn cut(&self, photo: &RgbImage) -> RgbImage {
         let (width, height) = photo.dimensions();
         RgbImage::from_fn(self.side, self.side, |x, y| {
@@ -67,7 +67,7 @@ impl Window {
         })
     }
 
-    /// What the window shows of `region`, likewise.
+    /// The part of `region` under the window; its edge is repeated in the same way.
     pub(crate) fn cut_region(&self, region: &Region) -> Region {
         let (width, height) = (region.width(), region.height());
         Region::new(self.side, self.side, |x, y| {
@@ -75,7 +75,7 @@ impl Window {
         })
     }
 
-    /// Where the photo's pixel at (`x`, `y`) lies in the window.
+    /// The place in the window of the photo pixel at (`x`, `y`); `None` if it is outside.
     pub(crate) fn place_of(&self, x: u32, y: u32) -> Option<(u32, u32)> {
         let inside = |at: u32, begin: i64| {
             u32::try_from(i64::from(at) - begin).ok().filter(|&place| place < self.side)

@@ -12,11 +12,11 @@ use crate::sampling::{Draws, Sampler, SamplingOptions};
 /// Compares every task in the manifest's table `edit`.
 ///
 /// # Errors
-/// When the table is not whole, or libtorch fails.
+/// When the table is incomplete, or libtorch fails.
 pub(crate) fn check(case: &mut Case, sampler: &Sampler, tokenizer: &VqVae) -> Result<()> {
     let tasks = case.manifest.get("edit").and_then(Value::as_object).cloned().unwrap_or_default();
     if tasks.is_empty() {
-        // Cases of the released sizes hold none.
+        // Cases of the released sizes have none.
         if !case.flag("big") {
             case.fail("edit", "the manifest has no tasks under 'edit'");
         }

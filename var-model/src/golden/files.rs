@@ -1,4 +1,4 @@
-//! Files of the published code in a case: every one must hold the portable weights, bit for bit.
+//! Files of the published code in a case: each must contain the portable weights, bit for bit.
 
 use std::path::{Path, PathBuf};
 
@@ -10,13 +10,13 @@ use super::transformer_config;
 use crate::config::TransformerConfig;
 use crate::error::Result;
 
-/// Buffers that carry no weights, by the ends of their names.
+/// Ends of the names of buffers without weights.
 const BUFFERS: [&str; 2] = ["lvl_1L", "attn_bias_for_masking"];
 
-/// Checks every file of weights in the case's folder.
+/// Checks each weight file in the folder of the case.
 ///
 /// # Errors
-/// When the manifest is not whole.
+/// When the manifest is incomplete.
 pub(super) fn check(case: &mut Case) -> Result<()> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(case.folder())
         .map_err(|e| Error::io(case.folder(), e))?
@@ -34,7 +34,7 @@ pub(super) fn check(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-/// What was compared in the file at `path`, or what differs.
+/// Compares the file at `path`. Returns what was compared; the error says what differs.
 fn differing(case: &Case, path: &Path) -> Result<std::result::Result<String, String>> {
     let checkpoint = match Checkpoint::open(path) {
         Ok(checkpoint) => checkpoint,
@@ -79,7 +79,7 @@ fn same<T: PartialEq + std::fmt::Debug, E>(
     }
 }
 
-/// Compares every tensor with the portable weights of its name; how many there were.
+/// Compares each tensor with the portable weights of its name. Returns the number of tensors.
 fn values(dict: &StateDict, seed: u64) -> std::result::Result<usize, String> {
     for (name, stored) in &dict.tensors {
         if BUFFERS.iter().any(|end| name.ends_with(end)) {

@@ -1,7 +1,7 @@
 //! Golden cases of `kind: var` and the filters of `ops`.
 //!
-//! A case of any size is computed whole. Those of the released sizes (`official_d16`) take gigabytes and
-//! minutes, and none is committed: only `cargo xtask golden --dir` meets them.
+//! Cases of all sizes are computed completely. Those of the released sizes (`official_d16`) take gigabytes and minutes.
+//! They are not committed; `cargo xtask golden --dir` checks them.
 
 mod edit;
 mod files;
@@ -21,13 +21,13 @@ use crate::sampling::{Draws, Sampler, SamplingOptions};
 use crate::transformer::Initialisation;
 use crate::{Transformer, TransformerConfig};
 
-/// From this depth on features and logits have [`DEEP_FEATURES`] as their tolerance: rounding adds up over
-/// the blocks.
+/// From this depth on, features and logits have the tolerance [`DEEP_FEATURES`], because rounding adds up over the
+/// blocks.
 const DEEP: usize = 16;
 /// Absolute plus relative tolerance of features and logits of deep models.
 const DEEP_FEATURES: f64 = 1e-3;
 
-/// Runs everything that this crate can check in the case at `folder`; nothing for other kinds.
+/// Runs all checks of this crate on the case at `folder`; none for other kinds of cases.
 ///
 /// # Errors
 /// When the case cannot be read.
@@ -72,7 +72,7 @@ fn check_transformer(case: &mut Case) -> Result<()> {
         0.0,
         Some(counted.to_string()),
     );
-    // Cases of the released sizes hold no gradients.
+    // Cases of the released sizes have no gradients.
     let gradients = !case.flag("big") || case.has("grad_norms");
     let (needed, free) =
         (memory(&config, case.number("batch")? as usize, gradients), var_tokenizer::memory::free());
@@ -124,7 +124,7 @@ fn check_transformer(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-/// Compares the teacher-forced pass; its loss, to be differentiated.
+/// Compares the teacher-forced pass. Returns its loss, for the backward pass.
 fn check_losses(
     case: &mut Case,
     model: &Transformer,
@@ -193,8 +193,8 @@ fn check_sampling(case: &mut Case, sampler: &Sampler, labels: &Tensor) -> Result
     Ok(())
 }
 
-/// Bytes that checking a case takes, on the safe side: weights, what the training pass keeps, and as much
-/// again for what is computed with.
+/// An upper estimate of the bytes that a case needs: weights, tensors kept by the training pass, and as much again for
+/// temporary ones.
 fn memory(config: &TransformerConfig, batch: usize, gradients: bool) -> f64 {
     let training = cost::training_memory(config, &cost::TrainingStep::plain(batch, 4));
     let kept = if gradients { training.gradients + training.activations } else { 0.0 };

@@ -1,5 +1,5 @@
-//! A folder of PNGs with `labels.csv` and `settings.json`. PNGs are named by their rows. A image counts as done when
-//! its line is there; lines are in the order of the image numbers until the end, then in that of the rows.
+//! A folder of PNGs with `labels.csv` and `settings.json`. The names of the PNGs are their rows. An image counts as done
+//! when its line is there. The lines are in the order of the image numbers; the last step sorts them by row.
 
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
@@ -16,7 +16,7 @@ use super::{rows, settings};
 use crate::error::{Error, Result};
 
 const LABELS: &str = "labels.csv";
-/// Fewest digits of a image's name.
+/// Minimum number of digits in the name of an image.
 const DIGITS: usize = 6;
 
 /// The settings file of a folder.
@@ -24,20 +24,20 @@ pub(super) fn settings_path(path: &Path) -> PathBuf {
     path.join("settings.json")
 }
 
-/// Makes sure that the folder is there or can be made.
+/// Checks that the folder exists or can be made.
 pub(super) fn check(path: &Path) -> Result<()> {
     if path.is_dir() {
         tempfile::tempfile_in(path).map_err(io(path))?;
         return Ok(());
     }
     if path.exists() {
-        let why = "is not a folder; --out takes a new folder for PNGs, or a file that ends in .png or .npz";
+        let why = "is not a folder; name a new folder for PNGs, or a file that ends in .png or .npz";
         return Err(Error::file(path, why));
     }
     var_tokenizer::files::check_place(path)
 }
 
-/// Refuses a folder in which something lies.
+/// Refuses a folder that is not empty.
 pub(super) fn refuse_begun(path: &Path) -> Result<()> {
     let mut entries = match std::fs::read_dir(path) {
         Ok(entries) => entries,
@@ -48,10 +48,10 @@ pub(super) fn refuse_begun(path: &Path) -> Result<()> {
         return Ok(());
     }
     let why = if settings_path(path).exists() {
-        "has images of an earlier call; continue with --resume, or choose another --out"
+        "has images of an earlier call; resume it, or choose another place"
     } else if path.join(LABELS).exists() {
         "has labels.csv of an earlier call, but not settings.json, which says how the images were made; put \
-         it back, or choose another --out"
+         it back, or choose another place"
     } else {
         "is not empty; name a new folder for the PNGs, or a file that ends in .png or .npz"
     };
@@ -63,7 +63,7 @@ pub(super) struct Folder {
     path: PathBuf,
     plan: OutputPlan,
     earlier: Earlier,
-    /// Lines of the images that were there, by their numbers.
+    /// Lines of the images of earlier calls, by image number.
     lines: Vec<String>,
     labels: Option<File>,
     lock: Option<Lock>,
@@ -87,11 +87,11 @@ impl Folder {
         Ok(folder)
     }
 
-    /// Takes in what an earlier call left.
+    /// Reads what an earlier call left.
     fn look(&mut self) -> Result<()> {
         self.earlier.settings = settings::read(&settings_path(&self.path))?;
         if self.earlier.settings.is_none() {
-            // Nothing of ours: what lies here is somebody else's.
+            // No call of this program wrote here: the files belong to someone else.
             return refuse_begun(&self.path);
         }
         let has_pictures = std::fs::read_dir(&self.path).map_err(io(&self.path))?.any(|entry| {
@@ -109,11 +109,11 @@ impl Folder {
         self.earlier.finished = there == self.plan.pictures() && in_order;
         if has_pictures && listed == 0 && !self.labels_path().exists() {
             self.earlier.lost = Some(
-                "labels.csv is missing, but there are images; put it back, or choose another --out to start over".into(),
+                "labels.csv is missing, but there are images; put it back, or choose another place to start over".into(),
             );
         } else if !has_pictures && listed > 0 {
             self.earlier.lost = Some(format!(
-                "labels.csv lists {listed} images, but they are missing; put them back, or choose another --out to start \
+                "labels.csv lists {listed} images, but they are missing; put them back, or choose another place to start \
                  over"
             ));
         } else if let Some(next) = next {
@@ -134,8 +134,8 @@ impl Folder {
         self.path.join(self.name(number))
     }
 
-    /// Writes a image where it belongs at once: it counts only when its line is there, and fifty thousand are
-    /// not to be flushed one by one.
+    /// Writes an image directly under its name. It counts only when its line is there, so it needs no temporary file
+    /// and no flush of its own.
     fn write_picture(&self, number: usize, image: &RgbImage) -> Result<()> {
         let path = self.picture_path(number);
         image.save(&path).map_err(|e| match e {
@@ -161,7 +161,7 @@ impl Output for Folder {
     fn read(&mut self, number: usize) -> Result<Picture> {
         let path = self.picture_path(number);
         let damaged =
-            |why: String| Error::file(&path, format!("{why}; delete it, then --resume makes it again"));
+            |why: String| Error::file(&path, format!("{why}; delete it, then resume to make it again"));
         let image = image::open(&path).map_err(|e| damaged(e.to_string()))?.to_rgb8();
         if image.dimensions() != (self.plan.side as u32, self.plan.side as u32) {
             return Err(damaged("has another size".into()));
@@ -170,7 +170,7 @@ impl Output for Folder {
             let line = self.lines.get(number).map(String::as_str).unwrap_or_default();
             Some(rows::candidate(line).ok_or_else(|| {
                 let why = format!(
-                    "the line of {} is damaged; delete it, then --resume makes the image again",
+                    "the line of {} is damaged; delete it, then resume to make the image again",
                     self.name(number)
                 );
                 Error::file(self.labels_path(), why)
@@ -187,7 +187,7 @@ impl Output for Folder {
             return Ok(());
         }
         if self.earlier.settings.is_none() {
-            // Another process may have begun meanwhile.
+            // Another process may have started in the meantime.
             refuse_begun(&self.path)?;
         }
         if !self.path.exists() {
@@ -206,7 +206,7 @@ impl Output for Folder {
             text.push_str(line);
             text.push('\n');
         }
-        // Cut back where it stands: a lock is on the file, not on its name.
+        // Shortened in place: a lock is on the file, not on its name.
         if !std::fs::read(&path).map_err(&at)?.starts_with(text.as_bytes()) {
             file.rewind().and_then(|()| file.write_all(text.as_bytes())).map_err(&at)?;
         }
@@ -229,7 +229,7 @@ impl Output for Folder {
             .iter()
             .enumerate()
             .map(|(i, picture)| rows::line(&self.plan, begin + i, &self.name(begin + i), picture))
-            .collect();
+            .collect::<Result<_>>()?;
         let path = self.labels_path();
         if let Some(file) = &mut self.labels {
             file.write_all(lines.as_bytes()).map_err(io(&path))?;

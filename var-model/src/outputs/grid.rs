@@ -1,12 +1,12 @@
-//! All images in one PNG, one row per class; made at the end.
+//! All images in one PNG, one row per class. The grid is made at the end.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use var_tokenizer::files::write_atomically;
+use var_tokenizer::files::{with_suffix, write_atomically};
 use var_tokenizer::images::Grid;
 
-use super::output::{Candidate, Earlier, Output, OutputPlan, Picture, beside};
+use super::output::{Candidate, Earlier, Output, OutputPlan, Picture};
 use super::{rows, settings};
 use crate::error::{Error, Result};
 
@@ -26,7 +26,7 @@ pub(super) struct GridFile {
 
 /// The settings file of a grid.
 pub(super) fn settings_path(path: &Path) -> PathBuf {
-    beside(path, ".json")
+    with_suffix(path, ".json")
 }
 
 /// The empty grid of `plan`.
@@ -34,7 +34,7 @@ pub(super) fn empty(plan: &OutputPlan) -> Result<Grid> {
     let pixels = plan.pictures().checked_mul(plan.side * plan.side);
     if pixels.is_none_or(|pixels| pixels > MOST_PIXELS) {
         return Err(Error::Config(format!(
-            "{} classes with --per-class {} at {side} × {side} pixels: a grid holds at most {MOST_PIXELS} pixels; \
+            "{} classes of {} images at {side} × {side} pixels: a grid holds at most {MOST_PIXELS} pixels; \
              write a folder or an .npz, or sample in several calls",
             plan.labels.len(),
             plan.per_class,
@@ -46,7 +46,7 @@ pub(super) fn empty(plan: &OutputPlan) -> Result<Grid> {
 }
 
 impl GridFile {
-    /// With `resume` looks whether an earlier call made the grid.
+    /// With `resume`, checks whether an earlier call made the grid.
     pub(super) fn open(path: &Path, plan: &OutputPlan, resume: bool) -> Result<Self> {
         let kept = if plan.chosen { rows::head(plan, "picture") } else { String::new() };
         let mut earlier = Earlier::default();
@@ -54,11 +54,11 @@ impl GridFile {
             earlier.settings = settings::read(&settings_path(path))?;
             earlier.made = earlier.settings.is_some();
             let missing = |path: &PathBuf| !path.exists();
-            let table = plan.chosen.then(|| beside(path, ".kept.csv"));
+            let table = plan.chosen.then(|| with_suffix(path, ".kept.csv"));
             match std::iter::once(path.to_owned()).chain(table).find(missing) {
                 Some(missing) if earlier.made => {
                     earlier.lost = Some(format!(
-                        "{} is missing, but {} shows that it was made; put it back, or omit --resume to make it again",
+                        "{} is missing, but {} shows that it was made; put it back, or make it again without resuming",
                         missing.display(),
                         settings_path(path).display()
                     ));
@@ -96,7 +96,7 @@ impl Output for GridFile {
     }
 
     fn candidate(&mut self, number: usize) -> Result<Option<Candidate>> {
-        let lines = rows::lines(&beside(&self.path, ".kept.csv"))?;
+        let lines = rows::lines(&with_suffix(&self.path, ".kept.csv"))?;
         Ok(lines.get(number).and_then(|line| rows::candidate(line)))
     }
 
@@ -110,7 +110,7 @@ impl Output for GridFile {
             let (row, column) = (self.filled / self.plan.per_class, self.filled % self.plan.per_class);
             self.grid.put_picture(row, column, &picture.image)?;
             if self.plan.chosen {
-                self.kept += &rows::line(&self.plan, self.filled, &self.filled.to_string(), picture);
+                self.kept += &rows::line(&self.plan, self.filled, &self.filled.to_string(), picture)?;
             }
             self.filled += 1;
         }
@@ -127,9 +127,9 @@ impl Output for GridFile {
         }
         self.grid.write(&self.path)?;
         if self.plan.chosen {
-            write_atomically(&beside(&self.path, ".kept.csv"), self.kept.as_bytes())?;
+            write_atomically(&with_suffix(&self.path, ".kept.csv"), self.kept.as_bytes())?;
         }
-        // Last: it says that all is there.
+        // Last: this file says that the grid is complete.
         settings::write(&settings_path(&self.path), &self.settings)
     }
 

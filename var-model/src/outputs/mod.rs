@@ -20,7 +20,6 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 use output::Output;
-pub(crate) use output::beside;
 pub use output::{Candidate, OutputPlan, Picture};
 use scales::MOST_SHOWN;
 pub use target::{DiskBytes, Target};
@@ -32,7 +31,9 @@ pub use target::{DiskBytes, Target};
 pub fn check(targets: &[Target], resume: bool) -> Result<()> {
     for (i, target) in targets.iter().enumerate() {
         if targets.iter().take(i).any(|other| other == target) {
-            return Err(Error::Config(format!("--out {target} is given twice")));
+            return Err(Error::Config(format!(
+                "{target} is given twice as a place for images; name it once"
+            )));
         }
         target.check(resume)?;
     }
@@ -48,8 +49,8 @@ fn only_grids(targets: &[Target]) -> bool {
 
 fn grids_alone() -> Error {
     Error::Config(
-        "--resume: a grid is made at the end and has no images to resume from; add a folder or an .npz (--out), or omit \
-         --resume"
+        "a grid is made at the end, and has no images to resume from; add a folder or an .npz, or start without \
+         resuming"
             .into(),
     )
 }
@@ -62,11 +63,11 @@ pub struct Outputs {
     settings: Value,
     resume: bool,
     only_grids: bool,
-    /// Images that are in all of them.
+    /// Number of images that all of them have.
     done: usize,
-    /// Numbers of the first images, all candidates counted.
+    /// Numbers of the first images among all candidates.
     first: Vec<u64>,
-    /// Whether files were opened to write.
+    /// Whether files are open for writing.
     begun: bool,
     /// Whether an earlier call finished all of them.
     complete: bool,
@@ -143,8 +144,8 @@ impl Outputs {
             let before = output.earlier().settings.as_ref();
             if let Some(difference) = before.and_then(|b| settings::difference(b, &self.settings)) {
                 return Err(Error::Config(format!(
-                    "--resume: {} was started with other settings: {difference}; give the same settings, choose another \
-                     --out, or delete it to start over",
+                    "cannot resume {}: started with other settings: {difference}; give the same settings, choose another \
+                     place, or delete it to start over",
                     output.path().display()
                 )));
             }
@@ -165,7 +166,8 @@ impl Outputs {
             }
             if earlier().all(|(_, earlier)| earlier.is_nothing()) {
                 return Err(Error::Config(
-                    "--resume: no earlier call left images at these places; omit --resume to start".into(),
+                    "nothing to resume: no earlier call left images at these places; start without resuming"
+                        .into(),
                 ));
             }
         }
@@ -185,7 +187,7 @@ impl Outputs {
         self.outputs.iter_mut().max_by_key(|output| output.earlier().done)
     }
 
-    /// Learns the numbers of the first images.
+    /// Finds the numbers of the first images.
     fn find_first(&mut self) -> Result<()> {
         let chosen = self.plan.chosen;
         for number in 0..self.done.min(MOST_SHOWN) {
@@ -214,7 +216,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Opens the files to write; so many images of each stay.
+    /// Opens the files for writing; `counts` says how many images each keeps.
     fn begin(&mut self, counts: &[usize]) -> Result<()> {
         for (output, &count) in self.outputs.iter_mut().zip(counts) {
             output.begin(count, &self.settings)?;
@@ -223,22 +225,22 @@ impl Outputs {
         Ok(())
     }
 
-    /// Whether an earlier call finished all outputs: nothing is left to do.
+    /// Whether an earlier call finished all outputs.
     pub fn complete(&self) -> bool {
         self.complete
     }
 
-    /// What a person should know about what was found.
+    /// Notes for the user about the earlier call.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// Images that all outputs have.
+    /// Number of images that all outputs have.
     pub fn done(&self) -> usize {
         self.done
     }
 
-    /// Numbers of the first images, at most [`MOST_SHOWN`], all candidates counted.
+    /// Numbers of the first images among all candidates, at most [`MOST_SHOWN`].
     pub fn first(&self) -> &[u64] {
         &self.first
     }
@@ -261,7 +263,7 @@ impl Outputs {
         Ok(())
     }
 
-    /// Makes sure that what was added is on the disk; whether a later call can resume from it.
+    /// Writes all added images to the disk. Returns whether a later call can resume from them.
     ///
     /// # Errors
     /// When the disk fails.
@@ -272,10 +274,10 @@ impl Outputs {
         Ok(self.done > 0 && self.outputs.iter().any(|output| output.keeps()))
     }
 
-    /// Makes all outputs whole.
+    /// Completes all outputs.
     ///
     /// # Errors
-    /// When the disk is full; what was there before stays.
+    /// When the disk is full; earlier files stay.
     pub fn finish(&mut self) -> Result<()> {
         self.outputs.iter_mut().try_for_each(|output| output.finish())
     }

@@ -13,11 +13,11 @@ use image::RgbImage;
 use npyz::zip::result::ZipResult;
 use npyz::zip::{CompressionMethod, ZipArchive, ZipWriter};
 use serde_json::Value;
-use var_tokenizer::files::{open_locked, write_atomically, write_with};
+use var_tokenizer::files::{open_locked, with_suffix, write_atomically, write_with};
 use var_tokenizer::locks::Lock;
 use var_tokenizer::zips::{or_forget, undated};
 
-use super::output::{Earlier, Output, OutputPlan, Picture, about, beside, io};
+use super::output::{Earlier, Output, OutputPlan, Picture, about, io};
 use super::{rows, settings};
 use crate::error::{Error, Result};
 
@@ -29,7 +29,7 @@ const ALIGNMENT: usize = 64;
 const MOST_HEADER: u64 = 256;
 
 fn partial(path: &Path) -> PathBuf {
-    beside(path, ".partial")
+    with_suffix(path, ".partial")
 }
 
 /// Refuses a place where an interrupted call left images.
@@ -37,8 +37,7 @@ pub(super) fn refuse_begun(path: &Path) -> Result<()> {
     let begun = partial(path);
     if begun.exists() {
         let why = format!(
-            "an interrupted call left images ({}); continue with --resume, choose another --out, or delete that file \
-             to start over",
+            "an interrupted call left images ({}); resume it, choose another place, or delete that file to start over",
             begun.display()
         );
         return Err(Error::file(path, why));
@@ -53,9 +52,9 @@ pub(super) struct Npz {
     earlier: Earlier,
     /// The settings of this call.
     settings: Value,
-    /// Lines of the candidates that were there, by the numbers of their images.
+    /// Lines of the candidates of earlier calls, by image number.
     lines: Vec<String>,
-    /// Where images are read from, and where in it they begin.
+    /// The file that images are read from, and the place of the first one in it.
     source: Option<(File, u64)>,
     pictures: Option<File>,
     lock: Option<Lock>,
@@ -83,10 +82,11 @@ impl Npz {
         Ok(npz)
     }
 
-    /// Takes in what an earlier call left.
+    /// Reads what an earlier call left.
     fn look(&mut self) -> Result<()> {
         let begun = partial(&self.path);
-        let (settings_of_begun, own_settings) = (beside(&begun, ".json"), beside(&self.path, ".json"));
+        let (settings_of_begun, own_settings) =
+            (with_suffix(&begun, ".json"), with_suffix(&self.path, ".json"));
         if begun.exists() {
             return self.look_at_begun(&begun, &settings_of_begun);
         }
@@ -95,8 +95,8 @@ impl Npz {
             self.earlier.settings = settings::read(&own_settings)?;
             if self.earlier.settings.is_none() {
                 let why = format!(
-                    "{} is missing, which says how it was made; put it back, choose another --out, or omit --resume to \
-                     write it again",
+                    "{} is missing, which says how it was made; put it back, choose another place, or write it again \
+                     without resuming",
                     own_settings.display()
                 );
                 return Err(Error::file(&self.path, why));
@@ -104,11 +104,11 @@ impl Npz {
             return self.look_at_finished();
         }
         for (missing, settings) in [(&begun, &settings_of_begun), (&self.path, &own_settings)] {
-            let table = beside(missing, ".kept.csv");
+            let table = with_suffix(missing, ".kept.csv");
             if let Some(evidence) = [settings, &table].into_iter().find(|file| file.exists()) {
                 self.earlier.made = true;
                 self.earlier.settings = settings::read(settings)?;
-                self.earlier.lost = Some(lost(missing, evidence, "omit --resume"));
+                self.earlier.lost = Some(lost(missing, evidence, "call again without resuming"));
                 return Ok(());
             }
         }
@@ -119,7 +119,7 @@ impl Npz {
         self.earlier.settings = settings::read(settings)?;
         if self.earlier.settings.is_none() {
             let why = format!(
-                "{} is missing, which says how {} was made; put it back, choose another --out, or delete the latter to \
+                "{} is missing, which says how {} was made; put it back, choose another place, or delete the latter to \
                  start over",
                 settings.display(),
                 begun.display()
@@ -131,7 +131,7 @@ impl Npz {
         self.earlier.made = bytes > 0;
         self.earlier.done = ((bytes / self.plan.picture_bytes() as u64) as usize).min(self.plan.pictures());
         self.source = Some((file, 0));
-        let table = beside(begun, ".kept.csv");
+        let table = with_suffix(begun, ".kept.csv");
         if self.plan.chosen {
             if self.earlier.done > 0 && !table.exists() {
                 self.earlier.lost = Some(lost(&table, begun, &format!("delete {}", begun.display())));
@@ -144,11 +144,11 @@ impl Npz {
 
     fn look_at_finished(&mut self) -> Result<()> {
         let mut file = File::open(&self.path).map_err(io(&self.path))?;
-        let table = beside(&self.path, ".kept.csv");
+        let table = with_suffix(&self.path, ".kept.csv");
         if self.plan.chosen {
             self.lines = rows::by_number(&self.plan, rows::lines(&table)?);
             if self.lines.len() < self.plan.pictures() {
-                self.earlier.lost = Some(lost(&table, &self.path, "omit --resume"));
+                self.earlier.lost = Some(lost(&table, &self.path, "call again without resuming"));
                 return Ok(());
             }
         }
@@ -159,20 +159,20 @@ impl Npz {
                 self.earlier.finished = true;
                 self.earlier.done = self.plan.pictures();
             }
-            // Not an error yet: other settings are a better reason to refuse.
+            // Not an error yet: if the settings differ, that error is more helpful.
             Err(e) => {
                 self.earlier.lost =
-                    Some(format!("is not a whole archive ({e}); omit --resume to write it again"))
+                    Some(format!("is not a whole archive ({e}); write it again without resuming"))
             }
         }
         Ok(())
     }
 
     fn kept_path(&self) -> PathBuf {
-        beside(&partial(&self.path), ".kept.csv")
+        with_suffix(&partial(&self.path), ".kept.csv")
     }
 
-    /// Makes the archive out of the raw images, beside and renamed.
+    /// Makes the archive from the raw images, under a temporary name at first.
     fn pack(&self) -> Result<()> {
         let raw = File::open(partial(&self.path)).map_err(io(&self.path))?;
         let size = self.plan.picture_bytes() as u64;
@@ -224,14 +224,14 @@ impl Output for Npz {
             return Ok(());
         }
         if self.earlier.settings.is_none() {
-            // Another process may have begun meanwhile.
+            // Another process may have started in the meantime.
             refuse_begun(&self.path)?;
         }
         let path = partial(&self.path);
         let (at, about) = (io(&self.path), about(&self.path));
         let (mut file, lock) = open_locked(&path).map_err(&about)?;
         self.lock = Some(lock);
-        settings::write(&beside(&path, ".json"), settings)?;
+        settings::write(&with_suffix(&path, ".json"), settings)?;
         self.settings = settings.clone();
         file.set_len((count * self.plan.picture_bytes()) as u64).map_err(&at)?;
         file.seek(SeekFrom::End(0)).map_err(&at)?;
@@ -257,8 +257,8 @@ impl Output for Npz {
             }
             if let Some(file) = &mut self.kept {
                 let row = self.plan.row(self.written).to_string();
-                file.write_all(rows::line(&self.plan, self.written, &row, picture).as_bytes())
-                    .map_err(&at)?;
+                let line = rows::line(&self.plan, self.written, &row, picture)?;
+                file.write_all(line.as_bytes()).map_err(&at)?;
             }
             self.written += 1;
         }
@@ -278,17 +278,17 @@ impl Output for Npz {
         }
         self.sync()?;
         self.pack()?;
-        settings::write(&beside(&self.path, ".json"), &self.settings)?;
+        settings::write(&with_suffix(&self.path, ".json"), &self.settings)?;
         let begun = partial(&self.path);
         let remove = |path: &Path| std::fs::remove_file(path).map_err(io(path));
         if self.plan.chosen {
             let table =
                 rows::in_row_order(rows::head(&self.plan, "picture"), rows::lines(&self.kept_path())?);
-            write_atomically(&beside(&self.path, ".kept.csv"), table.as_bytes())?;
+            write_atomically(&with_suffix(&self.path, ".kept.csv"), table.as_bytes())?;
         }
-        // The raw images stay until all else is there: a later call could make it again.
+        // Removes the raw images last: with them, a later call could make everything else again.
         remove(&begun)?;
-        remove(&beside(&begun, ".json"))?;
+        remove(&with_suffix(&begun, ".json"))?;
         if self.plan.chosen {
             remove(&self.kept_path())?;
         }
@@ -301,10 +301,10 @@ impl Output for Npz {
     }
 }
 
-/// Why `missing` is more than nothing: `evidence` is there. `otherwise` says how to start over.
+/// The message that `missing` is missing: `evidence` shows that it was there. `otherwise` says how to start over.
 fn lost(missing: &Path, evidence: &Path, otherwise: &str) -> String {
     format!(
-        "{} is missing, but {} shows that images were made; put it back, choose another --out, or {otherwise} to start \
+        "{} is missing, but {} shows that images were made; put it back, choose another place, or {otherwise} to start \
          over",
         missing.display(),
         evidence.display()
@@ -323,10 +323,10 @@ pub(super) fn archive_bytes(plan: &OutputPlan) -> u64 {
     let arrays = raw
         + 8 * count as u64
         + (pictures_header(count, plan.side).len() + labels_header(count).len()) as u64;
-    // Two entries with names of 9 letters, each in its place and in the directory, and the directory's end.
+    // Two entries with names of 9 letters, each with a local and a directory header, and the end of the directory.
     let entries = 2 * (30 + 9) + 2 * (46 + 9) + 22;
-    // 64-bit sizes of the first entry, twice, the place of the second, the directory's 64-bit end and where
-    // that is.
+    // 64-bit sizes of the first entry in both headers, the place of the second, the 64-bit end of the directory, and
+    // its place.
     let wide = if raw + MOST_HEADER >= LARGE { 20 + 20 + 12 + 56 + 20 } else { 0 };
     arrays + entries + wide
 }
@@ -382,7 +382,7 @@ fn header(kind: &str, shape: &str) -> Vec<u8> {
     head
 }
 
-/// Where in a finished archive the `size` bytes of the images begin.
+/// The place in a finished archive where the `size` bytes of the images begin.
 fn data_start(file: &mut File, size: u64) -> std::io::Result<u64> {
     let mut archive = ZipArchive::new(file)?;
     let entry = archive.by_name("arr_0.npy")?;

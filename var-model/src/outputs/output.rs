@@ -1,6 +1,6 @@
-//! What every kind of output holds and does, and the errors that all of them make.
+//! The interface of all kinds of outputs, and their shared types.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use image::RgbImage;
 use serde_json::Value;
@@ -15,16 +15,16 @@ pub struct OutputPlan {
     pub labels: Vec<i64>,
     /// Names of the labels.
     pub names: ClassNames,
-    /// Images a class.
+    /// Images per class.
     pub per_class: usize,
-    /// Side of a image in pixels.
+    /// Side of an image in pixels.
     pub side: usize,
     /// Whether images are the best of several candidates.
     pub chosen: bool,
 }
 
 impl OutputPlan {
-    /// Images in all.
+    /// Number of images.
     pub fn pictures(&self) -> usize {
         self.labels.len() * self.per_class
     }
@@ -35,8 +35,8 @@ impl OutputPlan {
         (label, self.names.name(label))
     }
 
-    /// The row of image `number` in an archive and a folder: the first image of each class, then the second of
-    /// each. Numbers of images per class differ by at most one in any run of rows.
+    /// The row of image `number` in an archive and a folder: the first image of each class, then the second of each, and
+    /// so on. In any range of rows, the numbers of images per class differ by at most one.
     pub fn row(&self, number: usize) -> usize {
         let per_class = self.per_class.max(1);
         number % per_class * self.labels.len() + number / per_class
@@ -54,45 +54,45 @@ impl OutputPlan {
     }
 }
 
-/// A image to be written.
+/// An image to write.
 #[derive(Debug, Clone)]
 pub struct Picture {
     /// Its pixels.
     pub image: RgbImage,
-    /// Which candidate it was, where there were several.
+    /// Which candidate it was, if there were several.
     pub candidate: Option<Candidate>,
 }
 
 /// A candidate that was kept.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
-    /// Its number among all candidates of the call: what its draws depend on.
+    /// Its number among all candidates of the call; its draws depend on it.
     pub number: u64,
     /// The classifier's probability of its class.
     pub probability: f64,
 }
 
-/// One place where the images of a call go.
+/// One place for the images of a call.
 pub(super) trait Output: std::fmt::Debug {
-    /// The place as it was named.
+    /// The place, as the user named it.
     fn path(&self) -> &Path;
     /// What an earlier call left here.
     fn earlier(&self) -> &Earlier;
-    /// Forgets what an earlier call left here, where it can be made again from the other outputs.
+    /// Ignores what an earlier call left here, if the other outputs can replace it.
     fn forget(&mut self) {}
-    /// Image `number`, which is here.
+    /// Reads image `number`, which must be here.
     fn read(&mut self, number: usize) -> Result<Picture>;
     /// Which candidate image `number` was.
     fn candidate(&mut self, number: usize) -> Result<Option<Candidate>> {
         Ok(self.read(number)?.candidate)
     }
-    /// Gets ready to write: the first `count` images stay, the rest goes.
+    /// Prepares for writing: keeps the first `count` images, and removes the rest.
     fn begin(&mut self, count: usize, settings: &Value) -> Result<()>;
     /// Appends images, in the order of their numbers.
     fn add(&mut self, pictures: &[Picture]) -> Result<()>;
-    /// Makes sure that what was added is on the disk.
+    /// Writes all added images to the disk.
     fn sync(&mut self) -> Result<()>;
-    /// Makes the output whole.
+    /// Completes the output.
     fn finish(&mut self) -> Result<()>;
     /// Whether an interrupted call can be resumed from here.
     fn keeps(&self) -> bool;
@@ -103,15 +103,15 @@ pub(super) trait Output: std::fmt::Debug {
 pub(super) struct Earlier {
     /// Its settings.
     pub(super) settings: Option<Value>,
-    /// Whether it made anything here, be it one torn image: its settings count then.
+    /// Whether it wrote anything here, even one incomplete image. Its settings count then.
     pub(super) made: bool,
-    /// Whole images, from number 0 on.
+    /// Number of complete images, from number 0 on.
     pub(super) done: usize,
-    /// Whether all is there, and nothing left to do.
+    /// Whether the output is complete.
     pub(super) finished: bool,
-    /// What is missing although other files show that images were made, and what to do.
+    /// What is missing, although other files show that images were made; and what to do.
     pub(super) lost: Option<String>,
-    /// What a person should know.
+    /// A note for the user.
     pub(super) note: Option<String>,
 }
 
@@ -122,7 +122,7 @@ impl Earlier {
     }
 }
 
-/// Turns an error about a file beside the one at `path` into one about it: a person knows no other name.
+/// Turns an error about a temporary file into one about the file at `path`, the only name that the user knows.
 pub(super) fn about(path: &Path) -> impl Fn(var_tokenizer::Error) -> Error + '_ {
     use var_tokenizer::Error as E;
     move |e| match e {
@@ -130,13 +130,6 @@ pub(super) fn about(path: &Path) -> impl Fn(var_tokenizer::Error) -> Error + '_ 
         E::File { message, .. } => E::file(path, message),
         other => other,
     }
-}
-
-/// `path` with `ending` behind its whole name.
-pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(ending);
-    name.into()
 }
 
 pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {

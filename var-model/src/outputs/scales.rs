@@ -12,17 +12,17 @@ use var_tokenizer::images::{Grid, from_tensor};
 use crate::error::{Error, Result};
 use crate::sampling::Sampler;
 
-/// Images that are shown at most.
+/// Maximum number of images to show.
 pub(crate) const MOST_SHOWN: usize = 8;
-/// Images side by side in an animation.
+/// Number of images side by side in an animation.
 const COLUMNS: usize = 4;
-/// How long a frame is shown, in milliseconds, and how long the last one.
+/// Duration of a frame, and of the last one, in milliseconds.
 const DELAYS: (u16, u16) = (500, 2500);
 
 /// A file that shows the images after each scale, and its form by its ending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScalesFile {
-    /// `.png`: a row for each image, a column for each scale.
+    /// `.png`: one row per image, one column per scale.
     Strip(PathBuf),
     /// `.gif`: an animation.
     Gif(PathBuf),
@@ -55,7 +55,7 @@ impl ScalesFile {
     }
 }
 
-/// The images after each scale, a list of frames for each.
+/// The images after each scale: one list of frames per image.
 #[derive(Debug, Default)]
 pub(crate) struct Scales {
     wanted: usize,
@@ -73,11 +73,11 @@ impl Scales {
         self.pictures.len()..self.wanted
     }
 
-    /// Takes the images that are missing out of a sample that begins with image `first`; `latents`
+    /// Takes the missing images from a sample that begins with image `first`; `latents`
     /// `[B, z, h, w]` after each scale.
     ///
     /// # Errors
-    /// When a image is not finite, or libtorch fails.
+    /// When an image is not finite, or libtorch fails.
     pub(crate) fn take(&mut self, first: usize, latents: &[Tensor], sampler: &Sampler) -> Result<()> {
         let missing = self.missing();
         let count = latents.first().map_or(0, |latent| latent.size().first().copied().unwrap_or(0) as usize);
@@ -98,10 +98,10 @@ impl Scales {
         Ok(())
     }
 
-    /// Writes one file: a strip with a row a image and a column a scale, or an animation.
+    /// Writes one file: a strip with one row per image and one column per scale, or an animation.
     ///
     /// # Errors
-    /// When the disk is full; what was there before stays.
+    /// When the disk is full; an earlier file stays.
     pub(crate) fn write(&self, file: &ScalesFile) -> Result<()> {
         let path = file.path();
         let bytes = match file {

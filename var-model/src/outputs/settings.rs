@@ -1,4 +1,4 @@
-//! The settings of a call as JSON beside its outputs, and what a later call must have in common with them.
+//! The settings of a call as JSON next to its outputs. A call that resumes must have the same settings.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use var_tokenizer::files::write_atomically;
 
 use crate::error::{Error, Result};
 
-/// Keys that say where a file lies; what is in it counts, by its SHA-256.
+/// Keys of paths. They may differ: the SHA-256 next to them says whether the files are the same.
 const PLACES: [&str; 1] = ["file"];
 
 /// Writes settings, whole or not at all.
@@ -21,7 +21,7 @@ pub(crate) fn write(path: &Path, settings: &Value) -> Result<()> {
     write_atomically(path, text.as_bytes())
 }
 
-/// Settings that an earlier call left; `None` without the file.
+/// The settings of an earlier call; `None` if there is no file.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -36,7 +36,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Value>> {
         .map_err(|e| Error::file(path, format!("is not a settings file of this program: {e}")))
 }
 
-/// The first setting in which two calls differ, in words; `None` when they agree.
+/// The first setting in which two calls differ, as text; `None` if all agree.
 pub(crate) fn difference(before: &Value, now: &Value) -> Option<String> {
     differ("", before, now)
 }

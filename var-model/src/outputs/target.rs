@@ -9,10 +9,10 @@ use super::output::{Output, OutputPlan};
 use super::{folder, grid, npz};
 use crate::error::{Error, Result};
 
-/// Endings of files that a user may expect to be written. A folder is never called so.
+/// Endings of files that a user may expect. No folder of PNGs has such a name.
 const NOT_FOLDERS: [&str; 9] = ["jpg", "jpeg", "webp", "gif", "apng", "bmp", "npy", "tar", "zip"];
 
-/// A place for images.
+/// A place for images; its ending says which kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `.png`: one image of all.
@@ -23,22 +23,22 @@ pub enum Target {
     Folder(PathBuf),
 }
 
-/// What a finished output takes on the disk.
+/// The space of an output on the disk.
 #[derive(Debug, Clone, Copy)]
 pub struct DiskBytes {
     /// Bytes when it is finished.
     pub finished: u64,
-    /// Whether it is exactly so many. PNGs are compressed: there it is an upper bound.
+    /// Whether `finished` is exact. For PNGs, which are compressed, it is an upper bound.
     pub exact: bool,
-    /// The most bytes at one time.
+    /// Maximum number of bytes while it is written.
     pub meanwhile: u64,
 }
 
 impl Target {
-    /// The target that `path` means by its ending.
+    /// The target for `path`, by its ending.
     ///
     /// # Errors
-    /// When it ends as files of other kinds do.
+    /// When the ending is that of another kind of file.
     pub fn of(path: PathBuf) -> Result<Self> {
         let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
         match ending.as_str() {
@@ -82,7 +82,7 @@ impl Target {
         Ok(())
     }
 
-    /// What the images of `plan` take here.
+    /// The space that the images of `plan` take here.
     ///
     /// # Errors
     /// When they do not fit into a grid.

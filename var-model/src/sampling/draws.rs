@@ -1,10 +1,10 @@
-//! Where a sample's randomness comes from: a function of (seed, image, scale, position) alone.
+//! Random draws: functions of seed, image, scale and position only.
 
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::random::Stream;
 
-/// Draws for a batch of images, each known by its index in the whole run.
+/// Draws for a batch of images. Each image is given by its index in the run.
 #[derive(Debug, Clone)]
 pub struct Draws {
     seed: u64,
@@ -17,7 +17,7 @@ impl Draws {
         Self { seed, pictures }
     }
 
-    /// One uniform a position of scale `k`: `[B, length]` in `f64`, inside (0, 1).
+    /// One uniform number per position of scale `k`: `[B, length]` in `f64`, inside (0, 1).
     pub(crate) fn uniforms(&self, k: usize, length: usize, device: Device) -> Tensor {
         let values: Vec<f64> = self
             .pictures
@@ -30,7 +30,7 @@ impl Draws {
         Tensor::from_slice(&values).view([self.pictures.len() as i64, length as i64]).to_device(device)
     }
 
-    /// One Gumbel number a position and code of scale `k`: `[B, length, vocabulary]` in `f32`, from draw
+    /// One Gumbel number per position and code of scale `k`: `[B, length, vocabulary]` in `f32`, from draw
     /// `position · vocabulary + code`.
     pub(crate) fn gumbels(&self, k: usize, length: usize, vocabulary: usize, device: Device) -> Tensor {
         let count = length * vocabulary;
@@ -56,7 +56,7 @@ pub(crate) fn invert(probabilities: &Tensor, uniforms: &Tensor) -> Tensor {
     let normal = &cumulative / cumulative.narrow(-1, last, 1);
     let found =
         uniforms.unsqueeze(-1).searchsorted::<Tensor>(&normal, false, true, "right", None).squeeze_dim(-1);
-    // Rounding may leave the end a hair below one.
+    // Rounding may leave the last sum slightly below one.
     found.clamp_max(last)
 }
 

@@ -1,12 +1,12 @@
-//! Top-k and top-p: which codes may be drawn at all.
+//! Top-k and top-p: which codes can be drawn.
 
 use tch::{Kind, Tensor};
 
-/// Sets the logits `[N, V]` that may not be drawn to −∞.
+/// Sets the logits `[N, V]` of excluded codes to −∞.
 ///
-/// `top_k` keeps those not below the k-th largest (ties all stay); 0 keeps all. `top_p` then drops, from
-/// the smallest up, codes while their cumulative softmax is at most `1 − p`; the largest always stays;
-/// 0 drops none. Source: `models/helpers.py`.
+/// `top_k` keeps the k largest logits and all that equal the smallest of these; 0 keeps all. `top_p` then excludes codes
+/// from the smallest up, while their cumulative softmax is at most `1 − p`, but never the largest; 0 excludes none.
+/// Source: `models/helpers.py`.
 pub(crate) fn filter(logits: &Tensor, top_k: usize, top_p: f64) -> Tensor {
     let vocabulary = logits.size().last().copied().unwrap_or(0);
     let mut logits = logits.shallow_clone();
@@ -19,7 +19,7 @@ pub(crate) fn filter(logits: &Tensor, top_k: usize, top_p: f64) -> Tensor {
         let (ascending, order) = logits.sort(-1, false);
         let cumulative = ascending.softmax(-1, None).cumsum(-1, Kind::Float);
         let drop = cumulative.le(1.0 - top_p);
-        // The most likely code is never dropped.
+        // The most likely code is never excluded.
         let _ = drop.narrow(-1, vocabulary - 1, 1).fill_(0.0);
         let drop = drop.zeros_like().scatter(-1, &order, &drop);
         logits = logits.masked_fill(&drop, f64::NEG_INFINITY);

@@ -1,4 +1,4 @@
-//! The sampler: one forward pass a scale, keys and values cached.
+//! The sampler: one forward pass per scale, with cached keys and values.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -16,12 +16,12 @@ use crate::transformer::{Context, KeyValueCache, Transformer};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingOptions {
-    /// Guidance at the last scale. 0 switches it off.
+    /// Guidance at the last scale; 0: no guidance.
     pub cfg: f64,
-    /// How the guidance runs along the scales.
+    /// Guidance over the scales.
     #[serde(default)]
     pub guidance: Guidance,
-    /// What the guided logits are divided by before anything else; 1 changes nothing.
+    /// Divides the guided logits before filtering; 1 changes nothing.
     #[serde(default = "one")]
     pub temperature: f64,
     /// Draw among this many codes (0: all).
@@ -36,7 +36,7 @@ fn one() -> f64 {
     1.0
 }
 
-/// How guidance runs along the scales.
+/// Guidance over the scales.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guidance {
@@ -48,7 +48,7 @@ pub enum Guidance {
 }
 
 impl Guidance {
-    /// The guidance at a scale that lies at `progress` (0 first, 1 last) when it is `cfg` at the last.
+    /// The guidance at `progress` (0 at the first scale, 1 at the last); `cfg` is that of the last scale.
     fn at(self, cfg: f64, progress: f64) -> f64 {
         match self {
             Self::Ramp => cfg * progress,
@@ -93,18 +93,18 @@ impl SamplingOptions {
     }
 }
 
-/// What was sampled.
+/// A batch of sampled images.
 #[derive(Debug)]
 pub struct Sample {
-    /// Ids `[B, L]`, as they were drawn: where a image is kept, not those that it was kept with.
+    /// Ids `[B, L]` as drawn. Kept positions of an edited image have drawn ids too, which were not used.
     pub ids: Tensor,
-    /// Latents `[B, z, h, w]` after each scale; the last is what `images` was decoded from.
+    /// Latents `[B, z, h, w]` after each scale; `images` is the decoded last one.
     pub latents: Vec<Tensor>,
     /// Images `[B, 3, S, S]` clamped to [-1, 1].
     pub images: Tensor,
 }
 
-/// What is not sampled but taken from images that are there: a person edits a image.
+/// What an edit takes from existing images instead of sampling it.
 #[derive(Debug)]
 pub struct Kept {
     /// Ids of the images, `[B, L]`, or `[1, L]` for all.
@@ -114,10 +114,10 @@ pub struct Kept {
     pub masks: Vec<Tensor>,
 }
 
-/// Most logits of one scale that are drawn from at once: 1 GiB.
+/// Maximum number of logits of one scale in memory: 1 GiB.
 const MOST_LOGITS: usize = 1 << 28;
 
-/// How many of `wanted` images are sampled at once: fewer where their logits would take gigabytes.
+/// Number of images to sample at once: `wanted`, or fewer if their logits would take gigabytes.
 pub fn at_once(config: &TransformerConfig, wanted: usize) -> usize {
     let logits = config.schedule.last_side().pow(2) * config.vocabulary;
     wanted.min(MOST_LOGITS / logits.max(1)).max(1)
@@ -128,21 +128,21 @@ pub fn at_once(config: &TransformerConfig, wanted: usize) -> usize {
 pub struct Sampler<'a> {
     model: &'a Transformer,
     tokenizer: &'a VqVae,
-    /// What errors call the two.
+    /// Names of the two in errors.
     names: (String, String),
 }
 
-/// Makes sure that a model was made for this tokenizer.
+/// Checks that the model was made for this tokenizer.
 ///
 /// # Errors
-/// When they have other schedules, vocabularies or latents.
+/// When their schedules, vocabularies or latent channels differ.
 pub fn check_pair(model: &TransformerConfig, tokenizer: &TokenizerConfig) -> Result<()> {
     let (m, t) = (model, tokenizer);
     if m.schedule == t.schedule && m.vocabulary == t.vocabulary && m.latent_channels == t.latent_channels {
         return Ok(());
     }
     Err(Error::Config(format!(
-        "the model expects schedule {}, {} codes, {} latent channels; the tokenizer has {}, {}, {}: use the tokenizer \
+        "the model expects schedule {}, {} codes, {} latent channels; the tokenizer has {}, {}, {}. Use the tokenizer \
          that the model was trained with",
         m.schedule, m.vocabulary, m.latent_channels, t.schedule, t.vocabulary, t.latent_channels
     )))
@@ -170,8 +170,8 @@ impl<'a> Sampler<'a> {
         self.model.config()
     }
 
-    /// Samples one image for each of `labels` (the label `classes` means "no class"). `draws` must know
-    /// as many images.
+    /// Samples one image for each of `labels` (the label `classes` means "no class"). `draws` must be for as many
+    /// images.
     ///
     /// # Errors
     /// When a label or an option is out of range, a logit, latent or image is not finite, or libtorch fails.
@@ -179,11 +179,11 @@ impl<'a> Sampler<'a> {
         self.sample_around(labels, draws, options, None)
     }
 
-    /// As [`Sampler::sample`], with parts of images kept: at every scale the code vectors of the kept
-    /// positions take the place of the sampled ones before they are added to the latent.
+    /// As [`Sampler::sample`], but keeps parts of images: at each scale, the code vectors of the kept positions replace
+    /// the sampled ones before they are added to the latent.
     ///
     /// # Errors
-    /// As [`Sampler::sample`], and when what is kept does not fit the schedule or the batch.
+    /// As [`Sampler::sample`], and when `kept` does not fit the schedule or the batch.
     pub fn sample_around(
         &self,
         labels: &[i64],
@@ -288,14 +288,14 @@ impl<'a> Sampler<'a> {
         Ok(Sample { ids: Tensor::cat(&ids, 1), latents, images })
     }
 
-    /// Makes sure that the `logits` of scale `k` are finite; `raw` are those of the model, without guidance and
-    /// temperature. Costs one sum over values that the filter sorts.
+    /// Checks that the `logits` of scale `k` are finite; `raw` are the model's logits before guidance and temperature.
+    /// Costs one sum, little next to the sort of the filter.
     fn check_logits(&self, raw: &Tensor, logits: &Tensor, k: usize, options: &SamplingOptions) -> Result<()> {
         let Some(found) = NotFinite::in_tensor(logits)? else { return Ok(()) };
         check_finite(raw, || format!("{}: logits of {}", self.names.0, self.scale(k)))?;
         Err(Error::Config(format!(
-            "guidance {} and temperature {}: logits of {} are finite before them, not after ({found}); give a smaller \
-             --cfg or a larger --temperature",
+            "guidance {} and temperature {}: logits of {} are finite before them, not after ({found}); lower the \
+             guidance, or raise the temperature",
             options.cfg,
             options.temperature,
             self.scale(k)

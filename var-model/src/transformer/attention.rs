@@ -1,7 +1,7 @@
 //! Self-attention in which a token sees its own scale and all earlier ones.
 //!
-//! The mask is block-causal, so none is needed: the queries of scale `k` run against the keys of scales
-//! up to `k`. In sampling the same holds with the earlier keys out of a cache.
+//! This needs no mask: the queries of scale `k` meet only the keys of scales up to `k`. In sampling, the earlier keys come
+//! from a cache.
 
 use tch::{Kind, Tensor};
 use var_tokenizer::torch::kernels::{
@@ -16,12 +16,12 @@ use crate::error::Result;
 /// Largest logarithm of the learned temperature, ln 100.
 const MAX_LOG_TEMPERATURE: f64 = 4.605_170_185_988_092;
 
-/// Where keys and values come from.
+/// The source of keys and values.
 #[derive(Debug)]
 pub enum Context<'a> {
-    /// All scales at once, which end at these positions: training.
+    /// All scales at once; they end at these positions. For training.
     TeacherForced(&'a [i64]),
-    /// One scale at a time, earlier ones cached: sampling.
+    /// One scale at a time, with earlier ones in a cache. For sampling.
     Cached(&'a mut KeyValueCache),
 }
 
@@ -32,7 +32,7 @@ pub struct KeyValueCache {
 }
 
 impl KeyValueCache {
-    /// Room for `batch` sequences of `config`, in `kind`.
+    /// An empty cache for `batch` sequences of `config`, in `kind`.
     ///
     /// # Errors
     /// When memory runs out.
@@ -79,7 +79,7 @@ impl SelfAttention {
         Self { heads, log_temperature, query_bias, value_bias, qkv, projection }
     }
 
-    /// The same parameters once more (handles, no copies).
+    /// Another handle of the same parameters; copies no values.
     pub(crate) fn share(&self) -> Self {
         let (weight, bias) = &self.projection;
         Self {
@@ -92,7 +92,7 @@ impl SelfAttention {
         }
     }
 
-    /// One with the published initialisation, whose parameters `b` takes up; to be looked at alone.
+    /// Attention with the published initialisation, which adds its parameters to `b`; to use it without a transformer.
     pub fn standalone(b: Builder<'_>, config: &TransformerConfig) -> Self {
         Self::new(b, config, &super::Initialisation::default().for_config(config))
     }
@@ -102,18 +102,17 @@ impl SelfAttention {
     /// # Errors
     /// When libtorch fails.
     pub fn packed(&self, x: &Tensor) -> Result<Tensor> {
-        // Keys have no bias: it would cancel in the softmax.
+        // Keys have no bias, because it would cancel in the softmax.
         let bias = Tensor::cat(&[&self.query_bias, &self.query_bias.zeros_like(), &self.value_bias], 0);
         linear(x, &self.qkv, Some(&bias))
     }
 
-    /// The factor of each head's normalised queries `[1, H, 1, 1]`; `None` without QK-norm.
+    /// The factor of the normalised queries of each head `[1, H, 1, 1]`; `None` without QK-norm.
     pub fn temperature(&self) -> Option<Tensor> {
         self.log_temperature.as_ref().map(|log| log.clamp_max(MAX_LOG_TEMPERATURE).exp())
     }
 
-    /// `[B, l, C]` → the same shape, in the kind of `x`. `block` is the number of the block whose part of
-    /// a cache is used.
+    /// `[B, l, C]` → the same shape, in the type of `x`. `block` is the number of the block in the cache.
     ///
     /// # Errors
     /// When the cache is full or libtorch fails.

@@ -12,7 +12,7 @@ use super::initialisation::Deviations;
 use crate::config::{MLP_RATIO, TransformerConfig};
 use crate::error::{Error, Result};
 
-/// Added to the variance in every LayerNorm.
+/// Added to the variance in each LayerNorm.
 pub(crate) const EPSILON: f64 = 1e-6;
 
 /// Gates, scales and shifts of one block for a batch: six parts of `[B, 1, C]`.
@@ -41,8 +41,8 @@ pub(crate) struct AdaLn {
 }
 
 impl AdaLn {
-    /// `weight` says how it starts: the published initialisation scales a block's own projection, but not
-    /// the shared one, beside which the blocks' offsets are scaled instead.
+    /// `weight` is its initialisation. The published one scales the projection of a block, but not a shared projection;
+    /// there it scales the offsets of the blocks instead.
     pub(crate) fn new(mut b: Builder<'_>, width: usize, weight: Init) -> Self {
         let c = width as i64;
         Self {
@@ -66,7 +66,7 @@ impl AdaLn {
     }
 }
 
-/// Where a block's modulation comes from.
+/// The source of the modulation of a block.
 #[derive(Debug)]
 enum Condition {
     /// Its own projection.
@@ -106,7 +106,7 @@ impl Block {
         Self { attention, fc1, fc2, condition }
     }
 
-    /// Modulation for an activated condition `[B, C]`; `shared` is the shared projection's `[B, 6, C]`.
+    /// Modulation for an activated condition `[B, C]`; `shared` is the output of the shared projection, `[B, 6, C]`.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -125,8 +125,8 @@ impl Block {
         })
     }
 
-    /// The residual stream `[B, l, C]` in `f32` → the same; the branches compute in `kind`.
-    /// `index` is the block's number, for the cache; `drop_path` `[2, B]` multiplies the two branches.
+    /// The residual stream `[B, l, C]` in `f32` → the same; the branches compute in `kind`. `index` is the number of the
+    /// block in the cache; `drop_path` `[2, B]` multiplies the two branches.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -158,8 +158,8 @@ impl Block {
         Ok(x)
     }
 
-    /// [`Block::forward`] on all scales at once, which end at `ends`, of which the backward pass keeps `x` and
-    /// the modulation alone and computes the rest again. Gradients are the same.
+    /// [`Block::forward`] on all scales at once, which end at `ends`. Keeps only `x` and the modulation for the backward
+    /// pass, which computes the rest again. Gradients are the same.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -183,7 +183,7 @@ impl Block {
         })
     }
 
-    /// The same parameters once more: handles, not copies.
+    /// Another handle of the same parameters; copies no values.
     fn share(&self) -> Self {
         let pair = |(weight, bias): &(Tensor, Tensor)| (weight.shallow_clone(), bias.shallow_clone());
         let condition = match &self.condition {

@@ -1,4 +1,4 @@
-//! What tokens are before the first block: class, word, position and level embeddings, all in `f32`.
+//! The input of the first block: class, word, position and level embeddings, all in `f32`.
 
 use tch::Tensor;
 use var_tokenizer::weights::Builder;
@@ -72,7 +72,7 @@ impl Embedding {
         condition.unsqueeze(1) + &self.start + self.place(0, length)
     }
 
-    /// Tokens from input vectors `[B, l, z]` that stand at `begin`…: `[B, l, C]`.
+    /// Tokens for the positions from `begin` on, from input vectors `[B, l, z]`: `[B, l, C]`.
     pub(crate) fn later(&self, vectors: &Tensor, begin: usize) -> Tensor {
         let length = vectors.size().get(1).copied().unwrap_or(0);
         let mut vectors = vectors.to_kind(tch::Kind::Float);

@@ -7,8 +7,8 @@ use var_tokenizer::weights::Init;
 
 use crate::config::TransformerConfig;
 
-/// How the initial weights are scaled: factors on the base deviation `√(1/(3·width))` (`√(1/width)` for a
-/// block's own offsets beside a shared AdaLN). The default is the published recipe.
+/// Factors on the base deviation of the initial weights, `√(1/(3·width))` (`√(1/width)` for the offsets of blocks with a
+/// shared AdaLN). The defaults are the published recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Initialisation {
@@ -41,7 +41,7 @@ impl Initialisation {
 }
 
 impl Deviations {
-    /// `√(1/C/3)`, the deviation of everything that is not scaled.
+    /// `√(1/C/3)`, the deviation without a factor.
     fn base(&self) -> f64 {
         (1.0 / self.width as f64 / 3.0).sqrt()
     }
@@ -75,7 +75,7 @@ impl Deviations {
         }
     }
 
-    /// A block's own offsets `[1, 1, 6, C]` beside a shared AdaLN: gates first.
+    /// The offsets `[1, 1, 6, C]` of a block with a shared AdaLN: gates first.
     pub(crate) fn adaln_offsets(&self) -> Init {
         let base = 1.0 / (self.width as f64).sqrt();
         Init::SplitNormal {

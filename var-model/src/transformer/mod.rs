@@ -1,4 +1,4 @@
-//! The transformer: embeddings, blocks, head; one forward code for training and sampling.
+//! The transformer: embeddings, blocks, head. Training and sampling share one forward pass.
 //!
 //! Source: section 3.2 of the paper and `models/var.py` of the published code.
 
@@ -28,15 +28,15 @@ use head::Head;
 /// Metadata key of the configuration in our `.safetensors` files.
 pub const CONFIG_KEY: &str = "transformer_config";
 
-/// Names that released checkpoints hold and that carry no weights.
+/// Ends of names in released checkpoints that have no weights.
 const IGNORED: [&str; 3] = ["lvl_1L", "attn_bias_for_masking", "zero_k_bias"];
 
-/// Names that a file may hold beside the weights.
+/// Whether a file may have this name besides the weights.
 fn ignored(name: &str) -> bool {
     IGNORED.iter().any(|end| name.ends_with(end))
 }
 
-/// The blocks' matrices in `kind`; embeddings, AdaLN's offsets and the head in `f32`.
+/// Matrices of the blocks in `kind`; embeddings, AdaLN's offsets and the head in `f32`.
 fn storage(kind: Kind) -> Storage {
     let keep = |name: &str| {
         let matrix = name.ends_with(".weight");
@@ -47,8 +47,8 @@ fn storage(kind: Kind) -> Storage {
 
 /// VAR transformer.
 ///
-/// Parameters are `f32`; blocks compute in the kind of [`Transformer::set_compute_kind`], embeddings and
-/// head always in `f32`.
+/// Parameters are `f32`. Blocks compute in the type of [`Transformer::set_compute_kind`], embeddings and head always in
+/// `f32`.
 #[derive(Debug)]
 pub struct Transformer {
     config: TransformerConfig,
@@ -61,7 +61,7 @@ pub struct Transformer {
     recompute: bool,
 }
 
-/// AdaLN's output for a batch of conditions: one entry a block and the head's.
+/// AdaLN's output for a batch of conditions: one entry per block, and that of the head.
 #[derive(Debug)]
 pub struct Modulations {
     blocks: Vec<Modulation>,
@@ -69,7 +69,7 @@ pub struct Modulations {
 }
 
 impl Transformer {
-    /// A transformer on `device`, initialised from `seed`, or with zeros for a file to fill.
+    /// A transformer on `device`, initialised from `seed`; without a seed, zeros that a file will replace.
     ///
     /// # Errors
     /// When the configuration does not fit together.
@@ -82,7 +82,7 @@ impl Transformer {
         Self::with(config, initialisation, Parameters::new(device, seed, Storage::PLAIN), Kind::Float)
     }
 
-    /// A transformer of `parameters`, which are empty, computing in `kind`.
+    /// A transformer that adds its parameters to the empty `parameters`, and computes in `kind`.
     fn with(
         config: &TransformerConfig,
         initialisation: &Initialisation,
@@ -115,7 +115,7 @@ impl Transformer {
     /// the only one that fits.
     ///
     /// # Errors
-    /// When the file is damaged, holds no transformer, or its tensors do not fit together.
+    /// When the file is damaged, has no transformer, or its tensors do not fit together.
     pub fn load(path: &Path, device: Device) -> Result<Self> {
         let checkpoint = Checkpoint::open(path)?;
         let dict = checkpoint.part(Role::Transformer)?;
@@ -126,12 +126,12 @@ impl Transformer {
     /// The transformer of `config` with the tensors of `dict`, in `f32`.
     ///
     /// # Errors
-    /// When the tensors do not fit; no memory is taken for them then.
+    /// When the tensors do not fit. This is checked before memory is taken for them.
     pub fn of(dict: &StateDict, config: &TransformerConfig, device: Device) -> Result<Self> {
         Self::filled(dict, config, Parameters::new(device, None, Storage::PLAIN), Kind::Float)
     }
 
-    /// A transformer whose `parameters` take the tensors of `dict`, if they fit.
+    /// A transformer with the tensors of `dict` in `parameters`, if they fit.
     fn filled(
         dict: &StateDict,
         config: &TransformerConfig,
@@ -145,11 +145,11 @@ impl Transformer {
         Ok(model)
     }
 
-    /// The transformer of `config` with the tensors of `dict`, for inference: the blocks' matrices are
-    /// stored in `kind` and compute in it, without gradients. It takes no more memory than that.
+    /// The transformer of `config` with the tensors of `dict`, for inference without gradients: the matrices of the blocks
+    /// are stored in `kind`, and compute in it. Takes no more memory than these.
     ///
     /// # Errors
-    /// When the tensors do not fit; no memory is taken for them then.
+    /// When the tensors do not fit. This is checked before memory is taken for them.
     pub fn for_inference(
         dict: &StateDict,
         config: &TransformerConfig,
@@ -161,7 +161,7 @@ impl Transformer {
         Ok(model)
     }
 
-    /// Fills the parameters from tensors under the released names.
+    /// Copies tensors with the released names into the parameters.
     ///
     /// # Errors
     /// Lists every missing, unexpected and mis-shaped tensor.
@@ -172,12 +172,12 @@ impl Transformer {
     /// Writes weights and configuration; returns the file's SHA-256.
     ///
     /// # Errors
-    /// When the disk is full or the folder cannot be written; an older file stays whole.
+    /// When the disk is full or the folder cannot be written. An older file stays.
     pub fn save(&self, path: &Path) -> Result<String> {
         safetensors::write(path, &self.parameters.to_map(), &self.metadata()?)
     }
 
-    /// The metadata that makes a file of these weights readable by [`Transformer::load`].
+    /// The metadata that [`Transformer::load`] needs in a file of these weights.
     ///
     /// # Errors
     /// Never in practice: the configuration is plain data.
@@ -196,33 +196,33 @@ impl Transformer {
         &self.parameters
     }
 
-    /// All parameters, to fill them.
+    /// All parameters, to change them.
     pub fn parameters_mut(&mut self) -> &mut Parameters {
         &mut self.parameters
     }
 
-    /// Where the parameters live.
+    /// The device of the parameters.
     pub fn device(&self) -> Device {
         self.parameters.device()
     }
 
-    /// Lets the blocks compute in `kind` (`Float` or `BFloat16`).
+    /// Makes the blocks compute in `kind` (`Float` or `BFloat16`).
     pub fn set_compute_kind(&mut self, kind: Kind) {
         self.compute = kind;
     }
 
-    /// The kind that the blocks compute in.
+    /// The type that the blocks compute in.
     pub fn compute_kind(&self) -> Kind {
         self.compute
     }
 
-    /// Whether the backward pass computes each block a second time instead of keeping what it needs of it: less
-    /// memory for a third more work. Gradients are the same to the bit.
+    /// Whether the backward pass computes each block again instead of keeping its intermediate tensors: less memory, a third
+    /// more work. Gradients are bit-equal.
     pub fn set_recompute(&mut self, recompute: bool) {
         self.recompute = recompute;
     }
 
-    /// Stores the blocks' matrices in the compute kind, for inference without casts. Not for training.
+    /// Stores the matrices of the blocks in the compute type, for inference without casts. Not for training.
     pub fn freeze(&mut self) {
         self.parameters.set_requires_grad(false);
         self.parameters.store_as(storage(self.compute));
@@ -233,8 +233,7 @@ impl Transformer {
         self.embedding.condition(labels)
     }
 
-    /// AdaLN of every block for `condition` `[B, C]`. It depends on nothing else, so that sampling
-    /// computes it once a image.
+    /// AdaLN of every block for `condition` `[B, C]`. It depends on nothing else, so sampling computes it once per image.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -253,8 +252,7 @@ impl Transformer {
         self.embedding.first(condition)
     }
 
-    /// Input of the scales whose positions start at `begin`, from their vectors `[B, l, z]`:
-    /// `[B, l, C]` in `f32`.
+    /// Input of the positions from `begin` on, from their vectors `[B, l, z]`: `[B, l, C]` in `f32`.
     pub fn embed_vectors(&self, vectors: &Tensor, begin: usize) -> Tensor {
         self.embedding.later(vectors, begin)
     }
@@ -272,7 +270,7 @@ impl Transformer {
         context: &mut Context<'_>,
         drop_path: Option<&Tensor>,
     ) -> Result<Tensor> {
-        // The residual stream stays in f32 whatever the branches compute in.
+        // The residual stream is f32, whatever the type of the branches.
         let mut x = tokens.shallow_clone();
         for (i, (block, modulation)) in self.blocks.iter().zip(&modulations.blocks).enumerate() {
             let branches = drop_path.map(|masks| masks.get(i as i64));

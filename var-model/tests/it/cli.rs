@@ -69,7 +69,7 @@ fn more_pictures_than_a_grid_holds_are_refused() {
     let sample = |more: &[&str]| run(&[&["sample", "--run", &run_dir, "--out", &out], more].concat());
     refused(&sample(&["--per-class", "99999999999999999"]), &["--per-class", "1..=1000000"]);
     refused(&sample(&["--batch", "99999999999999999"]), &["--batch", "1..=1024"]);
-    refused(&sample(&["--per-class", "1000000"]), &["3 classes", "at most 1000000 images"]);
+    refused(&sample(&["--per-class", "1000000"]), &["3 classes", "1 to 1000000 images"]);
     refused(&sample(&["--per-class", "100000", "--classes", "0"]), &["65536 pixels"]);
 }
 

@@ -166,7 +166,7 @@ fn a_mask_that_generates_all_keeps_the_smallest_scales_and_a_note_says_so() {
     let place = Place::new();
     place.mask("white.png", 8, 8, |_, _| true);
     let (a, said) = place.edited("--image square.png --mask white.png --blend");
-    assert!(said.contains("only the scales of up to 3 positions of the photo are kept"), "{said}");
+    assert!(said.contains("only the scales with at most 3 positions are those of the photo"), "{said}");
     // Nothing is kept, so blending has no border.
     assert_eq!(a, place.edited("--image square.png --mask white.png --no-blend").0);
     let (wide, said) = place.edited("--image long.png --box 0,0,1,1");

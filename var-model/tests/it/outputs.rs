@@ -184,7 +184,7 @@ fn other_settings_another_process_and_nothing_at_all_are_refused_by_resume() {
     let paths = paths(folder.path());
     let message = |result: var_model::Result<Outputs>| result.unwrap_err().to_string();
     let nothing = message(opened(&paths, &plan, &settings(), 4, true));
-    assert!(nothing.contains("omit --resume"), "{nothing}");
+    assert!(nothing.contains("start without resuming"), "{nothing}");
     let mut outputs = opened(&paths, &plan, &settings(), 4, false).unwrap();
     fill(&mut outputs, &plan, 5, 1);
     let busy = message(opened(&paths, &plan, &settings(), 4, true));
@@ -195,10 +195,10 @@ fn other_settings_another_process_and_nothing_at_all_are_refused_by_resume() {
     let differs = message(opened(&paths, &plan, &other, 4, true));
     assert!(differs.contains("seed 3 before, 4 now"), "{differs}");
     let taken = outputs::check(&paths, false).unwrap_err().to_string();
-    assert!(taken.contains("x.npz.partial") && taken.contains("--resume"), "{taken}");
+    assert!(taken.contains("x.npz.partial") && taken.contains("resume it"), "{taken}");
     std::fs::remove_file(folder.path().join("x.npz.partial")).unwrap();
     let taken = outputs::check(&paths, false).unwrap_err().to_string();
-    assert!(taken.contains("pictures") && taken.contains("--resume"), "{taken}");
+    assert!(taken.contains("pictures") && taken.contains("resume it"), "{taken}");
     let alone = outputs::check(&paths[..1], true).unwrap_err().to_string();
     assert!(alone.contains("made at the end"), "{alone}");
 }
@@ -302,16 +302,16 @@ fn missing_pictures_are_no_fresh_start_where_other_files_show_that_they_were_mad
         ("x.npz", 8, &["x.npz.partial"], &["x.npz.partial is missing", "x.npz.partial.json", "put it back"]),
         ("x.npz", 8, &["x.npz.partial.json"], &["x.npz.partial.json is missing", "put it back"]),
         ("x.npz", 8, &["x.npz.partial.kept.csv"], &["x.npz.partial.kept.csv is missing", "put it back"]),
-        ("x.npz", all, &["x.npz"], &["x.npz is missing", "x.npz.json", "omit --resume"]),
-        ("x.npz", all, &["x.npz", "x.npz.json"], &["x.npz is missing", "x.npz.kept.csv", "omit --resume"]),
+        ("x.npz", all, &["x.npz"], &["x.npz is missing", "x.npz.json", "without resuming"]),
+        ("x.npz", all, &["x.npz", "x.npz.json"], &["x.npz is missing", "x.npz.kept.csv", "without resuming"]),
         ("f", all, &["f/labels.csv", "f/settings.json"], &["is not empty"]),
         ("x.npz", all, &["x.npz.json"], &["x.npz.json is missing", "put it back"]),
-        ("x.npz", all, &["x.npz.kept.csv"], &["x.npz.kept.csv is missing", "omit --resume"]),
-        ("f", 8, &["f/settings.json"], &["but not settings.json", "put it back", "another --out"]),
-        ("f", 8, &["f/labels.csv"], &["labels.csv is missing", "put it back", "another --out"]),
-        ("f", all, &["f/*.png"], &["labels.csv lists 12 images", "missing", "another --out"]),
-        ("g.png", all, &["g.png"], &["g.png is missing", "g.png.json", "omit --resume"]),
-        ("g.png", all, &["g.png.kept.csv"], &["g.png.kept.csv is missing", "omit --resume"]),
+        ("x.npz", all, &["x.npz.kept.csv"], &["x.npz.kept.csv is missing", "without resuming"]),
+        ("f", 8, &["f/settings.json"], &["but not settings.json", "put it back", "another place"]),
+        ("f", 8, &["f/labels.csv"], &["labels.csv is missing", "put it back", "another place"]),
+        ("f", all, &["f/*.png"], &["labels.csv lists 12 images", "missing", "another place"]),
+        ("g.png", all, &["g.png"], &["g.png is missing", "g.png.json", "without resuming"]),
+        ("g.png", all, &["g.png.kept.csv"], &["g.png.kept.csv is missing", "without resuming"]),
     ];
     for (out, done, removed, parts) in cases {
         let folder = tempfile::tempdir().unwrap();

@@ -124,7 +124,7 @@ fn grid_archive_and_folder_hold_the_same_pictures() {
     assert_eq!(settings["model"]["sha256"].as_str().unwrap().len(), 64);
     // A finished grid or archive may be made anew; a folder with pictures may not.
     place.works(&["g.png", "x.npz"], &["--per-class", "1"]);
-    refused(&place.sample(&["f"], &["--per-class", "1"]), &["--resume", "another --out"]);
+    refused(&place.sample(&["f"], &["--per-class", "1"]), &["resume it", "another place"]);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn places_that_cannot_be_are_refused_before_anything_is_loaded() {
         (&["no/such/f"], &[], &["make it first"]),
         (&[], &[], &["--out"]),
         (&["g.png"], &["--resume"], &["made at the end"]),
-        (&["f"], &["--resume"], &["omit --resume"]),
+        (&["f"], &["--resume"], &["start without resuming"]),
         (&["g.png"], &["--temperature", "0"], &["temperature is 0"]),
         (&["g.png"], &["--guidance", "steep"], &["ramp, constant"]),
         (&["g.png"], &["--keep", "0.5"], &["--classifier"]),
@@ -188,7 +188,7 @@ fn what_was_killed_goes_on_to_the_same_bytes_and_settings_must_agree() {
     let output = interrupted(&killed, &outs, &options, "-KILL");
     assert_eq!(output.status.code(), None);
     assert!(!killed.path("g.png").exists() && !killed.path("x.npz").exists());
-    refused(&killed.sample(&outs, &options), &["x.npz.partial", "--resume"]);
+    refused(&killed.sample(&outs, &options), &["x.npz.partial", "resume it"]);
     let other = [&options[..], &["--cfg", "2", "--resume"]].concat();
     refused(&killed.sample(&outs, &other), &["sampling.cfg 1.5 before, 2.0 now"]);
     let output = killed.works(&outs, &[&options[..], &["--resume"]].concat());
@@ -230,7 +230,7 @@ fn a_full_disk_ends_with_one_and_leaves_what_was_there() {
     assert!(text.contains("x.npz: File too large") && !text.contains("partial"), "{text}");
     assert_eq!(place.read("x.npz"), before);
     // With room again, the same call names the flag, and continues with it.
-    refused(&place.sample(&["x.npz"], &["--per-class", "64"]), &["x.npz", "--resume"]);
+    refused(&place.sample(&["x.npz"], &["--per-class", "64"]), &["x.npz", "resume it"]);
     place.works(&["x.npz"], &["--per-class", "64", "--resume"]);
     let output = limited(&place.command(&["g.png"], &["--per-class", "64"]));
     assert_eq!(output.status.code(), Some(1));
@@ -346,12 +346,12 @@ fn a_classifier_that_does_not_fit_is_refused() {
         ("four.pt", &["--keep", "0.5"][..], &["four.pt", "3 classes"][..]),
         ("junk.pt", &["--keep", "0.5"], &["junk.pt", "no TorchScript"]),
         ("missing.pt", &["--keep", "0.5"], &["missing.pt"]),
-        ("good.pt", &["--keep", "0"], &["--keep is 0", "at most 1"]),
-        ("good.pt", &["--keep", "1.5"], &["--keep is 1.5"]),
+        ("good.pt", &["--keep", "0"], &["share to keep is 0", "at most 1"]),
+        ("good.pt", &["--keep", "1.5"], &["share to keep is 1.5"]),
         ("good.pt", &["--keep", "0.5", "--classes", "none"], &["none"]),
         ("good.pt", &["--keep", "0.000001", "--per-class", "9"], &["9000000 candidates"]),
         ("good.pt", &["--keep", "0.5", "--classifier-mean", "1,2"], &["three numbers"]),
-        ("good.pt", &["--keep", "0.5", "--classifier-std", "1,0,1"], &["--classifier-std"]),
+        ("good.pt", &["--keep", "0.5", "--classifier-std", "1,0,1"], &["standard deviation of the channels"]),
     ] {
         let file = place.text(file);
         refused(&place.sample(&["f"], &[&["--classifier", &file], more].concat()), parts);
@@ -394,7 +394,7 @@ fn averaged_weights_are_sampled_where_the_run_has_them() {
     let with_average = [&flags[..], &["--ema"]].concat();
     refused(
         &place.sample(&["none.npz"], &with_average),
-        &["no averaged weights (model-ema.safetensors)", "--set ema", "omit --ema"],
+        &["no averaged weights (model-ema.safetensors)", "setting `ema`", "plain weights"],
     );
     assert!(!place.path("none.npz").exists());
     // A run folder whose average is another model.

@@ -51,7 +51,7 @@ fn a_finished_output_with_resume_is_said_to_be_complete_and_stays_as_it_is() {
         assert!(said.contains("all 6 images are there: an earlier call finished them"), "{out}: {said}");
         assert!(!said.contains("wrote"), "{out}: {said}");
         let other = place.sample(&[out], &["--per-class", "2", "--resume", "--seed", "1"]);
-        refused(&other, &["seed 0 before, 1 now", "another --out"]);
+        refused(&other, &["seed 0 before, 1 now", "another place"]);
     }
     // The grid of a finished folder is made without sampling.
     let output = place.works(&["f", "h.png"], &["--per-class", "2", "--resume", "--json"]);
@@ -71,7 +71,7 @@ fn negative_numbers_after_flags_are_values() {
         (&["--classes", "-1"], &["class '-1'"]),
         (&["--classes", "-1-2"], &["class '-1-2'"]),
         (&["--schedule", "-1,2"], &["'-1,2'", "--schedule"]),
-        (&["--keep", "-1", "--classifier", "c.pt"], &["--keep is -1"]),
+        (&["--keep", "-1", "--classifier", "c.pt"], &["share to keep is -1"]),
     ] {
         let output = place.sample(&["g.png"], more);
         refused(&output, parts);

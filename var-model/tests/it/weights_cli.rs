@@ -186,7 +186,7 @@ fn bad_files_are_refused_and_leave_nothing() {
     refused(&run(&["convert", &model, &out, "--schedule", "1,2,3"]), &["pos_1LC has shape"]);
     refused(
         &run(&["sample", "--model", &text(&golden("var.pth")), "--out", &path("g.png")]),
-        &["var.pth holds no tokenizer", "--tokenizer"],
+        &["var.pth holds no tokenizer", "name a tokenizer file"],
     );
     let vae = text(&golden("vae.pth"));
     refused(

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::views::Item;
 use crate::data::images::{Batch, Source};
-use crate::data::tokens::{TokenWriter, partial_path, with_suffix};
+use crate::data::tokens::{TokenWriter, partial_path};
 use crate::runtime::error::{Error, Result};
-use crate::runtime::files::write_atomically;
+use crate::runtime::files::{with_suffix, write_atomically};
 
 /// How many reasons and classes a message gives.
 const NAMED: usize = 5;

@@ -58,7 +58,8 @@ impl Model {
     pub fn run(&self) -> Result<u8> {
         let (place, ranks) = self.ranks.place()?;
         let leads = place.as_ref().is_none_or(|place| place.rank == 0);
-        let first_of_machine = place.as_ref().is_none_or(|place| place.local_rank == 0);
+        // One check per machine. The launcher of `--nproc` checks before it starts the ranks.
+        let checks = place.as_ref().is_none_or(|place| place.local_rank == 0) && !launch::is_launched()?;
         let launches = ranks > 1 && place.is_none();
         let found = ModelRun::resolve(&self.run.layers(&self.preset, self.size()))?;
         let training =
@@ -74,7 +75,7 @@ impl Model {
             training.check()?;
             return Ok(0);
         }
-        if let Some(tokens) = self.tokens.as_deref().filter(|_| first_of_machine) {
+        if let Some(tokens) = self.tokens.as_deref().filter(|_| checks) {
             check_in_child(tokens)?;
         }
         if launches && !self.run.dry_run {

@@ -2,9 +2,6 @@
 
 use std::process::Command;
 
-use var_tokenizer::images::Split;
-use var_tokenizer::tokens::TokenFile;
-
 use super::fixture::{Fixture, refused};
 
 #[test]
@@ -76,16 +73,7 @@ fn a_truncated_token_file_is_refused() {
 #[test]
 fn a_flipped_bit_anywhere_is_refused_before_the_run_folder_is_made() {
     let fixture = Fixture::new();
-    let tokens = fixture.path("tokens.h5");
-    let file = TokenFile::open(&tokens).unwrap();
-    let last = file.rows(Split::Val) - 1;
-    let ids = file.read_rows(Split::Val, last..last + 1).unwrap().tokens;
-    let row: Vec<u8> = ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect();
-    drop(file);
-    let mut bytes = std::fs::read(&tokens).unwrap();
-    let at = bytes.windows(row.len()).rposition(|window| window == row).expect("the row lies in the file");
-    bytes[at] ^= 1;
-    std::fs::write(&tokens, bytes).unwrap();
+    fixture.flip_a_bit_of_the_last_row();
     refused(&fixture.model("run").output().unwrap(), &["tokens.h5: /val is damaged", "encode it again"]);
     assert!(!fixture.path("run").exists());
 }

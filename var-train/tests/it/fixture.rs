@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use var_tokenizer::images::Split;
 use var_tokenizer::random::Stream;
-use var_tokenizer::tokens::{InputStatistics, Rows, TokenInfo, TokenWriter};
+use var_tokenizer::tokens::{InputStatistics, Rows, TokenFile, TokenInfo, TokenWriter};
 use var_tokenizer::weights::portable;
 use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae};
 
@@ -84,6 +84,20 @@ impl Fixture {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Damages the last held-out row of `tokens.h5`. Only a program that reads all rows finds this.
+    pub fn flip_a_bit_of_the_last_row(&self) {
+        let tokens = self.path("tokens.h5");
+        let file = TokenFile::open(&tokens).unwrap();
+        let last = file.rows(Split::Val) - 1;
+        let ids = file.read_rows(Split::Val, last..last + 1).unwrap().tokens;
+        let row: Vec<u8> = ids.iter().flat_map(|&id| (id as u16).to_le_bytes()).collect();
+        drop(file);
+        let mut bytes = std::fs::read(&tokens).unwrap();
+        let at = bytes.windows(row.len()).rposition(|window| window == row).expect("the row is in the file");
+        bytes[at] ^= 1;
+        std::fs::write(&tokens, bytes).unwrap();
     }
 
     /// `var-train model` on the tiny tokens into the run folder `out`.

@@ -182,6 +182,23 @@ fn ranks_that_do_not_come_are_named_after_the_timeout() {
 }
 
 #[test]
+fn a_rank_checks_all_rows_of_the_token_file_unless_its_launcher_is_this_program() {
+    let fixture = Fixture::new();
+    fixture.flip_a_bit_of_the_last_row();
+    let rank = || {
+        let mut command = fixture.model("run");
+        command.args(["--timeout", "1"]);
+        as_rank(command, 0, 2, free_port())
+    };
+    refused(&rank().output().unwrap(), &["tokens.h5: /val is damaged"]);
+    // The launcher has checked them. This rank comes as far as waiting for the other.
+    let output = rank().env("VAR_LAUNCHER", std::process::id().to_string()).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert_eq!(output.status.code(), Some(1), "{message}");
+    assert!(message.contains("rank 1 of 2 did not come"), "{message}");
+}
+
+#[test]
 fn what_ranks_cannot_share_is_refused_before_any_is_started() {
     let fixture = Fixture::new();
     let output = fixture.model("run").args(["--nproc", "3"]).output().unwrap();

@@ -24,6 +24,7 @@ mod writer;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use var_tokenizer::files::with_suffix;
 use var_tokenizer::images::Bad;
 
 pub use journal::MARK as JOURNAL_MARK;
@@ -31,8 +32,10 @@ pub use reader::FeatureFile;
 pub use writer::FeatureWriter;
 
 use super::network::Identity;
-use crate::inputs::pixels::{PixelRule, TraitCounts};
-use crate::paths::with_suffix;
+use crate::inputs::pixels::PixelRule;
+
+#[doc(inline)]
+pub use crate::inputs::pixels::TraitCounts;
 
 /// Version of the layout that is written. Version 1 is read too; it does not state the pixel rule, which was `shown`.
 pub const FORMAT_VERSION: u32 = 2;

@@ -1,4 +1,4 @@
-//! Reading `features.h5`, believing nothing that was not checked.
+//! Reads `features.h5`, and checks everything before use.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::inputs::pixels::{PixelRule, TraitCounts};
 use crate::metrics::matrix;
 use crate::statistics::Gaussian;
 
-/// An opened file of features; attributes, shapes and types were checked.
+/// An opened feature file. Its attributes, shapes and types are checked.
 #[derive(Debug)]
 pub struct FeatureFile {
     path: PathBuf,
@@ -28,10 +28,10 @@ pub struct FeatureFile {
 impl FeatureFile {
     /// Opens `path` for reading.
     ///
-    /// HDF5 is a C library that some files made with ill intent crash: open none of unknown origin.
+    /// HDF5 is a C library that crashes on some files. Do not open a file of unknown origin: it may be made for this.
     ///
     /// # Errors
-    /// When it is missing, unfinished, truncated, damaged, of another kind or another format version.
+    /// When it is missing, incomplete, truncated, damaged, of another kind or of another format version.
     pub fn open(path: &Path) -> Result<Self> {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => {}
@@ -125,7 +125,7 @@ impl FeatureFile {
         Ok(Self { path: path.to_owned(), file, info, rows, bad, traits, pictures_sha256 })
     }
 
-    /// The same file, called `name` in messages: for one that nobody else knows.
+    /// The same file, called `name` in messages. For a temporary file, whose own name says nothing to the user.
     pub(crate) fn called(self, name: &str) -> Self {
         Self { path: name.into(), ..self }
     }
@@ -135,37 +135,37 @@ impl FeatureFile {
         &self.path
     }
 
-    /// Where the features come from.
+    /// The source of the features, and how they were computed.
     pub fn info(&self) -> &StoreInfo {
         &self.info
     }
 
-    /// Number of pictures `N`.
+    /// Number of images `N`.
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there are none.
+    /// Whether it has no images.
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// Pictures that could not be read and are not among the rows.
+    /// Number of images that could not be read; they have no rows.
     pub fn bad(&self) -> usize {
         self.bad
     }
 
-    /// How many pictures have what readers treat differently.
+    /// How many images have each trait that readers treat differently.
     pub fn traits(&self) -> TraitCounts {
         self.traits
     }
 
-    /// SHA-256 over the digests of all pictures, in hexadecimal: what was in the files.
+    /// SHA-256 over the digests of all images, in hexadecimal. It depends on pixels only, not on names or formats.
     pub fn pictures_sha256(&self) -> &str {
         &self.pictures_sha256
     }
 
-    /// Reads every data set once, some rows at a time.
+    /// Reads each data set once, some rows at a time.
     ///
     /// # Errors
     /// When the file cannot be read, or a checksum is wrong.
@@ -193,7 +193,7 @@ impl FeatureFile {
         self.finite("features")
     }
 
-    /// Logits `[N, C]`; `None` where the network gives none.
+    /// Logits `[N, C]`; `None` if the network has none.
     ///
     /// # Errors
     /// As for [`Self::features`].
@@ -201,7 +201,7 @@ impl FeatureFile {
         if self.info.network.classes == 0 { Ok(None) } else { self.finite("logits").map(Some) }
     }
 
-    /// Pictures of each class, in the order of the classes.
+    /// Number of images per class, in the order of the classes.
     ///
     /// # Errors
     /// As for [`Self::labels`].
@@ -215,10 +215,10 @@ impl FeatureFile {
         Ok(counts)
     }
 
-    /// Classes `[N]`.
+    /// Labels `[N]`: indices into the class names.
     ///
     /// # Errors
-    /// As for [`Self::features`], and when a class has no name.
+    /// As for [`Self::features`], and when a label has no class name.
     pub fn labels(&self) -> Result<Vec<u32>> {
         let labels: Array1<u32> =
             self.dataset("labels")?.read_1d().map_err(|e| self.unreadable("labels", &e))?;
@@ -232,7 +232,7 @@ impl FeatureFile {
         }
     }
 
-    /// Index of each picture in its source, `[N]`.
+    /// Index of each image in its source, `[N]`.
     ///
     /// # Errors
     /// As for [`Self::features`].
@@ -242,7 +242,7 @@ impl FeatureFile {
         Ok(indices.to_vec())
     }
 
-    /// Width and height of each picture, `[N, 2]`.
+    /// Width and height of each image in pixels, `[N, 2]`.
     ///
     /// # Errors
     /// As for [`Self::features`].
@@ -250,7 +250,7 @@ impl FeatureFile {
         self.matrix("size")
     }
 
-    /// Digests of the pictures' sizes and pixels, `[N, 16]`.
+    /// Digest of the size and the pixels of each image, `[N, 16]`.
     ///
     /// # Errors
     /// As for [`Self::features`].
@@ -261,12 +261,12 @@ impl FeatureFile {
     /// Mean and covariance of the features.
     ///
     /// # Errors
-    /// When there are fewer than two pictures, or a chunk is damaged.
+    /// When there are fewer than two images, or a chunk is damaged.
     pub fn statistics(&self) -> Result<Gaussian> {
         self.gaussian("mu", "sigma")
     }
 
-    /// Mean and covariance of the spatial features; `None` where the network gives none.
+    /// Mean and covariance of the spatial features; `None` if the network has none.
     ///
     /// # Errors
     /// As for [`Self::statistics`].
@@ -276,7 +276,7 @@ impl FeatureFile {
 
     fn gaussian(&self, mu: &str, sigma: &str) -> Result<Gaussian> {
         if self.rows < 2 {
-            return Err(Error::file(&self.path, "holds one picture: a covariance needs at least two"));
+            return Err(Error::file(&self.path, "holds one image; a covariance needs at least two"));
         }
         let mean: Array1<f64> = self.dataset(mu)?.read_1d().map_err(|e| self.unreadable(mu, &e))?;
         let covariance: Array2<f64> =
@@ -306,7 +306,7 @@ impl FeatureFile {
     }
 }
 
-/// Checks shape, type, chunks and that no row is missing.
+/// Checks that the data set has this shape and type, chunks, and all rows.
 fn check<T: H5Type>(file: &File, name: &str, shape: &[usize]) -> std::result::Result<(), String> {
     let set = file.dataset(name).map_err(|_| format!("no data set /{name}"))?;
     h5::whole::<T>(&set, &format!("/{name}"), shape)
@@ -325,9 +325,9 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// Reads the data set `name`, if there is one, some rows at a time.
+/// Reads the data set `name` some rows at a time. Does nothing if there is none.
 fn read_once<T: H5Type>(file: &File, name: &str) -> hdf5::Result<()> {
-    /// Bytes that are in memory at one time.
+    /// Bytes in memory at one time.
     const AT_ONCE: usize = 64 << 20;
     let Ok(set) = file.dataset(name) else { return Ok(()) };
     let shape = set.shape();

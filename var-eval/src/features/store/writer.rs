@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hdf5::{Dataset, File, H5Type};
 use ndarray::{ArrayView1, ArrayView2, s};
 use sha2::{Digest, Sha256};
-use var_tokenizer::files::{hexadecimal, put_in_place, write_atomically};
+use var_tokenizer::files::{hexadecimal, put_in_place, with_suffix, write_atomically};
 use var_tokenizer::h5::{self, text};
 use var_tokenizer::images::Bad;
 
@@ -13,7 +13,6 @@ use super::journal::Journal;
 use super::{CHUNK_BYTES, DIGEST, FORMAT_VERSION, Rows, StoreInfo, StoreProgress, bad_path, partial_path};
 use crate::error::{Error, Result};
 use crate::inputs::pixels::TraitCounts;
-use crate::paths::with_suffix;
 use crate::statistics::Accumulator;
 
 /// Writes a file of features; one process at a time.

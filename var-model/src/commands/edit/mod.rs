@@ -1,4 +1,4 @@
-//! `var-model edit`: parts of a photo generated anew.
+//! `var-model edit`: generates parts of a photo.
 
 mod places;
 mod record;
@@ -25,7 +25,7 @@ use crate::outputs::settings;
 use crate::sampling::check_pair;
 use crate::source::{FileDigest, Loaded};
 
-/// Widest strip: what a PNG viewer still opens.
+/// Maximum width of a strip: viewers open no wider PNG.
 const MOST_WIDTH: u32 = 1 << 16;
 
 /// Edits a photo.
@@ -117,14 +117,14 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
     Ok(EditSummary { pictures, seconds, out: places.results, strip, record: places.record, notes })
 }
 
-/// A row with room for all variants that shows the square and what is generated of it.
+/// A row with the square, the square with the part to generate marked, and room for all variants.
 fn begun_strip(plan: &EditPlan, square: &RgbImage, request: &EditRequest) -> Result<Grid> {
     let mut strip = Grid::new(1, request.variants + 2, square.width() as usize)?;
     let width = strip.picture().width().saturating_mul(request.strip_zoom);
     if width > MOST_WIDTH {
         return Err(Error::Config(format!(
-            "the strip would be {width} pixels wide, and at most {MOST_WIDTH} are possible; lower --strip-zoom or \
-             --variants"
+            "the strip would be {width} pixels wide; at most {MOST_WIDTH} are possible. Lower --strip-zoom or \
+             --variants."
         )));
     }
     strip.put_picture(0, 0, square)?;
@@ -132,7 +132,7 @@ fn begun_strip(plan: &EditPlan, square: &RgbImage, request: &EditRequest) -> Res
     Ok(strip)
 }
 
-/// What is to be generated of `photo`; a mask is read and fitted to it.
+/// The part of `photo` to generate. Reads the mask, and resizes it to the photo.
 fn read_area(request: &AreaRequest, photo: &RgbImage, notes: &mut Vec<String>) -> Result<Area> {
     match request {
         AreaRequest::Box { bounds, outpaint: false } => Ok(Area::Box(*bounds)),
@@ -153,14 +153,14 @@ fn read_area(request: &AreaRequest, photo: &RgbImage, notes: &mut Vec<String>) -
     }
 }
 
-/// What a person should know about the plan before seeing the result.
+/// Notes for the user about the plan.
 fn describe(plan: &EditPlan, blends: bool, side: usize, notes: &mut Vec<String>) {
     let (generated, cells) = (plan.mask().generated(), plan.mask().side());
     if plan.sticks_out() {
         let window = plan.window().side;
         notes.push(format!(
-            "what is generated needs a square of {window} × {window} pixels, more than the photo has: beyond it \
-             its edge pixels are repeated"
+            "the generated part needs a square of {window} × {window} pixels, more than the photo has: outside \
+             the photo, its edge pixels are repeated"
         ));
     }
     if generated == 0 {
@@ -170,7 +170,7 @@ fn describe(plan: &EditPlan, blends: bool, side: usize, notes: &mut Vec<String>)
         ));
     } else if generated == cells * cells {
         notes.push(
-            "everything is generated: only the scales of up to 3 positions of the photo are kept".into(),
+            "everything is generated; only the scales with at most 3 positions are those of the photo".into(),
         );
     }
     if !blends && !plan.is_native() {
@@ -183,12 +183,12 @@ fn describe(plan: &EditPlan, blends: bool, side: usize, notes: &mut Vec<String>)
     }
 }
 
-/// The class that `asked` names; without it "no class".
+/// The label of the class `asked`; without it, of "no class".
 fn class_label(asked: Option<&str>, names: &ClassNames) -> Result<i64> {
     match names.label(asked.unwrap_or(classes::NONE))?.as_slice() {
         [label] => Ok(*label),
         several => Err(Error::Config(format!(
-            "--class {}: {} classes; a photo is edited to one",
+            "--class {}: {} classes; name one",
             asked.unwrap_or_default(),
             several.len()
         ))),

@@ -1,24 +1,23 @@
-//! Where the files of `var-model edit` go: looked at before anything is computed.
+//! The output files of `var-model edit`, checked before any computation.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use var_tokenizer::files::check_place;
+use var_tokenizer::files::{check_place, with_suffix};
 
 use super::request::{AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
 use crate::error::{Error, Result};
-use crate::outputs::beside;
 
-/// Where everything goes.
+/// The output files.
 pub(super) struct Places {
-    /// One file a variant; none without `--out`.
+    /// One file per variant; none without `--out`.
     pub(super) results: Vec<PathBuf>,
-    /// The settings, beside the result or else the strip.
+    /// The settings, next to the result, or without a result next to the strip.
     pub(super) record: PathBuf,
 }
 
 impl Places {
-    /// The places of `request`, whose numbers are checked on the way.
+    /// The output files of `request`. Checks its numbers too.
     pub(super) fn of(request: &EditRequest) -> Result<Self> {
         request.options.validate()?;
         if !(1..=MOST_VARIANTS).contains(&request.variants) {
@@ -39,9 +38,9 @@ impl Places {
             Some(out) => (0..request.variants).map(|n| numbered(out, n)).collect(),
         };
         let Some(first) = request.out.as_ref().or(request.strip.as_ref()) else {
-            return Err(Error::Config("give --out, --strip or both: a place for the result".into()));
+            return Err(Error::Config("no place for the result; give --out, --strip or both".into()));
         };
-        let record = beside(first, ".json");
+        let record = with_suffix(first, ".json");
         let mut inputs = vec![&request.image];
         if let AreaRequest::Mask { path, .. } = &request.area {
             inputs.push(path);
@@ -59,7 +58,7 @@ impl Places {
             }
         }
         if results.iter().any(|place| Some(place) == request.strip.as_ref()) {
-            return Err(Error::Config("--out and --strip name the same file".into()));
+            return Err(Error::Config("--out and --strip name the same file; name two".into()));
         }
         check_place(&record)?;
         Ok(Self { results, record })

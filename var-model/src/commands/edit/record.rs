@@ -10,14 +10,14 @@ use crate::error::Result;
 use crate::sampling::SamplingOptions;
 use crate::source::FileDigest;
 
-/// What was done, with which files: `NAME.json` next to the result.
+/// The settings and files of an edit: `NAME.json` next to the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EditRecord {
     /// Name and version of the program.
     pub program: String,
     /// The photo.
     pub image: FileDigest,
-    /// What was to be generated.
+    /// The part that was generated.
     pub area: AreaRecord,
     /// The square of the photo that the model saw.
     pub window: Window,
@@ -25,7 +25,7 @@ pub(crate) struct EditRecord {
     pub generated_pixels: usize,
     /// Latent cells that were generated.
     pub generated_cells: usize,
-    /// Latent cells in all.
+    /// Number of latent cells.
     pub cells: usize,
     /// Number of the class; none for "no class".
     pub class: Option<usize>,
@@ -43,9 +43,9 @@ pub(crate) struct EditRecord {
     pub model: FileDigest,
     /// The tokenizer's file.
     pub tokenizer: FileDigest,
-    /// What was computed in.
+    /// Precision.
     pub precision: String,
-    /// Where it was computed.
+    /// Device.
     pub device: String,
     /// The results.
     pub results: Vec<ResultRecord>,
@@ -55,7 +55,7 @@ pub(crate) struct EditRecord {
     pub notes: Vec<String>,
 }
 
-/// What was to be generated.
+/// The part that was generated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum AreaRecord {

@@ -1,4 +1,4 @@
-//! `var-model sample --dry-run`: what a call would do, without weights.
+//! `var-model sample --dry-run`: prints what a call would do; loads no weights.
 
 use serde_json::{Value, json};
 use var_tokenizer::progress::{say, tell};
@@ -11,8 +11,7 @@ use crate::cost::{self, SamplingMemory};
 use crate::error::Result;
 use crate::outputs::{DiskBytes, Target};
 
-/// Prints what the request would do: images, batches, sizes on the disk, memory; as a table or one JSON
-/// object.
+/// Prints the images, batches, disk space and memory of the request, as a table or one JSON object.
 ///
 /// # Errors
 /// As `sample` before it loads weights.
@@ -105,7 +104,7 @@ fn batches(job: &Job) -> usize {
     }
 }
 
-/// Bytes in words.
+/// Bytes with a unit.
 fn in_words(bytes: f64) -> String {
     match bytes {
         b if b >= 1e9 => format!("{:.2} GB", b / 1e9),

@@ -1,4 +1,4 @@
-//! Which images a request means for its model: all that is known before weights are loaded.
+//! The images of a request for its model: everything that is known before weights are loaded.
 
 use serde_json::Value;
 use tch::{Device, Kind};
@@ -11,7 +11,7 @@ use crate::outputs::OutputPlan;
 use crate::sampling::{at_once, check_pair};
 use crate::source::{FileDigest, Opened};
 
-/// Classes when none are named.
+/// Number of classes if the user names none.
 const DEFAULT_CLASSES: usize = 8;
 /// How rows of an archive and a folder are ordered: [`OutputPlan::row`].
 const ROW_ORDER: &str = "round-robin";
@@ -22,16 +22,16 @@ pub(super) struct Job {
     pub request: SampleRequest,
     pub opened: Opened,
     pub plan: OutputPlan,
-    /// Candidates of each class; images of each class where none are rejected.
+    /// Candidates per class; without rejection, images per class.
     pub candidates: usize,
-    /// Images that are sampled together.
+    /// Number of images that are sampled together.
     pub at_once: usize,
-    /// What the user should know before the work starts.
+    /// Notes for the user before the work starts.
     pub notes: Vec<String>,
 }
 
 impl Job {
-    /// Checks the request, opens its files, and works out its images.
+    /// Checks the request, opens its files, and finds its images.
     ///
     /// # Errors
     /// When a setting is out of range, a place is taken, a file is missing or does not fit, a class is unknown, or
@@ -51,7 +51,7 @@ impl Job {
         check_count(&request, labels.len(), candidates)?;
         if request.rejection.is_some() && labels.contains(&(config.classes as i64)) {
             return Err(Error::Config(
-                "--keep: the class none has no probability to choose by; omit one of the two".into(),
+                "--keep: the classifier gives no probability for the class none; omit one of the two".into(),
             ));
         }
         let plan = OutputPlan {
@@ -65,18 +65,18 @@ impl Job {
         Ok(Self { request, opened, plan, candidates, at_once, notes: Vec::new() })
     }
 
-    /// Images that are sampled, rejected ones included.
+    /// Number of images to sample, including rejected ones.
     pub(crate) fn sampled(&self) -> usize {
         self.plan.labels.len() * self.candidates
     }
 
-    /// Images that belong together: a call resumes at a multiple of them.
+    /// Number of images that belong together. A call resumes at a multiple of it.
     pub(crate) fn unit(&self) -> usize {
         if self.plan.chosen { self.plan.per_class } else { self.at_once }
     }
 
-    /// Where to compute, and in what. `earlier` are the settings of the call that this one resumes: it keeps the
-    /// precision that was measured then.
+    /// The device and the type to compute in. `earlier` are the settings of the call that this one resumes; its measured
+    /// precision is kept.
     ///
     /// # Errors
     /// When there is no such device, or it cannot compute in the precision.
@@ -90,7 +90,7 @@ impl Job {
         Ok((device, source.compute_kind(&self.opened, device, self.at_once)?))
     }
 
-    /// All that the images depend on, as JSON.
+    /// Everything that the images depend on, as JSON.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -131,7 +131,7 @@ impl Job {
         serde_json::to_value(settings).map_err(|e| Error::Config(format!("settings: {e}")))
     }
 
-    /// What the call did: so many images `sampled` in so many `seconds`.
+    /// The summary of the call, which `sampled` this number of images in `seconds`.
     pub(crate) fn summary(&self, sampled: usize, seconds: f64, complete: bool) -> SampleSummary {
         let places = self.request.out.iter().map(|target| target.path());
         let scales = self.request.show_scales.iter().map(|file| file.path());
@@ -156,7 +156,7 @@ fn check_count(request: &SampleRequest, classes: usize, candidates: usize) -> Re
     }
     let of = if request.rejection.is_some() { format!(" of {candidates} candidates") } else { String::new() };
     Err(Error::Config(format!(
-        "{classes} classes with --per-class {}{of}: at least 1 and at most {MOST_PICTURES} images; sample in several calls",
+        "{classes} classes with --per-class {}{of}: a call samples 1 to {MOST_PICTURES} images; sample in several calls",
         request.per_class
     )))
 }

@@ -24,7 +24,7 @@ use crate::source::Loaded;
 use job::Job;
 use work::Work;
 
-/// Samples images. It ends in order, and says how to resume, when `stop` is set.
+/// Samples images. If `stop` is set, it saves, ends, and says how to resume.
 ///
 /// # Errors
 /// When a file is missing or does not fit, a class is unknown, the number of images is out of range, an output cannot
@@ -52,7 +52,7 @@ pub fn sample(
             return Ok(job.summary(0, 0.0, true));
         }
     }
-    // Before the model: it is the smaller file.
+    // Before the model, because it is the smaller file.
     let classifier = match &job.request.rejection {
         Some(rejection) => Some(Classifier::load(rejection, job.opened.config.classes, device)?),
         None => None,

@@ -1,4 +1,4 @@
-//! What the user should know before the work: settings without effect, and choices that the program made.
+//! Notes before the work: settings without effect, and choices of the program.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub(super) fn of(job: &Job) -> Vec<String> {
     notes
 }
 
-/// The notes on how tokens are chosen, among `vocabulary` codes. `unconditional`: only for the class none.
+/// The notes on the sampling options, for a model with `vocabulary` codes. `unconditional`: all images are of "no class".
 pub(in crate::commands) fn options(
     options: &SamplingOptions,
     given: &Given,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::sampling::SamplingOptions;
 use crate::source::FileDigest;
 
-/// All that the images of a call depend on: `settings.json` in a folder, `NAME.json` next to a grid or an archive.
+/// Everything that the images of a call depend on: `settings.json` in a folder, `NAME.json` next to a grid or an archive.
 /// A call resumes only with the same settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SampleSettings {
@@ -27,13 +27,13 @@ pub(crate) struct SampleSettings {
     pub sampling: SamplingOptions,
     /// Images sampled together.
     pub batch: usize,
-    /// What was computed in: `f32`, `bf16` or `fp16`.
+    /// Precision: `f32`, `bf16` or `fp16`.
     pub precision: String,
     /// `cpu` or `cuda:N`.
     pub device: String,
-    /// How candidates were chosen, where they were.
+    /// How a classifier chose candidates; `None` without rejection.
     pub rejection: Option<RejectionSettings>,
-    /// Images in all.
+    /// Number of images.
     pub pictures: usize,
     /// Side of an image in pixels.
     pub side: usize,
@@ -62,7 +62,7 @@ pub(crate) struct RejectionSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename = "done")]
 pub struct SampleSummary {
-    /// Images in all.
+    /// Number of images.
     pub pictures: usize,
     /// Images that this call sampled, rejected candidates included.
     pub sampled: usize,

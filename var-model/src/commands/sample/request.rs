@@ -1,4 +1,4 @@
-//! What the user asks of `var-model sample`.
+//! The request of `var-model sample`.
 
 use var_tokenizer::command_line::Given;
 use var_tokenizer::files::check_place;
@@ -10,35 +10,35 @@ use crate::rejection::RejectionRequest;
 use crate::sampling::SamplingOptions;
 use crate::source::ModelSource;
 
-/// Most images of one call.
+/// Maximum number of images of one call.
 pub const MOST_PICTURES: usize = 1_000_000;
-/// Most images that are sampled at once.
+/// Maximum number of images to sample at once.
 pub const MOST_AT_ONCE: usize = 1024;
 
-/// What the user asks of `var-model sample`.
+/// The request of `var-model sample`.
 #[derive(Debug)]
 pub struct SampleRequest {
     /// Model, tokenizer and class names.
     pub source: ModelSource,
     /// Lists of classes as [`crate::ClassNames::labels`] takes them; empty: the first classes.
     pub classes: Vec<String>,
-    /// Images a class.
+    /// Images per class.
     pub per_class: usize,
     /// How tokens are chosen.
     pub options: SamplingOptions,
     /// Seed of the run.
     pub seed: u64,
-    /// Images sampled at once, at most; fewer where their logits would take gigabytes.
+    /// Maximum number of images to sample at once; fewer if their logits would take gigabytes.
     pub batch: usize,
     /// Where the images go.
     pub out: Vec<Target>,
     /// Files that show the first images after each scale.
     pub show_scales: Vec<ScalesFile>,
-    /// Samples more and keeps the best.
+    /// Rejection sampling.
     pub rejection: Option<RejectionRequest>,
-    /// Continues an interrupted call.
+    /// Whether to resume an interrupted call.
     pub resume: bool,
-    /// Which flags the person gave: what has no effect is reported for these.
+    /// The flags that the user gave. Only for these, a note says that they have no effect.
     pub given: Given,
 }
 
@@ -61,17 +61,19 @@ impl SampleRequest {
             std::fs::File::open(file).map_err(|e| Error::io(file, e))?;
         }
         if self.out.is_empty() && self.show_scales.is_empty() {
-            return Err(Error::Config("give --out or --show-scales: a place for the images".into()));
+            return Err(Error::Config("no place for the images; give --out or --show-scales".into()));
         }
         if self.resume && self.out.is_empty() {
             return Err(Error::Config(
-                "--resume needs --out: only a folder or an archive can be resumed".into(),
+                "--resume needs --out; only a folder or an archive can be resumed".into(),
             ));
         }
         for file in &self.show_scales {
             if self.out.iter().any(|target| target.path() == file.path()) {
                 let both = file.path().display();
-                return Err(Error::Config(format!("{both}: --out and --show-scales name the same file")));
+                return Err(Error::Config(format!(
+                    "{both}: --out and --show-scales name the same file; name two"
+                )));
             }
             check_place(file.path())?;
         }

@@ -1,4 +1,4 @@
-//! One call of `var-model sample` at work: batch after batch, into the outputs.
+//! Samples the images of a call, batch by batch, into the outputs.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,7 +39,7 @@ impl<'a> Work<'a> {
         progress: &'a mut Progress,
     ) -> Self {
         let shown = if job.request.show_scales.is_empty() { 0 } else { job.plan.pictures() };
-        // Where candidates are rejected, whole classes are there; where not, a class has as many candidates.
+        // With rejection, `done` is a number of complete classes. Without it, a class has as many candidates as images.
         let done = outputs.done();
         let before = done / job.plan.per_class * job.candidates + done % job.plan.per_class;
         Self {
@@ -55,7 +55,7 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Samples what is missing and makes the outputs whole: images sampled, and seconds.
+    /// Samples the missing images and completes the outputs. Returns the number of sampled images, and seconds.
     pub(super) fn run(mut self, classifier: Option<&Classifier>) -> Result<(usize, f64)> {
         let total = self.job.plan.pictures();
         if self.outputs.done() > 0 {
@@ -117,7 +117,7 @@ impl<'a> Work<'a> {
         self.outputs.add(&pictures)
     }
 
-    /// Samples images `first` to `first + count` and says so.
+    /// Samples images `first` to `first + count`, and shows progress.
     fn next(&mut self, first: usize, count: usize) -> Result<Sample> {
         self.heed_signals()?;
         let numbers: Vec<u64> = (first as u64..(first + count) as u64).collect();
@@ -132,7 +132,7 @@ impl<'a> Work<'a> {
         Ok(sample)
     }
 
-    /// The images of these numbers, all candidates counted.
+    /// The images with these numbers among all candidates.
     fn sample(&self, numbers: &[u64]) -> Result<Sample> {
         let label = |&number: &u64| {
             self.job.plan.labels.get(number as usize / self.job.candidates).copied().unwrap_or(0)
@@ -142,8 +142,8 @@ impl<'a> Work<'a> {
         self.sampler.sample(&labels, &Draws::new(request.seed, numbers.to_vec()), &request.options)
     }
 
-    /// Writes the first images after each scale. What this call did not come by, because an earlier one
-    /// made it or because it was chosen later, is sampled again.
+    /// Writes the first images after each scale. Samples images again that an earlier call made, or that the classifier
+    /// chose after they were sampled.
     fn show_scales(&mut self) -> Result<()> {
         while !self.scales.missing().is_empty() {
             self.heed_signals()?;
@@ -166,7 +166,7 @@ impl<'a> Work<'a> {
         self.job.request.show_scales.iter().try_for_each(|file| self.scales.write(file))
     }
 
-    /// Ends in order when a signal came.
+    /// After a signal: saves, and returns the error that ends the call.
     fn heed_signals(&mut self) -> Result<()> {
         if !self.stop.load(Ordering::Relaxed) {
             return Ok(());
@@ -174,13 +174,13 @@ impl<'a> Work<'a> {
         self.progress.finish();
         let (done, total) = (self.outputs.done(), self.job.plan.pictures());
         let advice = if self.outputs.sync()? {
-            format!("{done} of {total} images are saved; the same command with --resume continues")
+            format!("{done} of {total} images are saved; run the same command with --resume to continue")
         } else if done == 0 {
-            "no images were finished, and nothing is written; the same command starts again".to_owned()
+            "no image is finished, and nothing is written; run the same command to start again".to_owned()
         } else {
             format!(
-                "{done} of {total} images were sampled, and a grid saves none; a folder or an .npz (--out) next to \
-                 it makes --resume possible"
+                "{done} of {total} images were sampled, but a grid does not save them; add a folder or an .npz with \
+                 --out to make --resume possible"
             )
         };
         Err(Error::Interrupted(advice))

@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::h5::text;
 use crate::data::images::Split;
 use crate::data::schedule::ScaleSchedule;
+use crate::runtime::files::with_suffix;
 
 pub use ids::{Ids, SplitTokens};
 pub use reader::TokenFile;
@@ -175,12 +176,6 @@ impl InputStatistics {
 /// The journal of the token file at `path`: `PATH.partial`.
 pub fn partial_path(path: &Path) -> PathBuf {
     with_suffix(path, ".partial")
-}
-
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// Place of a split in arrays of two.

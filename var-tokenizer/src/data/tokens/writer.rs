@@ -6,11 +6,11 @@ use hdf5::{Dataset, File, Group, H5Type};
 use ndarray::{ArrayView1, ArrayView2, s};
 
 use super::journal::Journal;
-use super::{CHUNK_ROWS, FORMAT_VERSION, InputStatistics, Rows, TokenInfo, partial_path, slot, with_suffix};
+use super::{CHUNK_ROWS, FORMAT_VERSION, InputStatistics, Rows, TokenInfo, partial_path, slot};
 use crate::data::h5::{self, text};
 use crate::data::images::Split;
 use crate::runtime::error::{Error, Result};
-use crate::runtime::files::put_in_place;
+use crate::runtime::files::{put_in_place, with_suffix};
 
 /// How far a token file has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

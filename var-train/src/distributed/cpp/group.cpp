@@ -28,8 +28,8 @@ void finish(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
 }  // namespace
 
 extern "C" {
-// A group of `size` ranks that find each other through `store`. `address` is the local address that the
-// others reach this rank by; empty: what GLOO_SOCKET_IFNAME says.
+// Makes a group of `size` ranks that find each other through `store`. `address` is the local address at which the
+// others reach this rank; empty: GLOO_SOCKET_IFNAME decides.
 int var_group_gloo(Store* store, int rank, int size, const char* address, int64_t timeout, Group** out) {
   return attempt([&] {
     auto options = *address == '\0' ? c10d::ProcessGroupGloo::Options::create_default(Milliseconds(timeout))
@@ -58,7 +58,7 @@ int var_group_all_reduce(Group* group, at::Tensor* tensor) {
   });
 }
 
-// All tensors from rank `root`, packed into large messages.
+// Sends all tensors from rank `root` to the others, packed into large messages.
 int var_group_broadcast(Group* group, at::Tensor* const* tensors, size_t n, int root) {
   return attempt([&] {
     c10::NoGradGuard off;
@@ -85,7 +85,7 @@ int var_group_barrier(Group* group) {
   return attempt([&] { finish((*group)->barrier()); });
 }
 
-// Fails where the tensors of this rank are not as many, of the kinds and of the shapes of rank 0's.
+// Fails if the tensors of this rank differ from those of rank 0 in number, type or shape.
 int var_group_same_shapes(Group* group, at::Tensor* const* tensors, size_t n) {
   return attempt([&] { c10d::verify_params_across_processes(*group, list(tensors, n), {}); });
 }
@@ -96,7 +96,7 @@ int var_reducer_new(Group* group, at::Tensor* const* parameters, size_t n, int64
     const auto all = list(parameters, n);
     const std::vector<bool> sparse(n, false);
     const std::vector<size_t> limits{static_cast<size_t>(first), static_cast<size_t>(bucket)};
-    // The last layers' gradients are the first that a backward pass has ready.
+    // A backward pass computes the gradients of the last layers first.
     auto buckets = std::get<0>(c10d::compute_bucket_assignment_by_size(all, limits, sparse));
     std::reverse(buckets.begin(), buckets.end());
     *out = new Reducer(std::make_shared<c10d::Reducer>(
@@ -106,11 +106,11 @@ int var_reducer_new(Group* group, at::Tensor* const* parameters, size_t n, int64
   });
 }
 
-// The next backward pass averages the gradients over all ranks, its own and those added up before.
+// Makes the next backward pass average the gradients over all ranks. These include gradients from earlier passes.
 int var_reducer_expect(Reducer* reducer) {
   return attempt([&] {
     (*reducer)->prepare_for_forward();
-    // After the first pass the buckets follow the order in which gradients really came.
+    // After the first pass, the buckets follow the order in which the gradients were ready.
     (*reducer)->rebuild_buckets();
     (*reducer)->prepare_for_backward({});
   });

@@ -1,4 +1,4 @@
-// What the C++ files of this folder share: handles, and exceptions that cross the C interface as a message.
+// Shared by the C++ files of this folder: handles, and the conversion of exceptions to messages at the C interface.
 #pragma once
 #include <ATen/ATen.h>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
@@ -9,7 +9,7 @@
 
 namespace var {
 
-// What Rust holds of a store and of a group; made with `new`, deleted by their `free`.
+// The handles of a store and of a group in Rust. `new` makes them, their `free` function deletes them.
 using Store = c10::intrusive_ptr<c10d::Store>;
 using Group = c10::intrusive_ptr<c10d::ProcessGroup>;
 using Milliseconds = std::chrono::milliseconds;
@@ -20,7 +20,7 @@ inline std::string& c10d_error() {
   return message;
 }
 
-// Runs `f`: 0, or -1 and a message on an exception.
+// Runs `f`. Returns 0, or after an exception -1, with its message in `c10d_error`.
 template <class F>
 int attempt(F&& f) noexcept {
   try {

@@ -15,7 +15,8 @@ using var::Store;
 extern "C" {
 const char* var_c10d_error() { return var::c10d_error().c_str(); }
 
-// c10d writes warnings with backtraces to standard error; the errors say the same. TORCH_CPP_LOG_LEVEL wins.
+// Silences c10d, which writes warnings with backtraces to standard error: our errors say the same. If the user sets
+// TORCH_CPP_LOG_LEVEL, that level applies.
 void var_c10d_quiet() {
   if (std::getenv("TORCH_CPP_LOG_LEVEL") != nullptr) {
     c10::initLogging();
@@ -24,7 +25,7 @@ void var_c10d_quiet() {
   }
 }
 
-// Connects to the store at host:port, or serves it there (port 0: any free one) and connects to itself.
+// Connects to the store at host:port. With `serve`, first serves it there (port 0: any free port).
 int var_store_open(const char* host, uint16_t port, int serve, int64_t timeout, Store** out) {
   return attempt([&] {
     c10d::TCPStoreOptions options;
@@ -46,7 +47,7 @@ int var_store_prefix(Store* store, const char* prefix, Store** out) {
   return attempt([&] { *out = new Store(c10::make_intrusive<c10d::PrefixStore>(prefix, *store)); });
 }
 
-// The same store over a connection of its own: one connection serves one request at a time.
+// The same store over a new connection: a connection handles one request at a time.
 int var_store_clone(Store* store, Store** out) {
   return attempt([&] { *out = new Store((*store)->clone()); });
 }
@@ -55,7 +56,7 @@ int var_store_set(Store* store, const char* key, const uint8_t* data, size_t len
   return attempt([&] { (*store)->set(key, std::vector<uint8_t>(data, data + length)); });
 }
 
-// The value of `key`, which must be there; at most `room` bytes of it.
+// Copies the value of `key`, at most `room` bytes. The key must exist.
 int var_store_get(Store* store, const char* key, uint8_t* data, size_t room, size_t* length) {
   return attempt([&] {
     const auto value = (*store)->get(key);

@@ -1,5 +1,5 @@
-// The one file that knows NCCL: a library of its own (libvar_nccl.so), built by `cargo xtask setup --cuda` and opened
-// at run time after libtorch_cuda, so that everything else builds and runs without CUDA.
+// The only file that uses NCCL. `cargo xtask setup --cuda` builds it into a separate library (libvar_nccl.so), which the
+// program opens at run time after libtorch_cuda. Everything else builds and runs without CUDA.
 #define USE_C10D_NCCL 1
 #include "../cpp/shim.h"
 
@@ -14,7 +14,7 @@ using var::Store;
 extern "C" {
 const char* var_nccl_error() { return var::c10d_error().c_str(); }
 
-// Lets `group` work on tensors of GPU `device` through NCCL. Ranks find each other through `store`, under keys that
+// Makes `group` handle tensors of GPU `device` through NCCL. Ranks find each other through `store`, under keys that
 // nothing else uses. A collective that takes longer than `timeout` ends the process.
 int var_nccl_join(Group* group, Store* store, int rank, int size, int device, int64_t timeout) {
   return attempt([&] {

@@ -1,8 +1,8 @@
-// What c10d's ProcessGroupGloo.hpp names of gloo.
+// The names of gloo that c10d's ProcessGroupGloo.hpp uses.
 //
-// libtorch has gloo inside and exports the process group, but ships none of gloo's headers. c10d holds gloo's
-// objects by pointer only, so that their layout does not matter here, and derives one class, GlooStore, which
-// this program never makes. The includes beside this file lead here.
+// libtorch contains gloo and exports the process group, but does not ship gloo's headers. c10d holds gloo's objects
+// only by pointer, so their layout does not matter here. It derives one class, GlooStore, which this program never
+// makes. The other headers of this folder include this file.
 #pragma once
 #include <chrono>
 #include <memory>
