@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
-use var_tokenizer::images::decode::is_picture_name;
+use var_tokenizer::images::decode::is_image_name;
 use var_tokenizer::images::{Decoded, Traits, read_pixels};
 
 pub use self::h5::check_h5;
@@ -48,7 +48,7 @@ impl Picture {
     /// # Errors
     /// When the file cannot be read or decoded.
     pub fn read(path: &Path, rule: PixelRule) -> Result<(Self, Traits)> {
-        let Decoded { picture, traits } = read_pixels(path, rule.pixels())?;
+        let Decoded { image: picture, traits } = read_pixels(path, rule.pixels())?;
         let (width, height) = (picture.width() as usize, picture.height() as usize);
         Ok((Self::new(width, height, 3, picture.into_raw())?, traits))
     }
@@ -136,7 +136,7 @@ fn collect(folder: &Path, prefix: &str, depth: usize, found: &mut BTreeMap<Strin
         let path = entry.map_err(|e| Error::io(folder, e))?.path();
         let file_name = path.file_name().unwrap_or_default().to_string_lossy();
         let subfolder = path.is_dir();
-        if file_name.starts_with('.') || !subfolder && !is_picture_name(&file_name) {
+        if file_name.starts_with('.') || !subfolder && !is_image_name(&file_name) {
             continue;
         }
         // Opening a pipe or a device may block.

@@ -1,5 +1,5 @@
-//! Tokenizer at named shapes: encode and decode of 4 pictures of 256 pixels at the released shape, and a
-//! training step of a small tokenizer (64 pictures of 32 pixels), each with its rate as a share of a 2048³
+//! Tokenizer at named shapes: encode and decode of 4 images of 256 pixels at the released shape, and a
+//! training step of a small tokenizer (64 images of 32 pixels), each with its rate as a share of a 2048³
 //! product's. `VAR_BENCH_PRECISION=auto|f32|bf16`.
 #![allow(missing_docs, clippy::unwrap_used)]
 

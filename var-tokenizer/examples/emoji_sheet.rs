@@ -1,4 +1,4 @@
-//! Makes the built-in pictures out of an unpacked `emoji-datasource-google` package.
+//! Makes the built-in images out of an unpacked `emoji-datasource-google` package.
 //!
 //! `cargo run --release -p var-tokenizer --example emoji_sheet -- PACKAGE OUT` reads
 //! `PACKAGE/emoji.json` and `PACKAGE/img/google/64/`, and writes `OUT/sheet-32.png` and `OUT/emoji.tsv`.
@@ -40,9 +40,8 @@ fn main() -> Result<(), Anything> {
     let height = (files.len() as u32).div_ceil(COLUMNS) * SIDE;
     let mut sheet = RgbImage::from_pixel(COLUMNS * SIDE, height, Rgb([255; 3]));
     for (file, place) in files.iter().zip(0..) {
-        let picture =
-            var_tokenizer::images::read_picture(&Path::new(package).join("img/google/64").join(file))?;
-        if picture.dimensions() != (2 * SIDE, 2 * SIDE) {
+        let image = var_tokenizer::images::read_image(&Path::new(package).join("img/google/64").join(file))?;
+        if image.dimensions() != (2 * SIDE, 2 * SIDE) {
             return Err(format!("{file} is not 64 × 64").into());
         }
         let (left, top) = (place % COLUMNS * SIDE, place / COLUMNS * SIDE);
@@ -51,7 +50,7 @@ fn main() -> Result<(), Anything> {
             let mean = |c: usize| {
                 let sum: u32 = [(0, 0), (1, 0), (0, 1), (1, 1)]
                     .iter()
-                    .map(|(dx, dy)| u32::from(picture.get_pixel(2 * x + dx, 2 * y + dy).0[c]))
+                    .map(|(dx, dy)| u32::from(image.get_pixel(2 * x + dx, 2 * y + dy).0[c]))
                     .sum();
                 ((sum + 2) / 4) as u8
             };
@@ -66,6 +65,6 @@ fn main() -> Result<(), Anything> {
         sheet.height(),
         ExtendedColorType::Rgb8,
     )?;
-    println!("{} pictures", files.len());
+    println!("{} images", files.len());
     Ok(())
 }

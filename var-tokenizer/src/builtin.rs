@@ -1,4 +1,4 @@
-//! The tokenizer of the built-in pictures, which comes with the program.
+//! The built-in tokenizer, for the built-in images.
 
 use std::path::Path;
 

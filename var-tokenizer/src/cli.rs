@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use var_tokenizer::encode::{self, EncodeRequest};
 use var_tokenizer::h5::check::{CheckH5, check_in_child};
 use var_tokenizer::progress::{Progress, Show, say};
-use var_tokenizer::reconstruct::{self, ReconstructRequest, Scores};
-use var_tokenizer::tokens::TokenFile;
+use var_tokenizer::reconstruct::{self, ReconstructRequest, ReconstructSummary};
+use var_tokenizer::tokens::{START_OVER, TokenFile};
 use var_tokenizer::torch::{DeviceChoice, Precision};
-use var_tokenizer::{Result, ScaleSchedule, golden, inspect};
+use var_tokenizer::{Error, Result, ScaleSchedule, golden, inspect};
 
 #[derive(Parser)]
 #[command(name = "var-tokenizer", version, about = "Multi-scale VQ-VAE: images to tokens and back")]
@@ -20,6 +20,29 @@ use var_tokenizer::{Result, ScaleSchedule, golden, inspect};
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+}
+
+/// Flags of the subcommands that compute.
+#[derive(Args)]
+struct Run {
+    /// Device: auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    device: DeviceChoice,
+    /// Precision: f32, bf16, or auto, which uses the faster of the two on this machine
+    #[arg(long, default_value = "f32")]
+    precision: Precision,
+    /// Print progress and result as JSON lines
+    #[arg(long, conflicts_with = "quiet")]
+    json: bool,
+    /// Print no progress
+    #[arg(long)]
+    quiet: bool,
+}
+
+impl Run {
+    fn progress(&self) -> Progress {
+        Progress::new(Show::from_flags(self.json, self.quiet))
+    }
 }
 
 #[derive(Subcommand)]
@@ -63,18 +86,8 @@ enum Command {
         /// Delete an unfinished file and start again
         #[arg(long)]
         restart: bool,
-        /// Device: auto, cpu, cuda or cuda:N
-        #[arg(long, default_value = "auto")]
-        device: DeviceChoice,
-        /// Precision: f32, bf16, or auto, which uses the faster of the two on this machine
-        #[arg(long, default_value = "f32")]
-        precision: Precision,
-        /// Print progress and result as JSON lines
-        #[arg(long, conflicts_with = "quiet")]
-        json: bool,
-        /// Print no progress
-        #[arg(long)]
-        quiet: bool,
+        #[command(flatten)]
+        run: Run,
     },
     /// Reconstruct held-out images: a grid to look at, or a folder to score
     #[command(after_help = "Each row of the grid shows an image, then its reconstruction after each scale.
@@ -108,18 +121,8 @@ rFID, PSNR, SSIM and LPIPS of a tokenizer:
         /// Images reconstructed together for the folder
         #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u64).range(1..=4096))]
         batch: u64,
-        /// Device: auto, cpu, cuda or cuda:N
-        #[arg(long, default_value = "auto")]
-        device: DeviceChoice,
-        /// Precision: f32, bf16, or auto, which uses the faster of the two on this machine
-        #[arg(long, default_value = "f32")]
-        precision: Precision,
-        /// Print progress and scores as JSON lines
-        #[arg(long, conflicts_with = "quiet")]
-        json: bool,
-        /// Print no progress
-        #[arg(long)]
-        quiet: bool,
+        #[command(flatten)]
+        run: Run,
     },
     /// Describe a tokenizer file, a token file, or a source of images
     #[command(after_help = "Examples:
@@ -168,10 +171,7 @@ fn run(command: Command) -> Result<()> {
             seed,
             batch,
             restart,
-            device,
-            precision,
-            json,
-            quiet,
+            run,
         } => {
             let request = EncodeRequest {
                 data,
@@ -185,11 +185,11 @@ fn run(command: Command) -> Result<()> {
                 seed,
                 batch: batch as usize,
                 restart,
-                device,
-                precision,
+                device: run.device,
+                precision: run.precision,
             };
-            let mut progress = Progress::new(Show::from_flags(json, quiet));
-            let summary = encode::encode(&request, &mut progress)?;
+            let mut progress = run.progress();
+            let summary = encode::encode(&request, &mut progress).map_err(with_restart)?;
             progress.note(&format!(
                 "wrote {}: {} training and {} held-out rows, {:.0} images/s",
                 request.out.display(),
@@ -200,19 +200,7 @@ fn run(command: Command) -> Result<()> {
             progress.event(&serde_json::json!(summary));
             Ok(())
         }
-        Command::Reconstruct {
-            data,
-            tokenizer,
-            schedule,
-            out,
-            folder,
-            count,
-            batch,
-            device,
-            precision,
-            json,
-            quiet,
-        } => {
+        Command::Reconstruct { data, tokenizer, schedule, out, folder, count, batch, run } => {
             let request = ReconstructRequest {
                 data,
                 tokenizer,
@@ -221,12 +209,13 @@ fn run(command: Command) -> Result<()> {
                 folder,
                 count: count as usize,
                 batch: batch as usize,
-                device,
-                precision,
+                device: run.device,
+                precision: run.precision,
             };
-            let mut progress = Progress::new(Show::from_flags(json, quiet));
-            let scores = reconstruct::reconstruct(&request, &mut progress)?;
-            report(&request, &scores, &progress);
+            let mut progress = run.progress();
+            let summary = reconstruct::reconstruct(&request, &mut progress)?;
+            progress.note(&written(&summary));
+            progress.event(&serde_json::json!(summary));
             Ok(())
         }
         Command::CheckH5(check) => check.run(TokenFile::check),
@@ -241,22 +230,25 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
-/// Tells what was reconstructed, and where it is.
-fn report(request: &ReconstructRequest, scores: &Scores, progress: &Progress) {
-    let places: Vec<String> = [&request.out, &request.folder]
-        .into_iter()
-        .flatten()
-        .map(|path| path.display().to_string())
-        .collect();
-    progress.note(&format!(
+/// Adds the flag `--restart` to an error that advises to start over.
+fn with_restart(e: Error) -> Error {
+    match e {
+        Error::File { path, message } if message.ends_with(START_OVER) => {
+            Error::file(path, format!("{message} with --restart"))
+        }
+        other => other,
+    }
+}
+
+/// Says what a reconstruction wrote.
+fn written(summary: &ReconstructSummary) -> String {
+    let places: Vec<&str> =
+        [&summary.out, &summary.folder].into_iter().flatten().map(String::as_str).collect();
+    format!(
         "wrote {}: {} images, PSNR {:.2} dB, L1 {:.4}",
         places.join(" and "),
-        scores.pictures,
-        scores.psnr,
-        scores.l1
-    ));
-    progress.event(&serde_json::json!({
-        "event": "done", "scores": {"psnr": scores.psnr, "l1": scores.l1}, "images": scores.pictures,
-        "bad": scores.bad, "out": request.out, "folder": request.folder,
-    }));
+        summary.images,
+        summary.scores.psnr,
+        summary.scores.l1
+    )
 }

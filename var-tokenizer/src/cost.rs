@@ -133,7 +133,7 @@ pub fn parameters(config: &TokenizerConfig) -> u64 {
     encoder(config).parameters + decoder(config).parameters + quantizer(config).parameters
 }
 
-/// Numbers in the largest tensor between two layers of the decoder, for one picture.
+/// Returns the number of values in the largest tensor between two layers of the decoder, for one image.
 pub fn widest_activation(config: &TokenizerConfig) -> f64 {
     // An upsampling hands its level's width on at twice the side.
     let levels = levels(config);
@@ -143,22 +143,22 @@ pub fn widest_activation(config: &TokenizerConfig) -> f64 {
     numbers.fold(0.0, f64::max)
 }
 
-/// FLOPs of one picture → ids.
+/// Returns the FLOPs to encode one image.
 pub fn encode_flops(config: &TokenizerConfig) -> f64 {
     encoder(config).flops + quantizer(config).flops
 }
 
-/// FLOPs of one latent → picture.
+/// Returns the FLOPs to decode one latent.
 pub fn decode_flops(config: &TokenizerConfig) -> f64 {
     decoder(config).flops
 }
 
-/// FLOPs of forward and backward over one picture: three forwards.
+/// Returns the FLOPs of a forward and backward pass over one image: three forward passes.
 pub fn training_flops(config: &TokenizerConfig) -> f64 {
     3.0 * (encode_flops(config) + decode_flops(config))
 }
 
-/// Bytes of one training step over `batch` pictures when activations take `bytes` (4 for `f32`, 2 for
+/// Bytes of one training step over `batch` images when activations take `bytes` (4 for `f32`, 2 for
 /// `bf16`) a number: parameters, gradients and both moments in `f32`, and what the backward pass keeps.
 /// An estimate; workspaces of convolutions come on top.
 pub fn training_memory(config: &TokenizerConfig, batch: usize, bytes: usize) -> f64 {

@@ -1,4 +1,4 @@
-//! Pictures to a token file: resumable, with several views a picture where asked for.
+//! Encodes images into a token file, with one or more views per image. An interrupted encode resumes.
 
 mod omissions;
 mod statistics;
@@ -16,7 +16,7 @@ use views::{Item, views};
 
 use crate::data::images::{Framing, Source, Split, View};
 use crate::data::schedule::ScaleSchedule;
-use crate::data::tokens::{Rows, TokenInfo, TokenWriter, partial_path};
+use crate::data::tokens::{Rows, START_OVER, TokenInfo, TokenWriter, partial_path};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::{check_lasting_place, hexadecimal};
 use crate::runtime::progress::Progress;
@@ -24,39 +24,39 @@ use crate::runtime::torch::{DeviceChoice, Precision};
 use crate::vqvae::VqVae;
 use crate::{builtin, h5, signals};
 
-/// Share of each class that is held out where a source does not say.
+/// Share of each class that is held out when the source has no parts of its own.
 pub const HELD_OUT: f64 = 0.1;
-/// Seed of that division: the same for every run, so that a tokenizer never trains on what is scored.
+/// Seed of that division. It is the same for every run, so that a tokenizer never trains on held-out images.
 pub const SPLIT_SEED: u64 = 0;
 
-/// What `var-tokenizer encode` is told.
+/// Request of `var-tokenizer encode`.
 #[derive(Debug)]
 pub struct EncodeRequest {
-    /// Pictures: a path or `emoji`.
+    /// Images: a path or `emoji`.
     pub data: String,
     /// Tokenizer file or `builtin`.
     pub tokenizer: String,
-    /// Sides of the token maps, where the tokenizer's own are not meant.
+    /// Sides of the token maps, if not those of the tokenizer.
     pub schedule: Option<ScaleSchedule>,
     /// Token file to write.
     pub out: PathBuf,
-    /// Views of each training picture.
+    /// Views of each training image.
     pub crops: usize,
-    /// Every other view is a mirror image.
+    /// Mirror every second view.
     pub flip: bool,
-    /// Most training pictures; 0: all.
+    /// Maximum number of training images; 0: all.
     pub limit: usize,
-    /// Most held-out pictures; 0: all.
+    /// Maximum number of held-out images; 0: all.
     pub limit_held_out: usize,
     /// Seed of crops and limits.
     pub seed: u64,
-    /// Pictures encoded at once.
+    /// Number of images encoded together.
     pub batch: usize,
-    /// Start again instead of going on with an unfinished file.
+    /// Delete an unfinished file and start again.
     pub restart: bool,
-    /// Where to compute.
+    /// Device to compute on.
     pub device: DeviceChoice,
-    /// In what precision.
+    /// Precision to compute in.
     pub precision: Precision,
 }
 
@@ -89,7 +89,7 @@ pub struct EncodeSummary {
     pub train: usize,
     /// Held-out rows in the file.
     pub val: usize,
-    /// Images that the whole file leaves out. They are listed in `OUT.bad.txt`.
+    /// Images that cannot be read and are not in the file. `OUT.bad.txt` lists them.
     pub bad: usize,
     /// Images per second of this call.
     pub images_per_second: f64,
@@ -105,7 +105,7 @@ pub struct EncodeSummary {
 /// then resumes.
 pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<EncodeSummary> {
     if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
-        return Err(Error::Config("--crops and --batch must be at least 1, --crops at most 65535".into()));
+        return Err(Error::Config("crops must be from 1 to 65535, and batch at least 1".into()));
     }
     check_out(request)?;
     let stop = signals::stop()?;
@@ -127,7 +127,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
         request.seed,
     );
     if parts.train.is_empty() {
-        return Err(Error::file(source.label(), "has no images to train on, only held-out ones"));
+        return Err(Error::file(source.label(), "has no training images, only held-out ones"));
     }
     let views = views(&parts, request.crops);
     let info = info(request, &vae, opened.sha256, &source, &views);
@@ -139,7 +139,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
             progress.finish();
             writer.sync()?;
             return Err(Error::Interrupted(format!(
-                "{position} of {} views are safe beside {}; the same command goes on",
+                "{position} of {} views are saved next to {}; the same command resumes",
                 views.len(),
                 request.out.display()
             )));
@@ -178,7 +178,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
     let rows = writer.progress();
     if rows.train == 0 {
         let message = format!(
-            "no image to train on could be read; the reasons are in {}. Repair them, then give the same command again",
+            "no training image can be read; {} lists the reasons. Repair the images, then run the same command again",
             omissions.list().display()
         );
         return Err(Error::file(source.label(), message));
@@ -201,22 +201,22 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
     })
 }
 
-/// Makes sure that a token file may go where it was asked for, before anything is computed.
+/// Checks that a token file may be written at `request.out`.
 fn check_out(request: &EncodeRequest) -> Result<()> {
     let out = &request.out;
     check_lasting_place(out)?;
     if !request.restart {
         omissions::check_fresh(out)?;
     }
-    // A name typed for another: pictures or weights would be lost.
+    // A mistyped name must not overwrite images or weights.
     let holds = |out: &PathBuf| std::fs::metadata(out).is_ok_and(|found| found.is_file() && found.len() > 0);
     if holds(out) && !h5::is_hdf5(out)? {
-        return Err(Error::file(out, "exists, and is not a token file; name another output"));
+        return Err(Error::file(out, "exists and is not a token file; name another output"));
     }
     Ok(())
 }
 
-/// What the token file says of itself.
+/// Returns the attributes of the token file.
 fn info(request: &EncodeRequest, vae: &VqVae, sha256: String, source: &Source, views: &[Item]) -> TokenInfo {
     let config = vae.config();
     TokenInfo {
@@ -239,7 +239,7 @@ fn info(request: &EncodeRequest, vae: &VqVae, sha256: String, source: &Source, v
     }
 }
 
-/// The writer, at the place where an earlier call stopped, and what was left out before it.
+/// Returns the writer at the place where an earlier call stopped, and the images that this call could not read.
 fn begin(
     request: &EncodeRequest,
     info: TokenInfo,
@@ -254,14 +254,11 @@ fn begin(
     };
     let at = writer.progress();
     let dealt = views.get(..at.position as usize).ok_or_else(|| {
-        Error::file(
-            partial_path(&request.out),
-            "goes beyond the list of pictures; pass --restart to start over",
-        )
+        Error::file(partial_path(&request.out), format!("has more views than the images give; {START_OVER}"))
     })?;
     if dealt.len() == views.len() && at.train == 0 {
-        // Nothing would ever come of that journal.
-        progress.warn("an earlier call could read no image to train on; this call starts over");
+        // This journal can never become a token file.
+        progress.warn("an earlier call could not read any training image; this call starts over");
         writer.clear()?;
     } else if !dealt.is_empty() {
         progress.note(&format!("resuming after {} of {} images", dealt.len(), views.len()));
@@ -272,7 +269,7 @@ fn begin(
     Ok((writer, omissions))
 }
 
-/// An error about numbers that are not finite, with the file of the tokenizer that computed them.
+/// Adds the name of the tokenizer to an error about values that are not finite.
 pub(crate) fn named(e: Error, tokenizer: &str) -> Error {
     match e {
         Error::NotFinite { what, found } => Error::NotFinite { what: format!("{tokenizer}: {what}"), found },
@@ -280,7 +277,7 @@ pub(crate) fn named(e: Error, tokenizer: &str) -> Error {
     }
 }
 
-/// SHA-256 over the list of pictures and which views of which of them are encoded.
+/// Returns the SHA-256 over the list of images and the encoded views.
 fn fingerprint(source: &Source, views: &[Item]) -> String {
     let mut sum = Sha256::new();
     sum.update(source.fingerprint());
@@ -292,8 +289,8 @@ fn fingerprint(source: &Source, views: &[Item]) -> String {
     hexadecimal(&sum.finalize())
 }
 
-/// A matrix product `[rows, inner, columns]` like those of the first level's convolutions for `batch`
-/// pictures, to measure precisions on.
+/// Returns the size `[rows, inner, columns]` of a matrix product like those in the convolutions of the first level for
+/// `batch` images, to measure precisions with.
 pub(crate) fn typical_product(vae: &VqVae, batch: usize) -> [i64; 3] {
     let side = vae.config().image_side() as i64;
     let width = vae.config().channels as i64;

@@ -1,4 +1,4 @@
-//! What a file or folder is, by its content: a tokenizer, a token file, or a source of pictures.
+//! Describes a file or folder by its content: a tokenizer, a token file, or a source of images.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,13 +10,13 @@ use crate::encode::{HELD_OUT, SPLIT_SEED};
 use crate::runtime::error::{Error, Result};
 use crate::{builtin, cost, h5};
 
-/// Endings of files of weights: only for messages about files that are none.
+/// Endings of weight files. They only choose the message about a file that cannot be read.
 const WEIGHTS: [&str; 4] = ["safetensors", "pth", "pt", "ckpt"];
 
-/// Describes `what` (a path, or the words `builtin` and `emoji`), a line each.
+/// Describes `what`: a path, `builtin` or `emoji`. Returns the lines to print.
 ///
 /// # Errors
-/// When there is no such thing, or it is damaged or of no known kind.
+/// When `what` is missing, damaged or of an unknown kind.
 pub fn describe(what: &str) -> Result<Vec<String>> {
     let path = Path::new(what);
     if what == builtin::NAME {
@@ -24,12 +24,12 @@ pub fn describe(what: &str) -> Result<Vec<String>> {
     }
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
-        // Its journal tells more than that there is no such file.
+        // The message about the journal says more than that the file is missing.
         Err(_) if partial_path(path).exists() => return tokens(path),
-        Err(_) => return pictures(what),
+        Err(_) => return images(what),
     };
     if metadata.is_dir() {
-        return pictures(what);
+        return images(what);
     }
     check_plain(path, &metadata)?;
     let mut head = Vec::new();
@@ -41,13 +41,13 @@ pub fn describe(what: &str) -> Result<Vec<String>> {
     if is_weights(path, &head, metadata.len()) {
         return tokenizer(what);
     }
-    pictures(what).map_err(|e| {
+    images(what).map_err(|e| {
         let named = path.extension().is_some_and(|ending| WEIGHTS.iter().any(|weights| ending == *weights));
         if named { tokenizer(what).err().unwrap_or(e) } else { e }
     })
 }
 
-/// Whether a file of `length` bytes that begins with `head` is safetensors or what PyTorch saves.
+/// Whether a file of `length` bytes that starts with `head` is a safetensors or PyTorch file.
 fn is_weights(path: &Path, head: &[u8], length: u64) -> bool {
     if let Some((number, rest)) = head.split_first_chunk::<8>() {
         let header = u64::from_le_bytes(*number);
@@ -55,7 +55,7 @@ fn is_weights(path: &Path, head: &[u8], length: u64) -> bool {
             return true;
         }
     }
-    // PyTorch's own number begins its older files.
+    // The magic number of older PyTorch files.
     if head.first() == Some(&0x80) && head.get(2..4) == Some(&[0x8a, 0x0a]) {
         return true;
     }
@@ -68,7 +68,7 @@ fn tokenizer(what: &str) -> Result<Vec<String>> {
         format!("tokenizer   {what}"),
         format!("SHA-256     {}", builtin::digest(what)?),
         format!("parameters  {}", cost::parameters(&config)),
-        format!("pictures    {0}×{0}, f{1}", config.image_side(), config.downsampling()),
+        format!("images      {0}×{0}, f{1}", config.image_side(), config.downsampling()),
         format!("schedule    {} ({} tokens)", config.schedule, config.schedule.tokens()),
         format!("codebook    {} codes of {} channels", config.vocabulary, config.latent_channels),
     ];
@@ -85,16 +85,16 @@ fn tokens(path: &Path) -> Result<Vec<String>> {
         format!("rows        {} training, {} held out", file.rows(Split::Train), file.rows(Split::Val)),
         format!("schedule    {} ({} tokens)", info.schedule, info.length()),
         format!("codebook    {} codes of {} channels", info.vocabulary, info.latent_channels),
-        format!("pictures    {0}×{0} from {1}; {2}", info.image_side, info.source, info.crop_policy),
+        format!("images      {0}×{0} from {1}; {2}", info.image_side, info.source, info.crop_policy),
         format!("classes     {}: {}", info.classes(), info.class_names.join(", ")),
     ])
 }
 
-fn pictures(what: &str) -> Result<Vec<String>> {
+fn images(what: &str) -> Result<Vec<String>> {
     let source = Source::open(what)?;
     let parts = source.partition(HELD_OUT, SPLIT_SEED)?;
     let counts = format!("{} ({} training, {} held out)", source.len(), parts.train.len(), parts.val.len());
-    let mut lines = vec![format!("pictures    {counts}"), format!("classes     {}", source.classes().len())];
+    let mut lines = vec![format!("images      {counts}"), format!("classes     {}", source.classes().len())];
     let mut of_class = vec![0_usize; source.classes().len()];
     for entry in source.entries() {
         if let Some(count) = of_class.get_mut(entry.class as usize) {

@@ -1,10 +1,11 @@
-//! Held-out pictures through the tokenizer and back: a grid to look at, or a folder to score.
+//! Held-out images through the tokenizer and back: a grid to look at, or a folder to score.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use image::RgbImage;
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::data::images::{Batch, Framing, Grid, Report, Source, Split, View, from_tensor, write_png};
@@ -17,48 +18,61 @@ use crate::runtime::signals;
 use crate::runtime::torch::{DeviceChoice, Precision};
 use crate::vqvae::VqVae;
 
-/// The folder of the pictures as the tokenizer sees them.
+/// Folder of the images as the tokenizer sees them.
 pub(crate) const ORIGINALS: &str = "originals";
-/// The folder of what it makes of them, under the same names.
+/// Folder of their reconstructions, under the same names.
 pub(crate) const RECONSTRUCTIONS: &str = "reconstructions";
 
-/// What `var-tokenizer reconstruct` is told.
+/// Request of `var-tokenizer reconstruct`.
 #[derive(Debug)]
 pub struct ReconstructRequest {
-    /// Pictures: a path or `emoji`; the held-out ones are taken.
+    /// Images: a path or `emoji`. The held-out ones are used.
     pub data: String,
     /// Tokenizer file or `builtin`.
     pub tokenizer: String,
-    /// Sides of the token maps, where the tokenizer's own are not meant.
+    /// Sides of the token maps, if not those of the tokenizer.
     pub schedule: Option<ScaleSchedule>,
-    /// Grid to write, as a PNG.
+    /// Grid file (PNG).
     pub out: Option<PathBuf>,
-    /// Folder to write: every held-out picture, and its reconstruction.
+    /// New folder for every held-out image and its reconstruction.
     pub folder: Option<PathBuf>,
-    /// Pictures of the grid.
+    /// Number of images in the grid.
     pub count: usize,
-    /// Pictures reconstructed at once.
+    /// Number of images reconstructed together for the folder.
     pub batch: usize,
-    /// Where to compute.
+    /// Device to compute on.
     pub device: DeviceChoice,
-    /// In what precision.
+    /// Precision to compute in.
     pub precision: Precision,
 }
 
-/// What was reconstructed.
-#[derive(Debug, Clone, PartialEq, Default)]
+/// Scores over values in [−1, 1].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Scores {
-    /// Pictures.
-    pub pictures: usize,
-    /// Peak signal-to-noise ratio in dB over values in [−1, 1], mean over pictures.
+    /// Peak signal-to-noise ratio in dB, mean over images.
     pub psnr: f64,
-    /// Mean absolute error over values in [−1, 1], mean over pictures.
+    /// Absolute error, mean over images.
     pub l1: f64,
-    /// Pictures that could not be read.
-    pub bad: usize,
 }
 
-/// The tokenizer and the pictures, once both are known to be there.
+/// What a reconstruction did: the `done` event. Numbers are those of the folder, or of the grid when there is no
+/// folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename = "done")]
+pub struct ReconstructSummary {
+    /// Scores of the images.
+    pub scores: Scores,
+    /// Number of images.
+    pub images: usize,
+    /// Number of images that cannot be read.
+    pub bad: usize,
+    /// The grid.
+    pub out: Option<String>,
+    /// The folder.
+    pub folder: Option<String>,
+}
+
+/// The opened tokenizer and data set.
 struct Work<'a> {
     request: &'a ReconstructRequest,
     vae: VqVae,
@@ -67,13 +81,12 @@ struct Work<'a> {
     framing: Framing,
 }
 
-/// Writes what `request` asks for: a grid, a folder, or both. The scores are those of the folder, or else of the grid.
-/// Pictures that cannot be read are named through `progress`.
+/// Writes what `request` asks for: a grid, a folder, or both. Names images that cannot be read through `progress`.
 ///
 /// # Errors
-/// When a place cannot be written or the folder has something in it, source or tokenizer cannot be read, no held-out
-/// picture can be read, the tokenizer computes numbers that are not finite, or a signal asked to stop.
-pub fn reconstruct(request: &ReconstructRequest, progress: &mut Progress) -> Result<Scores> {
+/// When a place cannot be written or the folder is not empty, the data set or the tokenizer cannot be read, no held-out
+/// image can be read, the tokenizer computes numbers that are not finite, or a signal asks to stop.
+pub fn reconstruct(request: &ReconstructRequest, progress: &mut Progress) -> Result<ReconstructSummary> {
     if let Some(out) = &request.out {
         check_place(out)?;
     }
@@ -81,17 +94,24 @@ pub fn reconstruct(request: &ReconstructRequest, progress: &mut Progress) -> Res
         check_folder(folder)?;
     }
     let work = Work::open(request, progress)?;
-    let mut scores = Scores::default();
+    let mut done = Done::default();
     if let Some(out) = &request.out {
-        scores = work.grid(out, progress)?;
+        done = work.grid(out, progress)?;
     }
     if let Some(folder) = &request.folder {
-        scores = work.folder(folder, progress)?;
+        done = work.folder(folder, progress)?;
     }
-    Ok(scores)
+    let name = |place: &Option<PathBuf>| place.as_ref().map(|path| path.display().to_string());
+    Ok(ReconstructSummary {
+        scores: done.scores,
+        images: done.images,
+        bad: done.bad,
+        out: name(&request.out),
+        folder: name(&request.folder),
+    })
 }
 
-/// Makes sure that a folder can be made at `path`.
+/// Checks that a new folder can be made at `path`.
 fn check_folder(path: &Path) -> Result<()> {
     match std::fs::read_dir(path).map(|entries| entries.count()) {
         Ok(0) => Ok(()),
@@ -117,7 +137,8 @@ impl<'a> Work<'a> {
         }
         let held_out = source.partition(HELD_OUT, SPLIT_SEED)?.part(Split::Val).to_vec();
         if held_out.is_empty() {
-            let message = "holds no held-out pictures: each class has only one picture, and there is no val/";
+            let message =
+                "holds no held-out images: each class has only one image, and there is no folder val";
             return Err(Error::file(source.label(), message));
         }
         Ok(Self { request, vae, source, held_out, framing })
@@ -128,7 +149,7 @@ impl<'a> Work<'a> {
         self.source.load_batch(&items, &self.framing)
     }
 
-    /// Says which pictures are left out; an error when all are.
+    /// Names the images that cannot be read. An error when none can be read.
     fn tell(&self, report: &Report, progress: &Progress) -> Result<()> {
         if !report.bad.is_empty() {
             progress.warn(&report.to_string());
@@ -136,11 +157,11 @@ impl<'a> Work<'a> {
         if report.read > 0 {
             return Ok(());
         }
-        Err(Error::file(self.source.label(), "holds no held-out picture that can be read"))
+        Err(Error::file(self.source.label(), "holds no held-out image that can be read"))
     }
 
-    /// A grid of some pictures: each row an original, then its reconstruction after each scale.
-    fn grid(&self, out: &Path, progress: &Progress) -> Result<Scores> {
+    /// Writes a grid. Each row shows an image, then its reconstruction after each scale.
+    fn grid(&self, out: &Path, progress: &Progress) -> Result<Done> {
         let batch = self.load(&spread(&self.held_out, self.request.count));
         let mut report = Report::default();
         report.add(&batch);
@@ -154,18 +175,18 @@ impl<'a> Work<'a> {
         let rows = Tensor::cat(&[images.unsqueeze(1), scales], 1);
         let columns = self.vae.config().schedule.scales() + 1;
         let mut grid = Grid::new(batch.len(), columns, self.framing.side())?;
-        for (row, pictures) in rows.unbind(0).iter().enumerate() {
-            for (column, picture) in from_tensor(pictures)?.iter().enumerate() {
-                grid.put_picture(row, column, picture)?;
+        for (row, cells) in rows.unbind(0).iter().enumerate() {
+            for (column, image) in from_tensor(cells)?.iter().enumerate() {
+                grid.put_image(row, column, image)?;
             }
         }
         grid.write(out)?;
-        Ok(sums.scores(&report))
+        Ok(sums.done(&report))
     }
 
-    /// All held-out pictures, framed as the tokenizer sees them, and their reconstructions under the same names. The
-    /// folder appears when it is whole; until then it has `.partial` at its end.
-    fn folder(&self, folder: &Path, progress: &mut Progress) -> Result<Scores> {
+    /// Writes all held-out images as the tokenizer sees them, and their reconstructions under the same names. The name
+    /// of the folder ends with `.partial` until it is complete.
+    fn folder(&self, folder: &Path, progress: &mut Progress) -> Result<Done> {
         let stop = signals::stop()?;
         let partial = crate::runtime::files::with_suffix(folder, ".partial");
         remove_own(&partial)?;
@@ -177,7 +198,7 @@ impl<'a> Work<'a> {
             if stop.load(Ordering::Relaxed) {
                 progress.finish();
                 let message = format!(
-                    "{done} of {} pictures are in {}; the same command starts over",
+                    "{done} of {} images are in {}; the same command starts again",
                     self.held_out.len(),
                     partial.display()
                 );
@@ -194,7 +215,7 @@ impl<'a> Work<'a> {
                 let pairs = from_tensor(&images)?.into_iter().zip(from_tensor(&decoded)?);
                 for (&item, (original, reconstruction)) in batch.items.iter().zip(pairs) {
                     let file = part.get(item).and_then(|index| files.get(index));
-                    let file = file.ok_or_else(|| Error::Config(format!("no picture {item}")))?;
+                    let file = file.ok_or_else(|| Error::Config(format!("no image {item}")))?;
                     write_below(&partial.join(ORIGINALS), file, &original)?;
                     write_below(&partial.join(RECONSTRUCTIONS), file, &reconstruction)?;
                 }
@@ -206,7 +227,7 @@ impl<'a> Work<'a> {
         self.tell(&report, progress)?;
         std::fs::rename(&partial, folder).map_err(|e| Error::io(folder, e))?;
         sync_folder_of(folder);
-        Ok(sums.scores(&report))
+        Ok(sums.done(&report))
     }
 
     fn tensor(&self, batch: &Batch) -> Tensor {
@@ -215,13 +236,21 @@ impl<'a> Work<'a> {
     }
 }
 
-/// `count` of the indices in `list`, evenly spread over all of it.
+/// Returns `count` indices, evenly spread over `list`.
 fn spread(list: &[usize], count: usize) -> Vec<usize> {
     let count = count.min(list.len());
     (0..count).filter_map(|i| list.get((2 * i + 1) * list.len() / (2 * count)).copied()).collect()
 }
 
-/// Sums of scores over pictures.
+/// The images of a grid or folder.
+#[derive(Default)]
+struct Done {
+    scores: Scores,
+    images: usize,
+    bad: usize,
+}
+
+/// Sums of scores over images.
 #[derive(Default)]
 struct Sums {
     psnr: f64,
@@ -239,14 +268,15 @@ impl Sums {
         Ok(())
     }
 
-    fn scores(&self, report: &Report) -> Scores {
+    fn done(&self, report: &Report) -> Done {
         let count = report.read.max(1) as f64;
-        Scores { pictures: report.read, psnr: self.psnr / count, l1: self.l1 / count, bad: report.bad.len() }
+        let scores = Scores { psnr: self.psnr / count, l1: self.l1 / count };
+        Done { scores, images: report.read, bad: report.bad.len() }
     }
 }
 
-/// A file for each of the pictures `indices`: the folder of its class, and below it what is left of its name, with the
-/// ending `png`. No two are the same, and none leads out of the folder.
+/// Returns a file name per image of `indices`: the folder of its class, then the rest of its name, with the ending
+/// `png`. All names are different, and none leads out of the folder.
 fn file_names(source: &Source, indices: &[usize]) -> BTreeMap<usize, PathBuf> {
     let mut taken = BTreeSet::new();
     let mut files = BTreeMap::new();
@@ -261,7 +291,7 @@ fn file_names(source: &Source, indices: &[usize]) -> BTreeMap<usize, PathBuf> {
         let whole: PathBuf = std::iter::once(class).chain(below.split('/')).map(plain).collect();
         let mut file = whole.with_extension("png");
         if !taken.insert(file.clone()) {
-            // `0.jpg` beside `0.png`.
+            // `0.jpg` next to `0.png`.
             let mut longer = whole.into_os_string();
             longer.push(format!("-{index}.png"));
             file = longer.into();
@@ -272,21 +302,21 @@ fn file_names(source: &Source, indices: &[usize]) -> BTreeMap<usize, PathBuf> {
     files
 }
 
-/// A part of a path that is neither hidden nor leads elsewhere.
+/// Changes a part of a path so that it is not hidden and does not lead elsewhere.
 fn plain(part: &str) -> String {
     let part = part.replace(['/', '\0'], "-");
     if part.is_empty() || part.starts_with('.') { format!("_{part}") } else { part }
 }
 
-fn write_below(folder: &Path, file: &Path, picture: &RgbImage) -> Result<()> {
+fn write_below(folder: &Path, file: &Path, image: &RgbImage) -> Result<()> {
     let path = folder.join(file);
     if let Some(above) = path.parent() {
         std::fs::create_dir_all(above).map_err(|e| Error::io(above, e))?;
     }
-    write_png(picture, &path)
+    write_png(image, &path)
 }
 
-/// Removes what an earlier call left at `partial`, if that is all that is there.
+/// Removes the folder that an earlier call left at `partial`, unless it holds other files.
 fn remove_own(partial: &Path) -> Result<()> {
     let entries = match std::fs::read_dir(partial) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -307,7 +337,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_of_a_grid_are_spread_over_the_whole_list() {
+    fn images_of_a_grid_are_spread_over_the_whole_list() {
         let list: Vec<usize> = (0..15).collect();
         assert_eq!(spread(&list, 10), [0, 2, 3, 5, 6, 8, 9, 11, 12, 14]);
         assert_eq!(spread(&list, 3), [2, 7, 12]);

@@ -185,7 +185,7 @@ impl Extraction {
         let (mut rows, mut bad, mut pictures) = (Rows::default(), Vec::new(), Vec::with_capacity(read.len()));
         for (offset, picture) in read.into_iter().enumerate() {
             match picture {
-                Ok(Decoded { picture, traits }) => {
+                Ok(Decoded { image: picture, traits }) => {
                     let (index, label) = self.pictures.place(position + offset);
                     rows.indices.push(index);
                     rows.labels.push(label);
@@ -243,7 +243,7 @@ impl Extraction {
         let position = (0..self.pictures.len()).find(|&position| self.pictures.place(position).0 == index);
         let read =
             position.and_then(|p| self.pictures.read(p..p + 1).pop()).and_then(std::result::Result::ok);
-        if read.is_some_and(|read| digest(&read.picture) == known) {
+        if read.is_some_and(|read| digest(&read.image) == known) {
             return Ok(());
         }
         let message = format!(

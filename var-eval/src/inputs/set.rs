@@ -225,9 +225,7 @@ impl PictureSet {
             .map(|&index| {
                 let read = self.source.load_pixels(index, self.rule.pixels());
                 let picture = read.and_then(|read| match &self.framing {
-                    Some(framing) => {
-                        Ok(Decoded { picture: framing.frame(&read.picture, View::CENTRE)?, ..read })
-                    }
+                    Some(framing) => Ok(Decoded { image: framing.frame(&read.image, View::CENTRE)?, ..read }),
                     None => Ok(read),
                 });
                 picture.map_err(|e| Bad {

@@ -17,7 +17,7 @@ fn sets(root: &Path) -> [PathBuf; 2] {
     let names = ["turned.png", "turned.jpg", "alpha.png", "key.gif", "grey16.png", "rgb.png"];
     for name in names {
         std::fs::copy(data.join(name), files.join("c").join(name)).unwrap();
-        let stored = read_pixels(&data.join(name), Pixels::Stored).unwrap().picture;
+        let stored = read_pixels(&data.join(name), Pixels::Stored).unwrap().image;
         write_png(&stored, &read.join("c").join(format!("{name}.png"))).unwrap();
     }
     [files, read]

@@ -253,7 +253,7 @@ fn a_folder_that_is_gone_is_refused_with_what_is_kept_of_it() {
         fails_with(again(), &[set.to_str().unwrap(), count, file, "restore it and run the same command"]);
         // Of images that are gone from the folder too.
         std::fs::create_dir(set).unwrap();
-        fails_with(again(), &["holds no pictures", count]);
+        fails_with(again(), &["holds no images", count]);
         std::fs::remove_dir(set).unwrap();
         std::fs::rename(&aside, set).unwrap();
     }

@@ -237,7 +237,7 @@ fn bad_requests_are_explained() {
     fails_with(score(&a, &a, &["--classes", "c7"]), &["class 'c7'", "classes 0 to 1"]);
     let empty = root.path().join("empty");
     std::fs::create_dir(&empty).unwrap();
-    fails_with(score(&empty, &a, &[]), &["empty", "holds no pictures"]);
+    fails_with(score(&empty, &a, &[]), &["empty", "holds no images"]);
     for name in ["x.png", "y.png"] {
         std::fs::write(empty.join(name), "no picture").unwrap();
     }

@@ -22,7 +22,7 @@ pub(crate) fn check(case: &mut Case, sampler: &Sampler, tokenizer: &VqVae) -> Re
         }
         return Ok(());
     }
-    let images = golden::pictures(case, tokenizer.config())?;
+    let images = golden::images(case, tokenizer.config())?;
     case.close("edit.image", &images, 0.0);
     let ids = tokenizer.encode(&images)?;
     case.exact("edit.tokens", &ids);

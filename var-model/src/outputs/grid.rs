@@ -108,7 +108,7 @@ impl Output for GridFile {
     fn add(&mut self, pictures: &[Picture]) -> Result<()> {
         for picture in pictures {
             let (row, column) = (self.filled / self.plan.per_class, self.filled % self.plan.per_class);
-            self.grid.put_picture(row, column, &picture.image)?;
+            self.grid.put_image(row, column, &picture.image)?;
             if self.plan.chosen {
                 self.kept += &rows::line(&self.plan, self.filled, &self.filled.to_string(), picture)?;
             }

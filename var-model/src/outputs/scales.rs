@@ -118,7 +118,7 @@ impl Scales {
         let mut grid = Grid::new(self.pictures.len(), self.scales(), side)?;
         for (row, frames) in self.pictures.iter().enumerate() {
             for (column, frame) in frames.iter().enumerate() {
-                grid.put_picture(row, column, frame)?;
+                grid.put_image(row, column, frame)?;
             }
         }
         grid.write(path)
@@ -139,10 +139,10 @@ impl Scales {
             .map(|scale| {
                 let mut grid = Grid::new(self.pictures.len().div_ceil(columns.max(1)), columns, self.side())?;
                 for (i, frame) in self.pictures.iter().filter_map(|frames| frames.get(scale)).enumerate() {
-                    grid.put_picture(i / columns, i % columns, frame)?;
+                    grid.put_image(i / columns, i % columns, frame)?;
                 }
                 let delay = if scale + 1 == self.scales() { DELAYS.1 } else { DELAYS.0 };
-                Ok((grid.picture().clone(), delay))
+                Ok((grid.image().clone(), delay))
             })
             .collect()
     }

@@ -267,8 +267,8 @@ fn what_makes_no_sense_is_refused_with_what_would() {
         }
     };
     let mask = |name: &str| AreaRequest::Mask { path: place.path(name), invert: false };
-    no(&|r| r.image = place.path("text.png"), &["text.png", "not a picture"]);
-    no(&|r| r.area = mask("text.png"), &["text.png", "not a picture"]);
+    no(&|r| r.image = place.path("text.png"), &["text.png", "not an image"]);
+    no(&|r| r.area = mask("text.png"), &["text.png", "not an image"]);
     no(&|r| r.image = place.path("none.png"), &["none.png"]);
     no(&|r| r.class = Some("3".into()), &["class '3'", "0 to 2"]);
     no(&|r| r.class = Some("-1".into()), &["class '-1'"]);

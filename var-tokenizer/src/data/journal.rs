@@ -42,7 +42,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Starts the journal at `path` anew.
+    /// Starts a new journal at `path`.
     ///
     /// # Errors
     /// When another process writes it, or the disk refuses.
@@ -51,9 +51,9 @@ impl Journal {
         Self::start(path, file, lock, kind, head)
     }
 
-    /// Goes on with the journal at `path`, or starts it when there is none. `same` judges the head that is
-    /// found. The caller then reads the [`blocks`](Self::blocks), and what is behind the last whole one is
-    /// dropped by [`keep`](Self::keep).
+    /// Resumes the journal at `path`, or starts it when it is missing. `same` checks the head of the file. The caller
+    /// then reads the [`blocks`](Self::blocks), and drops the rest after the last complete one with
+    /// [`keep`](Self::keep).
     ///
     /// # Errors
     /// What `same` returns; when the head is damaged or another process writes the journal.
@@ -109,7 +109,7 @@ impl Journal {
     /// When the block is larger than [`MAX_PART`], or the disk refuses.
     pub fn append(&mut self, mut block: Vec<u8>) -> Result<()> {
         if block.len() > MAX_PART {
-            return Err(Error::Config("too much in one go; choose a smaller --batch".into()));
+            return Err(Error::Config("too many rows at once; use a smaller batch".into()));
         }
         let sum = checksum(&block);
         block.extend_from_slice(&sum);

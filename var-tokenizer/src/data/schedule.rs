@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::weights::Checkpoint;
 
-/// Largest side that a schedule may name; 1024-pixel pictures use 64.
+/// Maximum side of a token map. Images of 1024 pixels use 64.
 const MAX_SIDE: usize = 1024;
 
 /// Sides `s_1 < s_2 < … < s_K` of the square token maps; the last one is the side of the latent.
@@ -47,7 +47,7 @@ impl ScaleSchedule {
         checkpoint.sides.clone().and_then(|sides| Self::new(sides).ok())
     }
 
-    /// The published schedule for 256-pixel pictures: 10 scales, 680 tokens.
+    /// The published schedule for 256-pixel images: 10 scales, 680 tokens.
     pub fn published_256() -> Self {
         Self { sides: vec![1, 2, 3, 4, 5, 6, 8, 10, 13, 16] }
     }

@@ -1,7 +1,7 @@
-//! The pictures that `encode` leaves out: listed in a file, counted over all of its calls.
+//! The images that `encode` cannot read: listed in a file, counted over all of its calls.
 //!
-//! `OUT.bad.txt` has a line per picture that cannot be read: its name, a tab, the reason. Which pictures these are is
-//! always found in the rows themselves; the list adds the reasons.
+//! `OUT.bad.txt` has a line per image that cannot be read: its name, a tab, the reason. A resumed call finds these
+//! images by their missing rows. The list adds the reasons.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
@@ -9,20 +9,20 @@ use std::path::{Path, PathBuf};
 
 use super::views::Item;
 use crate::data::images::{Batch, Source};
-use crate::data::tokens::{TokenWriter, partial_path};
+use crate::data::tokens::{START_OVER, TokenWriter, partial_path};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::{with_suffix, write_atomically};
 
-/// How many reasons and classes a message gives.
+/// Number of reasons and classes that a message gives.
 const NAMED: usize = 5;
 
-/// What is left out so far.
+/// The images that could not be read so far.
 #[derive(Debug)]
 pub(super) struct Omissions {
     list: PathBuf,
-    /// Reasons by the index of the picture.
+    /// Reasons by index of the image.
     bad: BTreeMap<usize, String>,
-    /// Pictures that have rows.
+    /// Indices of images that have rows.
     present: BTreeSet<usize>,
 }
 
@@ -31,10 +31,10 @@ fn list_of(out: &Path) -> PathBuf {
     with_suffix(out, ".bad.txt")
 }
 
-/// Refuses a fresh start where something shows that work was done before.
+/// Refuses a fresh start when other files show earlier work.
 ///
 /// # Errors
-/// When both token file and journal of `out` are missing, but what goes with them is there.
+/// When the token file `out` and its journal are missing, but other files of an encode exist.
 pub(super) fn check_fresh(out: &Path) -> Result<()> {
     if out.exists() || partial_path(out).exists() {
         return Ok(());
@@ -42,8 +42,7 @@ pub(super) fn check_fresh(out: &Path) -> Result<()> {
     let witnesses = [list_of(out), with_suffix(out, ".writing")];
     let Some(found) = witnesses.iter().find(|path| path.exists()) else { return Ok(()) };
     let message = format!(
-        "this is of an earlier encode, but {} and {} are missing. Put the missing one back to resume, or pass --restart \
-         to start over",
+        "belongs to an earlier encode, but {} and {} are missing. Put the missing one back to resume, or {START_OVER}",
         out.display(),
         partial_path(out).display()
     );
@@ -51,7 +50,7 @@ pub(super) fn check_fresh(out: &Path) -> Result<()> {
 }
 
 impl Omissions {
-    /// None yet; a list of an earlier file is removed.
+    /// Starts without images, and removes the list of an earlier file.
     pub(super) fn start(out: &Path) -> Result<Self> {
         let list = list_of(out);
         if list.exists() {
@@ -60,7 +59,7 @@ impl Omissions {
         Ok(Self { list, bad: BTreeMap::new(), present: BTreeSet::new() })
     }
 
-    /// Those among the views that were dealt with before, which `writer` has rows of or not.
+    /// Finds the images among the earlier views `dealt` that have no rows in `writer`.
     pub(super) fn resume(out: &Path, source: &Source, dealt: &[Item], writer: &TokenWriter) -> Result<Self> {
         let list = list_of(out);
         let mut present = BTreeSet::new();
@@ -71,7 +70,7 @@ impl Omissions {
         let written = std::fs::read(&list).unwrap_or_default();
         let written = String::from_utf8_lossy(&written).into_owned();
         let reasons: HashMap<&str, &str> = written.lines().filter_map(|line| line.split_once('\t')).collect();
-        let unknown = "could not be read before; the reason is not known any more";
+        let unknown = "an earlier call could not read it; the reason is lost";
         let bad: BTreeMap<usize, String> = dealt
             .iter()
             .filter(|item| !present.contains(&item.index))
@@ -82,7 +81,7 @@ impl Omissions {
             })
             .collect();
         let resumed = Self { list, bad, present };
-        // A kill may have left half a line, or pictures that come again.
+        // After a kill the list may end with half a line, or name images that are read again.
         let lines: String = resumed.bad.iter().map(|(&index, reason)| line(source, index, reason)).collect();
         if lines != written {
             write_atomically(&resumed.list, lines.as_bytes())?;
@@ -90,7 +89,7 @@ impl Omissions {
         Ok(resumed)
     }
 
-    /// Adds those of a batch, also to the list.
+    /// Adds the unreadable images of a batch, also to the list.
     pub(super) fn add(&mut self, source: &Source, part: &[Item], batch: &Batch) -> Result<()> {
         self.present.extend(batch.items.iter().filter_map(|&item| part.get(item)).map(|item| item.index));
         let mut lines = String::new();
@@ -106,23 +105,23 @@ impl Omissions {
         open.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(|e| Error::io(&self.list, e))
     }
 
-    /// How many pictures of the whole file are left out.
+    /// Returns the number of unreadable images of the whole file.
     pub(super) fn count(&self) -> usize {
         self.bad.len()
     }
 
-    /// The list.
+    /// Returns the path of the list.
     pub(super) fn list(&self) -> &Path {
         &self.list
     }
 
-    /// What to say of them; nothing when there are none.
+    /// Returns a warning that names some of them, or `None` when all images could be read.
     pub(super) fn sentence(&self) -> Option<String> {
         if self.bad.is_empty() {
             return None;
         }
         let mut text = format!(
-            "left out {} pictures that cannot be read, all listed in {}:",
+            "left out {} images that cannot be read, all listed in {}:",
             self.bad.len(),
             self.list.display()
         );
@@ -135,11 +134,11 @@ impl Omissions {
         Some(text)
     }
 
-    /// What to say of classes that lost all their pictures among `views`; nothing when there are none.
+    /// Returns a warning about classes without any readable image among `views`, if there are such classes.
     pub(super) fn lost_classes(&self, source: &Source, views: &[Item]) -> Option<String> {
         let mut asked: BTreeMap<u32, (usize, usize)> = BTreeMap::new();
-        let pictures: BTreeSet<usize> = views.iter().map(|item| item.index).collect();
-        for index in pictures {
+        let images: BTreeSet<usize> = views.iter().map(|item| item.index).collect();
+        for index in images {
             let class = source.entries().get(index).map_or(0, |entry| entry.class);
             let counts = asked.entry(class).or_default();
             counts.0 += 1;
@@ -159,11 +158,11 @@ impl Omissions {
         let shown = lost.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
         let more = lost.len().saturating_sub(NAMED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        Some(format!("warning: classes without any picture left, all of theirs are bad: {shown}{more}"))
+        Some(format!("warning: no image can be read of these classes: {shown}{more}"))
     }
 }
 
-/// A name or reason without what would break its line.
+/// Replaces tabs and line breaks in a name or reason.
 fn one_line(text: &str) -> String {
     text.replace(['\t', '\n', '\r'], " ")
 }

@@ -1,4 +1,4 @@
-//! Mean and deviation of the transformer's input vectors, from an even sample of the training pictures.
+//! Mean and deviation of the transformer's input vectors, from an even sample of the training images.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use crate::runtime::random::Stream;
 use crate::runtime::torch::check_finite;
 use crate::vqvae::VqVae;
 
-/// Most pictures that are looked at.
-const PICTURES: usize = 4096;
-/// Rows that are looked at in one go: fixed, so that no sum depends on `--batch`.
+/// Maximum number of images in the sample.
+const IMAGES: usize = 4096;
+/// Number of rows that are summed together: fixed, so that no sum depends on the batch.
 const ROWS: usize = 64;
 /// The stream that draws the sample.
 const STREAM: &str = "input-statistics";
 
-/// At most `count` of the indices in `list`: one from each of as many equal stretches, drawn by `seed`.
+/// Returns at most `count` indices of `list`: one from each of `count` equal stretches, drawn by `seed`.
 ///
-/// A list that is sorted by class is therefore sampled class by class.
+/// The sample of a list that is sorted by class has all classes.
 fn even_sample(list: &[usize], count: usize, seed: u64) -> Vec<usize> {
     if list.len() <= count {
         return list.to_vec();
@@ -36,10 +36,10 @@ fn even_sample(list: &[usize], count: usize, seed: u64) -> Vec<usize> {
         .collect()
 }
 
-/// Mean and deviation per latent channel over the first views of an even sample of `train`, the indices of all
-/// training pictures. The ids are those that `writer` holds, so a resumed call gives the same numbers to the bit.
+/// Returns mean and deviation per latent channel over the first views of an even sample of `train`, the indices of all
+/// training images. The ids come from `writer`, so a resumed call gives the same numbers to the bit.
 ///
-/// `None` when the schedule has one scale: there are no input vectors then.
+/// Returns `None` when the schedule has one scale: there are no input vectors then.
 pub(super) fn measure(
     vae: &VqVae,
     writer: &TokenWriter,
@@ -47,7 +47,7 @@ pub(super) fn measure(
     seed: u64,
 ) -> Result<Option<InputStatistics>> {
     let chosen: BTreeSet<u32> =
-        even_sample(train, PICTURES, seed).into_iter().map(|index| index as u32).collect();
+        even_sample(train, IMAGES, seed).into_iter().map(|index| index as u32).collect();
     let length = writer.info().length();
     let mut sums = Sums::new(vae);
     let mut waiting: Vec<i64> = Vec::with_capacity(ROWS * length);

@@ -27,7 +27,7 @@ use crate::vqvae::{PhiSharing, TokenizerConfig, VqVae};
 
 /// Absolute plus relative tolerance of latents, features and logits.
 pub const FEATURES: f64 = 1e-4;
-/// Tolerance of pictures.
+/// Tolerance of images.
 pub const IMAGES: f64 = 1e-3;
 /// Relative tolerance of losses.
 pub const LOSSES: f64 = 1e-5;
@@ -344,11 +344,11 @@ pub fn tokenizer(case: &mut Case, key: &str) -> Result<VqVae> {
     Ok(vae)
 }
 
-/// The case's pictures `[B, 3, S, S]` in [-1, 1].
+/// Returns the images `[B, 3, S, S]` of the case, in [-1, 1].
 ///
 /// # Errors
-/// When the manifest is not whole.
-pub fn pictures(case: &Case, config: &TokenizerConfig) -> Result<Tensor> {
+/// When the manifest is incomplete.
+pub fn images(case: &Case, config: &TokenizerConfig) -> Result<Tensor> {
     let side = config.image_side() as i64;
     let shape = [case.number("batch")? as i64, 3, side, side];
     Ok(portable::uniform("image", case.number("seed")?, &shape) * 2.0 - 1.0)

@@ -1,8 +1,8 @@
 //! Golden cases of resizing and cropping: bytes that Pillow and the published transform gave.
 //!
-//! A case folder has a manifest with `group: preprocess` and arrays beside it; the input pictures come
-//! from a recipe. Held here: every resize of byte pictures, and the published crop. Float pictures and
-//! other tools' resizers belong to the evaluation crate and are passed over.
+//! A case folder holds a manifest with `group: preprocess` and arrays. The input images come from a recipe. This module
+//! checks every resize of byte images, and the published crop. It skips float images and resizers of other tools, which
+//! belong to the evaluation crate.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::runtime::random::Stream;
 /// One outcome: quantity, difference (bytes that differ), tolerance (0), whether it holds.
 pub(crate) type Outcome = (String, f64, f64, bool);
 
-/// Checks the byte-picture cases of the folder `case`.
+/// Checks the byte-image cases of the folder `case`.
 ///
 /// # Errors
 /// When the manifest or an array is missing or damaged.
@@ -64,7 +64,7 @@ impl Entry<'_> {
         })
     }
 
-    /// The case's input picture, and the outcome of comparing its digest.
+    /// Returns the input image of the case, and whether its digest agrees.
     fn input(&self, seed: u64, digest: &str) -> Result<(Vec<u8>, u32, u32, usize, Outcome)> {
         let (height, width) = (self.number("/input/h")?, self.number("/input/w")?);
         let channels = if self.value.pointer("/input/c").is_some() { self.number("/input/c")? } else { 3 };
@@ -114,7 +114,7 @@ fn check_resizes(case: &Path, entry: &Entry, seed: u64, outcomes: &mut Vec<Outco
         let found = match channels {
             1 => resize_bytes::<1>(&input, size, full, window, filter)?,
             3 => resize_bytes::<3>(&input, size, full, window, filter)?,
-            other => return Err(Error::file(entry.path, format!("pictures of {other} channels"))),
+            other => return Err(Error::file(entry.path, format!("images of {other} channels"))),
         };
         outcomes.push(entry.bytes(&name, &found, &expected));
     }
@@ -133,9 +133,10 @@ fn check_crop(case: &Path, entry: &Entry, seed: u64, outcomes: &mut Vec<Outcome>
     ];
     let wrong = sizes.iter().filter(|same| !**same).count();
     outcomes.push((format!("{} resized size", entry.text("/id")), wrong as f64, 0.0, wrong == 0));
-    let picture = RgbImage::from_raw(width, height, input)
-        .ok_or_else(|| Error::file(entry.path, format!("case '{}' is no RGB picture", entry.text("/id"))))?;
-    let found = framing.frame(&picture, View::CENTRE)?;
+    let image = RgbImage::from_raw(width, height, input).ok_or_else(|| {
+        Error::file(entry.path, format!("case '{}' is not an RGB image", entry.text("/id")))
+    })?;
+    let found = framing.frame(&image, View::CENTRE)?;
     let path = case.join(entry.text("/expected/file/file"));
     let stored = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
     let npy = npyz::NpyFile::new(&stored[..]).map_err(|e| Error::file(&path, e.to_string()))?;
@@ -146,7 +147,7 @@ fn check_crop(case: &Path, entry: &Entry, seed: u64, outcomes: &mut Vec<Outcome>
     Ok(())
 }
 
-/// The recipe's picture `[height, width, channels]`: a triangle wave, 8 × 8 blocks and noise, with
+/// Makes the image `[height, width, channels]` of the recipe: a triangle wave, 8 × 8 blocks and noise, with
 /// coefficients that are exact in `f64`.
 fn image_u8(name: &str, seed: u64, height: usize, width: usize, channels: usize) -> Vec<u8> {
     let coarse = Stream::new(&format!("{name}/coarse"), seed);

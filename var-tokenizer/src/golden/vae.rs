@@ -2,7 +2,7 @@
 
 use tch::Tensor;
 
-use super::{Case, FEATURES, IMAGES, LOSSES, pictures, tokenizer};
+use super::{Case, FEATURES, IMAGES, LOSSES, images, tokenizer};
 use crate::runtime::error::Result;
 
 /// Checks everything that the case expects.
@@ -11,7 +11,7 @@ use crate::runtime::error::Result;
 /// When the manifest is not whole.
 pub(crate) fn check(case: &mut Case) -> Result<()> {
     let vae = tokenizer(case, "weights")?;
-    let images = pictures(case, vae.config())?;
+    let images = images(case, vae.config())?;
     let latent = tch::no_grad(|| vae.latent(&images))?;
     case.close("f", &latent, FEATURES);
     let ids = vae.encode(&images)?;

@@ -225,7 +225,7 @@ impl Quantizer {
         if (height, width) != (side, side) {
             return Err(Error::Config(format!(
                 "the latent is {height}×{width}, but the schedule {} ends with side {side}; \
-                 use pictures of another size or another schedule",
+                 use images of another size, or another schedule",
                 self.schedule
             )));
         }
@@ -238,7 +238,7 @@ impl Quantizer {
         let expected = if scales == 0 { 0 } else { self.schedule.seen(scales - 1) };
         if found != expected as i64 || scales > self.schedule.scales() {
             return Err(Error::Config(format!(
-                "{found} tokens a picture, expected {expected} for the first {scales} scales of {}",
+                "{found} tokens per image, expected {expected} for the first {scales} scales of {}",
                 self.schedule
             )));
         }

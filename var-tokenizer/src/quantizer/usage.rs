@@ -58,12 +58,12 @@ impl Usage {
         self.updates += 1;
     }
 
-    /// Use of every scale, for steps of `pictures` pictures with a latent of `positions` positions.
+    /// Returns the use of every scale, for steps of `images` images with `positions` latent positions each.
     ///
-    /// A code counts as used when its average reaches `0.08 · pictures · positions / V`, as published.
-    pub fn per_scale(&self, pictures: usize, positions: usize) -> Vec<ScaleUsage> {
+    /// A code counts as used when its average reaches `0.08 · images · positions / V`, as published.
+    pub fn per_scale(&self, images: usize, positions: usize) -> Vec<ScaleUsage> {
         let vocabulary = self.hits.size().get(1).copied().unwrap_or(1).max(1);
-        let threshold = 0.08 * (pictures * positions) as f64 / vocabulary as f64;
+        let threshold = 0.08 * (images * positions) as f64 / vocabulary as f64;
         tch::no_grad(|| {
             self.hits
                 .unbind(0)

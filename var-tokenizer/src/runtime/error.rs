@@ -25,7 +25,7 @@ pub enum Error {
     /// Settings that do not fit together.
     #[error("{0}")]
     Config(String),
-    /// A scale schedule that is none.
+    /// Invalid scale schedule.
     #[error("schedule {0}")]
     Schedule(String),
     /// Tensors of a file do not fit the model.
@@ -119,7 +119,8 @@ impl From<tch::TchError> for Error {
     }
 }
 
-/// The first and the last few problems (what is missing comes first, what is unexpected last), and how many lie between.
+/// The first and the last few problems (what is missing comes first, what is unexpected last), and how many lie
+/// between.
 fn a_few_of(problems: &[String]) -> String {
     const FIRST: usize = 5;
     const LAST: usize = 3;

@@ -1,23 +1,25 @@
-//! The known words nearest to a mistyped one.
+//! Finds the known words nearest to a mistyped one.
 
 use strsim::osa_distance;
 
-/// Most edits that a typo has, in words of any length.
+/// Maximum number of edits in a typo, in words of any length.
 const MOST: usize = 3;
 
-/// The candidate nearest to `word`, when one is near enough to be meant: at most a third of the shorter of the two,
-/// and three letters, differ, or it begins with `word`, or it is the larger part of the beginning of `word`.
+/// Returns the candidate nearest to `word`, or `None` when no candidate is near.
+///
+/// A candidate is near in one of three cases: it starts with `word`; `word` starts with it and is less than twice as
+/// long; at most three letters differ, and at most a third of the shorter of the two.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     near(word, candidates).min_by_key(|&(d, _)| d).map(|(_, c)| c)
 }
 
-/// `; did you mean 'x'?` for a message about `word`; empty when no candidate is near.
+/// Returns `; did you mean 'x'?` for a message about `word`, or nothing when no candidate is near.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, candidates).map(|meant| format!("; did you mean '{meant}'?")).unwrap_or_default()
 }
 
-/// As [`nearest`], but up to `count` of them, the nearest first; a candidate that has `word` among its own
-/// words is near too.
+/// Returns up to `count` near candidates, the nearest first. A candidate that contains `word` as a whole word is near
+/// too.
 pub fn nearest_few<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -31,7 +33,7 @@ pub fn nearest_few<'a>(
     found.into_iter().map(|(_, c)| c).take(count).collect()
 }
 
-/// The candidates that `word` may mean, with their distances.
+/// Returns the near candidates with their distances.
 fn near<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -47,15 +49,15 @@ fn near<'a>(
     })
 }
 
-/// Adds "did you mean" to a message about an unknown key as serde words it
-/// (``unknown field `a`, expected one of `b`, `c` ``); other messages are returned as they are.
+/// Rewrites serde's message about an unknown key (``unknown field `a`, expected one of `b`, `c` ``): it names the
+/// nearest known key, and lists all of them only when none is near. Returns other messages unchanged.
 pub fn explain_unknown_key(message: &str) -> String {
     let message = message.trim_end().replace("unknown field", "unknown key");
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
         Some((word, known)) if message.starts_with("unknown key") => {
             match nearest(word, known.iter().copied()) {
-                Some(meant) => format!("{message}; did you mean `{meant}`?"),
+                Some(meant) => format!("unknown key `{word}`; did you mean `{meant}`?"),
                 None => message,
             }
         }
@@ -96,9 +98,11 @@ mod tests {
     }
 
     #[test]
-    fn serde_messages_gain_a_suggestion() {
+    fn a_message_about_an_unknown_key_names_the_nearest_or_lists_all() {
         let text = explain_unknown_key("unknown field `stesp`, expected one of `steps`, `batch`");
-        assert_eq!(text, "unknown key `stesp`, expected one of `steps`, `batch`; did you mean `steps`?");
+        assert_eq!(text, "unknown key `stesp`; did you mean `steps`?");
+        let text = explain_unknown_key("unknown field `colour`, expected one of `steps`, `batch`");
+        assert_eq!(text, "unknown key `colour`, expected one of `steps`, `batch`");
         assert_eq!(explain_unknown_key("missing field `a`"), "missing field `a`");
     }
 }

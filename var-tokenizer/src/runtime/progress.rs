@@ -50,7 +50,7 @@ impl Show {
     }
 }
 
-/// Progress of one piece of work, in whole units (pictures, steps).
+/// Progress of one piece of work, in whole units (images, steps).
 #[derive(Debug)]
 pub struct Progress {
     show: Show,

@@ -196,7 +196,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::runtime::weights::home::Home;
+    use crate::runtime::weights::byte_source::ByteSource;
 
     fn files() -> Vec<u8> {
         let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
@@ -208,20 +208,20 @@ mod tests {
         writer.finish().unwrap().into_inner()
     }
 
-    fn read(bytes: &[u8]) -> Result<(Arc<Home>, Vec<Entry>)> {
+    fn read(bytes: &[u8]) -> Result<(Arc<ByteSource>, Vec<Entry>)> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        let home = Home::open(file.path())?;
-        let entries = directory(home.as_ref())?;
-        Ok((home, entries))
+        let source = ByteSource::open(file.path())?;
+        let entries = directory(source.as_ref())?;
+        Ok((source, entries))
     }
 
     #[test]
     fn files_are_found_where_they_lie() {
-        let (home, entries) = read(&files()).unwrap();
+        let (source, entries) = read(&files()).unwrap();
         for (entry, (name, text)) in entries.iter().zip([("a/x", b"text"), ("b", b"more")]) {
             let mut bytes = vec![0; entry.length as usize];
-            home.read(&mut bytes, entry.begin).unwrap();
+            source.read(&mut bytes, entry.begin).unwrap();
             assert!(entry.plain && entry.name == name && bytes == text, "{entry:?}");
         }
         assert_eq!(entries.len(), 2);
@@ -238,7 +238,7 @@ mod tests {
         writer.write_all(b"away").unwrap();
         let file = writer.finish().unwrap();
         let length = file.metadata().unwrap().len();
-        let entries = directory(Home::of_file(file, length, Path::new("far.zip")).as_ref()).unwrap();
+        let entries = directory(ByteSource::of_file(file, length, Path::new("far.zip")).as_ref()).unwrap();
         assert!(entries[0].begin > 5 << 30 && entries[0].length == 4, "{entries:?}");
     }
 

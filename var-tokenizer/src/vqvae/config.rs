@@ -55,7 +55,7 @@ pub struct TokenizerConfig {
 }
 
 impl TokenizerConfig {
-    /// The released tokenizer: f16, 108.9M parameters, 256-pixel pictures.
+    /// The released tokenizer: f16, 108.9M parameters, 256-pixel images.
     pub fn published() -> Self {
         Self {
             channels: 160,
@@ -76,7 +76,7 @@ impl TokenizerConfig {
         1 << self.channel_multipliers.len().saturating_sub(1)
     }
 
-    /// Side in pixels of the pictures that fit the schedule.
+    /// Returns the side of the images that fit the schedule, in pixels.
     pub fn image_side(&self) -> usize {
         self.schedule.last_side() * self.downsampling()
     }
@@ -119,17 +119,17 @@ impl TokenizerConfig {
         Ok(())
     }
 
-    /// Checks that pictures of `side` pixels give the latent side that the schedule ends with.
+    /// Checks that images of `side` pixels give the last side of the schedule.
     ///
     /// # Errors
-    /// Says the latent side found and the schedule's last side.
+    /// When they do not. The message gives both sides.
     pub fn check_side(&self, side: usize) -> Result<()> {
         if side == self.image_side() {
             return Ok(());
         }
         Err(Error::Config(format!(
-            "pictures of {side} pixels give a latent of {}×{0} (downsampling {}), but the schedule {} ends with side {}; \
-             use {}-pixel pictures or a schedule that ends with {0}",
+            "images of {side} pixels give a latent of {}×{0} (downsampling {}), but the schedule {} ends with side {}; \
+             use {}-pixel images or a schedule that ends with {0}",
             side as f64 / self.downsampling() as f64,
             self.downsampling(),
             self.schedule,

@@ -1,4 +1,4 @@
-//! The decoder: latent after `post_quant_conv` → picture.
+//! The decoder: latent after `post_quant_conv` → image.
 
 use tch::Tensor;
 

@@ -1,4 +1,4 @@
-//! The encoder: picture → latent before `quant_conv`.
+//! The encoder: image → latent before `quant_conv`.
 
 use tch::Tensor;
 

@@ -1,7 +1,7 @@
 //! Layers that encoder and decoder share.
 //!
-//! The kind of the input decides the precision: weights are cast to it on the fly, so that an `f32`
-//! model computes in `bf16` when it is handed `bf16` pictures.
+//! The kind of the input decides the precision. Each layer casts its weights to it: an `f32` model computes in `bf16`
+//! on `bf16` images.
 
 use tch::Tensor;
 

@@ -227,7 +227,7 @@ impl VqVae {
         self.parameters.store_as(storage(self.compute));
     }
 
-    /// Pictures `[B, 3, S, S]` in [-1, 1] → latent `[B, z, h, w]` in `f32`.
+    /// Computes the latent `[B, z, h, w]` (`f32`) of images `[B, 3, S, S]` in [-1, 1].
     ///
     /// # Errors
     /// When the side does not fit the schedule.
@@ -235,7 +235,7 @@ impl VqVae {
         let (_, channels, height, width) = images.size4()?;
         if channels != 3 || height != width {
             return Err(Error::Config(format!(
-                "pictures of shape [{channels}, {height}, {width}]; expected three channels and a square"
+                "images of shape [{channels}, {height}, {width}]; expected [3, S, S]"
             )));
         }
         self.config.check_side(width as usize)?;
@@ -243,7 +243,7 @@ impl VqVae {
         Ok(self.quant_conv.forward(&h).to_kind(Kind::Float))
     }
 
-    /// Pictures `[B, 3, S, S]` in [-1, 1] → ids `[B, L]` (i64), without gradient.
+    /// Encodes images `[B, 3, S, S]` in [-1, 1] into ids `[B, L]` (i64), without gradient.
     ///
     /// # Errors
     /// When the side does not fit the schedule, or the latent is not finite.
@@ -256,7 +256,7 @@ impl VqVae {
         })
     }
 
-    /// Latent `[B, z, h, w]` → pictures `[B, 3, S, S]` in `f32`, not clamped.
+    /// Decodes a latent `[B, z, h, w]` into images `[B, 3, S, S]` in `f32`, not clamped.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -265,10 +265,10 @@ impl VqVae {
         Ok(self.decoder.forward(&h)?.to_kind(Kind::Float))
     }
 
-    /// Ids `[B, L]` → pictures `[B, 3, S, S]` clamped to [-1, 1].
+    /// Decodes ids `[B, L]` into images `[B, 3, S, S]` clamped to [-1, 1].
     ///
     /// # Errors
-    /// When there are more or fewer tokens than the schedule has, or the pictures are not finite.
+    /// When there are more or fewer tokens than the schedule has, or the images are not finite.
     pub fn decode(&self, ids: &Tensor) -> Result<Tensor> {
         tch::no_grad(|| {
             let latents = self.quantizer.latents(ids)?;
@@ -277,27 +277,27 @@ impl VqVae {
         })
     }
 
-    /// Ids `[B, L]` → the pictures after each scale, `[B, K, 3, S, S]`, clamped.
+    /// Decodes ids `[B, L]` into the images after each scale `[B, K, 3, S, S]`, clamped to [-1, 1].
     ///
     /// # Errors
-    /// When there are more or fewer tokens than the schedule has, or the pictures are not finite.
+    /// When there are more or fewer tokens than the schedule has, or the images are not finite.
     pub fn decode_scales(&self, ids: &Tensor) -> Result<Tensor> {
         tch::no_grad(|| {
-            let pictures = self
+            let images = self
                 .quantizer
                 .latents(ids)?
                 .iter()
                 .map(|latent| self.shown(latent))
                 .collect::<Result<Vec<_>>>()?;
-            Ok(Tensor::stack(&pictures, 1))
+            Ok(Tensor::stack(&images, 1))
         })
     }
 
-    /// The pictures of a latent, clamped. An infinity would pass for white after that.
+    /// Decodes a latent, checks the values and clamps them. The check comes first: a clamp turns infinity into white.
     fn shown(&self, latent: &Tensor) -> Result<Tensor> {
-        let pictures = self.decode_latent(latent)?;
-        check_finite(&pictures, || "pictures of the tokenizer's decoder".into())?;
-        Ok(pictures.clamp(-1.0, 1.0))
+        let images = self.decode_latent(latent)?;
+        check_finite(&images, || "images of the tokenizer's decoder".into())?;
+        Ok(images.clamp(-1.0, 1.0))
     }
 
     /// Ids `[B, L]` → teacher-forcing vectors `[B, L − s_1², z]` of the transformer.
@@ -308,7 +308,7 @@ impl VqVae {
         self.quantizer.to_model_input(ids, self.config.schedule.scales())
     }
 
-    /// One forward pass of training over pictures `[B, 3, S, S]` in [-1, 1].
+    /// Computes the losses of a training step over images `[B, 3, S, S]` in [-1, 1].
     ///
     /// # Errors
     /// When the side does not fit the schedule.

@@ -28,7 +28,7 @@ pub(crate) fn refused(output: &Output, parts: &[&str]) {
     }
 }
 
-/// A small tokenizer for 16-pixel pictures and two classes of coloured pictures.
+/// A small tokenizer for 16-pixel images and two classes of coloured images.
 pub(crate) fn prepare(folder: &Path) -> (String, String) {
     let config = TokenizerConfig {
         channels: 32,
@@ -47,26 +47,26 @@ pub(crate) fn prepare(folder: &Path) -> (String, String) {
     let tokenizer = folder.join("tokenizer.safetensors");
     vae.save(&tokenizer).unwrap();
     for class in ["blue", "red"] {
-        std::fs::create_dir_all(folder.join("pictures").join(class)).unwrap();
+        std::fs::create_dir_all(folder.join("images").join(class)).unwrap();
         for i in 0..12_u8 {
             let colour = if class == "red" { [200, 20 * i, 0] } else { [0, 20 * i, 200] };
-            let picture = image::RgbImage::from_pixel(20 + u32::from(i), 24, image::Rgb(colour));
-            picture.save(folder.join("pictures").join(class).join(format!("{i}.png"))).unwrap();
+            let image = image::RgbImage::from_pixel(20 + u32::from(i), 24, image::Rgb(colour));
+            image.save(folder.join("images").join(class).join(format!("{i}.png"))).unwrap();
         }
     }
-    (tokenizer.display().to_string(), folder.join("pictures").display().to_string())
+    (tokenizer.display().to_string(), folder.join("images").display().to_string())
 }
 
 #[test]
-fn encode_writes_the_ids_that_the_tokenizer_gives_and_skips_bad_pictures() {
+fn encode_writes_the_ids_that_the_tokenizer_gives_and_skips_bad_images() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
-    std::fs::write(folder.path().join("pictures/red/broken.jpg"), b"\xff\xd8\xff\xe0 no picture").unwrap();
+    let (tokenizer, images) = prepare(folder.path());
+    std::fs::write(folder.path().join("images/red/broken.jpg"), b"\xff\xd8\xff\xe0 no image").unwrap();
     let out = folder.path().join("tokens.h5").display().to_string();
     let output = run(&[
         "encode",
         "--data",
-        &pictures,
+        &images,
         "--tokenizer",
         &tokenizer,
         "--out",
@@ -77,7 +77,7 @@ fn encode_writes_the_ids_that_the_tokenizer_gives_and_skips_bad_pictures() {
     ]);
     assert!(output.status.success(), "{}", message(&output));
     let text = message(&output);
-    assert!(text.contains("left out 1 pictures") && text.contains("broken.jpg"), "{text}");
+    assert!(text.contains("left out 1 images") && text.contains("broken.jpg"), "{text}");
     let list = std::fs::read_to_string(format!("{out}.bad.txt")).unwrap();
     assert!(list.lines().count() == 1 && list.contains("broken.jpg\t"), "{list}");
     let file = TokenFile::open(Path::new(&out)).unwrap();
@@ -93,20 +93,11 @@ fn encode_writes_the_ids_that_the_tokenizer_gives_and_skips_bad_pictures() {
 #[test]
 fn reconstruct_writes_a_grid_with_a_column_a_scale() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
+    let (tokenizer, images) = prepare(folder.path());
     let out = folder.path().join("grid.png");
     let target = out.display().to_string();
-    let output = run(&[
-        "reconstruct",
-        "--data",
-        &pictures,
-        "--tokenizer",
-        &tokenizer,
-        "--out",
-        &target,
-        "--count",
-        "2",
-    ]);
+    let output =
+        run(&["reconstruct", "--data", &images, "--tokenizer", &tokenizer, "--out", &target, "--count", "2"]);
     assert!(output.status.success(), "{}", message(&output));
     let grid = image::open(&out).unwrap();
     // The original and four scales of 16 pixels, with gaps.
@@ -124,7 +115,7 @@ fn missing_empty_and_truncated_sources_are_named() {
     std::fs::create_dir(path("empty")).unwrap();
     refused(&encode(&path("empty")), &["empty"]);
     let mut archive = tar::Builder::new(std::fs::File::create(path("cut.tar")).unwrap());
-    archive.append_dir_all("pictures", folder.path().join("pictures")).unwrap();
+    archive.append_dir_all("images", folder.path().join("images")).unwrap();
     drop(archive.into_inner().unwrap());
     let bytes = std::fs::read(path("cut.tar")).unwrap();
     std::fs::write(path("cut.tar"), &bytes[..bytes.len() / 2]).unwrap();
@@ -135,9 +126,9 @@ fn missing_empty_and_truncated_sources_are_named() {
 #[test]
 fn a_tokenizer_file_that_is_none_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
+    let (tokenizer, images) = prepare(folder.path());
     let out = folder.path().join("tokens.h5").display().to_string();
-    let with = |file: &str| run(&["encode", "--data", &pictures, "--tokenizer", file, "--out", &out]);
+    let with = |file: &str| run(&["encode", "--data", &images, "--tokenizer", file, "--out", &out]);
     refused(&with("nowhere.safetensors"), &["nowhere.safetensors"]);
     let bytes = std::fs::read(&tokenizer).unwrap();
     std::fs::write(&tokenizer, &bytes[..1000]).unwrap();
@@ -190,7 +181,7 @@ fn an_interrupted_encode_goes_on_with_the_same_command_and_with_no_other() {
     let (out, whole) = (folder.path().join("tokens.h5"), folder.path().join("whole.h5"));
     let output = interrupt(&out, &["--limit", "300", "--limit-held-out", "8"], "-TERM");
     assert_eq!(output.status.code(), Some(3), "{}", message(&output));
-    assert!(message(&output).contains("the same command goes on"), "{}", message(&output));
+    assert!(message(&output).contains("the same command resumes"), "{}", message(&output));
 
     let encode = |to: &Path, limit: &str| {
         let to = to.display().to_string();
@@ -208,7 +199,7 @@ fn an_interrupted_encode_goes_on_with_the_same_command_and_with_no_other() {
             &to,
         ])
     };
-    refused(&encode(&out, "290"), &["tokens.h5.partial", "other pictures, views or limits"]);
+    refused(&encode(&out, "290"), &["tokens.h5.partial", "other images, views or limits"]);
     let output = encode(&out, "300");
     assert!(output.status.success() && message(&output).contains("resuming after"), "{}", message(&output));
     assert!(encode(&whole, "300").status.success());
@@ -259,12 +250,12 @@ fn an_npz_of_impossible_shape_is_refused_in_one_line() {
     array.extend((header.len() as u16).to_le_bytes());
     array.extend(header.as_bytes());
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("pictures.npz");
+    let path = folder.path().join("images.npz");
     let mut archive = npyz::zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
     archive.start_file("arr_0.npy", npyz::zip::write::FileOptions::default()).unwrap();
     std::io::Write::write_all(&mut archive, &array).unwrap();
     archive.finish().unwrap();
     let output = run(&["inspect", &path.display().to_string()]);
-    refused(&output, &["pictures.npz", "impossible shape"]);
+    refused(&output, &["images.npz", "impossible shape"]);
     assert_eq!(message(&output).trim_end().lines().count(), 1, "{}", message(&output));
 }

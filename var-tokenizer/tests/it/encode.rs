@@ -13,10 +13,10 @@ use var_tokenizer::tokens::{InputStatistics, TokenFile, partial_path};
 
 use crate::cli::{message, prepare, refused, run};
 
-/// Side of the pictures.
+/// Side of the images.
 const SIDE: u64 = 16;
 
-/// An npz of `count` pictures in five classes, sorted by class; those of later classes are brighter.
+/// An npz of `count` images in five classes, sorted by class; those of later classes are brighter.
 fn sorted_by_class(path: &Path, count: u64) {
     let mut writer = npyz::npz::NpzWriter::new(std::fs::File::create(path).unwrap());
     // Stored: nothing is unpacked to a temporary file.
@@ -72,13 +72,13 @@ fn cut_short(kilobytes: u32, survives: bool, args: &[&str]) -> Output {
 fn input_statistics_cover_all_classes_and_a_killed_encode_resumes_to_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let (tokenizer, _) = prepare(folder.path());
-    let pictures = folder.path().join("sorted.npz");
-    // The first 4096 of the 5400 training pictures lack the last class.
-    sorted_by_class(&pictures, 6000);
-    let pictures = pictures.display().to_string();
+    let images = folder.path().join("sorted.npz");
+    // The first 4096 of the 5400 training images lack the last class.
+    sorted_by_class(&images, 6000);
+    let images = images.display().to_string();
     let arguments = |out: &Path, batch: &str| {
         let out = out.display().to_string();
-        ["--data", &pictures, "--tokenizer", &tokenizer, "--device", "cpu", "--out", &out, "--batch", batch]
+        ["--data", &images, "--tokenizer", &tokenizer, "--device", "cpu", "--out", &out, "--batch", batch]
             .map(str::to_owned)
     };
     let (whole, killed) = (folder.path().join("whole.h5"), folder.path().join("killed.h5"));
@@ -93,7 +93,7 @@ fn input_statistics_cover_all_classes_and_a_killed_encode_resumes_to_the_same_bi
     let right = over(&whole, &tokenizer, 0..rows);
     let first = over(&whole, &tokenizer, 0..4096);
     assert!(apart(&found, &right) < 0.01, "{found:?} instead of {right:?}");
-    assert!(apart(&first, &right) > 0.05, "the pictures do not tell an even sample from the first ones");
+    assert!(apart(&first, &right) > 0.05, "the images do not tell an even sample from the first ones");
 
     let arguments = arguments(&killed, "100");
     let output = cut_short(256, false, &arguments.each_ref().map(String::as_str));
@@ -103,15 +103,15 @@ fn input_statistics_cover_all_classes_and_a_killed_encode_resumes_to_the_same_bi
     assert_eq!(TokenFile::open(&killed).unwrap().info().input_statistics.as_ref(), Some(&found));
 }
 
-/// A picture in the two class folders that [`prepare`] makes.
-fn spoil(pictures: &str, class: &str) {
+/// An image in the two class folders that [`prepare`] makes.
+fn spoil(images: &str, class: &str) {
     for i in 0..12 {
-        std::fs::write(Path::new(pictures).join(class).join(format!("{i}.png")), b"").unwrap();
+        std::fs::write(Path::new(images).join(class).join(format!("{i}.png")), b"").unwrap();
     }
 }
 
-fn encode(pictures: &str, tokenizer: &str, out: &str, more: &[&str]) -> Output {
-    let fixed = ["encode", "--data", pictures, "--tokenizer", tokenizer, "--out", out, "--device", "cpu"];
+fn encode(images: &str, tokenizer: &str, out: &str, more: &[&str]) -> Output {
+    let fixed = ["encode", "--data", images, "--tokenizer", tokenizer, "--out", out, "--device", "cpu"];
     run(&[&fixed, more].concat())
 }
 
@@ -122,19 +122,19 @@ fn result(output: &Output) -> serde_json::Value {
 }
 
 #[test]
-fn quiet_still_names_bad_pictures_and_a_class_that_loses_all_of_them() {
+fn quiet_still_names_bad_images_and_a_class_that_loses_all_of_them() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
-    spoil(&pictures, "red");
+    let (tokenizer, images) = prepare(folder.path());
+    spoil(&images, "red");
     let out = folder.path().join("t.h5").display().to_string();
-    let output = encode(&pictures, &tokenizer, &out, &["--quiet"]);
+    let output = encode(&images, &tokenizer, &out, &["--quiet"]);
     let text = message(&output);
     assert!(output.status.success() && output.stdout.is_empty(), "{text}");
-    assert!(text.contains("left out 12 pictures") && text.contains("t.h5.bad.txt"), "{text}");
-    assert!(text.contains("classes without any picture left") && text.contains("'red' (12)"), "{text}");
+    assert!(text.contains("left out 12 images") && text.contains("t.h5.bad.txt"), "{text}");
+    assert!(text.contains("no image can be read of these classes") && text.contains("'red' (12)"), "{text}");
     let grid = folder.path().join("grid.png").display().to_string();
     let output =
-        run(&["reconstruct", "--data", &pictures, "--tokenizer", &tokenizer, "--out", &grid, "--quiet"]);
+        run(&["reconstruct", "--data", &images, "--tokenizer", &tokenizer, "--out", &grid, "--quiet"]);
     assert!(
         output.status.success() && message(&output).contains("1 bad ones left out"),
         "{}",
@@ -143,19 +143,19 @@ fn quiet_still_names_bad_pictures_and_a_class_that_loses_all_of_them() {
 }
 
 #[test]
-fn after_a_resume_bad_pictures_are_counted_over_the_whole_file() {
+fn after_a_resume_bad_images_are_counted_over_the_whole_file() {
     let folder = tempfile::tempdir().unwrap();
     let (tokenizer, _) = prepare(folder.path());
-    let pictures = folder.path().join("many");
-    let picture = image::RgbImage::from_pixel(16, 16, image::Rgb([9; 3]));
-    std::fs::create_dir_all(pictures.join("one")).unwrap();
+    let images = folder.path().join("many");
+    let image = image::RgbImage::from_pixel(16, 16, image::Rgb([9; 3]));
+    std::fs::create_dir_all(images.join("one")).unwrap();
     for i in 0..1500 {
-        let path = pictures.join(format!("one/{i:04}.png"));
-        if i % 100 == 50 { std::fs::write(path, b"").unwrap() } else { picture.save(path).unwrap() }
+        let path = images.join(format!("one/{i:04}.png"));
+        if i % 100 == 50 { std::fs::write(path, b"").unwrap() } else { image.save(path).unwrap() }
     }
-    let (pictures, out) = (pictures.display().to_string(), folder.path().join("t.h5").display().to_string());
+    let (images, out) = (images.display().to_string(), folder.path().join("t.h5").display().to_string());
     let arguments =
-        ["--data", &pictures, "--tokenizer", &tokenizer, "--out", &out, "--device", "cpu", "--batch", "16"];
+        ["--data", &images, "--tokenizer", &tokenizer, "--out", &out, "--device", "cpu", "--batch", "16"];
     let output = cut_short(128, false, &arguments);
     assert_eq!(output.status.code(), None, "{}", message(&output));
     let list = format!("{out}.bad.txt");
@@ -163,10 +163,10 @@ fn after_a_resume_bad_pictures_are_counted_over_the_whole_file() {
     assert!((2..15).contains(&before), "{before} of 15 bad ones before the end");
     // A kill while a line is written.
     std::fs::write(&list, [std::fs::read(&list).unwrap(), b"one/14".to_vec()].concat()).unwrap();
-    let output = encode(&pictures, &tokenizer, &out, &["--json"]);
+    let output = encode(&images, &tokenizer, &out, &["--json"]);
     assert!(output.status.success(), "{}", message(&output));
     assert_eq!(result(&output)["bad"], 15);
-    assert!(message(&output).contains("left out 15 pictures"), "{}", message(&output));
+    assert!(message(&output).contains("left out 15 images"), "{}", message(&output));
     let lines = std::fs::read_to_string(&list).unwrap();
     assert_eq!(lines.lines().count(), 15, "{lines}");
     assert!(lines.lines().all(|line| line.contains(".png\t")), "{lines}");
@@ -175,30 +175,30 @@ fn after_a_resume_bad_pictures_are_counted_over_the_whole_file() {
 #[test]
 fn a_lost_journal_is_not_a_fresh_start() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
+    let (tokenizer, images) = prepare(folder.path());
     let out = folder.path().join("t.h5").display().to_string();
     std::fs::write(format!("{out}.bad.txt"), "red/1.png\tis bad\n").unwrap();
-    let output = encode(&pictures, &tokenizer, &out, &[]);
-    refused(&output, &["t.h5.bad.txt", "t.h5.partial are missing", "--restart"]);
+    let output = encode(&images, &tokenizer, &out, &[]);
+    refused(&output, &["t.h5.bad.txt", "t.h5.partial are missing", "or start over with --restart"]);
     assert!(Path::new(&format!("{out}.bad.txt")).exists());
-    assert!(encode(&pictures, &tokenizer, &out, &["--restart"]).status.success());
+    assert!(encode(&images, &tokenizer, &out, &["--restart"]).status.success());
     assert!(!Path::new(&format!("{out}.bad.txt")).exists());
 }
 
 #[test]
-fn after_the_pictures_are_repaired_the_same_command_works() {
+fn after_the_images_are_repaired_the_same_command_works() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
-    spoil(&pictures, "red");
-    spoil(&pictures, "blue");
+    let (tokenizer, images) = prepare(folder.path());
+    spoil(&images, "red");
+    spoil(&images, "blue");
     let out = folder.path().join("t.h5").display().to_string();
     for _ in 0..2 {
-        let output = encode(&pictures, &tokenizer, &out, &["--quiet"]);
+        let output = encode(&images, &tokenizer, &out, &["--quiet"]);
         assert_eq!(output.status.code(), Some(2), "{}", message(&output));
-        assert!(message(&output).contains("no image to train on could be read"), "{}", message(&output));
+        assert!(message(&output).contains("no training image can be read"), "{}", message(&output));
     }
     prepare(folder.path());
-    let output = encode(&pictures, &tokenizer, &out, &[]);
+    let output = encode(&images, &tokenizer, &out, &[]);
     assert!(output.status.success() && message(&output).contains("starts over"), "{}", message(&output));
     assert!(!Path::new(&format!("{out}.bad.txt")).exists());
 }
@@ -207,42 +207,42 @@ fn after_the_pictures_are_repaired_the_same_command_works() {
 fn after_a_full_disk_the_same_command_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let (tokenizer, _) = prepare(folder.path());
-    let pictures = folder.path().join("sorted.npz");
-    sorted_by_class(&pictures, 1000);
-    let (pictures, out) = (pictures.display().to_string(), folder.path().join("t.h5").display().to_string());
-    let arguments = ["--data", &pictures, "--tokenizer", &tokenizer, "--out", &out, "--device", "cpu"];
+    let images = folder.path().join("sorted.npz");
+    sorted_by_class(&images, 1000);
+    let (images, out) = (images.display().to_string(), folder.path().join("t.h5").display().to_string());
+    let arguments = ["--data", &images, "--tokenizer", &tokenizer, "--out", &out, "--device", "cpu"];
     let output = cut_short(64, true, &arguments);
     assert_eq!(output.status.code(), Some(1), "{}", message(&output));
-    let output = encode(&pictures, &tokenizer, &out, &[]);
+    let output = encode(&images, &tokenizer, &out, &[]);
     assert!(output.status.success() && message(&output).contains("resuming after"), "{}", message(&output));
 }
 
 #[test]
 fn a_file_that_is_no_token_file_is_never_written_over() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
-    refused(&encode(&pictures, &tokenizer, &tokenizer, &["--restart"]), &["is not a token file"]);
+    let (tokenizer, images) = prepare(folder.path());
+    refused(&encode(&images, &tokenizer, &tokenizer, &["--restart"]), &["is not a token file"]);
     assert!(VqVae::load(Path::new(&tokenizer), tch::Device::Cpu).is_ok());
 }
 
 #[test]
 fn numbers_that_are_not_finite_give_neither_ids_nor_scores() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
+    let (tokenizer, images) = prepare(folder.path());
     // Finite weights, of which products overflow.
     let vae = VqVae::load(Path::new(&tokenizer), tch::Device::Cpu).unwrap();
     let weight = vae.parameters().get("encoder.conv_in.weight").unwrap();
     let _ = tch::no_grad(|| weight.shallow_clone().fill_(3e38));
     vae.save(Path::new(&tokenizer)).unwrap();
     let out = folder.path().join("t.h5").display().to_string();
-    let output = encode(&pictures, &tokenizer, &out, &["--quiet"]);
+    let output = encode(&images, &tokenizer, &out, &["--quiet"]);
     assert_eq!(output.status.code(), Some(1), "{}", message(&output));
     for part in ["tokenizer.safetensors", "latent", "values are"] {
         assert!(message(&output).contains(part), "{}", message(&output));
     }
     assert!(!Path::new(&out).exists());
     let grid = folder.path().join("grid.png").display().to_string();
-    let output = run(&["reconstruct", "--data", &pictures, "--tokenizer", &tokenizer, "--out", &grid]);
+    let output = run(&["reconstruct", "--data", &images, "--tokenizer", &tokenizer, "--out", &grid]);
     assert_eq!(output.status.code(), Some(1), "{}", message(&output));
     assert!(!Path::new(&grid).exists());
 }

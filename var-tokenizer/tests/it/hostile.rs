@@ -29,14 +29,14 @@ struct Reader {
 
 /// What is taken for small files of every kind.
 const PLENTY: usize = 64 << 20;
-/// A picture may have 512 MB when decoded, and is then converted to RGB and turned upright.
-const PICTURE: usize = 3 * (512 << 20);
+/// An image may have 512 MB when decoded, and is then converted to RGB and turned upright.
+const IMAGE: usize = 3 * (512 << 20);
 
 const READERS: [Reader; 8] = [
     Reader { name: "npz", read: readers::npz, seeds: seeds::npz, memory: PLENTY },
-    Reader { name: "tar", read: readers::tar, seeds: seeds::tar, memory: PICTURE },
+    Reader { name: "tar", read: readers::tar, seeds: seeds::tar, memory: IMAGE },
     Reader { name: "cifar", read: readers::cifar, seeds: seeds::cifar, memory: PLENTY },
-    Reader { name: "picture", read: readers::picture, seeds: seeds::picture, memory: PICTURE },
+    Reader { name: "image", read: readers::image, seeds: seeds::image, memory: IMAGE },
     Reader { name: "tokens_h5", read: readers::tokens_h5, seeds: seeds::tokens_h5, memory: PLENTY },
     Reader { name: "journal", read: readers::journal, seeds: seeds::journal, memory: PLENTY },
     Reader { name: "safetensors", read: readers::weights, seeds: seeds::safetensors, memory: PLENTY },
@@ -93,8 +93,8 @@ fn damaged_cifar_batches_are_read_or_refused() {
 }
 
 #[test]
-fn damaged_pictures_are_read_or_refused() {
-    Reader::named("picture").survives(cases(600));
+fn damaged_images_are_read_or_refused() {
+    Reader::named("image").survives(cases(600));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Pictures in and out on real files: decoding, batches, grids; sources are in a module of their own.
+//! Images in and out on real files: decoding, batches, grids; sources are in a module of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod layouts;
@@ -11,9 +11,7 @@ use image::{DynamicImage, ImageBuffer, ImageFormat, Luma, LumaA, Rgb, RgbImage, 
 use proptest::prelude::*;
 use tempfile::TempDir;
 use var_tokenizer::images::decode::decode;
-use var_tokenizer::images::{
-    Framing, Grid, Report, Source, View, from_unit, read_picture, to_unit, write_png,
-};
+use var_tokenizer::images::{Framing, Grid, Report, Source, View, from_unit, read_image, to_unit, write_png};
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -23,9 +21,9 @@ fn flat(colour: [u8; 3]) -> RgbImage {
     RgbImage::from_pixel(8, 8, Rgb(colour))
 }
 
-fn encoded(picture: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+fn encoded(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    picture.into().write_to(&mut bytes, format).unwrap();
+    image.into().write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 
@@ -93,10 +91,10 @@ fn a_cut_jpeg_is_bad_even_if_its_thumbnail_is_whole() {
 }
 
 #[test]
-fn pictures_that_a_camera_turned_stand_upright() {
+fn images_that_a_camera_turned_stand_upright() {
     // Left half red, right half blue, wider than high.
-    let picture = RgbImage::from_fn(32, 16, |x, _| Rgb(if x < 16 { [250, 0, 0] } else { [0, 0, 250] }));
-    let jpeg = encoded(picture, ImageFormat::Jpeg);
+    let image = RgbImage::from_fn(32, 16, |x, _| Rgb(if x < 16 { [250, 0, 0] } else { [0, 0, 250] }));
+    let jpeg = encoded(image, ImageFormat::Jpeg);
     // Where the red half is when all is upright: by orientation 1 to 8.
     let red = ["left", "right", "right", "left", "top", "top", "bottom", "bottom"];
     for (orientation, side) in (1..=8).zip(red) {
@@ -115,7 +113,7 @@ fn pictures_that_a_camera_turned_stand_upright() {
 }
 
 #[test]
-fn grey_deep_transparent_palette_and_cmyk_pictures_become_rgb() {
+fn grey_deep_transparent_palette_and_cmyk_images_become_rgb() {
     let close = |bytes: &[u8], at: (u32, u32), expected: [u8; 3], slack: u8| {
         let found = decode(bytes).unwrap().get_pixel(at.0, at.1).0;
         let near = found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= slack);
@@ -206,19 +204,19 @@ fn batches_are_channels_first_in_the_asked_order() {
 fn a_grid_is_written_whole_or_not_at_all() {
     let place = folder();
     let path = place.path().join("grid.png");
-    let pictures =
+    let images =
         [to_unit(&flat([10, 20, 30])), to_unit(&flat([200, 0, 0])), to_unit(&flat([0, 0, 99]))].concat();
-    let grid = Grid::of_pixels(&pictures, 8, 2).unwrap();
+    let grid = Grid::of_pixels(&images, 8, 2).unwrap();
     grid.write(&path).unwrap();
-    let back = read_picture(&path).unwrap();
+    let back = read_image(&path).unwrap();
     assert_eq!(back.dimensions(), (18, 18));
     assert_eq!(back.get_pixel(0, 0).0, [10, 20, 30]);
     assert_eq!((back.get_pixel(17, 0).0, back.get_pixel(0, 17).0), ([200, 0, 0], [0, 0, 99]));
     assert_eq!((back.get_pixel(8, 0).0, back.get_pixel(17, 17).0), ([255; 3], [255; 3]));
     assert!(Grid::new(0, 3, 8).is_err());
     assert!(Grid::new(1 << 40, 1 << 40, 8).is_err());
-    assert!(Grid::new(2, 2, 8).unwrap().put(2, 0, &pictures[..192]).is_err());
-    assert!(Grid::new(2, 2, 8).unwrap().put(0, 0, &pictures[..100]).is_err());
+    assert!(Grid::new(2, 2, 8).unwrap().put(2, 0, &images[..192]).is_err());
+    assert!(Grid::new(2, 2, 8).unwrap().put(0, 0, &images[..100]).is_err());
     // A folder in the way: the write fails and leaves nothing beside it.
     let blocked = place.path().join("blocked.png");
     std::fs::create_dir(&blocked).unwrap();
@@ -231,13 +229,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn damaged_pictures_never_panic(
+    fn damaged_images_never_panic(
         which in 0..6_usize,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
     ) {
-        let picture = RgbImage::from_fn(24, 16, |x, y| Rgb([(x * 9) as u8, (y * 15) as u8, (x * y) as u8]));
+        let image = RgbImage::from_fn(24, 16, |x, y| Rgb([(x * 9) as u8, (y * 15) as u8, (x * y) as u8]));
         let formats = [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Gif, ImageFormat::Tiff];
-        let mut bytes = encoded(picture, formats[which]);
+        let mut bytes = encoded(image, formats[which]);
         for (index, byte) in changes {
             let at = index.index(bytes.len());
             bytes[at] = byte;

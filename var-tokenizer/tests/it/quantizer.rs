@@ -58,19 +58,19 @@ proptest! {
     }
 
     #[test]
-    fn a_batch_encodes_as_its_pictures_alone(seed in 0_u64..1000, z_norm: bool) {
+    fn a_batch_encodes_as_its_images_alone(seed in 0_u64..1000, z_norm: bool) {
         let vae = tokenizer(&config(&[1, 2, 4], PhiSharing::Partial(4), z_norm), seed);
         let latent = portable::normal("latent", seed, &[3, 4, 4, 4]);
         let together = vae.quantizer().encode(&latent).unwrap();
         for b in 0..3 {
-            let picture = latent.narrow(0, b, 1);
+            let image = latent.narrow(0, b, 1);
             let ids = |latent: &Tensor| Vec::<i64>::try_from(vae.quantizer().encode(latent).unwrap().view(-1)).unwrap();
             let in_company = Vec::<i64>::try_from(together.narrow(0, b, 1).reshape(-1)).unwrap();
-            let alone = ids(&picture);
+            let alone = ids(&image);
             // Sums of other shapes round otherwise: two codes that are as near to a hair may change places, and
             // all that follows with them. A hair more or less in the latent then changes them as well.
             if let Some(first) = (0..alone.len()).find(|&i| alone[i] != in_company[i]) {
-                let shaken = |n: u64| ids(&(&picture + portable::normal(&format!("hair{n}"), seed, &[1, 4, 4, 4]) * 3e-6));
+                let shaken = |n: u64| ids(&(&image + portable::normal(&format!("hair{n}"), seed, &[1, 4, 4, 4]) * 3e-6));
                 let found: Vec<i64> = (0..32).map(|n| shaken(n)[first]).collect();
                 prop_assert!(found.contains(&alone[first]) && found.contains(&in_company[first]), "no tie at {first}");
             }
@@ -103,7 +103,7 @@ fn a_schedule_that_does_not_fit_the_latent_says_what_would() {
     let vae = tokenizer(&config(&[1, 2, 4], PhiSharing::Shared, false), 1);
     let message =
         vae.encode(&Tensor::zeros([1, 3, 12, 12], (Kind::Float, Device::Cpu))).unwrap_err().to_string();
-    assert!(message.contains("12 pixels") && message.contains("use 8-pixel pictures"), "{message}");
+    assert!(message.contains("12 pixels") && message.contains("use 8-pixel images"), "{message}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use var_tokenizer::images::{Source, read_picture};
+use var_tokenizer::images::{Source, read_image};
 
 use crate::cli::{message, prepare, refused, run};
 
@@ -22,25 +22,25 @@ fn files(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_folder_of_reconstructions_has_every_held_out_picture_under_the_same_name() {
+fn a_folder_of_reconstructions_has_every_held_out_image_under_the_same_name() {
     let folder = tempfile::tempdir().unwrap();
     let (tokenizer, _) = prepare(folder.path());
-    let pictures = folder.path().join("split");
-    let picture = |shade: u8| image::RgbImage::from_pixel(16, 16, image::Rgb([shade; 3]));
+    let images = folder.path().join("split");
+    let image = |shade: u8| image::RgbImage::from_pixel(16, 16, image::Rgb([shade; 3]));
     for name in
         ["train/cats/0.png", "val/cats/a.png", "val/cats/b.bmp", "val/cats/a.bmp", "val/cats/deep/c.png"]
     {
-        let path = pictures.join(name);
+        let path = images.join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        picture(name.len() as u8 * 8).save(path).unwrap();
+        image(name.len() as u8 * 8).save(path).unwrap();
     }
-    std::fs::write(pictures.join("val/cats/bad.png"), b"").unwrap();
+    std::fs::write(images.join("val/cats/bad.png"), b"").unwrap();
     let out = folder.path().join("recon");
     // What a killed call left.
     let stale = folder.path().join("recon.partial/originals");
     std::fs::create_dir_all(&stale).unwrap();
     std::fs::write(stale.join("stale.png"), b"").unwrap();
-    let (data, target) = (pictures.display().to_string(), out.display().to_string());
+    let (data, target) = (images.display().to_string(), out.display().to_string());
     let command = [
         "reconstruct",
         "--data",
@@ -61,18 +61,21 @@ fn a_folder_of_reconstructions_has_every_held_out_picture_under_the_same_name() 
     assert_eq!(originals, files(&out.join("reconstructions")));
     assert!(originals.contains(&"cats/b.png".into()) && originals.contains(&"cats/deep/c.png".into()));
     assert!(!folder.path().join("recon.partial").exists());
-    // 16 pixels already: the original is the picture itself.
-    let original = read_picture(&out.join("originals/cats/b.png")).unwrap();
-    assert_eq!(original, picture("val/cats/b.bmp".len() as u8 * 8));
+    // 16 pixels already: the original is the image itself.
+    let original = read_image(&out.join("originals/cats/b.png")).unwrap();
+    assert_eq!(original, image("val/cats/b.bmp".len() as u8 * 8));
     let event: serde_json::Value =
         serde_json::from_slice(output.stdout.split(|&b| b == b'\n').rev().nth(1).unwrap()).unwrap();
     assert_eq!((&event["images"], &event["bad"]), (&4.into(), &1.into()));
+    let keys: Vec<&str> = event.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["event", "scores", "images", "bad", "out", "folder"], "{event}");
+    assert!(event["out"].is_null() && event["folder"] == target.as_str(), "{event}");
     // The scores are those of the files, but for rounding to bytes.
     let psnr = originals
         .iter()
         .map(|name| {
-            let pair = ["originals", "reconstructions"]
-                .map(|part| read_picture(&out.join(part).join(name)).unwrap());
+            let pair =
+                ["originals", "reconstructions"].map(|part| read_image(&out.join(part).join(name)).unwrap());
             let squares =
                 pair[0].iter().zip(pair[1].iter()).map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2));
             10.0 * (255.0_f64.powi(2) / (squares.sum::<f64>() / pair[0].len() as f64)).log10()
@@ -87,10 +90,10 @@ fn a_folder_of_reconstructions_has_every_held_out_picture_under_the_same_name() 
 #[test]
 fn inspect_goes_by_content_whatever_the_name() {
     let folder = tempfile::tempdir().unwrap();
-    let (tokenizer, pictures) = prepare(folder.path());
+    let (tokenizer, images) = prepare(folder.path());
     let path = |name: &str| folder.path().join(name).display().to_string();
     assert!(
-        run(&["encode", "--data", &pictures, "--tokenizer", &tokenizer, "--out", &path("t.h5")])
+        run(&["encode", "--data", &images, "--tokenizer", &tokenizer, "--out", &path("t.h5")])
             .status
             .success()
     );
@@ -99,13 +102,13 @@ fn inspect_goes_by_content_whatever_the_name() {
     let inspected = |name: &str| String::from_utf8_lossy(&run(&["inspect", &path(name)]).stdout).to_string();
     assert!(inspected("tokens.safetensors").starts_with("tokens "), "{}", inspected("tokens.safetensors"));
     assert!(inspected("weights.h5").starts_with("tokenizer "), "{}", inspected("weights.h5"));
-    std::fs::rename(path("pictures"), path("pictures.pth")).unwrap();
-    assert!(inspected("pictures.pth").starts_with("pictures "), "{}", inspected("pictures.pth"));
+    std::fs::rename(path("images"), path("images.pth")).unwrap();
+    assert!(inspected("images.pth").starts_with("images "), "{}", inspected("images.pth"));
     std::fs::write(path("x.h5"), b"\x89HDF\r\n\x1a\n").unwrap();
     refused(&run(&["inspect", &path("x.h5")]), &["x.h5"]);
     std::fs::write(path("u.h5.partial"), b"VARTOK1\nrest").unwrap();
     refused(&run(&["inspect", &path("u.h5")]), &["u.h5", "not finished"]);
-    refused(&run(&["inspect", &path("u.h5.partial")]), &["journal of a token file"]);
+    refused(&run(&["inspect", &path("u.h5.partial")]), &["journal of an unfinished token file"]);
     std::fs::write(path("page.safetensors"), b"<!DOCTYPE html><html>").unwrap();
     assert_eq!(run(&["inspect", &path("page.safetensors")]).status.code(), Some(2));
 }

@@ -1,4 +1,4 @@
-//! Resizing and cropping against Pillow's bytes, and what must hold for any picture.
+//! Resizing and cropping against Pillow's bytes, and what must hold for any image.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
@@ -47,30 +47,30 @@ fn a_changed_byte_of_a_golden_array_is_found() {
 }
 
 #[test]
-fn a_picture_of_the_asked_size_is_left_alone() {
-    let picture = noise(32, 32, 1);
+fn an_image_of_the_asked_size_is_left_alone() {
+    let image = noise(32, 32, 1);
     let framing = Framing::new(32).unwrap();
-    assert_eq!(framing.frame(&picture, View::CENTRE).unwrap(), picture);
-    let mirrored = framing.frame(&picture, View { mirrored: true, ..View::CENTRE }).unwrap();
-    assert_ne!(mirrored, picture);
-    assert_eq!(image::imageops::flip_horizontal(&mirrored), picture);
+    assert_eq!(framing.frame(&image, View::CENTRE).unwrap(), image);
+    let mirrored = framing.frame(&image, View { mirrored: true, ..View::CENTRE }).unwrap();
+    assert_ne!(mirrored, image);
+    assert_eq!(image::imageops::flip_horizontal(&mirrored), image);
 }
 
 #[test]
-fn a_very_long_picture_is_framed_without_making_the_whole() {
+fn a_very_long_image_is_framed_without_making_the_whole() {
     // The whole result would be 36 × 7,200,000 pixels.
-    let picture = noise(1, 200_000, 2);
-    assert_eq!(Framing::new(32).unwrap().frame(&picture, View::CENTRE).unwrap().dimensions(), (32, 32));
+    let image = noise(1, 200_000, 2);
+    assert_eq!(Framing::new(32).unwrap().frame(&image, View::CENTRE).unwrap().dimensions(), (32, 32));
 }
 
 #[test]
 fn impossible_sizes_are_errors() {
-    let picture = noise(4, 4, 3);
-    assert!(resize(&picture, 0, 5, Filter::Lanczos).is_err());
+    let image = noise(4, 4, 3);
+    assert!(resize(&image, 0, 5, Filter::Lanczos).is_err());
     assert!(resize(&RgbImage::new(0, 4), 4, 4, Filter::Lanczos).is_err());
-    assert!(resize(&picture, u32::MAX, 1, Filter::Box).is_err());
+    assert!(resize(&image, u32::MAX, 1, Filter::Box).is_err());
     let outside = Window { left: 5, top: 0, width: 4, height: 8 };
-    assert!(resize_window(&picture, (8, 8), outside, Filter::Lanczos).is_err());
+    assert!(resize_window(&image, (8, 8), outside, Filter::Lanczos).is_err());
     assert!(Framing::new(0).is_err());
     assert!(Framing::new(1 << 20).is_err());
     assert!(Framing::with_zoom(32, f64::NAN).is_err());
@@ -79,20 +79,20 @@ fn impossible_sizes_are_errors() {
 
 #[test]
 fn all_bytes_survive_the_way_to_the_unit_interval_and_back() {
-    let picture = RgbImage::from_fn(16, 16, |x, y| {
+    let image = RgbImage::from_fn(16, 16, |x, y| {
         let byte = (y * 16 + x) as u8;
         Rgb([byte, 255 - byte, byte ^ 0x55])
     });
-    let unit = to_unit(&picture);
+    let unit = to_unit(&image);
     assert_eq!((unit[0], unit[255]), (-1.0, 1.0));
-    assert_eq!(from_unit(&unit, 16).unwrap(), picture);
+    assert_eq!(from_unit(&unit, 16).unwrap(), image);
     assert!(from_unit(&unit, 15).is_err());
     let wild = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
     assert_eq!(from_unit(&wild, 1).unwrap().get_pixel(0, 0).0, [0, 255, 0]);
 }
 
 #[test]
-fn views_are_a_function_of_seed_picture_and_number() {
+fn views_are_a_function_of_seed_image_and_number() {
     let view = |seed, index, number| View::numbered(seed, index, number, true);
     assert_eq!(view(0, 5, 0), View::CENTRE);
     assert_eq!(view(9, 5, 1), View { mirrored: true, ..View::CENTRE });
@@ -107,16 +107,16 @@ fn views_are_a_function_of_seed_picture_and_number() {
 
 #[test]
 fn random_crops_reach_every_corner() {
-    let picture = noise(9, 9, 4);
+    let image = noise(9, 9, 4);
     // zoom 1.125 · 8 = 9: no resizing, crops at two places each way.
     let framing = Framing::new(8).unwrap();
     let mut corners = std::collections::BTreeSet::new();
     for index in 0..64 {
-        let crop = framing.frame(&picture, View::random(0, 0, index, false)).unwrap();
+        let crop = framing.frame(&image, View::random(0, 0, index, false)).unwrap();
         let place = (0..2)
             .flat_map(|y| (0..2).map(move |x| (x, y)))
-            .find(|&(x, y)| image::imageops::crop_imm(&picture, x, y, 8, 8).to_image() == crop);
-        corners.insert(place.expect("a crop of the picture itself"));
+            .find(|&(x, y)| image::imageops::crop_imm(&image, x, y, 8, 8).to_image() == crop);
+        corners.insert(place.expect("a crop of the image itself"));
     }
     assert_eq!(corners.len(), 4);
 }
@@ -130,7 +130,7 @@ proptest! {
         filter in 0..6_usize,
         seed: u64,
     ) {
-        let picture = noise(size.0, size.1, seed);
+        let image = noise(size.0, size.1, seed);
         let filter: Filter = FILTERS[filter].parse().unwrap();
         let span = |a: f64, b: f64, length: u32| {
             let (a, b) = ((a.min(b) * f64::from(length)) as u32, (a.max(b) * f64::from(length)) as u32);
@@ -138,13 +138,13 @@ proptest! {
         };
         let (left, width) = span(corners.0, corners.1, full.0);
         let (top, height) = span(corners.2, corners.3, full.1);
-        let whole = resize(&picture, full.0, full.1, filter).unwrap();
-        let part = resize_window(&picture, full, Window { left, top, width, height }, filter).unwrap();
+        let whole = resize(&image, full.0, full.1, filter).unwrap();
+        let part = resize_window(&image, full, Window { left, top, width, height }, filter).unwrap();
         prop_assert_eq!(part, image::imageops::crop_imm(&whole, left, top, width, height).to_image());
     }
 
     #[test]
-    fn a_flat_picture_stays_flat(
+    fn a_flat_image_stays_flat(
         size in (1..50_u32, 1..50_u32),
         full in (1..50_u32, 1..50_u32),
         colour: [u8; 3],
@@ -157,10 +157,10 @@ proptest! {
 
     #[test]
     fn mirroring_and_resizing_can_change_places(width in 1..40_u32, side in 1..40_u32, seed: u64) {
-        let picture = noise(width, 8, seed);
+        let image = noise(width, 8, seed);
         let mirror = image::imageops::flip_horizontal::<RgbImage>;
-        let one = resize(&mirror(&picture), side, 8, Filter::Lanczos).unwrap();
-        let other = mirror(&resize(&picture, side, 8, Filter::Lanczos).unwrap());
+        let one = resize(&mirror(&image), side, 8, Filter::Lanczos).unwrap();
+        let other = mirror(&resize(&image, side, 8, Filter::Lanczos).unwrap());
         // Weights of mirrored taps may round apart by a unit in 2^22, a byte by one.
         prop_assert!(one.as_raw().iter().zip(other.as_raw()).all(|(a, b)| a.abs_diff(*b) <= 1));
     }

@@ -180,7 +180,7 @@ fn missing_unfinished_and_foreign_files_are_told_apart() {
     drop(TokenWriter::create(&path, info(8)).unwrap());
     assert!(message().contains("not finished"), "{}", message());
     std::fs::write(&path, b"text").unwrap();
-    assert!(message().contains("no HDF5 file"), "{}", message());
+    assert!(message().contains("not an HDF5 file; encode it again (HDF5: "), "{}", message());
     let file = hdf5::File::with_options().with_fapl(|p| p.file_locking(false)).create(&path).unwrap();
     assert!(message().contains("no readable format_version") || message().contains("HDF5"), "{}", message());
     file.new_attr::<u32>().create("format_version").unwrap().write_scalar(&2_u32).unwrap();
@@ -244,7 +244,7 @@ fn a_child_that_crashes_loops_or_says_nothing_is_an_error_about_the_file() {
     written(&path, &info(50), 600, 100);
     for (script, words) in [
         ("kill -SEGV $$", "damaged: the HDF5 library crashes on it"),
-        ("kill -XCPU $$", "does not come to an end"),
+        ("kill -XCPU $$", "never finishes reading it"),
         ("exit 1", "the HDF5 library fails on it"),
         ("echo '{\"File\":\"damaged: /val\"}'", "tokens.h5: damaged: /val"),
     ] {

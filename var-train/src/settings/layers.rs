@@ -66,11 +66,12 @@ fn like(place: &Value, value: &Value) -> Value {
 }
 
 fn unknown(origin: &str, section: &str, key: &str, known: &[&str]) -> Error {
-    let hint = nearest(key, known.iter().copied())
-        .map(|meant| format!("; did you mean '{section}{meant}'?"))
-        .unwrap_or_default();
+    let hint = match nearest(key, known.iter().copied()) {
+        Some(meant) => format!("; did you mean '{section}{meant}'?"),
+        None => format!(" (known keys: {})", known.join(", ")),
+    };
     let origin = if origin.is_empty() { String::new() } else { format!("{origin}: ") };
-    Error::config(format!("{origin}unknown key '{section}{key}'{hint} (known keys: {})", known.join(", ")))
+    Error::config(format!("{origin}unknown key '{section}{key}'{hint}"))
 }
 
 /// Sets `key=value`, and notes the key in `given`. The key needs its section only where several sections have it.
@@ -141,7 +142,7 @@ mod tests {
         let changes = "[training]\nlearnin_rate = 1e-3".parse().unwrap();
         let message = overlay(&mut table, &changes, "run.toml").unwrap_err().to_string();
         assert!(message.contains("training.learnin_rate"), "{message}");
-        assert!(message.contains("did you mean 'training.learning_rate'"), "{message}");
+        assert!(message.ends_with("; did you mean 'training.learning_rate'?"), "{message}");
     }
 
     #[test]

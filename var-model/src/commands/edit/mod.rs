@@ -10,7 +10,7 @@ use image::RgbImage;
 use places::Places;
 use serde_json::json;
 use var_tokenizer::images::resize::{Filter, resize};
-use var_tokenizer::images::{Grid, read_picture, write_png};
+use var_tokenizer::images::{Grid, read_image, write_png};
 use var_tokenizer::progress::Progress;
 use var_tokenizer::torch::Precision;
 
@@ -35,7 +35,7 @@ const MOST_WIDTH: u32 = 1 << 16;
 /// be written (all of this is checked before weights are loaded); when a value is not finite.
 pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummary> {
     let places = Places::of(request)?;
-    let photo = read_picture(&request.image)?;
+    let photo = read_image(&request.image)?;
     let mut notes = Vec::new();
     let area = read_area(&request.area, &photo, &mut notes)?;
     let opened = request.source.open()?;
@@ -72,7 +72,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
         };
         if let Some(strip) = &mut strip {
             let shown = if blends { plan.square_of(&result)? } else { result.clone() };
-            strip.put_picture(0, number + 2, &shown)?;
+            strip.put_image(0, number + 2, &shown)?;
         }
         if let Some(path) = places.results.get(number) {
             write_png(&result, path)?;
@@ -85,8 +85,8 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
     let seconds = began.elapsed().as_secs_f64();
     if let (Some(path), Some(strip)) = (&request.strip, &strip) {
         let zoom = request.strip_zoom;
-        let (width, height) = strip.picture().dimensions();
-        write_png(&resize(strip.picture(), width * zoom, height * zoom, Filter::Nearest)?, path)?;
+        let (width, height) = strip.image().dimensions();
+        write_png(&resize(strip.image(), width * zoom, height * zoom, Filter::Nearest)?, path)?;
     }
     let class = usize::try_from(label).ok().filter(|&n| n < config.classes);
     let (model_file, tokenizer_file) = opened.fingerprints()?;
@@ -120,15 +120,15 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
 /// A row with the square, the square with the part to generate marked, and room for all variants.
 fn begun_strip(plan: &EditPlan, square: &RgbImage, request: &EditRequest) -> Result<Grid> {
     let mut strip = Grid::new(1, request.variants + 2, square.width() as usize)?;
-    let width = strip.picture().width().saturating_mul(request.strip_zoom);
+    let width = strip.image().width().saturating_mul(request.strip_zoom);
     if width > MOST_WIDTH {
         return Err(Error::Config(format!(
             "the strip would be {width} pixels wide; at most {MOST_WIDTH} are possible. Lower --strip-zoom or \
              --variants."
         )));
     }
-    strip.put_picture(0, 0, square)?;
-    strip.put_picture(0, 1, &plan.hatched()?)?;
+    strip.put_image(0, 0, square)?;
+    strip.put_image(0, 1, &plan.hatched()?)?;
     Ok(strip)
 }
 
@@ -138,7 +138,7 @@ fn read_area(request: &AreaRequest, photo: &RgbImage, notes: &mut Vec<String>) -
         AreaRequest::Box { bounds, outpaint: false } => Ok(Area::Box(*bounds)),
         AreaRequest::Box { bounds, outpaint: true } => Ok(Area::Outside(*bounds)),
         AreaRequest::Mask { path, invert } => {
-            let region = Region::of_mask(&read_picture(path)?, *invert);
+            let region = Region::of_mask(&read_image(path)?, *invert);
             let (width, height) = photo.dimensions();
             if (region.width(), region.height()) == (width, height) {
                 return Ok(Area::Pixels(region));

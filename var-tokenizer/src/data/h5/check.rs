@@ -77,20 +77,20 @@ fn limit(file: &Path) {
     }
 }
 
-/// The limit of processor seconds for a file of `bytes`. At the first number the kernel sends SIGXCPU, which says why the
-/// child ended; at the second SIGKILL, which does not. With equal numbers it sends SIGKILL alone.
+/// The limit of processor seconds for a file of `bytes`. At the first number the kernel sends SIGXCPU, which says why
+/// the child ended; at the second SIGKILL, which does not. With equal numbers it sends SIGKILL alone.
 fn seconds(bytes: u64) -> Rlimit {
     let most = SECONDS + bytes / BYTES_PER_SECOND;
     Rlimit { current: Some(most), maximum: Some(most + 5) }
 }
 
-/// Checks the file at `path` in a child process of this program, which must have the subcommand [`CheckH5`]. A path
-/// that is no HDF5 file passes: the function that opens it says what it is.
+/// Checks the file at `path` in a child process of this program, which must have the subcommand [`CheckH5`]. A file
+/// of another kind passes: the function that opens it says what it is.
 ///
 /// # Errors
 /// When the file is damaged, or HDF5 crashes or does not end on it.
 pub fn check_in_child(path: &Path) -> Result<()> {
-    // On Linux by a name that stays right when the program's file is replaced meanwhile.
+    // On Linux this name stays right when the program file is replaced meanwhile.
     let own = Path::new("/proc/self/exe");
     let program = if own.exists() { Ok(own.to_owned()) } else { std::env::current_exe() };
     check_in_child_of(&program.map_err(|e| Error::io(path, e))?, path)
@@ -110,9 +110,9 @@ pub fn check_in_child_of(program: &Path, path: &Path) -> Result<()> {
     let damaged = |how: String| Error::file(path, format!("damaged: {how}; make it again"));
     match output.status.signal() {
         None => {}
-        Some(libc::SIGXCPU) => return Err(damaged("the HDF5 library does not come to an end on it".into())),
+        Some(libc::SIGXCPU) => return Err(damaged("the HDF5 library never finishes reading it".into())),
         Some(libc::SIGINT | libc::SIGTERM | libc::SIGHUP) => {
-            return Err(Error::Interrupted(format!("{} was not checked to its end", path.display())));
+            return Err(Error::Interrupted(format!("{} was not checked completely", path.display())));
         }
         Some(_) => return Err(damaged("the HDF5 library crashes on it".into())),
     }
@@ -120,7 +120,7 @@ pub fn check_in_child_of(program: &Path, path: &Path) -> Result<()> {
         Ok(Found::Whole) => Ok(()),
         Ok(Found::System(number)) => Err(Error::io(path, std::io::Error::from_raw_os_error(number))),
         Ok(Found::File(message)) => Err(Error::file(path, message)),
-        // It has no memory to say so, or ended in HDF5's own way.
+        // The child ran out of memory, or HDF5 ended it.
         Err(_) => Err(damaged("the HDF5 library fails on it".into())),
     }
 }

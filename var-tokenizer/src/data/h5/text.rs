@@ -1,18 +1,18 @@
 //! Text attributes, as UTF-8 of fixed length.
 //!
-//! HDF5 keeps text of variable length in a heap without checksums, where a flipped bit makes the library
-//! run in circles. Text of fixed length lies in the object header, which has one.
+//! HDF5 keeps text of variable length in a heap without checksums. A flipped bit there puts the library into an endless
+//! loop. Text of fixed length is in the object header, which has a checksum.
 
 use hdf5::types::{FixedUnicode, TypeDescriptor};
 use hdf5::{Attribute, Container, File};
 
-/// Longest text in bytes.
+/// Maximum length of a text in bytes.
 pub const MAX_TEXT: usize = 4096;
 
 /// Writes one text, or a list of them, as attribute `name`.
 ///
 /// # Errors
-/// When a text is longer than [`MAX_TEXT`] or has a zero in it, or HDF5 fails.
+/// When a text is longer than [`MAX_TEXT`] or contains a zero byte, or HDF5 fails.
 pub fn write(file: &File, name: &str, values: &[&str], scalar: bool) -> hdf5::Result<()> {
     match values.iter().map(|value| value.len()).max().unwrap_or(0) {
         0..=64 => write_as::<64>(file, name, values, scalar),
@@ -33,14 +33,14 @@ fn write_as<const N: usize>(file: &File, name: &str, values: &[&str], scalar: bo
     }
 }
 
-/// Reads one text or a list of at most `limit`.
+/// Reads one text, or a list of at most `limit` texts.
 ///
 /// # Errors
-/// What is wrong with the attribute, in words that go on from its name.
+/// Says what is wrong, as the end of a sentence that starts with the name of the attribute.
 pub(crate) fn read(attribute: &Attribute, limit: usize) -> std::result::Result<Vec<String>, String> {
     let descriptor = attribute.dtype().and_then(|dtype| dtype.to_descriptor());
     let Ok(TypeDescriptor::FixedUnicode(length) | TypeDescriptor::FixedAscii(length)) = descriptor else {
-        return Err("is no text of fixed length".into());
+        return Err("is not text of fixed length".into());
     };
     if attribute.ndim() > 1 || attribute.size() > limit {
         return Err(format!("has shape {:?}", attribute.shape()));
@@ -59,6 +59,6 @@ fn read_as<const N: usize>(attribute: &Container) -> std::result::Result<Vec<Str
     // The library does not check that its strings are UTF-8.
     fixed
         .iter()
-        .map(|text| String::from_utf8(text.as_bytes().to_vec()).map_err(|_| "is no UTF-8 text".to_owned()))
+        .map(|text| String::from_utf8(text.as_bytes().to_vec()).map_err(|_| "is not UTF-8".to_owned()))
         .collect()
 }

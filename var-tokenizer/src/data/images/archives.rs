@@ -1,14 +1,14 @@
 //! Several tars as one source: a folder of tars, or a tar of tars.
 //!
-//! - A part each: `train.tar` and `val.tar` of class folders, or of one class.
-//! - A class each, named after the tar, as ImageNet's training pictures are packed.
-//! - Shards of WebDataset, each picture with its label beside it.
+//! - One tar per part: `train.tar` and `val.tar` of class folders, or of one class.
+//! - One tar per class, named after the class, like the training images of ImageNet.
+//! - Shards of WebDataset, with a label next to each image.
 
 use std::collections::BTreeSet;
 
 use super::blob::Blob;
 use super::catalogue::{common_folder, part_of};
-use super::decode::is_picture_name;
+use super::decode::is_image_name;
 use super::labels::has_labels;
 use super::names::few;
 use super::split::Split;
@@ -16,15 +16,15 @@ use super::stock::Stock;
 use super::tarball;
 use crate::runtime::error::{Error, Result};
 
-/// Endings of tars that are looked into.
+/// Endings of tars that are opened.
 const ENDINGS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
 
-/// A tar in a folder or tar.
+/// A tar inside a folder or tar.
 struct Inner {
     /// Its name without the ending.
     stem: String,
     stock: Stock,
-    /// The folder around all its pictures, with its slash.
+    /// Length of the folder around all its images, with the slash.
     root: usize,
 }
 
@@ -37,7 +37,7 @@ enum Meaning {
     One,
 }
 
-/// The name of a tar without its ending; none for other files.
+/// Returns the name of a tar without its ending, or `None` for other files.
 fn stem(name: &str) -> Option<&str> {
     let lower = name.to_ascii_lowercase();
     ENDINGS
@@ -46,7 +46,7 @@ fn stem(name: &str) -> Option<&str> {
         .and_then(|ending| name.get(..name.len() - ending.len()))
 }
 
-/// The tars among the files of `stock`.
+/// Returns the positions of the tars in `stock`.
 pub(crate) fn tars(stock: &Stock) -> Vec<usize> {
     let names = stock.names().iter().enumerate();
     let mut tars: Vec<(&str, usize)> =
@@ -55,7 +55,7 @@ pub(crate) fn tars(stock: &Stock) -> Vec<usize> {
     tars.into_iter().map(|(_, i)| i).collect()
 }
 
-/// The pictures in the tars of `stock`, which has no others; `whole` is the archive in which they lie, if they do.
+/// Returns the images in the tars of `stock`, which holds no other images. `whole` is the archive around them, if any.
 pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
     let mut inner = Vec::new();
     let mut memory = 0_u64;
@@ -64,14 +64,15 @@ pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
         let blob = stock.blob(position)?;
         let head = blob.read(0, blob.length().min(512))?;
         if !tarball::is_tar(&head) {
-            let message = format!("{name} in it is not a tar; unpack {} first", stock.path().display());
+            let message =
+                format!("holds {name}, which is not a tar; unpack {} first", stock.path().display());
             return Err(Error::file(stock.path(), message));
         }
         let (found, more) = tarball::read(&blob)?;
         memory = memory.saturating_add(more);
         whole.map_or(Ok(()), |whole| whole.check_list(memory))?;
-        let pictures = found.pictures();
-        let names = pictures.iter().filter_map(|&i| found.names().get(i)).map(String::as_str);
+        let images = found.images();
+        let names = images.iter().filter_map(|&i| found.names().get(i)).map(String::as_str);
         let root = common_folder(names).len();
         inner.push(Inner { stem: stem(name).unwrap_or(name).to_owned(), stock: found, root });
     }
@@ -95,11 +96,11 @@ pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
         all.skipped.join(std::mem::take(&mut found.skipped));
         for (name, place) in all.take_archive(found) {
             let name = format!("{prefix}{}", name.get(root..).unwrap_or(&name));
-            // Only pictures: a readme may lie in each.
-            if is_picture_name(&name) && !taken.insert(name.clone()) {
+            // Only images: each tar may hold a readme.
+            if is_image_name(&name) && !taken.insert(name.clone()) {
                 return Err(Error::file(
                     all.path(),
-                    format!("two of its tars hold {name}; give one of them"),
+                    format!("two of its tars hold {name}; remove one of them"),
                 ));
             }
             all.add(name, place);
@@ -111,16 +112,14 @@ pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
 /// How the tars `inner` of `stock` belong together.
 fn meaning(stock: &Stock, inner: &[Inner]) -> Result<Meaning> {
     let loose = |tar: &Inner| {
-        let names = tar.stock.names().iter().filter(|name| is_picture_name(name));
+        let names = tar.stock.names().iter().filter(|name| is_image_name(name));
         names.into_iter().all(|name| !name.get(tar.root..).unwrap_or(name).contains('/'))
     };
     let empty: Vec<&str> =
-        inner.iter().filter(|tar| tar.stock.pictures().is_empty()).map(|tar| tar.stem.as_str()).collect();
+        inner.iter().filter(|tar| tar.stock.images().is_empty()).map(|tar| tar.stem.as_str()).collect();
     if !empty.is_empty() {
-        let message = format!(
-            "tars in it without pictures: {}. Unpack them, or move them away",
-            few(empty.into_iter())
-        );
+        let message =
+            format!("holds tars without images: {}. Unpack them, or move them away", few(empty.into_iter()));
         return Err(Error::file(stock.path(), message));
     }
     let all_loose = inner.iter().all(loose);
@@ -136,7 +135,7 @@ fn meaning(stock: &Stock, inner: &[Inner]) -> Result<Meaning> {
     };
     if all_loose && inner.iter().all(shard) {
         let message = format!(
-            "shards without labels: {}. Each picture needs its class beside it: 000.jpg, 000.cls",
+            "holds shards without labels: {}. Each image needs its class next to it: 000.jpg, 000.cls",
             names()
         );
         return Err(Error::file(stock.path(), message));
@@ -147,7 +146,8 @@ fn meaning(stock: &Stock, inner: &[Inner]) -> Result<Meaning> {
         (false, _, 1) => Ok(Meaning::One),
         _ => {
             let message = format!(
-                "several tars with class folders: {}. Name them train.tar and val.tar, or unpack them into one folder",
+                "holds several tars with class folders: {}. Name them train.tar and val.tar, or unpack them into one \
+                 folder",
                 names()
             );
             Err(Error::file(stock.path(), message))

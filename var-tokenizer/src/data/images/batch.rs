@@ -1,4 +1,4 @@
-//! Batches of pictures as numbers, decoded on all cores; bad pictures are counted, not fatal.
+//! Batches of images as numbers, decoded on all cores. Unreadable images are counted and do not stop the work.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -8,58 +8,58 @@ use rayon::prelude::*;
 use super::source::Source;
 use super::transform::{Framing, View, append_unit};
 
-/// How many bad pictures a message names.
+/// Number of unreadable images that a message names.
 const NAMED: usize = 5;
 
-/// A picture that could not be read.
+/// An image that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bad {
     /// Its index in the source.
     pub index: usize,
     /// Its name in the source.
     pub name: String,
-    /// Why, with the file in front.
+    /// The reason, after the name of the file.
     pub reason: String,
 }
 
-/// Pictures ready for the encoder.
+/// Images for the encoder.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Batch {
-    /// `[B, 3, side, side]` in [−1, 1], contiguous; `B` counts the pictures that could be read.
+    /// `[B, 3, side, side]` in [−1, 1], contiguous; `B` counts the readable images.
     pub pixels: Vec<f32>,
-    /// `[B]` class of each.
+    /// `[B]` class of each image.
     pub labels: Vec<u32>,
-    /// `[B]` which of the items asked for each is.
+    /// `[B]` position of each image among the requested items.
     pub items: Vec<usize>,
-    /// How many had another size than the square, and were resized and cropped.
+    /// Number of images that were resized and cropped because they had another size.
     pub framed: usize,
-    /// The others.
+    /// The images that cannot be read.
     pub bad: Vec<Bad>,
 }
 
 impl Batch {
-    /// Number of pictures `B`.
+    /// Returns the number of images `B`.
     pub(crate) fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// Whether no picture could be read.
+    /// Returns whether no image could be read.
     pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 }
 
 impl Source {
-    /// Reads the pictures `items` = (index, view), in that order, each framed by `framing`.
+    /// Reads the images `items` = (index, view), in that order, each framed by `framing`.
     pub fn load_batch(&self, items: &[(usize, View)], framing: &Framing) -> Batch {
         let size = 3 * framing.side() * framing.side();
         let side = framing.side() as u32;
         let read: Vec<Result<(Vec<f32>, bool), Bad>> = items
             .par_iter()
             .map(|&(index, view)| {
-                let square = self.load(index).and_then(|picture| {
-                    let framed = picture.dimensions() != (side, side);
-                    Ok((framing.frame(&picture, view)?, framed))
+                let square = self.load(index).and_then(|image| {
+                    let framed = image.dimensions() != (side, side);
+                    Ok((framing.frame(&image, view)?, framed))
                 });
                 let (square, framed) = square.map_err(|e| Bad {
                     index,
@@ -87,14 +87,14 @@ impl Source {
     }
 }
 
-/// What became of the pictures read so far.
+/// Counts of readable and unreadable images.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// How many could be read.
+    /// Number of images read.
     pub read: usize,
-    /// Those that could not; one that was asked for in several views counts once.
+    /// Images that cannot be read. An image counts once, even with several views.
     pub bad: Vec<Bad>,
-    /// Indices of the bad ones.
+    /// Indices of `bad`.
     known: BTreeSet<usize>,
 }
 
@@ -113,9 +113,9 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.bad.is_empty() {
-            return write!(f, "{} pictures read", self.read);
+            return write!(f, "{} images read", self.read);
         }
-        write!(f, "{} pictures read, {} bad ones left out:", self.read, self.bad.len())?;
+        write!(f, "{} images read, {} bad ones left out:", self.read, self.bad.len())?;
         for bad in self.bad.iter().take(NAMED) {
             write!(f, "\n  {}", bad.reason)?;
         }

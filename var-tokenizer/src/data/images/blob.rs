@@ -1,8 +1,7 @@
-//! A file that many threads read at random places, unpacked to a nameless temporary file when needed.
+//! A file that many threads read at random places. A packed file is unpacked to a temporary file without a name.
 //!
-//! A packed file says nothing that can be believed about its size, and a small one may unpack to more than
-//! any disk holds. Memory is kept to what the file's own size excuses ([`Blob::check_list`]), and
-//! unpacking stops before the disk is full.
+//! A small packed file may unpack to more than the disk holds, and may announce any size. The size of the packed file
+//! limits the memory ([`Blob::check_list`]), and unpacking stops before the disk is full.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -13,9 +12,9 @@ use std::sync::Arc;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::zips::{self, Bytes};
 
-/// Memory that a list of pictures may take whatever the size of the file: ten million of them.
+/// Memory that a list of images may take with any size of the file: ten million images.
 const LIST: u64 = 1 << 30;
-/// Beyond that, bytes of memory for every byte of the file as it lies on the disk.
+/// Bytes of memory beyond that, per byte of the file on disk.
 const LIST_PER_BYTE: u64 = 16;
 /// What unpacking leaves free on the disk: 1 GB, or a twentieth of a small disk.
 const SPARED: u64 = 1 << 30;
@@ -77,11 +76,10 @@ impl Blob {
         Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length, packed })
     }
 
-    /// Refuses a list of pictures that would take `bytes` of memory, where no honest file of this size has
-    /// so many.
+    /// Refuses a list of images that takes `bytes` of memory, when an intact file of this size cannot hold so many.
     ///
     /// # Errors
-    /// When it would take more than 1 GB and 16 times the size of the file.
+    /// When it takes more than 1 GB and more than 16 times the size of the file.
     pub(crate) fn check_list(&self, bytes: u64) -> Result<()> {
         let bound = LIST.saturating_add(self.packed.saturating_mul(LIST_PER_BYTE));
         if bytes <= bound {
@@ -90,7 +88,7 @@ impl Blob {
         Err(Error::file(
             &self.path,
             format!(
-                "damaged, or made to do harm: in {} bytes it lists more pictures than {} MB of memory can hold",
+                "damaged or malicious: its {} bytes list more images than fit in {} MB of memory",
                 self.packed,
                 bound >> 20
             ),
@@ -174,8 +172,8 @@ pub(crate) fn check_room(path: &Path, unpacked: u64, wanted: u64) -> Result<()> 
         return Ok(());
     }
     let text = format!(
-        "disk full: {} MB of {} are unpacked here, {} MB are still free; unpack it yourself elsewhere, or name a \
-         folder on a larger disk in TMPDIR",
+        "disk full: {} MB of {} are unpacked here, {} MB are free; unpack it elsewhere, or set TMPDIR to a folder \
+         on a larger disk",
         unpacked >> 20,
         path.display(),
         free >> 20

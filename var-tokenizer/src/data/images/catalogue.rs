@@ -1,11 +1,11 @@
-//! What the names of files say: class folders, and `train/` beside `val/`.
+//! Reads classes and parts from file names: class folders, and `train/` next to `val/`.
 //!
-//! Folders and archives share these rules, so that packing a folder changes nothing:
+//! Folders and archives follow the same rules:
 //!
-//! - `CLASS/…/picture`: the first folder is the class; deeper folders mean nothing.
-//! - `train/CLASS/…` beside `val/CLASS/…` (see [`TRAIN`] and [`HELD_OUT`], in any case): a split of the data set's own.
-//! - `picture` without a folder: its class lies in a file beside it ([`super::labels`]), or all are of one class.
-//! - A folder around everything is left out of account.
+//! - `CLASS/…/image`: the first folder is the class. Deeper folders are ignored.
+//! - `train/CLASS/…` next to `val/CLASS/…` (see [`TRAIN`] and [`HELD_OUT`], in any case): the data set's own parts.
+//! - `image` without a folder: its class is in a file next to it ([`super::labels`]), or all images have one class.
+//! - A folder around everything is ignored.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,34 +16,34 @@ use super::split::Split;
 use super::stock::Stock;
 use crate::runtime::error::{Error, Result};
 
-/// Names of a folder of pictures to train on.
+/// Names of a folder of training images.
 const TRAIN: [&str; 2] = ["train", "training"];
-/// Names of a folder of held-out pictures; the first that exists is taken.
+/// Names of a folder of held-out images. The first that exists is used.
 const HELD_OUT: [&str; 7] = ["val", "valid", "validation", "dev", "test", "testing", "eval"];
 
-/// One picture of a catalogue.
+/// One image of a catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Item {
-    /// Which file of the stock.
+    /// Position of the file in the stock.
     pub(crate) position: usize,
     /// Index into the class names.
     pub(crate) class: u32,
-    /// The part it belongs to, if the names say.
+    /// The part that it belongs to, if the names say so.
     pub(crate) split: Option<Split>,
 }
 
-/// Pictures in order of their names, the classes in theirs, and what was left out.
+/// Images and classes, both in order of their names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Catalogue {
-    /// The pictures.
+    /// The images.
     pub(crate) items: Vec<Item>,
     /// The classes.
     pub(crate) classes: Vec<String>,
-    /// A sentence for each thing that was left out or decided.
+    /// A sentence per thing that was skipped or decided.
     pub(crate) notes: Vec<String>,
 }
 
-/// The part that a folder or archive with `name` in its path holds, by the first word that says so.
+/// Returns the part that a folder or archive called `name` holds, by the first word that says so.
 pub(crate) fn part_of(name: &str) -> Option<Split> {
     name.split(|c: char| !c.is_alphabetic()).find_map(|word| {
         let is = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
@@ -51,14 +51,14 @@ pub(crate) fn part_of(name: &str) -> Option<Split> {
     })
 }
 
-/// A picture with its place below the common folder.
+/// Position of an image, and its name below the common folder.
 type Named<'a> = (usize, &'a str);
 type Labelled = (usize, Class, Option<Split>);
 
-/// Reads the names of `stock`, which has pictures.
+/// Reads the names of `stock`, which holds images.
 pub(crate) fn catalogue(stock: &Stock) -> Result<Catalogue> {
     let name = |&i: &usize| stock.names().get(i).map_or("", String::as_str);
-    let mut sorted: Vec<Named<'_>> = stock.pictures().iter().map(|i| (*i, name(i))).collect();
+    let mut sorted: Vec<Named<'_>> = stock.images().iter().map(|i| (*i, name(i))).collect();
     sorted.sort_by_key(|(_, name)| *name);
     let root = common_folder(sorted.iter().map(|(_, name)| *name));
     for (_, name) in &mut sorted {
@@ -76,7 +76,7 @@ pub(crate) fn catalogue(stock: &Stock) -> Result<Catalogue> {
     number(stock.path(), labelled, files.notes)
 }
 
-/// The pictures with the numbers of their classes.
+/// Numbers the classes.
 fn number(path: &Path, labelled: Vec<Labelled>, notes: Vec<String>) -> Result<Catalogue> {
     let found: BTreeSet<&Class> = labelled.iter().map(|(_, class, _)| class).collect();
     let numbers = found.iter().filter(|class| matches!(class, Class::Number(_))).count();
@@ -84,7 +84,7 @@ fn number(path: &Path, labelled: Vec<Labelled>, notes: Vec<String>) -> Result<Ca
         return Err(Error::file(path, "some classes are numbers and some are names; use one of the two"));
     }
     let (classes, index): (Vec<String>, BTreeMap<&Class, u32>) = if numbers > 0 {
-        // A label is the number of its class, whether or not the smaller ones occur.
+        // A label is the number of its class, even if smaller labels are missing.
         let number = |class: &Class| if let Class::Number(number) = class { *number } else { 0 };
         let last = found.last().map_or(0, |class| number(class));
         (
@@ -105,9 +105,9 @@ fn number(path: &Path, labelled: Vec<Labelled>, notes: Vec<String>) -> Result<Ca
     Ok(Catalogue { items, classes, notes })
 }
 
-/// The folders, with a slash, that all names share, as long as two levels remain below them.
+/// Returns the folders that all names share, with a slash. A level that may be a class stays below them.
 pub(crate) fn common_folder<'a>(mut names: impl Iterator<Item = &'a str>) -> &'a str {
-    // One level stays above each picture: it may be a class.
+    // One level stays above each image: it may be a class.
     let around = |name: &'a str| {
         let class = name.rsplit_once('/').map_or("", |(class, _)| class);
         class.rfind('/').and_then(|slash| class.get(..=slash)).unwrap_or("")
@@ -122,13 +122,13 @@ pub(crate) fn common_folder<'a>(mut names: impl Iterator<Item = &'a str>) -> &'a
     common
 }
 
-/// The folders of a data set that is divided: to train on, and held out.
+/// The folders of a divided data set.
 struct Parts {
     train: String,
     held_out: String,
 }
 
-/// Which folders are the two parts, if there are both.
+/// Returns the folders of the two parts, if both exist.
 fn parts(path: &Path, names: &[Named<'_>]) -> Result<Option<Parts>> {
     let folders: BTreeSet<&str> =
         names.iter().filter_map(|(_, name)| Some(name.split_once('/')?.0)).collect();
@@ -137,7 +137,7 @@ fn parts(path: &Path, names: &[Named<'_>]) -> Result<Option<Parts>> {
         match *found.as_slice() {
             [] => Ok(None),
             [one] => Ok(Some(one.to_owned())),
-            _ => Err(Error::file(path, format!("has folders {}; keep one of them", found.join(" and ")))),
+            _ => Err(Error::file(path, format!("has the folders {}; keep one of them", found.join(" and ")))),
         }
     };
     let first = |known: &[&str]| -> Result<Option<String>> {
@@ -145,14 +145,14 @@ fn parts(path: &Path, names: &[Named<'_>]) -> Result<Option<Parts>> {
     };
     let (train, held_out) = (first(&TRAIN)?, first(&HELD_OUT)?);
     if let (Some(one), None) | (None, Some(one)) = (&train, &held_out) {
-        // Its own class folders tell a part from a class of that name.
+        // A part has class folders; a class of the same name does not.
         let inside =
             |name: &str| name.split_once('/').is_some_and(|(first, rest)| first == one && rest.contains('/'));
         if folders.len() > 1 && names.iter().any(|(_, name)| inside(name)) {
             let others = folders.iter().copied().filter(|folder| folder != one);
             let message = format!(
-                "{one} looks like one part of a divided data set, but beside it are {}. Call the two parts train and \
-                 val, or give {}/{one} alone",
+                "{one} looks like one part of a divided data set, but next to it are {}. Call the two parts train and \
+                 val, or give only {}/{one}",
                 few(others.collect::<Vec<_>>().into_iter()),
                 path.display()
             );
@@ -163,13 +163,13 @@ fn parts(path: &Path, names: &[Named<'_>]) -> Result<Option<Parts>> {
 }
 
 impl Files<'_> {
-    /// What all pictures are called when nothing tells their classes.
+    /// Returns the class of all images when nothing tells their classes.
     fn lone(&self) -> Class {
         let stem = self.stock.path().file_stem().map(|stem| stem.to_string_lossy().into_owned());
         Class::named(stem.as_deref().unwrap_or("all"))
     }
 
-    /// The class of each picture of a part, in the folder `part` (empty, or with a slash).
+    /// Returns the class of each image of a part, in the folder `part` (empty, or with a slash).
     fn by_class(&mut self, names: &[Named<'_>], part: &str) -> Result<Vec<(usize, Class)>> {
         let path = self.stock.path();
         let loose: Vec<&str> =
@@ -179,8 +179,8 @@ impl Files<'_> {
                 return Ok(labels);
             }
             if self.stock.shards {
-                let message = "no picture of its shards has a label beside it: 000.jpg needs 000.cls with a number, or \
-                               a 000.json with label";
+                let message = "its shards have no labels: 000.jpg needs 000.cls with a number, or 000.json with the \
+                               key label";
                 return Err(Error::file(path, message));
             }
             let lone = self.lone();
@@ -188,7 +188,7 @@ impl Files<'_> {
         }
         if let Some(example) = loose.first() {
             let message = format!(
-                "{} pictures lie beside the class folders, e.g. {part}{example}: move them into one, or away",
+                "{} images are next to the class folders, e.g. {part}{example}; move them into one, or away",
                 loose.len()
             );
             return Err(Error::file(path, message));
@@ -201,7 +201,7 @@ impl Files<'_> {
         Ok(labelled.into_iter().map(|(i, class)| (i, Class::named(class))).collect())
     }
 
-    /// Names folders beside the class `folders` of `part` that hold files, but none that is a picture.
+    /// Notes folders next to the class `folders` of `part` that hold files but no image.
     fn note_lost(&mut self, part: &str, folders: &BTreeSet<&str>) {
         let above = format!("{}{part}", self.root);
         let mut lost: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
@@ -209,7 +209,7 @@ impl Files<'_> {
             let Some((folder, _)) = name.strip_prefix(&above).and_then(|rest| rest.split_once('/')) else {
                 continue;
             };
-            // Without a part all of the source is looked at; what is beside `train` and `val` is said elsewhere.
+            // Folders next to `train` and `val` have a note of their own.
             if !folders.contains(folder) {
                 let (count, example) = lost.entry(folder).or_insert((0, name));
                 (*count, *example) = (*count + 1, (*example).min(name));
@@ -217,12 +217,12 @@ impl Files<'_> {
         }
         for (folder, (count, example)) in lost {
             self.notes.push(format!(
-                "folder {part}{folder} is no class: none of its {count} files is a picture by its ending, e.g. {example}"
+                "skips folder {part}{folder}: none of its {count} files has the ending of an image, e.g. {example}"
             ));
         }
     }
 
-    /// Names classes that folders of different spelling share.
+    /// Notes classes that several spellings of a folder name share.
     fn note_merged(&mut self, folders: &BTreeSet<&str>) {
         let mut spellings: BTreeMap<Class, usize> = BTreeMap::new();
         for folder in folders {
@@ -230,12 +230,12 @@ impl Files<'_> {
         }
         for (class, count) in spellings.into_iter().filter(|(_, count)| *count > 1) {
             self.notes.push(format!(
-                "{count} folders are called {class}, with letters encoded differently: one class"
+                "{count} folders are called {class}, in different Unicode encodings; they are one class"
             ));
         }
     }
 
-    /// The pictures of both parts.
+    /// Returns the images of both parts.
     fn by_split(&mut self, names: &[Named<'_>], parts: &Parts) -> Result<Vec<Labelled>> {
         let inside = |folder: &str| -> Vec<Named<'_>> {
             names
@@ -271,7 +271,7 @@ impl Files<'_> {
         Ok(of(trained, Split::Train).chain(of(scored, Split::Val)).collect())
     }
 
-    /// Names folders with pictures beside the two parts.
+    /// Notes folders with images next to the two parts.
     fn note_others(&mut self, names: &[Named<'_>], parts: &Parts) {
         let mut others: BTreeMap<&str, usize> = BTreeMap::new();
         for (_, name) in names {
@@ -286,14 +286,14 @@ impl Files<'_> {
         let count: usize = others.values().sum();
         let (train, held_out) = (&parts.train, &parts.held_out);
         let others = few(others.keys().copied());
-        self.notes.push(format!("skips {count} pictures beside {train} and {held_out}: in {others}"));
+        self.notes.push(format!("skips {count} images next to {train} and {held_out}: in {others}"));
     }
 
-    /// The classes of held-out pictures that lie without class folders, while those to train on have some: from the
-    /// table that Tiny ImageNet has (`val_annotations.txt`). None when they have class folders as well.
+    /// Returns the classes of held-out images that have no class folders although the training images have some, by the
+    /// table of Tiny ImageNet (`val_annotations.txt`). `None` when they have class folders too.
     ///
     /// # Errors
-    /// When there is no table, or a picture is not in it.
+    /// When the table is missing, or an image is not in it.
     fn table_of(
         &self,
         held_out: &[Named<'_>],
@@ -318,9 +318,9 @@ impl Files<'_> {
             return labels::by_table(self, held_out, part, &table).map(Some);
         }
         let message = format!(
-            "the {} pictures in {part} lie without class folders, so their classes are unknown. Move them into \
-             {part}/CLASS/ with the classes of {train}, or add {part}/{part}_annotations.txt (a line per picture: \
-             name, tab, class), or give {path}/{train} alone: a part of each class is then held out",
+            "the {} images in {part} have no class folders, so their classes are unknown. Move them into \
+             {part}/CLASS/ with the classes of {train}, add {part}/{part}_annotations.txt (a line per image: name, \
+             tab, class), or give only {path}/{train}: a part of each class is then held out",
             held_out.len(),
             train = parts.train,
             path = self.stock.path().display()

@@ -1,4 +1,4 @@
-//! The binary version of CIFAR-10 and CIFAR-100, as it is downloaded or unpacked.
+//! The binary version of CIFAR-10 and CIFAR-100, packed or unpacked.
 //!
 //! A record is one label byte (CIFAR-100: two, coarse and fine) and 3072 bytes: the red plane of 32 × 32
 //! pixels row by row, then green, then blue.
@@ -9,18 +9,18 @@ use image::{Rgb, RgbImage};
 
 use super::blob::Blob;
 use super::decode::{Decoded, Pixels};
-use super::listing::{Entry, Listing, Pictures};
+use super::listing::{Entry, Images, Listing};
 use super::split::Split;
 use super::stock::Stock;
 use crate::runtime::error::{Error, Result};
 
 const SIDE: u32 = 32;
 const AREA: usize = (SIDE * SIDE) as usize;
-/// Records that are read at once for their labels.
+/// Number of records that are read together for their labels.
 const PIECE: u64 = 1024;
-/// Memory that a picture's entry and place take, in bytes.
-const PICTURE_COST: u64 = 128;
-/// Where the binary versions put their files.
+/// Memory for the entry and place of an image, in bytes.
+const IMAGE_COST: u64 = 128;
+/// Folders of the binary versions.
 const FOLDERS: [&str; 3] = ["", "cifar-10-batches-bin", "cifar-100-binary"];
 
 /// One of the two data sets.
@@ -39,24 +39,24 @@ const KINDS: [Kind; 2] = [
 #[derive(Debug)]
 struct Records {
     batches: Vec<Blob>,
-    /// Batch and offset of each picture's pixels.
+    /// Batch and offset of the pixels of each image.
     places: Vec<(usize, u64)>,
 }
 
-impl Pictures for Records {
-    fn picture(&self, index: usize, _: Pixels) -> Result<Decoded> {
+impl Images for Records {
+    fn image(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let place = self.places.get(index).and_then(|&(batch, at)| Some((self.batches.get(batch)?, at)));
-        let (batch, at) = place.ok_or_else(|| Error::Config(format!("no picture {index}")))?;
+        let (batch, at) = place.ok_or_else(|| Error::Config(format!("no image {index}")))?;
         let planes = batch.read(at, 3 * AREA as u64)?;
-        let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| {
+        let image = RgbImage::from_fn(SIDE, SIDE, |x, y| {
             let i = (y * SIDE + x) as usize;
             Rgb([planes[i], planes[AREA + i], planes[2 * AREA + i]])
         });
-        Ok(picture.into())
+        Ok(image.into())
     }
 }
 
-/// Opens `folder` if CIFAR's binary version was unpacked there.
+/// Opens `folder` if it holds the binary version of CIFAR.
 pub(crate) fn open_folder(folder: &Path) -> Result<Option<Listing>> {
     for sub in FOLDERS {
         let folder = folder.join(sub);
@@ -73,7 +73,7 @@ pub(crate) fn open_folder(folder: &Path) -> Result<Option<Listing>> {
     Ok(None)
 }
 
-/// Opens a tar, whose files are `stock`, if it is CIFAR's binary version.
+/// Opens a tar with the files `stock` if it is the binary version of CIFAR.
 pub(crate) fn open_tar(stock: &Stock) -> Result<Option<Listing>> {
     let base = |name: &String| name.rsplit('/').next().unwrap_or("").to_owned();
     let Some(kind) = KINDS.iter().find(|kind| stock.names().iter().any(|name| base(name) == kind.first))
@@ -87,17 +87,17 @@ pub(crate) fn open_tar(stock: &Stock) -> Result<Option<Listing>> {
     open(stock.path(), kind, find).map(Some)
 }
 
-/// Refuses CIFAR's Python version, which only Python can read.
+/// Refuses the Python version of CIFAR, which only Python can read.
 ///
 /// # Errors
-/// When the files of `stock` are those of it.
+/// When `stock` holds the files of the Python version.
 pub(crate) fn check_not_pickled(stock: &Stock) -> Result<()> {
     let pickled = |name: &String| name.contains("batches-py/") || name.contains("cifar-100-python/");
     if !stock.names().iter().any(pickled) {
         return Ok(());
     }
     let message =
-        "this is CIFAR's Python version (pickles); take the binary version, e.g. cifar-10-binary.tar.gz";
+        "this is the Python version of CIFAR (pickles); use the binary version, e.g. cifar-10-binary.tar.gz";
     Err(Error::file(stock.path(), message))
 }
 
@@ -119,19 +119,19 @@ fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -
         let Some(batch) = find(&name)? else {
             return Err(Error::file(
                 path,
-                format!("{name} is missing: CIFAR's binary version is not complete"),
+                format!("{name} is missing: the binary version of CIFAR is incomplete"),
             ));
         };
         if batch.length() == 0 || !batch.length().is_multiple_of(record) {
             return Err(Error::file(
                 path,
                 format!(
-                    "{name} is truncated: {} bytes are no whole number of {record}-byte records",
+                    "{name} is truncated: {} bytes are not a multiple of a record of {record} bytes",
                     batch.length()
                 ),
             ));
         }
-        batch.check_list((entries.len() as u64 + batch.length() / record) * PICTURE_COST)?;
+        batch.check_list((entries.len() as u64 + batch.length() / record) * IMAGE_COST)?;
         let mut piece = Vec::new();
         for i in 0..batch.length() / record {
             if i % PIECE == 0 {
@@ -156,10 +156,10 @@ fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -
         let count = entries.iter().map(|entry| entry.class + 1).max().unwrap_or(0);
         classes = (0..count).map(|class| class.to_string()).collect();
     }
-    Ok(Listing { entries, classes, pictures: Box::new(records), notes: Vec::new() })
+    Ok(Listing { entries, classes, images: Box::new(records), notes: Vec::new() })
 }
 
-/// One name a line; empty lines at the end do not count.
+/// Reads one name per line. Empty lines at the end do not count.
 fn class_names(blob: &Blob) -> Result<Vec<String>> {
     let bytes = blob.read(0, blob.length().min(1 << 16))?;
     let text = String::from_utf8_lossy(&bytes);

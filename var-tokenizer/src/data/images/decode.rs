@@ -1,8 +1,8 @@
-//! Any picture file to 8-bit RGB: as it is shown (upright, on white), or as it is stored.
+//! Decodes image files to 8-bit RGB, as a viewer shows them (upright, on white) or as they are stored.
 //!
-//! Data sets hold grey, palette, 16-bit, CMYK and transparent pictures, pictures that a camera turned,
-//! and broken ones. All that can be shown is shown; what cannot is an error with a reason, never an
-//! abort: sizes are limited before memory is taken, and a decoder that panics is caught.
+//! Data sets hold grey, palette, 16-bit, CMYK, transparent, turned and broken images. An image that cannot be decoded
+//! is an error with a reason and never ends the process: sizes are checked before memory is taken, and panics of
+//! decoders are caught.
 
 use std::io::{Cursor, Read};
 use std::path::Path;
@@ -13,35 +13,33 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, R
 use crate::runtime::error::{Error, Result};
 use crate::runtime::panics::contained;
 
-/// File name endings that are taken for pictures, in lower case.
+/// Endings of image files, in lower case.
 pub(crate) const ENDINGS: [&str; 13] =
     ["png", "jpg", "jpeg", "jpe", "jfif", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm"];
-/// Largest file that is read as a picture.
+/// Maximum size of an image file, in bytes.
 pub(crate) const MAX_FILE: u64 = 256 << 20;
-/// Largest side of a picture.
+/// Maximum side of an image.
 const MAX_SIDE: u32 = 1 << 16;
-/// Largest memory that one picture may take while it is decoded.
+/// Maximum memory to decode one image, in bytes.
 const MAX_MEMORY: u64 = 512 << 20;
 
 /// How the pixels of a file become 8-bit RGB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Pixels {
-    /// As a viewer shows them: turned as the EXIF orientation says, on white where they are transparent, 16 bits
-    /// rounded to 8.
+    /// As a viewer shows them: turned by the EXIF orientation, transparent pixels on white, 16 bits rounded to 8.
     #[default]
     Shown,
-    /// As Pillow's `Image.open(f).convert("RGB")` gives them, which the usual evaluation tools read: the EXIF
-    /// orientation is not applied (except in TIFF), alpha is dropped, 16-bit grey is cut at 255, 16-bit colours
-    /// lose their low byte.
+    /// As Pillow's `Image.open(f).convert("RGB")` gives them to the usual evaluation tools: the EXIF orientation is not
+    /// applied (except in TIFF), alpha is dropped, 16-bit grey is cut at 255, 16-bit colours lose their low byte.
     Stored,
 }
 
-/// What a file has in which tools differ, or that leaves traces in the pixels.
+/// Properties of a file on which tools differ, or that change its pixels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Traits {
-    /// The content is JPEG, whatever the name says.
+    /// The content is JPEG, with any name.
     pub jpeg: bool,
-    /// An EXIF orientation turns or mirrors it.
+    /// An EXIF orientation turns or mirrors the image.
     pub turned: bool,
     /// A pixel is not opaque.
     pub transparent: bool,
@@ -49,71 +47,74 @@ pub struct Traits {
     pub deep: bool,
 }
 
-/// A picture in 8-bit RGB, and what its file has.
+/// An image in 8-bit RGB, and the properties of its file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
     /// The pixels.
-    pub picture: RgbImage,
-    /// What was found on the way to them.
+    pub image: RgbImage,
+    /// Properties of the file.
     pub traits: Traits,
 }
 
 impl From<RgbImage> for Decoded {
-    /// Pixels that do not come from a picture file.
-    fn from(picture: RgbImage) -> Self {
-        Self { picture, traits: Traits::default() }
+    /// Wraps pixels that do not come from an image file.
+    fn from(image: RgbImage) -> Self {
+        Self { image, traits: Traits::default() }
     }
 }
 
-/// Whether `name` ends like a picture file; hidden files do not count.
-pub fn is_picture_name(name: &str) -> bool {
+/// Whether `name` has the ending of an image file and is not hidden.
+pub fn is_image_name(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or(name);
     let ending = base.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
     !base.starts_with('.') && ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
 }
 
-/// The picture in the file at `path`, as it is shown.
+/// Reads the image in the file at `path`, as a viewer shows it.
 ///
 /// # Errors
 /// As for [`read_pixels`].
-pub fn read_picture(path: &Path) -> Result<RgbImage> {
-    Ok(read_pixels(path, Pixels::Shown)?.picture)
+pub fn read_image(path: &Path) -> Result<RgbImage> {
+    Ok(read_pixels(path, Pixels::Shown)?.image)
 }
 
-/// The picture in the file at `path`, read as `pixels` says.
+/// Reads the image in the file at `path`, as `pixels` says.
 ///
 /// # Errors
-/// When the file cannot be read, is larger than 256 MB, or holds no readable picture.
+/// When the file cannot be read, is larger than 256 MB, or is not a readable image.
 pub fn read_pixels(path: &Path, pixels: Pixels) -> Result<Decoded> {
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut bytes = Vec::new();
-    // What is no plain file does not tell its length.
+    // A pipe or device does not tell its length.
     file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(Error::file(path, format!("above {} MB: too large for a picture file", MAX_FILE >> 20)));
+        return Err(Error::file(
+            path,
+            format!("larger than {} MB: too large for an image file", MAX_FILE >> 20),
+        ));
     }
     decode_pixels(&bytes, pixels).map_err(|reason| Error::file(path, reason))
 }
 
-/// The picture in the bytes of a PNG, JPEG, WebP, BMP, GIF (first frame), TIFF or PNM file, as it is shown.
+/// Decodes the bytes of a PNG, JPEG, WebP, BMP, GIF (first frame), TIFF or PNM file, as a viewer shows it.
 ///
 /// # Errors
-/// What is wrong with the bytes, in words.
+/// Says what is wrong with the bytes.
 pub fn decode(bytes: &[u8]) -> std::result::Result<RgbImage, String> {
-    Ok(decode_pixels(bytes, Pixels::Shown)?.picture)
+    Ok(decode_pixels(bytes, Pixels::Shown)?.image)
 }
 
-/// The picture in the bytes of a file, read as `pixels` says. The content tells the format.
+/// Decodes the bytes of a file, as `pixels` says. The content tells the format.
 ///
 /// # Errors
-/// A reason in words: empty, truncated, damaged, of unknown kind, or too large.
+/// Says what is wrong: empty, truncated, damaged, of an unknown kind, or too large.
 pub(crate) fn decode_pixels(bytes: &[u8], pixels: Pixels) -> std::result::Result<Decoded, String> {
     if bytes.is_empty() {
         return Err("the file is empty".into());
     }
-    // Decoders are other people's code fed with other people's files.
+    // Decoders may panic on damaged files.
     contained(|| decode_trusting(bytes, pixels))
-        .unwrap_or_else(|| Err("the decoder failed on it: the file is damaged".into()))
+        .unwrap_or_else(|| Err("damaged: the decoder fails on it".into()))
 }
 
 fn decode_trusting(bytes: &[u8], pixels: Pixels) -> std::result::Result<Decoded, String> {
@@ -122,15 +123,15 @@ fn decode_trusting(bytes: &[u8], pixels: Pixels) -> std::result::Result<Decoded,
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(MAX_MEMORY);
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
-    let format = reader.format().ok_or("not a picture of a known kind")?;
+    let format = reader.format().ok_or("not an image of a known format")?;
     if format == ImageFormat::Jpeg && !jpeg_is_whole(bytes) {
-        // The decoder would fill the missing rest with grey.
-        return Err("truncated JPEG: it has no end marker".into());
+        // The decoder fills the missing part with grey.
+        return Err("truncated JPEG: the end marker is missing".into());
     }
     reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(|e| e.to_string())?;
     let (width, height) = decoder.dimensions();
-    // One bit a pixel in the file is three bytes in memory.
+    // One bit per pixel in the file becomes three bytes in memory.
     let memory = decoder.total_bytes().max(3 * u64::from(width) * u64::from(height));
     limits.reserve(memory).map_err(|_| {
         format!(
@@ -141,38 +142,39 @@ fn decode_trusting(bytes: &[u8], pixels: Pixels) -> std::result::Result<Decoded,
     })?;
     decoder.set_limits(limits).map_err(|e| e.to_string())?;
     let orientation = decoder.orientation().map_err(|e| e.to_string())?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
-    // Every reader turns a TIFF: its orientation is a tag of the format itself.
+    let mut image = DynamicImage::from_decoder(decoder).map_err(|e| e.to_string())?;
+    // Every reader applies the orientation of a TIFF: it is a tag of the format.
     let turned = orientation != Orientation::NoTransforms && format != ImageFormat::Tiff;
-    let deep = is_deep_grey(&picture, format, bytes);
+    let deep = is_deep_grey(&image, format, bytes);
     let traits =
-        Traits { jpeg: format == ImageFormat::Jpeg, turned, transparent: is_transparent(&picture), deep };
+        Traits { jpeg: format == ImageFormat::Jpeg, turned, transparent: is_transparent(&image), deep };
     if pixels == Pixels::Shown || !turned {
-        picture.apply_orientation(orientation);
+        image.apply_orientation(orientation);
     }
-    if picture.width() == 0 || picture.height() == 0 {
+    if image.width() == 0 || image.height() == 0 {
         return Err("it has no pixels".into());
     }
-    let picture = match pixels {
-        Pixels::Shown => on_white(picture),
-        Pixels::Stored => as_stored(picture, format, deep),
+    let image = match pixels {
+        Pixels::Shown => on_white(image),
+        Pixels::Stored => as_stored(image, format, deep),
     };
-    Ok(Decoded { picture, traits })
+    Ok(Decoded { image, traits })
 }
 
-/// Whether the file holds grey values of 16 bits. The decoder makes an alpha channel of a PNG's transparent colour.
-fn is_deep_grey(picture: &DynamicImage, format: ImageFormat, bytes: &[u8]) -> bool {
+/// Whether the file holds grey values of 16 bits. The decoder turns the transparent colour of a PNG into an alpha
+/// channel.
+fn is_deep_grey(image: &DynamicImage, format: ImageFormat, bytes: &[u8]) -> bool {
     // Bit depth and colour type of a PNG.
     let header = || bytes.get(24..26);
-    match picture {
+    match image {
         DynamicImage::ImageLuma16(_) => true,
         DynamicImage::ImageLumaA16(_) => format == ImageFormat::Png && header() == Some(&[16, 0]),
         _ => false,
     }
 }
 
-fn is_transparent(picture: &DynamicImage) -> bool {
-    match picture {
+fn is_transparent(image: &DynamicImage) -> bool {
+    match image {
         DynamicImage::ImageLumaA8(pixels) => pixels.pixels().any(|p| p.0[1] != u8::MAX),
         DynamicImage::ImageRgba8(pixels) => pixels.pixels().any(|p| p.0[3] != u8::MAX),
         DynamicImage::ImageLumaA16(pixels) => pixels.pixels().any(|p| p.0[1] != u16::MAX),
@@ -181,15 +183,15 @@ fn is_transparent(picture: &DynamicImage) -> bool {
     }
 }
 
-/// Whether an end marker follows the picture's data: what a cut-off JPEG lacks. Bytes after it are
-/// common; thumbnails with end markers of their own lie in the segments before the data.
+/// Whether an end marker follows the data of the image. A truncated JPEG has none. Other bytes may follow the marker.
+/// Thumbnails have end markers too, but in the segments before the data.
 fn jpeg_is_whole(bytes: &[u8]) -> bool {
     let mut at = 2;
     while let Some(&[0xff, kind, high, low]) = bytes.get(at..at + 4) {
         if kind == 0xff {
             at += 1; // Padding before a marker.
         } else if kind == 0x01 || (0xd0..=0xd7).contains(&kind) {
-            at += 2; // A marker that stands alone.
+            at += 2; // A marker without a segment.
         } else if kind == 0xda {
             break;
         } else {
@@ -199,12 +201,12 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     bytes.get(at..).is_some_and(|data| data.windows(2).any(|pair| pair == [0xff, 0xd9]))
 }
 
-/// `picture` in 8-bit RGB; what is transparent shows white.
-fn on_white(picture: DynamicImage) -> RgbImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8();
+/// Converts `image` to 8-bit RGB, with transparent pixels on white.
+fn on_white(image: DynamicImage) -> RgbImage {
+    if !image.color().has_alpha() {
+        return image.into_rgb8();
     }
-    let rgba = picture.into_rgba8();
+    let rgba = image.into_rgba8();
     let mut rgb = RgbImage::new(rgba.width(), rgba.height());
     for (to, from) in rgb.pixels_mut().zip(rgba.pixels()) {
         let alpha = u32::from(from.0[3]);
@@ -216,12 +218,12 @@ fn on_white(picture: DynamicImage) -> RgbImage {
     rgb
 }
 
-/// `picture` in 8-bit RGB as Pillow's `convert("RGB")` makes it.
-fn as_stored(picture: DynamicImage, format: ImageFormat, deep: bool) -> RgbImage {
+/// Converts `image` to 8-bit RGB as Pillow's `convert("RGB")` does.
+fn as_stored(image: DynamicImage, format: ImageFormat, deep: bool) -> RgbImage {
     let cut = |grey: u16| Rgb([u8::try_from(grey).unwrap_or(u8::MAX); 3]);
     let high = |sample: u16| (sample >> 8) as u8;
-    let (width, height) = (picture.width(), picture.height());
-    match picture {
+    let (width, height) = (image.width(), image.height());
+    match image {
         DynamicImage::ImageLuma16(from) => {
             RgbImage::from_fn(width, height, |x, y| cut(from.get_pixel(x, y).0[0]))
         }
@@ -231,7 +233,7 @@ fn as_stored(picture: DynamicImage, format: ImageFormat, deep: bool) -> RgbImage
         DynamicImage::ImageLumaA16(from) => {
             RgbImage::from_fn(width, height, |x, y| Rgb([high(from.get_pixel(x, y).0[0]); 3]))
         }
-        // Of the colours of a PPM file Pillow rounds 16 bits, as `into_rgb8` does.
+        // Pillow rounds the 16-bit colours of a PPM file, as `into_rgb8` does.
         DynamicImage::ImageRgb16(from) if format != ImageFormat::Pnm => {
             RgbImage::from_fn(width, height, |x, y| Rgb(from.get_pixel(x, y).0.map(high)))
         }

@@ -1,22 +1,22 @@
 //! The built-in data set: Noto Emoji at 32 pixels, on white, with all skin tones.
 //!
-//! 3,781 pictures in nine classes, of 1,906 emoji; `assets/emoji/README.md` says where they come from
-//! and how the sheet was made. The sheet is decoded at first use, in a fraction of a second.
+//! 3,781 images of 1,906 emoji in nine classes. `assets/emoji/README.md` says where they come from and how the sheet
+//! was made. The first use decodes the sheet, in a fraction of a second.
 
 use std::sync::OnceLock;
 
 use image::RgbImage;
 
 use super::decode::{Decoded, Pixels, decode};
-use super::listing::{Entry, Listing, Pictures};
+use super::listing::{Entry, Images, Listing};
 use crate::runtime::error::{Error, Result};
 
-/// Side of the pictures.
+/// Side of the images.
 pub(crate) const SIDE: u32 = 32;
-/// Pictures in a row of the sheet.
+/// Images in a row of the sheet.
 const COLUMNS: u32 = 32;
 
-/// The word for the pictures that come with this crate.
+/// Name of the images that come with this crate.
 pub const EMOJI: &str = "emoji";
 static SHEET: &[u8] = include_bytes!("../../../assets/emoji/sheet-32.png");
 static TABLE: &str = include_str!("../../../assets/emoji/emoji.tsv");
@@ -28,16 +28,16 @@ fn sheet() -> &'static std::result::Result<RgbImage, String> {
 }
 
 fn broken(message: &str) -> Error {
-    Error::file(EMOJI, format!("the built-in pictures are damaged: {message}"))
+    Error::file(EMOJI, format!("the built-in images are damaged: {message}"))
 }
 
 #[derive(Debug)]
 struct Sheet;
 
-impl Pictures for Sheet {
-    fn picture(&self, index: usize, _: Pixels) -> Result<Decoded> {
+impl Images for Sheet {
+    fn image(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let sheet = sheet().as_ref().map_err(|reason| broken(reason))?;
-        let index = u32::try_from(index).map_err(|_| broken("no such picture"))?;
+        let index = u32::try_from(index).map_err(|_| broken("no such image"))?;
         let (left, top) = (index % COLUMNS * SIDE, index / COLUMNS * SIDE);
         if top + SIDE > sheet.height() || left + SIDE > sheet.width() {
             return Err(broken("the sheet is too small"));
@@ -46,8 +46,8 @@ impl Pictures for Sheet {
     }
 }
 
-/// Lists the built-in pictures. A row of the table is `class`, `emoji`, `tone` (empty for the emoji
-/// itself); row `i` is place `i` of the sheet, and an emoji's tones follow it.
+/// Lists the built-in images. A row of the table holds `class`, `emoji` and `tone` (empty for the emoji itself). Row
+/// `i` is place `i` of the sheet. The tones of an emoji follow it.
 pub(crate) fn open() -> Result<Listing> {
     let mut classes: Vec<String> = Vec::new();
     let mut entries: Vec<Entry> = Vec::new();
@@ -71,5 +71,5 @@ pub(crate) fn open() -> Result<Listing> {
             if tone.is_empty() { format!("{class}/{emoji}") } else { format!("{class}/{emoji}/{tone}") };
         entries.push(Entry { name, class: number as u32, split: None, group });
     }
-    Ok(Listing { entries, classes, pictures: Box::new(Sheet), notes: Vec::new() })
+    Ok(Listing { entries, classes, images: Box::new(Sheet), notes: Vec::new() })
 }

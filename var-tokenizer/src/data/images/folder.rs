@@ -11,15 +11,15 @@ use crate::runtime::error::{Error, Result};
 /// Folders nested deeper than this are refused.
 const MAX_DEPTH: usize = 64;
 
-/// Lists the folder at `root`. Links count as what they point to; a link to a folder above itself is skipped, and so
-/// is what is neither file nor folder: opening a pipe would wait for ever.
+/// Lists the folder at `root`, and follows links. It skips a link to a folder above itself, and everything that is
+/// neither file nor folder: to open a pipe may wait for ever.
 pub(crate) fn read(root: &Path) -> Result<Stock> {
     let mut stock = Stock::new(root);
     walk(root, "", &mut Vec::new(), &mut stock)?;
     Ok(stock)
 }
 
-/// Lists `folder`, which is called `prefix` relative to the root and lies in the folders `above`.
+/// Lists `folder`, which has the name `prefix` below the root and is in the folders `above`.
 fn walk(folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>, stock: &mut Stock) -> Result<()> {
     let own = std::fs::metadata(folder).map_err(|e| Error::io(folder, e))?;
     if above.contains(&(own.dev(), own.ino())) {
@@ -48,7 +48,7 @@ fn walk(folder: &Path, prefix: &str, above: &mut Vec<(u64, u64)>, stock: &mut St
             Ok(found) if !found.is_file() => {
                 stock.skipped.special.insert(name);
             }
-            // A link that points nowhere is a bad picture, found on reading.
+            // Reading finds a link that points nowhere: it counts as an unreadable image.
             _ => stock.add(name, Place::File(path)),
         }
     }

@@ -1,4 +1,4 @@
-//! What is no source of pictures: said by its first bytes, with what to do about it.
+//! Errors for files that are not a source of images: they tell the kind by the first bytes, and what to do.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileTypeExt;
@@ -8,15 +8,15 @@ use super::decode::ENDINGS;
 use super::stock::Stock;
 use crate::runtime::error::{Error, Result};
 
-/// Kinds of endings that a message counts.
+/// Number of endings that a message lists.
 const KINDS: usize = 4;
 
-const UNPACK: &str = "unpack it into a folder, or pack the pictures as a tar or tar.gz";
-const EXPORT: &str = "export the pictures into class folders";
+const UNPACK: &str = "unpack it into a folder, or pack the images as a tar or tar.gz";
+const EXPORT: &str = "export the images into class folders";
 const PICKLE: &str =
-    "if this is CIFAR's Python version, take the binary version, e.g. cifar-10-binary.tar.gz";
+    "if this is the Python version of CIFAR, use the binary version, e.g. cifar-10-binary.tar.gz";
 
-/// First bytes, what they begin, and what to do.
+/// First bytes, kind of file, and what to do.
 const MAGIC: [(&[u8], &str, &str); 16] = [
     (b"BZh", "a bzip2 archive", UNPACK),
     (b"\xfd7zXZ\0", "an xz archive", UNPACK),
@@ -30,11 +30,11 @@ const MAGIC: [(&[u8], &str, &str); 16] = [
     (
         b"\x93NUMPY",
         "a single numpy array",
-        "save it as an npz: numpy.savez('pictures.npz', arr_0=pictures, labels=labels)",
+        "save it as an npz: numpy.savez('images.npz', arr_0=images, labels=labels)",
     ),
     (
         b"\x89HDF\r\n\x1a\n",
-        "an HDF5 file, from which no pictures are read",
+        "an HDF5 file, which is not read as images",
         "save them as an npz with arr_0 (u8 [N, H, W, 3]) and labels",
     ),
     (b"\x80\x02", "a Python pickle", PICKLE),
@@ -44,17 +44,17 @@ const MAGIC: [(&[u8], &str, &str); 16] = [
     (b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "fetch it with git lfs pull"),
 ];
 
-/// What the file at `path` is, which begins with `head` and is no source of pictures.
+/// Says what the file at `path` is, which starts with `head` and is not a source of images.
 pub(crate) fn refusal(path: &Path, head: &[u8]) -> Error {
     if let Some((_, what, advice)) = MAGIC.iter().find(|(magic, ..)| head.starts_with(magic)) {
         return Error::file(path, format!("this is {what}: {advice}"));
     }
     if image::guess_format(head).is_ok() {
-        return Error::file(path, "this is a single picture; put it into a folder, and give the folder");
+        return Error::file(path, "this is a single image; put it into a folder and give the folder");
     }
     let text = String::from_utf8_lossy(head).trim_start().to_ascii_lowercase();
     if text.starts_with("<!doctype html") || text.starts_with("<html") {
-        return Error::file(path, "this is a web page, not the file itself: download it again");
+        return Error::file(path, "this is a web page, not the file itself; download it again");
     }
     if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("tar")) {
         return Error::file(path, "not a tar, or truncated within its first header; copy or pack it again");
@@ -65,10 +65,10 @@ pub(crate) fn refusal(path: &Path, head: &[u8]) -> Error {
     )
 }
 
-/// Refuses what is neither file nor folder: opening a pipe would wait for ever.
+/// Refuses everything that is neither file nor folder. To open a pipe may wait for ever.
 ///
 /// # Errors
-/// When `metadata` is that of a pipe, socket or device.
+/// When `metadata` belongs to a pipe, socket or device.
 pub(crate) fn check_plain(path: &Path, metadata: &std::fs::Metadata) -> Result<()> {
     let kind = metadata.file_type();
     let what = if kind.is_fifo() {
@@ -80,11 +80,11 @@ pub(crate) fn check_plain(path: &Path, metadata: &std::fs::Metadata) -> Result<(
     } else {
         "a device"
     };
-    Err(Error::file(path, format!("is {what}, which cannot be read at any place; save it as a file first")))
+    Err(Error::file(path, format!("is {what}, which has no random access; save it as a file first")))
 }
 
-/// That `stock` holds no pictures, and what it holds instead.
-pub(crate) fn no_pictures(stock: &Stock) -> Error {
+/// Says that `stock` holds no images, and what it holds instead.
+pub(crate) fn no_images(stock: &Stock) -> Error {
     let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for (position, name) in stock.names().iter().enumerate() {
         let ending =
@@ -96,14 +96,14 @@ pub(crate) fn no_pictures(stock: &Stock) -> Error {
     let list: Vec<String> =
         counts.iter().take(KINDS).map(|(ending, (count, _))| format!("{count} {ending}")).collect();
     let found = if list.is_empty() { String::new() } else { format!(" (files: {})", list.join(", ")) };
-    // What most of them are, by the first bytes of one.
+    // The kind of most files, by the first bytes of one.
     let known = counts.first().and_then(|(_, (_, position))| {
         let head = stock.head(*position).ok()?;
         MAGIC.iter().find(|(magic, ..)| head.starts_with(magic))
     });
     let known = known.map_or(String::new(), |(_, what, advice)| format!("; e.g. {what}: {advice}"));
     let mut message =
-        format!("holds no pictures{found}{known}. Expected class folders with {}", ENDINGS.join(", "));
+        format!("holds no images{found}{known}. Expected class folders with {}", ENDINGS.join(", "));
     for sentence in stock.skipped.sentences() {
         message.push_str("; ");
         message.push_str(&sentence);

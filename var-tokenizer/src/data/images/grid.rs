@@ -1,4 +1,4 @@
-//! Pictures side by side in one PNG.
+//! Grids of images in one PNG.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -9,25 +9,25 @@ use super::transform::from_unit;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::write_atomically;
 
-/// Pixels between neighbours.
+/// Pixels between images.
 const GAP: u32 = 2;
-/// Largest side of a grid: what a PNG viewer still opens.
+/// Maximum side of a grid. Viewers cannot open larger PNGs.
 const MAX_SIDE: u32 = 1 << 16;
 
-/// Squares of one size on a white ground, filled cell by cell.
+/// Square images of one size on a white background.
 #[derive(Debug, Clone)]
 pub struct Grid {
     side: u32,
     rows: u32,
     columns: u32,
-    picture: RgbImage,
+    image: RgbImage,
 }
 
 impl Grid {
-    /// An empty grid of `rows` × `columns` pictures of `side` pixels.
+    /// Makes an empty grid of `rows` × `columns` images of `side` pixels.
     ///
     /// # Errors
-    /// When there is no cell, or the grid would be wider or higher than 65,536 pixels.
+    /// When the grid has no cell, or is wider or higher than 65,536 pixels.
     pub fn new(rows: usize, columns: usize, side: usize) -> Result<Self> {
         let length = |cells: usize| {
             let length = cells.checked_mul(side.checked_add(GAP as usize)?)?.checked_sub(GAP as usize)?;
@@ -38,87 +38,87 @@ impl Grid {
                 side: side as u32,
                 rows: rows as u32,
                 columns: columns as u32,
-                picture: RgbImage::from_pixel(width, height, Rgb([255; 3])),
+                image: RgbImage::from_pixel(width, height, Rgb([255; 3])),
             }),
             _ => Err(Error::Config(format!(
-                "a grid of {rows} × {columns} pictures of side {side} is empty or larger than {MAX_SIDE} pixels"
+                "a grid of {rows} × {columns} images of side {side} is empty or larger than {MAX_SIDE} pixels"
             ))),
         }
     }
 
-    /// A grid of `pictures` `[N, 3, side, side]` in [−1, 1], row by row; the last row may be short.
+    /// Makes a grid of the images `pixels` `[N, 3, side, side]` in [−1, 1], row by row. The last row may be short.
     ///
     /// # Errors
-    /// When the numbers make no whole pictures, or as for [`Self::new`].
+    /// When the number of values is not a multiple of `3 · side²`, or as for [`Self::new`].
     pub fn of_pixels(pixels: &[f32], side: usize, columns: usize) -> Result<Self> {
         let size = 3 * side * side;
         let whole = size > 0 && columns > 0 && pixels.len().is_multiple_of(size);
         if !whole {
             return Err(Error::Config(format!(
-                "{} values make no whole pictures of 3 × {side} × {side} in {columns} columns",
+                "grid of {columns} columns: {} values are not whole images of 3 × {side} × {side}",
                 pixels.len()
             )));
         }
         let mut grid = Self::new((pixels.len() / size).div_ceil(columns), columns, side)?;
-        for (i, picture) in pixels.chunks_exact(size).enumerate() {
-            grid.put(i / columns, i % columns, picture)?;
+        for (i, image) in pixels.chunks_exact(size).enumerate() {
+            grid.put(i / columns, i % columns, image)?;
         }
         Ok(grid)
     }
 
-    /// Puts `pixels` `[3, side, side]` in [−1, 1] into a cell.
+    /// Puts the image `pixels` `[3, side, side]` in [−1, 1] into a cell.
     ///
     /// # Errors
-    /// When there is no such cell, or the picture has another size.
+    /// When the cell is outside the grid, or the image has another size.
     pub fn put(&mut self, row: usize, column: usize, pixels: &[f32]) -> Result<()> {
-        self.put_picture(row, column, &from_unit(pixels, self.side as usize)?)
+        self.put_image(row, column, &from_unit(pixels, self.side as usize)?)
     }
 
-    /// Puts a picture into a cell.
+    /// Puts an image into a cell.
     ///
     /// # Errors
-    /// When there is no such cell, or the picture has another size.
-    pub fn put_picture(&mut self, row: usize, column: usize, picture: &RgbImage) -> Result<()> {
+    /// When the cell is outside the grid, or the image has another size.
+    pub fn put_image(&mut self, row: usize, column: usize, image: &RgbImage) -> Result<()> {
         if row >= self.rows as usize || column >= self.columns as usize {
             return Err(Error::Config(format!(
-                "cell ({row}, {column}) lies outside a grid of {} × {}",
+                "cell ({row}, {column}) is outside a grid of {} × {}",
                 self.rows, self.columns
             )));
         }
-        if picture.dimensions() != (self.side, self.side) {
-            let (width, height) = picture.dimensions();
+        if image.dimensions() != (self.side, self.side) {
+            let (width, height) = image.dimensions();
             return Err(Error::Config(format!(
-                "a picture of {width} × {height} for cells of side {}",
+                "an image of {width} × {height} pixels does not fit a cell of side {}",
                 self.side
             )));
         }
         let step = i64::from(self.side + GAP);
-        image::imageops::replace(&mut self.picture, picture, column as i64 * step, row as i64 * step);
+        image::imageops::replace(&mut self.image, image, column as i64 * step, row as i64 * step);
         Ok(())
     }
 
-    /// The grid as one picture.
-    pub fn picture(&self) -> &RgbImage {
-        &self.picture
+    /// Returns the grid as one image.
+    pub fn image(&self) -> &RgbImage {
+        &self.image
     }
 
-    /// Writes the grid as a PNG; what was at `path` stays until the new file is whole.
+    /// Writes the grid as a PNG. An existing file at `path` stays until the new one is complete.
     ///
     /// # Errors
     /// When the disk is full or the folder cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
-        write_png(&self.picture, path)
+        write_png(&self.image, path)
     }
 }
 
-/// Writes `picture` as a PNG; what was at `path` stays until the new file is whole.
+/// Writes `image` as a PNG. An existing file at `path` stays until the new one is complete.
 ///
 /// # Errors
 /// When the disk is full or the folder cannot be written.
-pub fn write_png(picture: &RgbImage, path: &Path) -> Result<()> {
+pub fn write_png(image: &RgbImage, path: &Path) -> Result<()> {
     let mut bytes = Cursor::new(Vec::new());
-    picture
+    image
         .write_to(&mut bytes, ImageFormat::Png)
-        .map_err(|e| Error::file(path, format!("cannot be made into a PNG: {e}")))?;
+        .map_err(|e| Error::file(path, format!("cannot be encoded as PNG: {e}")))?;
     write_atomically(path, &bytes.into_inner())
 }

@@ -1,6 +1,6 @@
-//! Classes that lie in files: beside each picture, as in WebDataset's tars, or in one table.
+//! Reads classes from files: one next to each image, as in the tars of WebDataset, or one table.
 //!
-//! `000.jpg` has its class in `000.cls` (a number), or in `000.json` under one of [`KEYS`] (a number or a name).
+//! The class of `000.jpg` is in `000.cls` (a number), or in `000.json` under one of [`KEYS`] (a number or a name).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,20 +10,20 @@ use unicode_normalization::UnicodeNormalization;
 use super::stock::Stock;
 use crate::runtime::error::{Error, Result};
 
-/// Where a JSON file has the class.
+/// Keys of the class in a JSON file.
 const KEYS: [&str; 4] = ["label", "cls", "class", "class_id"];
-/// Numbers from here on are refused: class numbers, not identifiers, are expected.
+/// Labels must be smaller: they are class numbers, not identifiers.
 const MAX_CLASSES: u64 = 1 << 20;
-/// Longest file of one label, and of all.
+/// Maximum size of a file with one label, and of a table, in bytes.
 const MAX_LABEL: u64 = 1 << 20;
 const MAX_TABLE: u64 = 256 << 20;
 
-/// A class before the classes are counted.
+/// A class, by number or by name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Class {
-    /// By its number.
+    /// Its number.
     Number(u32),
-    /// By its name.
+    /// Its name.
     Name(String),
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Class {
 }
 
 impl Class {
-    /// The class that a folder called `name` stands for: the same whether accents are letters of their own or not.
+    /// Returns the class of a folder called `name`. Different Unicode encodings of a name give the same class.
     pub(crate) fn named(name: &str) -> Self {
         Self::Name(name.nfc().collect())
     }
@@ -48,22 +48,22 @@ impl Class {
     }
 }
 
-/// What is being catalogued.
+/// The files of a source while it is catalogued.
 pub(crate) struct Files<'a> {
     pub(crate) stock: &'a Stock,
-    /// The folder around everything, with its slash.
+    /// The folder around everything, with the slash.
     pub(crate) root: &'a str,
-    /// All files that are no pictures by their whole names.
+    /// Positions of all files that are not images, by whole name.
     pub(crate) positions: HashMap<&'a str, usize>,
-    /// A sentence for each thing that was left out or decided.
+    /// A sentence per thing that was skipped or decided.
     pub(crate) notes: Vec<String>,
 }
 
-/// The classes of pictures in the folder `part` (empty, or with a slash) by the files beside them; none when no
-/// picture has such a file.
+/// Returns the classes of the images in the folder `part` (empty, or with a slash) from the files next to them, or
+/// `None` when no image has such a file.
 ///
 /// # Errors
-/// When some pictures have one and others do not, or one cannot be understood.
+/// When only some images have such a file, or a file is damaged.
 pub(crate) fn beside(
     files: &Files<'_>,
     names: &[(usize, &str)],
@@ -83,7 +83,7 @@ pub(crate) fn beside(
         Some(_) if found.is_empty() => Ok(None),
         Some(example) => {
             let message = format!(
-                "{} pictures have a label beside them (.cls or .json), {} have none, e.g. {example}",
+                "{} images have a label next to them (.cls or .json), {} have none, e.g. {example}",
                 found.len(),
                 without.len()
             );
@@ -92,15 +92,15 @@ pub(crate) fn beside(
     }
 }
 
-/// Whether any file of `stock` is a label as [`beside`] looks for.
+/// Whether `stock` holds files that [`beside`] reads.
 pub(crate) fn has_labels(stock: &Stock) -> bool {
     stock.names().iter().any(|name| name.ends_with(".cls") || name.ends_with(".json"))
 }
 
-/// The class of the picture with the whole name `name`, from the file beside it.
+/// Returns the class of the image with the whole name `name`, from the file next to it.
 fn label(files: &Files<'_>, name: &str) -> Result<Option<Class>> {
     let (folder, base) = name.rsplit_once('/').map_or(("", name), |(folder, base)| (folder, base));
-    // WebDataset's key: all before the first dot.
+    // The key in WebDataset is the name before the first dot.
     let key = base.split_once('.').map_or(base, |(key, _)| key);
     let slash = if folder.is_empty() { "" } else { "/" };
     for (ending, parse) in [("cls", of_text as fn(&str) -> _), ("json", of_json)] {
@@ -122,7 +122,7 @@ fn of_text(text: &str) -> std::result::Result<Option<Class>, String> {
     Class::number(number).map(Some)
 }
 
-/// The class in a JSON object; none when it has none of the keys.
+/// Returns the class in a JSON object, or `None` when all keys are missing.
 fn of_json(text: &str) -> std::result::Result<Option<Class>, String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("damaged JSON: {e}"))?;
     let Some((key, value)) = KEYS.iter().find_map(|key| Some((key, value.get(key)?))) else {
@@ -139,8 +139,8 @@ fn start(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(40).collect()
 }
 
-/// The classes of the folder `part` by file name, if it has Tiny ImageNet's table: a line per picture, its name and
-/// its class first, tabs or spaces between.
+/// Reads the table of Tiny ImageNet in the folder `part`, if there is one: class by file name. A line starts with the
+/// name and the class of an image, with tabs or spaces between.
 pub(crate) fn table(files: &Files<'_>, part: &str) -> Result<Option<HashMap<String, Class>>> {
     let name = format!("{}{part}/{part}_annotations.txt", files.root);
     let Some(&position) = files.positions.get(name.as_str()) else { return Ok(None) };
@@ -153,10 +153,10 @@ pub(crate) fn table(files: &Files<'_>, part: &str) -> Result<Option<HashMap<Stri
     Ok(Some(lines.collect()))
 }
 
-/// The classes of `names`, in the folder `part`, by a table of file names.
+/// Returns the classes of `names` in the folder `part` by a table of file names.
 ///
 /// # Errors
-/// When a picture is not in it.
+/// When an image is not in the table.
 pub(crate) fn by_table(
     files: &Files<'_>,
     names: &[(usize, &str)],
@@ -170,7 +170,7 @@ pub(crate) fn by_table(
             let class = table.get(base).cloned();
             class.map(|class| (position, class)).ok_or_else(|| {
                 let message = format!(
-                    "{part}/{part}_annotations.txt has no line for {base}; add it, or remove the picture"
+                    "{part}/{part}_annotations.txt has no line for {base}; add it, or remove the image"
                 );
                 Error::file(files.stock.path(), message)
             })

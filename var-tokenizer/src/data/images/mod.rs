@@ -1,7 +1,7 @@
-//! Pictures in and out: sources of labelled pictures, decoding, resizing, framing, grids.
+//! Sources of labelled images, decoding, resizing, framing, grids.
 //!
-//! A [`Source`] lists pictures with classes; [`Source::partition`] says which are held out;
-//! [`Source::load_batch`] decodes some of them on all cores into `[B, 3, side, side]` in [−1, 1].
+//! A [`Source`] lists images with classes. [`Source::partition`] says which are held out. [`Source::load_batch`]
+//! decodes some of them on all cores into `[B, 3, side, side]` in [−1, 1].
 //!
 //! ```
 //! use var_tokenizer::images::{Framing, Source, View};
@@ -37,7 +37,7 @@ mod tarball;
 pub mod transform;
 
 pub use batch::{Bad, Batch, Report};
-pub use decode::{Decoded, Pixels, Traits, read_picture, read_pixels};
+pub use decode::{Decoded, Pixels, Traits, read_image, read_pixels};
 pub use emoji::EMOJI;
 pub(crate) use foreign::check_plain;
 pub use grid::{Grid, write_png};

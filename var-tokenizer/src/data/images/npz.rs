@@ -1,4 +1,4 @@
-//! numpy archives of pictures: `arr_0` u8 `[N, H, W, 3]`, labels in `labels` or `arr_1`.
+//! NumPy archives of images: `arr_0` u8 `[N, H, W, 3]`, labels in `labels` or `arr_1`.
 
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
@@ -11,35 +11,35 @@ use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar};
 
 use super::blob::{Blob, check_room};
 use super::decode::{Decoded, Pixels};
-use super::listing::{Entry, Listing, Pictures};
+use super::listing::{Entry, Images, Listing};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::panics::contained;
 use crate::runtime::zips;
 
-/// Labels from here on are refused: class numbers, not identifiers, are expected.
+/// Labels must be smaller: they are class numbers, not identifiers.
 const MAX_CLASSES: u32 = 1 << 20;
-/// Longest header of an array; numpy's own take a hundred bytes.
+/// Maximum length of an array's header. NumPy writes about a hundred bytes.
 const MAX_HEADER: usize = 1 << 14;
-/// Most brackets in a header: its parser tries every way of pairing them. Pictures have two.
+/// Maximum number of brackets in a header: its parser tries every way of pairing them. An array of images has two.
 const MAX_BRACKETS: usize = 8;
-/// Memory that a picture's entry and label take, in bytes.
-const PICTURE_COST: u64 = 128;
-/// The array of pictures.
-const PICTURES: &str = "arr_0";
-/// Where labels are looked for.
+/// Memory for the entry and label of an image, in bytes.
+const IMAGE_COST: u64 = 128;
+/// Name of the array of images.
+const IMAGES: &str = "arr_0";
+/// Possible names of the array of labels.
 const LABELS: [&str; 2] = ["labels", "arr_1"];
 
 #[derive(Debug)]
 struct Array {
-    /// The array's bytes alone.
+    /// The values only, without the header.
     data: Blob,
     width: u32,
     height: u32,
     channels: u32,
 }
 
-impl Pictures for Array {
-    fn picture(&self, index: usize, _: Pixels) -> Result<Decoded> {
+impl Images for Array {
+    fn image(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let size = u64::from(self.width) * u64::from(self.height) * u64::from(self.channels);
         let mut bytes = self.data.read(index as u64 * size, size)?;
         if self.channels == 1 {
@@ -47,34 +47,34 @@ impl Pictures for Array {
         }
         RgbImage::from_raw(self.width, self.height, bytes)
             .map(Decoded::from)
-            .ok_or_else(|| Error::file(self.data.path(), format!("picture {index} has the wrong size")))
+            .ok_or_else(|| Error::file(self.data.path(), format!("image {index} has the wrong size")))
     }
 }
 
 /// Opens the npz in `blob`.
 pub(crate) fn open(blob: &Blob) -> Result<Listing> {
-    // The reader multiplies whatever shape the file names.
+    // The reader multiplies the sides of any shape, which may overflow.
     contained(|| open_trusting(blob)).unwrap_or_else(|| {
-        Err(Error::file(blob.path(), "damaged npz: an array of impossible shape; save it again"))
+        Err(Error::file(blob.path(), "damaged npz: an array has an impossible shape; save it again"))
     })
 }
 
 fn open_trusting(blob: &Blob) -> Result<Listing> {
     let wrong = |message: String| Error::file(blob.path(), message);
     let damaged = |e: std::io::Error| wrong(format!("truncated or damaged npz: {e}"));
-    // The reader makes room for as many arrays as the archive announces.
+    // The reader takes memory for as many arrays as the archive announces.
     check_arrays(blob, &zips::directory(blob)?)?;
     let mut archive = NpzArchive::new(blob.reader()).map_err(damaged)?;
     let mut names: Vec<String> = archive.array_names().map(str::to_owned).collect();
     names.sort();
-    if !names.iter().any(|name| name == PICTURES) {
+    if !names.iter().any(|name| name == IMAGES) {
         let found = if names.is_empty() { "nothing".into() } else { names.join(", ") };
         return Err(wrong(format!(
-            "no array {PICTURES} (u8 [N, H, W, 3]) in it; it has {found}. Save it again: numpy.savez('pictures.npz', \
-             {PICTURES}=pictures, labels=labels)"
+            "array {IMAGES} (u8 [N, H, W, 3]) is missing; found {found}. Save it again: numpy.savez('images.npz', \
+             {IMAGES}=images, labels=labels)"
         )));
     }
-    let (count, pictures) = pictures(blob, &mut archive)?;
+    let (count, images) = images(blob, &mut archive)?;
     let labels = match LABELS.into_iter().find(|name| names.iter().any(|n| n == name)) {
         None => vec![0; count],
         Some(name) => {
@@ -89,40 +89,40 @@ fn open_trusting(blob: &Blob) -> Result<Listing> {
     let entries = labels
         .into_iter()
         .zip(0..)
-        .map(|(class, group)| Entry { name: format!("{PICTURES}/{group}"), class, split: None, group })
+        .map(|(class, group)| Entry { name: format!("{IMAGES}/{group}"), class, split: None, group })
         .collect();
     let classes = (0..classes).map(|class| class.to_string()).collect();
-    Ok(Listing { entries, classes, pictures: Box::new(pictures), notes: Vec::new() })
+    Ok(Listing { entries, classes, images: Box::new(images), notes: Vec::new() })
 }
 
-/// Refuses zip archives that hold other things than arrays.
+/// Refuses zip archives without arrays.
 fn check_arrays(blob: &Blob, files: &[zips::Entry]) -> Result<()> {
     if files.is_empty() || files.iter().any(|file| file.name.ends_with(".npy")) {
         return Ok(());
     }
     let message = if files.iter().any(is_torch) {
-        "this is a file of weights (PyTorch), not of pictures".to_owned()
+        "this is a weight file of PyTorch; expected images".to_owned()
     } else {
-        format!("this is a zip archive of {} files: unpack it, or pack the pictures as a tar", files.len())
+        format!("this is a zip archive of {} files; unpack it, or pack the images as a tar", files.len())
     };
     Err(Error::file(blob.path(), message))
 }
 
-/// What `torch.save` alone puts into a zip archive.
+/// Whether only `torch.save` puts this file into a zip archive.
 fn is_torch(file: &zips::Entry) -> bool {
     file.name.ends_with("data.pkl")
 }
 
-/// Whether the zip archive at `path` was written by `torch.save`.
+/// Whether `torch.save` wrote the zip archive at `path`.
 pub(crate) fn is_torch_zip(path: &Path) -> bool {
     Blob::plain(path).and_then(|blob| zips::directory(&blob)).is_ok_and(|files| files.iter().any(is_torch))
 }
 
-/// The array of pictures and how many there are. What was stored without compression is read where it
-/// lies; the rest is unpacked to a temporary file.
-fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<(usize, Array)> {
-    let wrong = |message: String| Error::file(blob.path(), format!("array {PICTURES}: {message}"));
-    let file_name = npyz::npz::file_name_from_array_name(PICTURES);
+/// Returns the number of images and their array. An uncompressed array is read in place; a compressed one is unpacked
+/// to a temporary file.
+fn images<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<(usize, Array)> {
+    let wrong = |message: String| Error::file(blob.path(), format!("array {IMAGES}: {message}"));
+    let file_name = npyz::npz::file_name_from_array_name(IMAGES);
     let mut file = archive.zip_archive().by_name(&file_name).map_err(|e| wrong(e.to_string()))?;
     let (start, size, stored) =
         (file.data_start(), file.size(), file.compression() == CompressionMethod::Stored);
@@ -153,16 +153,16 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
     }
     let side = |length: u64| u32::try_from(length).ok().filter(|&length| (1..=1 << 16).contains(&length));
     let (Some(height), Some(width)) = (side(height), side(width)) else {
-        return Err(wrong(format!("pictures of {width} × {height} pixels")));
+        return Err(wrong(format!("images of {width} × {height} pixels; sides must be 1 to 65536")));
     };
     let channels = channels as u32;
-    let picture = u64::from(width) * u64::from(height) * u64::from(channels);
-    let length = count.checked_mul(picture).filter(|&length| length > 0);
+    let image = u64::from(width) * u64::from(height) * u64::from(channels);
+    let length = count.checked_mul(image).filter(|&length| length > 0);
     if count == 0 {
-        return Err(wrong("holds no pictures".into()));
+        return Err(wrong("holds no images".into()));
     }
-    let length = length.ok_or_else(|| wrong(format!("cannot hold {count} pictures")))?;
-    blob.check_list(count.saturating_mul(PICTURE_COST))?;
+    let length = length.ok_or_else(|| wrong(format!("cannot hold {count} images")))?;
+    blob.check_list(count.saturating_mul(IMAGE_COST))?;
     let data = if stored {
         let begin = size.checked_sub(length).and_then(|header| start.checked_add(header));
         blob.slice(begin.ok_or_else(|| wrong("truncated".into()))?, length)?
@@ -181,9 +181,9 @@ fn pictures<R: Read + Seek>(blob: &Blob, archive: &mut NpzArchive<R>) -> Result<
 /// believed yet: see [`header`].
 ///
 /// # Errors
-/// When the file cannot be read, or is no whole zip archive.
+/// When the file cannot be read or is not a complete zip archive.
 pub fn archive(path: &Path) -> Result<NpzArchive<BufReader<File>>> {
-    // The reader makes room for as many arrays as the archive announces.
+    // The reader takes memory for as many arrays as the archive announces.
     zips::directory(&Blob::open(path)?)?;
     let file = File::open(path).map_err(|e| Error::io(path, e))?;
     let damaged = |e: std::io::Error| Error::file(path, format!("truncated or damaged npz: {e}"));
@@ -222,14 +222,11 @@ pub fn header(reader: &mut impl Read) -> std::result::Result<NpyHeader, String> 
         .map_err(damaged)
 }
 
-/// Whole numbers of any width, one for each picture.
+/// Whole numbers of any width, one for each image.
 fn labels<R: Read>(npy: NpyFile<R>, count: usize) -> std::result::Result<Vec<u32>, String> {
     let length = npy.shape().iter().try_fold(1_u64, |all, &side| all.checked_mul(side));
     if length != Some(count as u64) {
-        return Err(format!(
-            "shape {:?} for {count} pictures; expected a class number per picture",
-            npy.shape()
-        ));
+        return Err(format!("shape {:?} for {count} images; expected a class number per image", npy.shape()));
     }
     let dtype = npy.dtype();
     let DType::Plain(kind) = &dtype else { return Err("expected whole numbers".into()) };

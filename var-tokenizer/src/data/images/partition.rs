@@ -1,4 +1,4 @@
-//! How a data set is divided where it does not say so itself.
+//! Divides a data set that has no parts of its own.
 
 use std::collections::BTreeMap;
 
@@ -9,9 +9,9 @@ use crate::runtime::random::Stream;
 
 /// Divides `entries` as the source says, or else holds out `fraction` of each class.
 ///
-/// Pictures of one group (an emoji and its skin tones) stay together. In each class
-/// `round(fraction · groups)` groups are held out, at least one when there are two or more and the
-/// fraction is above 0, never all; which ones is a function of `seed` and the class alone.
+/// Images of one group (an emoji and its skin tones) stay together. Of each class `round(fraction · groups)` groups are
+/// held out: never all, and at least one when the fraction is above 0 and the class has several groups. The choice
+/// depends on `seed` and the class only.
 ///
 /// # Errors
 /// When `fraction` is not from 0 to 0.9.

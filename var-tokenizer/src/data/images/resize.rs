@@ -1,12 +1,10 @@
-//! Resizing with Pillow's arithmetic, to the byte.
+//! Resizes images to the same bytes as Pillow.
 //!
-//! Published models saw pictures that Pillow had resized, so ours must be the same. Pillow works on
-//! bytes in two passes, across and then down, each with weights rounded to 22 binary places and each
-//! rounding its result back to a byte. (fast_image_resize was tried: it keeps 16-bit weights and is off
-//! by one in up to a third of the bytes.)
+//! Published models are trained and scored on images that Pillow resized. Pillow works on bytes in two passes, across
+//! and then down. Each pass rounds its weights to 22 binary places, and its result to bytes. The crate
+//! fast_image_resize keeps 16-bit weights, and differs by one in up to a third of the bytes.
 //!
-//! Every output pixel depends on its own weights alone, so [`resize_window`] computes only the part of
-//! the result that a crop will keep; the bytes are those of the whole result.
+//! [`resize_window`] computes only the part of the result that a crop keeps. Its bytes are those of the whole result.
 
 use std::f64::consts::PI;
 use std::ops::Range;
@@ -16,12 +14,12 @@ use image::RgbImage;
 
 use crate::runtime::error::{Error, Result};
 
-/// Binary places of a weight: a byte times the sum of weights stays within 32 bits.
+/// Binary places of a weight. A byte times the sum of weights fits in 32 bits.
 const PRECISION: u32 = 32 - 8 - 2;
-/// Largest side of a result, window or not: keeps the arithmetic far from overflow.
+/// Maximum side of a result: keeps the arithmetic far from overflow.
 const MAX_SIDE: u32 = 1 << 24;
 
-/// Weighting of the input pixels around an output pixel, named as Pillow names them.
+/// Weights of the input pixels around an output pixel, with the names of Pillow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Filter {
     /// The pixel under the centre.
@@ -34,12 +32,12 @@ pub enum Filter {
     Hamming,
     /// The cubic with a = −1/2, radius 2.
     Bicubic,
-    /// Lanczos' windowed sinc, radius 3: what the published code uses.
+    /// The windowed sinc of Lanczos, radius 3. The published code uses it.
     Lanczos,
 }
 
 impl Filter {
-    /// How far the filter reaches, in input pixels when enlarging.
+    /// Radius of the filter, in input pixels when enlarging.
     fn radius(self) -> f64 {
         match self {
             Self::Nearest | Self::Box => 0.5,
@@ -49,7 +47,7 @@ impl Filter {
         }
     }
 
-    /// The weight at distance `x` from the centre.
+    /// Returns the weight at distance `x` from the centre.
     fn weight(self, x: f64) -> f64 {
         let distance = x.abs();
         match self {
@@ -109,7 +107,7 @@ fn sinc(x: f64) -> f64 {
     if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) }
 }
 
-/// A rectangle of a picture, in pixels.
+/// A rectangle of an image, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     /// First column.
@@ -122,25 +120,20 @@ pub struct Window {
     pub height: u32,
 }
 
-/// `picture` at `width` × `height` pixels.
+/// Resizes `image` to `width` × `height` pixels.
 ///
 /// # Errors
-/// When either side of the picture or of the result is 0, or the result is larger than 2²⁴ on a side.
-pub fn resize(picture: &RgbImage, width: u32, height: u32, filter: Filter) -> Result<RgbImage> {
-    resize_window(picture, (width, height), Window { left: 0, top: 0, width, height }, filter)
+/// When a side of the image or of the result is 0, or a side of the result is larger than 2²⁴.
+pub fn resize(image: &RgbImage, width: u32, height: u32, filter: Filter) -> Result<RgbImage> {
+    resize_window(image, (width, height), Window { left: 0, top: 0, width, height }, filter)
 }
 
-/// The part `window` of `picture` resized to `full` = (width, height).
+/// Resizes `image` to `full` = (width, height), and returns the part `window` of the result.
 ///
 /// # Errors
-/// As for [`resize`], and when the window does not lie within `full`.
-pub fn resize_window(
-    picture: &RgbImage,
-    full: (u32, u32),
-    window: Window,
-    filter: Filter,
-) -> Result<RgbImage> {
-    let bytes = resize_bytes::<3>(picture.as_raw(), picture.dimensions(), full, window, filter)?;
+/// As for [`resize`], and when the window is not inside `full`.
+pub fn resize_window(image: &RgbImage, full: (u32, u32), window: Window, filter: Filter) -> Result<RgbImage> {
+    let bytes = resize_bytes::<3>(image.as_raw(), image.dimensions(), full, window, filter)?;
     RgbImage::from_raw(window.width, window.height, bytes)
         .ok_or_else(|| Error::Config("resize: the result has the wrong number of bytes".into()))
 }
@@ -165,7 +158,7 @@ pub(crate) fn resize_bytes<const C: usize>(
     }
     let across = Taps::new(width, full_width, columns.clone(), filter);
     let down = Taps::new(height, full_height, rows.clone(), filter);
-    // Only the rows that the second pass will read go through the first.
+    // The first pass computes only the rows that the second one reads.
     let needed = if height == full_height { rows } else { down.reach() };
     let stride = columns.len() * C;
     let mut between = vec![0_u8; needed.len() * stride];
@@ -197,7 +190,7 @@ fn check(bytes: usize, channels: usize, size: (u32, u32), full: (u32, u32), wind
     let bottom = u64::from(window.top) + u64::from(window.height);
     if right > fw || bottom > fh {
         return Err(Error::Config(format!(
-            "resize: window {window:?} leaves the result of {fw}×{fh} pixels"
+            "resize: window {window:?} is not inside the result of {fw}×{fh} pixels"
         )));
     }
     let expected = u128::from(w) * u128::from(h) * channels as u128;
@@ -207,9 +200,9 @@ fn check(bytes: usize, channels: usize, size: (u32, u32), full: (u32, u32), wind
     Ok(())
 }
 
-/// The input pixels and weights behind each output pixel of one pass.
+/// The input pixels and weights of each output pixel of one pass.
 struct Taps {
-    /// First input pixel, and where its weights lie.
+    /// First input pixel, and the place of its weights.
     spans: Vec<(usize, Range<usize>)>,
     /// Weights in units of 2⁻²².
     weights: Vec<i32>,
@@ -242,7 +235,7 @@ impl Taps {
         Self { spans, weights }
     }
 
-    /// The input pixels that any output pixel needs.
+    /// Returns the range of input pixels that the output needs.
     fn reach(&self) -> Range<usize> {
         let first = self.spans.iter().map(|(first, _)| *first).min().unwrap_or(0);
         let last = self.spans.iter().map(|(first, span)| first + span.len()).max().unwrap_or(0);
@@ -298,7 +291,7 @@ fn nearest<const C: usize>(
     columns: Range<usize>,
     rows: Range<usize>,
 ) -> Vec<u8> {
-    // Pillow walks by adding the step, so its rounding errors add up: walk likewise.
+    // Pillow adds the step again and again, so its rounding errors add up. Do the same.
     let walk = |input: usize, output: usize, wanted: Range<usize>| -> Vec<usize> {
         let step = input as f64 / output as f64;
         let mut at = step * 0.5;

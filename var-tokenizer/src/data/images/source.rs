@@ -1,4 +1,4 @@
-//! A data set of labelled pictures, wherever it lies.
+//! A data set of labelled images in a folder or file.
 
 use std::path::Path;
 
@@ -18,9 +18,9 @@ use super::{archives, cifar, emoji, folder, foreign, npz, tarball};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::hexadecimal;
 
-/// A data set of labelled pictures.
+/// A data set of labelled images.
 ///
-/// Opening reads names and labels; pictures are read and decoded when asked for.
+/// Opening reads names and labels. [`Self::load`] reads and decodes an image.
 #[derive(Debug)]
 pub struct Source {
     label: String,
@@ -30,27 +30,27 @@ pub struct Source {
 impl Source {
     /// Opens `spec`: the word `emoji`, or the path of
     ///
-    /// - a folder of class folders, with `train/` and `val/` above them or not,
-    /// - Tiny ImageNet's folder, with its table of held-out classes,
+    /// - a folder of class folders, or of `train/` and `val/` with class folders,
+    /// - the folder of Tiny ImageNet, with its table of held-out classes,
     /// - a folder with `train.tar` and `val.tar` (or `test.tar`), with a tar per class, or with shards of WebDataset,
     /// - a tar or tar.gz of any of these,
     /// - an npz with `arr_0` u8 `[N, H, W, 3]` and labels in `labels` or `arr_1`,
-    /// - CIFAR's binary version, packed or not.
+    /// - the binary version of CIFAR, packed or not.
     ///
     /// # Errors
-    /// When there is no such source, it holds no pictures, it is truncated, or its classes are unclear.
+    /// When the source is missing, holds no images, is truncated, or has unclear classes.
     pub fn open(spec: impl AsRef<Path>) -> Result<Self> {
         let path = spec.as_ref();
         let label = path.display().to_string();
         let listing = if path == Path::new(EMOJI) { emoji::open()? } else { open_path(path)? };
         if u32::try_from(listing.entries.len()).is_err() {
-            return Err(Error::file(path, "holds more than 2³² pictures"));
+            return Err(Error::file(path, "holds more than 2³² images"));
         }
         Ok(Self { label, listing })
     }
 
-    /// SHA-256, in hexadecimal, over the names and classes of all pictures in their order: the same for
-    /// the same list, wherever it lies.
+    /// Returns the hexadecimal SHA-256 over the names and classes of all images in their order. It does not depend on
+    /// the place of the source.
     pub fn fingerprint(&self) -> String {
         let mut sum = Sha256::new();
         for class in self.classes() {
@@ -58,7 +58,7 @@ impl Source {
             sum.update([0]);
         }
         for entry in self.entries() {
-            // Only what lies below the source: a moved folder is the same folder.
+            // Only the name below the source: a moved folder is the same folder.
             let name = entry.name.strip_prefix(self.label()).unwrap_or(&entry.name);
             sum.update(name.as_bytes());
             sum.update([0]);
@@ -67,58 +67,58 @@ impl Source {
         hexadecimal(&sum.finalize())
     }
 
-    /// A sentence for each thing that was skipped or decided when the source was opened: hidden entries, pipes, classes
-    /// without pictures. To be said once.
+    /// Returns a sentence per thing that was skipped or decided when the source was opened: hidden entries, pipes,
+    /// folders without images. A program prints them once.
     pub fn notes(&self) -> &[String] {
         &self.listing.notes
     }
 
-    /// What was opened, as it was asked for.
+    /// Returns the name under which the source was opened.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// The pictures, in an order that is the same every time.
+    /// Returns the images, always in the same order.
     pub fn entries(&self) -> &[Entry] {
         &self.listing.entries
     }
 
-    /// The class names: sorted for folders and tars, the data set's own order for CIFAR.
+    /// Returns the class names: sorted for folders and tars, in the order of the data set for CIFAR.
     pub fn classes(&self) -> &[String] {
         &self.listing.classes
     }
 
-    /// Number of pictures.
+    /// Returns the number of images.
     pub fn len(&self) -> usize {
         self.entries().len()
     }
 
-    /// Whether there are no pictures; never, for a source that opened.
+    /// Returns whether the source is empty. A source that opened never is.
     pub fn is_empty(&self) -> bool {
         self.entries().is_empty()
     }
 
-    /// Picture `index` in 8-bit RGB, upright, on white.
+    /// Reads image `index` in 8-bit RGB, upright, on white.
     ///
     /// # Errors
-    /// When it cannot be read or decoded, or there is no such picture.
+    /// When the image cannot be read or decoded, or `index` is out of range.
     pub fn load(&self, index: usize) -> Result<RgbImage> {
-        Ok(self.load_pixels(index, Pixels::Shown)?.picture)
+        Ok(self.load_pixels(index, Pixels::Shown)?.image)
     }
 
-    /// Picture `index` in 8-bit RGB, read as `pixels` says.
+    /// Reads image `index` in 8-bit RGB, as `pixels` says.
     ///
     /// # Errors
     /// As for [`Self::load`].
     pub fn load_pixels(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
         if index >= self.len() {
-            return Err(Error::file(&self.label, format!("no picture {index}: there are {}", self.len())));
+            return Err(Error::file(&self.label, format!("no image {index}; there are {}", self.len())));
         }
-        self.listing.pictures.picture(index, pixels)
+        self.listing.images.image(index, pixels)
     }
 
-    /// Which pictures are trained on and which held out: as the source says, or else `fraction` of each
-    /// class, drawn by `seed`, skin tones of one emoji together.
+    /// Divides the images into training and held-out ones: as the source says, or else by holding out `fraction` of
+    /// each class, drawn by `seed`. All skin tones of an emoji are in one part.
     ///
     /// # Errors
     /// When `fraction` is not from 0 to 0.9.
@@ -131,7 +131,7 @@ fn open_path(path: &Path) -> Result<Listing> {
     let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::file(
             path,
-            "no such file or folder; give a folder of class folders, a tar, an npz, CIFAR's binary version, \
+            "no such file or folder; give a folder of class folders, a tar, an npz, the binary version of CIFAR, \
              or the word emoji",
         ),
         _ => Error::io(path, e),
@@ -146,7 +146,7 @@ fn open_path(path: &Path) -> Result<Listing> {
     }
 }
 
-/// Opens a file by what its first bytes say.
+/// Opens a file of the kind that its first bytes show.
 fn open_file(path: &Path) -> Result<Listing> {
     let blob = Blob::open(path)?;
     if blob.length() == 0 {
@@ -166,19 +166,19 @@ fn open_file(path: &Path) -> Result<Listing> {
     }
 }
 
-/// A listing of the pictures in `stock`, or in the tars that it holds; `whole` is the archive that it is, if any.
+/// Lists the images in `stock`, or in the tars that it holds. `whole` is the archive around the stock, if any.
 fn of_stock(mut stock: Stock, whole: Option<&Blob>) -> Result<Listing> {
     cifar::check_not_pickled(&stock)?;
     let mut notes = Vec::new();
     let tars = archives::tars(&stock);
-    if stock.pictures().is_empty() {
+    if stock.images().is_empty() {
         if tars.is_empty() {
-            return Err(foreign::no_pictures(&stock));
+            return Err(foreign::no_images(&stock));
         }
         stock = archives::open(stock, whole)?;
     } else if !tars.is_empty() {
         let names = tars.iter().filter_map(|&i| stock.names().get(i)).map(String::as_str);
-        notes.push(format!("skips tars beside the pictures: {}", few(names.collect::<Vec<_>>().into_iter())));
+        notes.push(format!("skips tars next to the images: {}", few(names.collect::<Vec<_>>().into_iter())));
     }
     let catalogue = catalogue(&stock)?;
     notes.extend(catalogue.notes);
@@ -194,5 +194,5 @@ fn of_stock(mut stock: Stock, whole: Option<&Blob>) -> Result<Listing> {
         })
         .collect();
     let positions: Vec<usize> = catalogue.items.iter().map(|item| item.position).collect();
-    Ok(Listing { entries, classes: catalogue.classes, pictures: stock.access(&positions), notes })
+    Ok(Listing { entries, classes: catalogue.classes, images: stock.access(&positions), notes })
 }

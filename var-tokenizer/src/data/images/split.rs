@@ -1,4 +1,4 @@
-//! Which pictures are trained on and which are held out.
+//! Which images are trained on and which are held out.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use crate::runtime::random::Stream;
 /// The two parts of a data set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Split {
-    /// Trained on.
+    /// Training.
     Train,
     /// Held out for validation.
     Val,
 }
 
 impl Split {
-    /// Both parts, in the order in which they are written.
+    /// Both parts, in their order in files.
     pub const ALL: [Self; 2] = [Self::Train, Self::Val];
 
     /// `train` or `val`: the name of the group in tokens.h5.
@@ -32,12 +32,12 @@ impl fmt::Display for Split {
     }
 }
 
-/// Indices of a source's pictures, each in one part; both lists rise.
+/// Indices of the images of a source, each in one part. Both lists are sorted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Partition {
-    /// Pictures to train on.
+    /// Training images.
     pub train: Vec<usize>,
-    /// Pictures held out.
+    /// Held-out images.
     pub val: Vec<usize>,
 }
 
@@ -50,7 +50,7 @@ impl Partition {
         }
     }
 
-    /// At most so many of each part, drawn by `seed`: a smaller data set of the same make-up.
+    /// Keeps at most `train` and `val` images, drawn by `seed`.
     pub fn limited(mut self, train: usize, val: usize, seed: u64) -> Self {
         for (list, limit, name) in
             [(&mut self.train, train, "limit.train"), (&mut self.val, val, "limit.val")]

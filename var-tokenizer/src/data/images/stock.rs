@@ -1,15 +1,15 @@
-//! The files that a folder or an archive holds, before anything is made of their names.
+//! The files of a folder or archive.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::blob::Blob;
-use super::decode::{Decoded, MAX_FILE, Pixels, decode_pixels, is_picture_name, read_pixels};
-use super::listing::Pictures;
+use super::decode::{Decoded, MAX_FILE, Pixels, decode_pixels, is_image_name, read_pixels};
+use super::listing::Images;
 use super::names::{Skipped, hidden_part};
 use crate::runtime::error::{Error, Result};
 
-/// Where a file's bytes lie.
+/// Place of the bytes of a file.
 #[derive(Debug, Clone)]
 pub(crate) enum Place {
     /// In a file of its own.
@@ -25,7 +25,7 @@ pub(crate) enum Place {
     },
 }
 
-/// Files by name (`/` between folders), without hidden ones and without what is no file.
+/// Files by name (`/` between folders), without hidden files, pipes and devices.
 #[derive(Debug)]
 pub(crate) struct Stock {
     /// The folder or archive.
@@ -33,14 +33,14 @@ pub(crate) struct Stock {
     names: Vec<String>,
     places: Vec<Place>,
     archives: Vec<Blob>,
-    /// What was passed over.
+    /// Skipped entries.
     pub(crate) skipped: Skipped,
-    /// Whether each picture has its class in a file beside it, never in a folder's name.
+    /// Whether the class of each image is in a file next to it, never in the name of a folder.
     pub(crate) shards: bool,
 }
 
 impl Stock {
-    /// Nothing yet, of the folder or archive at `path`.
+    /// Makes an empty stock for the folder or archive at `path`.
     pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
@@ -52,13 +52,13 @@ impl Stock {
         }
     }
 
-    /// Adds an archive, whose parts are then added under the number that comes back.
+    /// Adds an archive, and returns its number.
     pub(crate) fn add_archive(&mut self, blob: Blob) -> u32 {
         self.archives.push(blob);
         self.archives.len() as u32 - 1
     }
 
-    /// Adds a file, or the topmost hidden part of its name to what is skipped.
+    /// Adds a file. Of a hidden file it adds the topmost hidden part of the name to the skipped entries.
     pub(crate) fn add(&mut self, name: String, place: Place) {
         if let Some(hidden) = hidden_part(&name) {
             self.skipped.hidden.insert(hidden.to_owned());
@@ -68,7 +68,7 @@ impl Stock {
         self.places.push(place);
     }
 
-    /// Takes over the archive of `other`, a stock of one archive, and gives its files with their new places.
+    /// Takes the archive of `other`, a stock of one archive, and returns its files with their new places.
     pub(crate) fn take_archive(&mut self, other: Self) -> Vec<(String, Place)> {
         let first = self.archives.len() as u32;
         self.archives.extend(other.archives);
@@ -89,29 +89,27 @@ impl Stock {
         &self.path
     }
 
-    /// The names of all files.
+    /// Returns the names of all files.
     pub(crate) fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The files whose names end like pictures.
-    pub(crate) fn pictures(&self) -> Vec<usize> {
-        (0..self.names.len())
-            .filter(|&i| self.names.get(i).is_some_and(|name| is_picture_name(name)))
-            .collect()
+    /// Returns the positions of all files with the ending of an image.
+    pub(crate) fn images(&self) -> Vec<usize> {
+        (0..self.names.len()).filter(|&i| self.names.get(i).is_some_and(|name| is_image_name(name))).collect()
     }
 
-    /// The positions of all files that are no pictures, by name.
+    /// Returns the positions of all other files, by name.
     pub(crate) fn others(&self) -> HashMap<&str, usize> {
         let names = self.names.iter().map(String::as_str).zip(0..);
-        names.filter(|(name, _)| !is_picture_name(name)).collect()
+        names.filter(|(name, _)| !is_image_name(name)).collect()
     }
 
-    /// The bytes of file `position`, if there are at most `most`.
+    /// Reads file `position`, if it has at most `most` bytes.
     pub(crate) fn read(&self, position: usize, most: u64) -> Result<Vec<u8>> {
         let path = self.shown(position);
         let too_large = |size: u64| {
-            let message = format!("{size} bytes: too large for what it should be");
+            let message = format!("{size} bytes: larger than the limit of {most} bytes");
             if size > most { Err(Error::file(&path, message)) } else { Ok(()) }
         };
         match self.places.get(position) {
@@ -127,7 +125,7 @@ impl Stock {
         }
     }
 
-    /// The first bytes of file `position`.
+    /// Reads the first bytes of file `position`.
     pub(crate) fn head(&self, position: usize) -> Result<Vec<u8>> {
         let blob = match self.places.get(position) {
             Some(Place::File(path)) => Blob::plain(path)?,
@@ -136,7 +134,7 @@ impl Stock {
         blob.read(0, blob.length().min(512))
     }
 
-    /// The file `position` as an archive of its own.
+    /// Opens file `position` as an archive.
     pub(crate) fn blob(&self, position: usize) -> Result<Blob> {
         match self.places.get(position) {
             Some(Place::File(path)) => Blob::open(path),
@@ -145,7 +143,7 @@ impl Stock {
         }
     }
 
-    /// The path of file `position` for messages.
+    /// Returns the path of file `position` for messages.
     fn shown(&self, position: usize) -> PathBuf {
         match self.places.get(position) {
             Some(Place::File(path)) => path.clone(),
@@ -161,8 +159,8 @@ impl Stock {
         archive.ok_or_else(|| Error::Config(format!("no file {position}")))
     }
 
-    /// The pictures at `positions`, in that order.
-    pub(crate) fn access(mut self, positions: &[usize]) -> Box<dyn Pictures> {
+    /// Gives access to the images at `positions`, in that order.
+    pub(crate) fn access(mut self, positions: &[usize]) -> Box<dyn Images> {
         let names = positions.iter().map(|&i| self.names.get(i).cloned().unwrap_or_default()).collect();
         let places = positions.iter().filter_map(|&i| self.places.get(i).cloned()).collect();
         (self.names, self.places) = (names, places);
@@ -170,19 +168,19 @@ impl Stock {
     }
 }
 
-impl Pictures for Stock {
-    fn picture(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
+impl Images for Stock {
+    fn image(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
         match self.places.get(index) {
             Some(Place::File(path)) => read_pixels(path, pixels),
             Some(&Place::Part { offset, size, .. }) => {
                 let path = self.shown(index);
                 if size > MAX_FILE {
-                    return Err(Error::file(path, format!("{size} bytes: too large for a picture file")));
+                    return Err(Error::file(path, format!("{size} bytes: too large for an image file")));
                 }
                 let bytes = self.archive(index)?.read(offset, size)?;
                 decode_pixels(&bytes, pixels).map_err(|reason| Error::file(path, reason))
             }
-            None => Err(Error::Config(format!("no picture {index}"))),
+            None => Err(Error::Config(format!("no image {index}"))),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Seek, SeekFrom};
 use tar::EntryType;
 
 use super::blob::{Blob, BlobReader};
-use super::decode::is_picture_name;
+use super::decode::is_image_name;
 use super::names::{few, text};
 use super::stock::{Place, Stock};
 use crate::runtime::error::{Error, Result};
@@ -17,7 +17,7 @@ use crate::runtime::panics::contained;
 const BLOCK: u64 = 512;
 /// Bytes that a member's headers may take, long name and all: they are read into memory.
 const MAX_HEADERS: u64 = 1 << 20;
-/// Memory that a member takes beside its name, in bytes.
+/// Memory for a member without its name, in bytes.
 const MEMBER_COST: u64 = 256;
 /// Times that a name is kept: by the member, by its entry, and while they are sorted.
 const NAMES: u64 = 5;
@@ -175,19 +175,19 @@ fn follow_links(blob: &Blob, found: &mut Index, stock: &mut Stock, memory: &mut 
             found.links.remove(&name);
         }
     }
-    // Links that may be pictures or class folders; what else points outside is of no use anyway.
+    // Only links that may be images or class folders count.
     let lost: BTreeSet<&str> = found
         .links
         .keys()
         .map(String::as_str)
         .filter(|name| super::names::hidden_part(name).is_none())
-        .filter(|name| is_picture_name(name) || super::names::ending(name).is_none())
+        .filter(|name| is_image_name(name) || super::names::ending(name).is_none())
         .collect();
     if lost.is_empty() {
         return Ok(());
     }
     let message = format!(
-        "links to what the tar does not hold: {}. Pack it again with tar --dereference",
+        "has links to files outside of it: {}. Pack it again with tar --dereference",
         few(lost.iter().copied())
     );
     Err(Error::file(blob.path(), message))

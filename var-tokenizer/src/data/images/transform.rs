@@ -1,4 +1,4 @@
-//! From a picture of any size to a square one, and to numbers in [−1, 1].
+//! Turns an image of any size into a square one, and into numbers in [−1, 1].
 
 use image::RgbImage;
 use tch::{Device, Kind, Tensor};
@@ -10,19 +10,18 @@ use crate::runtime::random::Stream;
 /// The published code resizes the shorter side to this times the side before it crops.
 pub(crate) const PUBLISHED_ZOOM: f64 = 1.125;
 
-/// How a picture becomes a square of `side` pixels: the shorter side is resized to `zoom · side`
-/// (Lanczos), then a square is cropped out. A picture that is `side` × `side` already stays as it is:
-/// 32-pixel photographs would lose their borders for nothing.
+/// How an image becomes a square of `side` pixels: the shorter side is resized to `zoom · side` (Lanczos), then a
+/// square is cropped. An image of `side` × `side` stays as it is, so that it keeps its borders.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Framing {
     side: u32,
     zoom: f64,
 }
 
-/// Where the square is cut.
+/// Position of the crop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Placement {
-    /// In the middle (an odd pixel over: half to even, as Python rounds).
+    /// In the middle. Half pixels round to even, as in Python.
     Centre,
     /// At a place that two random words decide.
     Random {
@@ -33,23 +32,23 @@ pub enum Placement {
     },
 }
 
-/// One way of looking at a picture.
+/// A crop of an image, perhaps mirrored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct View {
-    /// Where the square is cut.
+    /// Position of the crop.
     pub placement: Placement,
-    /// Whether left and right change places.
+    /// Whether left and right are exchanged.
     pub mirrored: bool,
 }
 
 impl View {
-    /// The middle of the picture, not mirrored: for validation and for a single crop.
+    /// The middle of the image, not mirrored.
     pub const CENTRE: Self = Self { placement: Placement::Centre, mirrored: false };
 
-    /// View `number` of a fixed set of views of picture `index`.
+    /// View `number` of a fixed set of views of image `index`.
     ///
-    /// View 0 is the centre. With `mirror`, odd views are the mirror image of a crop and 1 is that of
-    /// the centre; all others are random crops, a function of (`seed`, `index`, `number`) alone.
+    /// View 0 is the centre. With `mirror`, view 1 is the mirrored centre, and all odd views are mirrored. All other
+    /// views are random crops that depend on (`seed`, `index`, `number`) only.
     pub fn numbered(seed: u64, index: usize, number: usize, mirror: bool) -> Self {
         let (place, mirrored) = if mirror { (number / 2, number % 2 == 1) } else { (number, false) };
         let placement = if place == 0 {
@@ -61,7 +60,7 @@ impl View {
         Self { placement, mirrored }
     }
 
-    /// A random crop, mirrored half of the time when `mirror`: a function of (`seed`, `epoch`, `index`).
+    /// A random crop, with `mirror` mirrored half of the time. It depends on (`seed`, `epoch`, `index`) only.
     pub fn random(seed: u64, epoch: u64, index: usize, mirror: bool) -> Self {
         let words = Stream::new("augment", seed).at(epoch).at(index as u64);
         let placement = Placement::Random { across: words.word(0), down: words.word(1) };
@@ -70,7 +69,7 @@ impl View {
 }
 
 impl Framing {
-    /// Largest side that pictures may be framed to.
+    /// Maximum side of the squares.
     pub const MAX_SIDE: usize = 8192;
 
     /// Squares of `side` pixels by the published procedure, zoom 1.125.
@@ -81,7 +80,7 @@ impl Framing {
         Self::with_zoom(side, PUBLISHED_ZOOM)
     }
 
-    /// As [`Self::new`] with another zoom; 1 keeps as much of the picture as a square can.
+    /// As [`Self::new`], with another zoom. Zoom 1 keeps as much of the image as possible.
     ///
     /// # Errors
     /// When the side is 0 or above [`Self::MAX_SIDE`], or the zoom is not from 1 to 8.
@@ -105,7 +104,7 @@ impl Framing {
         ((self.zoom * f64::from(self.side)).round_ties_even() as u32).max(self.side)
     }
 
-    /// The whole picture's size (width, height) after resizing; the longer side is truncated.
+    /// Size (width, height) of the whole image after resizing. The longer side is rounded down.
     pub(crate) fn resized(&self, width: u32, height: u32) -> (u32, u32) {
         let short = self.zoomed();
         let long = |this: u32, other: u32| {
@@ -115,14 +114,14 @@ impl Framing {
         if width <= height { (short, long(height, width)) } else { (long(width, height), short) }
     }
 
-    /// The square that `view` shows.
+    /// Crops `image` as `view` says.
     ///
     /// # Errors
-    /// When the picture has no pixels or is more than a million times longer than wide.
-    pub fn frame(&self, picture: &RgbImage, view: View) -> Result<RgbImage> {
-        let (width, height) = picture.dimensions();
+    /// When the image has no pixels, or one side is more than a million times longer than the other.
+    pub fn frame(&self, image: &RgbImage, view: View) -> Result<RgbImage> {
+        let (width, height) = image.dimensions();
         let mut square = if (width, height) == (self.side, self.side) {
-            picture.clone()
+            image.clone()
         } else {
             let full = self.resized(width, height);
             let place = |length: u32, word: Option<u64>| {
@@ -138,7 +137,7 @@ impl Framing {
             };
             let (left, top) = (place(full.0, across), place(full.1, down));
             let window = Window { left, top, width: self.side, height: self.side };
-            resize_window(picture, full, window, Filter::Lanczos)?
+            resize_window(image, full, window, Filter::Lanczos)?
         };
         if view.mirrored {
             image::imageops::flip_horizontal_in_place(&mut square);
@@ -147,10 +146,10 @@ impl Framing {
     }
 }
 
-/// Appends `picture` to `out` as `[3, height, width]` in [−1, 1]: byte / 255, doubled, less 1, in `f32`
-/// steps as the published code takes them.
-pub(crate) fn append_unit(picture: &RgbImage, out: &mut Vec<f32>) {
-    let bytes = picture.as_raw();
+/// Appends `image` to `out` as `[3, height, width]` in [−1, 1]: 2 · byte / 255 − 1, with the `f32` steps of the
+/// published code.
+pub(crate) fn append_unit(image: &RgbImage, out: &mut Vec<f32>) {
+    let bytes = image.as_raw();
     for channel in 0..3 {
         out.extend(bytes.iter().skip(channel).step_by(3).map(|&byte| {
             let x = f32::from(byte) / 255.0;
@@ -159,26 +158,26 @@ pub(crate) fn append_unit(picture: &RgbImage, out: &mut Vec<f32>) {
     }
 }
 
-/// `picture` as `[3, height, width]` in [−1, 1].
-pub fn to_unit(picture: &RgbImage) -> Vec<f32> {
-    let mut out = Vec::with_capacity(picture.as_raw().len());
-    append_unit(picture, &mut out);
+/// Returns `image` as `[3, height, width]` in [−1, 1].
+pub fn to_unit(image: &RgbImage) -> Vec<f32> {
+    let mut out = Vec::with_capacity(image.as_raw().len());
+    append_unit(image, &mut out);
     out
 }
 
-/// The pictures of `images` `[B, 3, side, side]` in [−1, 1], rounded as [`from_unit`] does.
+/// Turns a tensor `[B, 3, side, side]` in [−1, 1] into images, as [`from_unit`] does.
 ///
 /// # Errors
-/// When the shape is another, or libtorch fails.
+/// When the shape is different, or libtorch fails.
 pub fn from_tensor(images: &Tensor) -> Result<Vec<RgbImage>> {
     let (_, _, _, side) = images.size4()?;
     let images = images.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-    let picture = |t: &Tensor| from_unit(&Vec::<f32>::try_from(t.view([-1]))?, side as usize);
-    images.unbind(0).iter().map(picture).collect()
+    let image = |t: &Tensor| from_unit(&Vec::<f32>::try_from(t.view([-1]))?, side as usize);
+    images.unbind(0).iter().map(image).collect()
 }
 
-/// The picture of `pixels` `[3, side, side]` in [−1, 1]; what lies outside is clamped (NaN becomes 0),
-/// and values are rounded to the nearest byte.
+/// Turns `pixels` `[3, side, side]` in [−1, 1] into an image. Values are clamped (NaN becomes 0) and rounded to the
+/// nearest byte.
 ///
 /// # Errors
 /// When there are not 3 · side² values.
@@ -194,5 +193,5 @@ pub fn from_unit(pixels: &[f32], side: usize) -> Result<RgbImage> {
         }
     }
     RgbImage::from_raw(side as u32, side as u32, bytes)
-        .ok_or_else(|| Error::Config(format!("no picture of side {side}")))
+        .ok_or_else(|| Error::Config(format!("side {side} is too large for an image")))
 }

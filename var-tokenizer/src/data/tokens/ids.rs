@@ -49,7 +49,7 @@ impl SplitTokens {
         self.labels.is_empty()
     }
 
-    /// Appends the `L` ids of row `index` to `out`; false when there is no such row.
+    /// Appends the `L` ids of row `index` to `out`. Returns false when the row does not exist.
     pub fn copy_row(&self, index: usize, out: &mut Vec<i64>) -> bool {
         if index >= self.len() {
             return false;

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Rows, TokenInfo, slot};
+use super::{Rows, START_OVER, TokenInfo, slot};
 use crate::data::images::Split;
 use crate::data::journal::{self, Fields, Kind};
 use crate::runtime::error::{Error, Result};
@@ -15,10 +15,10 @@ pub(super) const MAGIC: &[u8; 8] = b"VARTOK1\n";
 const KIND: Kind = Kind { magic: MAGIC, what: "tokens" };
 /// Payload length, part, rows, position.
 const BLOCK_HEAD: usize = 4 + 1 + 4 + 8;
-/// Bytes of a row beside its ids.
+/// Bytes of a row without its ids.
 const BESIDE_IDS: usize = 4 + 4 + 2;
 
-/// A journal that this process alone writes, and what is in it.
+/// A journal that only this process writes, and its counts.
 #[derive(Debug)]
 pub(super) struct Journal {
     blocks: journal::Journal,
@@ -35,24 +35,24 @@ pub(super) struct Block {
 }
 
 impl Journal {
-    /// Starts the journal at `path` anew.
+    /// Starts a new journal at `path`.
     pub(super) fn create(path: &Path, info: &TokenInfo) -> Result<Self> {
         let blocks = journal::Journal::create(path, KIND, &head(path, info)?)?;
         Ok(Self { blocks, rows: [0; 2], position: 0 })
     }
 
-    /// Goes on with the journal at `path`, or starts it when there is none.
+    /// Resumes the journal at `path`, or starts it when it is missing.
     ///
     /// # Errors
-    /// When it was begun with another `info`, or is damaged at its head, or another process writes it.
+    /// When it was started with another `info`, its start is damaged, or another process writes it.
     pub(super) fn resume(path: &Path, info: &TokenInfo) -> Result<Self> {
         let blocks = journal::Journal::resume(path, KIND, &head(path, info)?, |found| {
             let found = serde_json::from_slice::<TokenInfo>(found).ok().filter(|found| found.check().is_ok());
-            let found = found
-                .ok_or_else(|| Error::file(path, "damaged at its head; pass --restart to start over"))?;
+            let found =
+                found.ok_or_else(|| Error::file(path, format!("damaged at its start; {START_OVER}")))?;
             difference(&found, info).map_or(Ok(()), |difference| {
                 let message = format!(
-                    "was begun with other settings ({difference}). Use the same to resume, or pass --restart to start over"
+                    "started with different settings ({difference}). Use the same settings to resume, or {START_OVER}"
                 );
                 Err(Error::file(path, message))
             })
@@ -168,7 +168,7 @@ fn difference(found: &TokenInfo, wanted: &TokenInfo) -> Option<String> {
     };
     let (found, wanted) = (found.as_object()?, wanted.as_object()?);
     if found.get("pictures_sha256") != wanted.get("pictures_sha256") {
-        return Some("other pictures, views or limits".into());
+        return Some("other images, views or limits".into());
     }
     let (key, value) = wanted.iter().find(|(key, value)| found.get(*key) != Some(*value))?;
     let shown = |value: &serde_json::Value| {

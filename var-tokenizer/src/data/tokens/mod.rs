@@ -1,19 +1,18 @@
-//! `tokens.h5`: a data set as token ids, encoded once and trained on many times.
+//! `tokens.h5`: a data set as token ids.
 //!
 //! | place | what |
 //! |---|---|
 //! | `/train/tokens` `[N, L]` u16 (u32 above 65,536 codes) | ids of all scales, coarse to fine |
 //! | `/train/labels` `[N]` u32 | class |
-//! | `/train/source` `[N]` u32 | index of the picture in its source |
-//! | `/train/crop` `[N]` u16 | number of the view of that picture |
-//! | `/val/…` | the same for held-out pictures |
+//! | `/train/source` `[N]` u32 | index of the image in its source |
+//! | `/train/crop` `[N]` u16 | number of the view of that image |
+//! | `/val/…` | the same for held-out images |
 //! | attributes of `/` | the fields of [`TokenInfo`], `format_version`, `complete` |
 //!
-//! HDF5 keeps its indices in memory and rewrites them in place, so a process that is killed while it
-//! writes leaves a file that cannot be read. The rows therefore go to a journal beside the file first
-//! (`tokens.h5.partial`: blocks with checksums, only ever appended to), and [`TokenWriter::finish`] makes
-//! the HDF5 file of it in one go, under another name, and renames it. So there is no unfinished
-//! `tokens.h5`, and after a kill at any moment [`TokenWriter::resume`] goes on behind the last whole block.
+//! HDF5 rewrites its indices in place: a process that is killed while it writes leaves an unreadable file. The rows
+//! therefore go to a journal first (`tokens.h5.partial`: blocks with checksums, only appended). [`TokenWriter::finish`]
+//! writes the HDF5 file from it under another name, and renames it. An unfinished `tokens.h5` never exists. After a
+//! kill [`TokenWriter::resume`] continues after the last complete block.
 
 mod ids;
 mod journal;
@@ -36,6 +35,8 @@ pub use writer::{Progress, TokenWriter};
 
 /// Version of the layout that is written, and the only one that is read.
 pub const FORMAT_VERSION: u32 = 1;
+/// End of a message that advises to start over. The program adds its flag for that.
+pub const START_OVER: &str = "start over";
 /// Rows in a chunk of the HDF5 file.
 const CHUNK_ROWS: usize = 256;
 /// Bounds that no data set comes near; they keep damaged numbers from asking for memory.
@@ -54,16 +55,16 @@ pub struct TokenInfo {
     pub latent_channels: usize,
     /// SHA-256 of the tokenizer's file, 64 hexadecimal digits.
     pub tokenizer_sha256: String,
-    /// Side of the pictures that were encoded, in pixels.
+    /// Side of the images that were encoded, in pixels.
     pub image_side: usize,
-    /// How pictures were cropped and mirrored, in words.
+    /// Sentence about crops and mirroring.
     pub crop_policy: String,
-    /// Where the pictures came from, as it was asked for.
+    /// Source of the images, as the request names it.
     pub source: String,
-    /// SHA-256 over which pictures were asked for in which views, in order; empty where it is not known.
+    /// SHA-256 over the requested images and views, in their order. Empty when unknown.
     #[serde(default)]
     pub pictures_sha256: String,
-    /// What the encoder computed in, `f32` or `bf16`; empty where it is not known.
+    /// Precision of the encoder, `f32` or `bf16`. Empty when unknown.
     #[serde(default)]
     pub precision: String,
     /// Names of the classes; labels lie below their number.
@@ -88,9 +89,9 @@ pub struct Rows {
     pub tokens: Vec<u32>,
     /// `[N]` classes.
     pub labels: Vec<u32>,
-    /// `[N]` index of each row's picture in its source.
+    /// `[N]` index of each row's image in its source.
     pub sources: Vec<u32>,
-    /// `[N]` number of the view of that picture.
+    /// `[N]` number of the view of that image.
     pub crops: Vec<u16>,
 }
 
@@ -107,7 +108,7 @@ impl Rows {
 }
 
 impl TokenInfo {
-    /// Tokens of a picture, `L`.
+    /// Returns the tokens per image, `L`.
     pub fn length(&self) -> usize {
         self.schedule.tokens()
     }

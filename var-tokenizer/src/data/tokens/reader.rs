@@ -31,7 +31,7 @@ fn check_not_journal(path: &Path) -> Result<()> {
     if magic != super::journal::MAGIC {
         return Ok(());
     }
-    let message = "is the journal of a token file that is not finished; give the same encode command again to finish it";
+    let message = "is the journal of an unfinished token file; run the same encode command again to resume";
     Err(Error::file(path, message))
 }
 
@@ -50,7 +50,7 @@ impl TokenFile {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && partial_path(path).exists() => {
                 return Err(Error::file(
                     path,
-                    "is not finished: encoding was stopped; give the same encode command again to go on",
+                    "is not finished: encoding was stopped; run the same encode command again to resume",
                 ));
             }
             Err(e) => return Err(Error::io(path, e)),
@@ -88,7 +88,7 @@ impl TokenFile {
         self.stored.rows()[slot(split)]
     }
 
-    /// Refuses tokens that another tokenizer made.
+    /// Refuses tokens of another tokenizer.
     ///
     /// # Errors
     /// When `sha256` is not that of the tokenizer in the file.
@@ -101,7 +101,7 @@ impl TokenFile {
         Err(Error::file(
             &self.path,
             format!(
-                "made by another tokenizer (SHA-256 {}…, this one has {}…); encode again with this one",
+                "made with another tokenizer (SHA-256 {}…, this one has {}…); encode again with this one",
                 short(own),
                 short(sha256)
             ),
@@ -154,7 +154,7 @@ impl TokenFile {
             return Err(Error::file(
                 &self.path,
                 format!(
-                    "{count} tokens of {split} do not fit into memory; encode fewer (--limit), or use a larger machine"
+                    "{count} tokens of {split} do not fit into memory; encode fewer images, or use a larger machine"
                 ),
             ));
         }

@@ -12,14 +12,14 @@ use crate::data::images::Split;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::{put_in_place, with_suffix};
 
-/// How far a token file has come.
+/// Progress of a token file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// Rows of `/train`.
     pub train: usize,
     /// Rows of `/val`.
     pub val: usize,
-    /// What the caller gave with the last rows: where to go on.
+    /// Position that the caller gave with the last rows: the place to resume.
     pub position: u64,
 }
 
@@ -32,8 +32,8 @@ pub struct TokenWriter {
 }
 
 impl TokenWriter {
-    /// Starts `path` from nothing; an unfinished one of the same name is thrown away, a finished one
-    /// stays until [`Self::finish`] replaces it.
+    /// Starts a new token file `path`, and deletes an unfinished one of that name. A finished one stays until
+    /// [`Self::finish`] replaces it.
     ///
     /// # Errors
     /// When another process is writing it, `info` does not fit together, or the disk refuses.
@@ -43,17 +43,17 @@ impl TokenWriter {
         Ok(Self { path: path.to_owned(), info, journal })
     }
 
-    /// Goes on with an unfinished `path`, or starts it when there is none; [`Self::progress`] says where.
+    /// Resumes an unfinished `path`, or starts it when it is missing. [`Self::progress`] gives the place.
     ///
     /// # Errors
-    /// As for [`Self::create`], and when it was begun with another `info`.
+    /// As for [`Self::create`], and when it was started with another `info`.
     pub fn resume(path: &Path, info: TokenInfo) -> Result<Self> {
         info.check().map_err(|e| Error::Config(format!("tokens: {e}")))?;
         let journal = Journal::resume(&partial_path(path), &info)?;
         Ok(Self { path: path.to_owned(), info, journal })
     }
 
-    /// What is being written.
+    /// Returns the attributes of the file.
     pub fn info(&self) -> &TokenInfo {
         &self.info
     }
@@ -64,8 +64,8 @@ impl TokenWriter {
         Progress { train, val, position: self.journal.position }
     }
 
-    /// Appends `rows` to a part. `position` is the caller's own: it comes back in [`Self::progress`]
-    /// after a resume, and says which pictures have been dealt with, good or bad.
+    /// Appends `rows` to a part. `position` belongs to the caller: [`Self::progress`] returns it after a resume. It
+    /// counts the views that are done, readable or not.
     ///
     /// # Errors
     /// When the rows do not agree with the info (lengths, ids, labels), or the disk is full; nothing is
@@ -107,13 +107,10 @@ impl TokenWriter {
     /// and whatever was at the path before.
     ///
     /// # Errors
-    /// When there are no rows to train on, or the disk is full.
+    /// When no row is for training, or the disk is full.
     pub fn finish(self) -> Result<()> {
         if self.journal.rows[slot(Split::Train)] == 0 {
-            return Err(Error::file(
-                &self.path,
-                "no picture could be encoded: there are no rows to train on",
-            ));
+            return Err(Error::file(&self.path, "has no rows to train on: no image was encoded"));
         }
         self.journal.sync()?;
         let beside = with_suffix(&self.path, ".writing");
@@ -142,7 +139,7 @@ fn check_rows(rows: &Rows, info: &TokenInfo) -> std::result::Result<(), String> 
     if rows.tokens.len() != count * info.length() || rows.sources.len() != count || rows.crops.len() != count
     {
         return Err(format!(
-            "{} ids, {count} labels, {} sources and {} crops are no whole rows of {} tokens",
+            "{} ids, {count} labels, {} sources and {} crops are not whole rows of {} tokens",
             rows.tokens.len(),
             rows.sources.len(),
             rows.crops.len(),

@@ -61,7 +61,7 @@ impl DeviceChoice {
             Self::Cuda(index) => {
                 if !Cuda::is_available() {
                     return Err(Error::Config(format!(
-                        "device {self}: CUDA is not available ({}); use --device cpu",
+                        "device {self}: CUDA is not available ({}); use device cpu",
                         super::cuda::state()
                     )));
                 }

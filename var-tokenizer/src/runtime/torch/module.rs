@@ -8,7 +8,7 @@ use tch::{CModule, Device, TchError};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::sha256;
 
-/// Mean of ImageNet's usual classifiers, for each channel of pictures in [0, 1].
+/// Mean of ImageNet's usual classifiers, for each channel of images in [0, 1].
 pub const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 /// Standard deviation of ImageNet's usual classifiers.
 pub const IMAGENET_DEVIATION: [f64; 3] = [0.229, 0.224, 0.225];

@@ -84,13 +84,13 @@ impl Precision {
                 if device == Device::Cpu && emulates_bf16() {
                     tell(
                         "warning: this processor has no bf16 instructions and emulates them, many times slower than \
-                         f32; --precision auto takes the faster of the two",
+                         f32; precision auto chooses the faster of the two",
                     );
                 }
                 Ok(Kind::BFloat16)
             }
             Self::Fp16 if device == Device::Cpu => Err(Error::Config(
-                "--precision fp16 needs a CUDA device; on a processor use auto, f32 or bf16".into(),
+                "precision fp16 needs a CUDA device; on a processor use auto, f32 or bf16".into(),
             )),
             Self::Fp16 => Ok(Kind::Half),
             Self::Auto => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::home::Home;
+use super::byte_source::ByteSource;
 use super::kinds::{Layout, Role};
 use super::pickle::torch_file;
 use super::state_dict::StateDict;
@@ -33,7 +33,7 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// As [`Checkpoint::open`], for one file, with the names that are in it.
     pub(super) fn open_file(path: &Path) -> Result<Self> {
-        Self::open_in(&Home::open(path)?)
+        Self::open_in(&ByteSource::open(path)?)
     }
 
     /// As [`Checkpoint::open`] for the bytes of a file, which is called `path` in messages.
@@ -41,28 +41,28 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::open`].
     pub fn in_memory(bytes: impl Into<Cow<'static, [u8]>>, path: &Path) -> Result<Self> {
-        Self::open_in(&Home::in_memory(bytes, path)).map(Self::with_own_names)
+        Self::open_in(&ByteSource::in_memory(bytes, path)).map(Self::with_own_names)
     }
 
-    fn open_in(home: &Arc<Home>) -> Result<Self> {
-        let (path, length) = (&home.path, home.length());
+    fn open_in(source: &Arc<ByteSource>) -> Result<Self> {
+        let (path, length) = (&source.path, source.length());
         let mut start = [0; 16];
         let known = length.min(16) as usize;
-        home.read(start.get_mut(..known).unwrap_or_default(), 0)?;
+        source.read(start.get_mut(..known).unwrap_or_default(), 0)?;
         let layout = match start {
             [b'P', b'K', 3, 4, ..] => Layout::TorchZip,
             [0x80, 1..=5, ..] => Layout::TorchLegacy,
             // The length of the header, which is below 4 GB; no text has zeros.
             [_, _, _, _, 0, 0, 0, 0, b'{', ..] => Layout::Safetensors,
-            _ => return Err(foreign::refusal(home)?),
+            _ => return Err(foreign::refusal(source)?),
         };
         let name = path.display().to_string();
         let mut sides = None;
         let mut parts = BTreeMap::new();
         if layout == Layout::Safetensors {
-            parts.insert(String::new(), safetensors::open_in(home)?);
+            parts.insert(String::new(), safetensors::open_in(source)?);
         } else {
-            let (found, stated) = torch_file::open(home, layout)?;
+            let (found, stated) = torch_file::open(source, layout)?;
             sides = stated;
             for (key, mut dict) in found {
                 dict.name = if key.is_empty() { name.clone() } else { format!("{name} ({key})") };
@@ -101,9 +101,9 @@ impl Checkpoint {
         Ok(dict)
     }
 
-    /// Leaves of all parts of one role only the one at the key `part`, of which the last word will do
-    /// (`.` is the outermost), and of the other role the part next to it. The words `model` and `tokenizer` mean the only part of that role, unless a
-    /// key is called so.
+    /// Leaves of all parts of one role only the one at the key `part`, of which the last word will do (`.` is the
+    /// outermost), and of the other role the part next to it. The words `model` and `tokenizer` mean the only part of
+    /// that role, unless a key is called so.
     ///
     /// # Errors
     /// When there is no such part, or it holds no network; lists the parts.
@@ -149,8 +149,8 @@ impl Checkpoint {
             _ => Err(Error::file(
                 &self.name,
                 format!(
-                    "holds several {role}s: {}. Choose one with --part NAME (`var-model convert FILE \
-                     OUT.safetensors --part NAME` writes it to a file of its own)",
+                    "holds several {role}s: {}. Write one to its own file: `var-model convert FILE OUT.safetensors \
+                     --part NAME`",
                     self.listed(Some(role))
                 ),
             )),

@@ -1,6 +1,6 @@
 //! What a file is that is no file of weights, and how to get one.
 
-use super::home::Home;
+use super::byte_source::ByteSource;
 use crate::runtime::error::{Error, Result};
 
 /// Bytes that are looked at.
@@ -28,10 +28,10 @@ const MAGICS: [(&[u8], &str); 7] = [
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn refusal(home: &Home) -> Result<Error> {
-    let mut start = vec![0; home.length().min(LOOK) as usize];
-    home.read(&mut start, 0)?;
-    Ok(Error::file(&home.path, described(&start)))
+pub(super) fn refusal(source: &ByteSource) -> Result<Error> {
+    let mut start = vec![0; source.length().min(LOOK) as usize];
+    source.read(&mut start, 0)?;
+    Ok(Error::file(&source.path, described(&start)))
 }
 
 fn described(start: &[u8]) -> String {

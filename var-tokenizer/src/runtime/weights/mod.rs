@@ -1,8 +1,8 @@
 //! Parameters under the names of the released checkpoints, and the files that hold them.
 
+pub(crate) mod byte_source;
 pub(crate) mod checkpoint;
 mod foreign;
-pub(crate) mod home;
 pub(crate) mod kinds;
 mod names;
 mod open;

@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensorError};
 use sha2::{Digest, Sha256};
 use tch::{Kind, Tensor};
 
-use super::home::Home;
+use super::byte_source::ByteSource;
 use super::state_dict::{StateDict, Stored};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::{hexadecimal, write_with};
@@ -52,22 +52,22 @@ fn damaged(path: &Path, e: &SafeTensorError) -> Error {
 /// # Errors
 /// When it cannot be read or is damaged. Tensors of types that libtorch lacks are skipped.
 pub fn open(path: &Path) -> Result<StateDict> {
-    open_in(&Home::open(path)?)
+    open_in(&ByteSource::open(path)?)
 }
 
-pub(crate) fn open_in(home: &Arc<Home>) -> Result<StateDict> {
-    let (path, length) = (&home.path, home.length());
+pub(crate) fn open_in(source: &Arc<ByteSource>) -> Result<StateDict> {
+    let (path, length) = (&source.path, source.length());
     let mut prefix = [0; PREFIX];
     if length < PREFIX as u64 {
         return Err(damaged(path, &SafeTensorError::HeaderTooSmall));
     }
-    home.read(&mut prefix, 0)?;
+    source.read(&mut prefix, 0)?;
     let header_length = u64::from_le_bytes(prefix);
     if header_length > MAX_HEADER || header_length > length - PREFIX as u64 {
         return Err(damaged(path, &SafeTensorError::InvalidHeaderLength));
     }
     let mut header = vec![0; header_length as usize];
-    home.read(&mut header, PREFIX as u64)?;
+    source.read(&mut header, PREFIX as u64)?;
     let metadata: Metadata = serde_json::from_slice(&header)
         .map_err(|e| damaged(path, &SafeTensorError::InvalidHeaderDeserialization(e)))?;
     let begin = PREFIX as u64 + header_length;
@@ -81,7 +81,7 @@ pub(crate) fn open_in(home: &Arc<Home>) -> Result<StateDict> {
             continue;
         };
         let shape = info.shape.iter().map(|&length| length as i64).collect();
-        let stored = Stored::new(home, begin + info.data_offsets.0 as u64, kind, shape, None);
+        let stored = Stored::new(source, begin + info.data_offsets.0 as u64, kind, shape, None);
         tensors.insert(name, stored);
     }
     let metadata = metadata.metadata().clone().unwrap_or_default().into_iter().collect();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use tch::{Device, Kind, Tensor};
 
+use super::byte_source::ByteSource;
 use super::foreign::NUMPY;
-use super::home::Home;
 use crate::runtime::error::NotFinite;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::torch::memory::fill_bytes;
@@ -23,7 +23,7 @@ const PIECE: usize = 16 << 20;
 pub struct Stored {
     kind: Kind,
     shape: Vec<i64>,
-    home: Arc<Home>,
+    source: Arc<ByteSource>,
     /// Of the first value.
     offset: u64,
     /// In values; `None` in C order.
@@ -33,14 +33,14 @@ pub struct Stored {
 impl Stored {
     /// Values in a file, whose extent the caller has checked against the file's length.
     pub(crate) fn new(
-        home: &Arc<Home>,
+        source: &Arc<ByteSource>,
         offset: u64,
         kind: Kind,
         shape: Vec<i64>,
         strides: Option<Vec<i64>>,
     ) -> Self {
         let strides = strides.filter(|strides| !is_contiguous(&shape, strides));
-        Self { kind, shape, home: home.clone(), offset, strides }
+        Self { kind, shape, source: source.clone(), offset, strides }
     }
 
     /// Type of the values.
@@ -94,11 +94,11 @@ impl Stored {
         let options = (self.kind, Device::Cpu);
         let Some(strides) = &self.strides else {
             let tensor = Tensor::f_empty(&self.shape, options)?;
-            fill_bytes(&tensor, |bytes| self.home.read(bytes, self.offset))?;
+            fill_bytes(&tensor, |bytes| self.source.read(bytes, self.offset))?;
             return Ok(tensor);
         };
         let flat = Tensor::f_empty([span(&self.shape, strides)], options)?;
-        fill_bytes(&flat, |bytes| self.home.read(bytes, self.offset))?;
+        fill_bytes(&flat, |bytes| self.source.read(bytes, self.offset))?;
         Ok(flat.f_as_strided(&self.shape, strides, 0)?.f_contiguous()?)
     }
 
@@ -113,7 +113,7 @@ impl Stored {
             return Ok(());
         }
         if target.kind() == self.kind && target.device() == Device::Cpu {
-            return fill_bytes(target, |bytes| self.home.read(bytes, self.offset));
+            return fill_bytes(target, |bytes| self.source.read(bytes, self.offset));
         }
         self.copy_in_pieces(target)
     }
@@ -128,7 +128,7 @@ impl Stored {
             while done < all {
                 let count = most.min(all - done);
                 let piece = Tensor::f_empty([count as i64], (self.kind, Device::Cpu))?;
-                fill_bytes(&piece, |bytes| self.home.read(bytes, self.offset + (done * size) as u64))?;
+                fill_bytes(&piece, |bytes| self.source.read(bytes, self.offset + (done * size) as u64))?;
                 flat.f_narrow(0, done as i64, count as i64)?.f_copy_(&piece)?;
                 done += count;
             }

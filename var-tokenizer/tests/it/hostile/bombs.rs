@@ -24,8 +24,8 @@ fn array(header: &str, data: &[u8]) -> Vec<u8> {
 fn a_header_of_four_gigabytes_is_refused() {
     let npy = b"\x93NUMPY\x02\0\xff\xff\xff\xff{}".to_vec();
     refused("npz", &seeds::zip(&[("arr_0.npy", npy.clone())], Stored));
-    let pictures = seeds::npy(&[0_u8; 27], &[1, 3, 3, 3]);
-    refused("npz", &seeds::zip(&[("arr_0.npy", pictures), ("labels.npy", npy)], Stored));
+    let images = seeds::npy(&[0_u8; 27], &[1, 3, 3, 3]);
+    refused("npz", &seeds::zip(&[("arr_0.npy", images), ("labels.npy", npy)], Stored));
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn an_archive_that_names_millions_of_arrays_is_refused() {
 }
 
 #[test]
-fn millions_of_pictures_of_one_pixel_in_a_small_npz_are_refused() {
+fn millions_of_images_of_one_pixel_in_a_small_npz_are_refused() {
     let count = 20_000_000;
     let header = format!("{{'descr': '|u1', 'fortran_order': False, 'shape': ({count}, 1, 1), }}\n");
     let bytes = array(&header, &vec![0; count]);

@@ -13,15 +13,15 @@ use var_tokenizer::tokens::{Rows, TokenFile, TokenInfo, TokenWriter, partial_pat
 use var_tokenizer::weights::Checkpoint;
 use var_tokenizer::{Result, ScaleSchedule, TokenizerConfig, VqVae};
 
-/// Pictures of a source that are decoded; the rest is left alone, to save time.
-const PICTURES: usize = 24;
+/// Images of a source that are decoded; the rest is left alone, to save time.
+const IMAGES: usize = 24;
 
-/// numpy archives of pictures.
+/// numpy archives of images.
 pub fn npz(bytes: &[u8]) -> bool {
     at_path("x.npz", bytes, |path| source(path).is_ok())
 }
 
-/// Tars of pictures and of CIFAR's batches, packed or not.
+/// Tars of images and of CIFAR's batches, packed or not.
 pub fn tar(bytes: &[u8]) -> bool {
     at_path("x.tar", bytes, |path| source(path).is_ok())
 }
@@ -38,8 +38,8 @@ pub fn cifar(bytes: &[u8]) -> bool {
     source(folder.path()).is_ok()
 }
 
-/// A picture of any kind.
-pub fn picture(bytes: &[u8]) -> bool {
+/// An image of any kind.
+pub fn image(bytes: &[u8]) -> bool {
     decode::decode(bytes).is_ok()
 }
 
@@ -102,17 +102,17 @@ pub fn rows(info: &TokenInfo, count: usize) -> Rows {
     }
 }
 
-/// Everything that a source of pictures can be asked.
+/// Everything that a source of images can be asked.
 pub fn source(path: &Path) -> Result<()> {
     let source = Source::open(path)?;
     source.fingerprint();
     source.partition(0.2, 0)?;
     assert!(source.load(source.len()).is_err());
-    let step = source.len().div_ceil(PICTURES).max(1);
+    let step = source.len().div_ceil(IMAGES).max(1);
     // Not the first error: what lies behind it is to be read as well.
     let read: Vec<Result<_>> = (0..source.len()).step_by(step).map(|index| source.load(index)).collect();
-    for picture in read {
-        picture?;
+    for image in read {
+        image?;
     }
     Ok(())
 }

@@ -42,18 +42,18 @@ pub fn npz() -> Vec<Seed> {
 }
 
 pub fn tar() -> Vec<Seed> {
-    let picture = encoded(ImageFormat::Png);
+    let image = encoded(ImageFormat::Png);
     let plain = tar_of(
         tar::Header::new_ustar(),
-        &[("cat/a.png", picture.clone()), ("dog/b.bmp", encoded(ImageFormat::Bmp))],
+        &[("cat/a.png", image.clone()), ("dog/b.bmp", encoded(ImageFormat::Bmp))],
     );
     let long = format!("cat/{}.png", "x".repeat(120));
-    let gnu = tar_of(tar::Header::new_gnu(), &[(&long, picture.clone()), ("dog/b.png", picture.clone())]);
+    let gnu = tar_of(tar::Header::new_gnu(), &[(&long, image.clone()), ("dog/b.png", image.clone())]);
     let mut pax = tar::Builder::new(Vec::new());
-    let size = picture.len().to_string();
+    let size = image.len().to_string();
     pax.append_pax_extensions([("path", b"cat/pax.png".as_slice()), ("size", size.as_bytes())]).unwrap();
-    let mut header = header_of(tar::Header::new_ustar(), &picture);
-    pax.append_data(&mut header, "cat/short.png", &picture[..]).unwrap();
+    let mut header = header_of(tar::Header::new_ustar(), &image);
+    pax.append_data(&mut header, "cat/short.png", &image[..]).unwrap();
     let pax = pax.into_inner().unwrap();
     let batch = [1; 3073].to_vec();
     let names = [
@@ -81,7 +81,7 @@ pub fn cifar() -> Vec<Seed> {
     vec![Seed::plain("CIFAR", [[3; 3073], [0; 3073]].concat())]
 }
 
-pub fn picture() -> Vec<Seed> {
+pub fn image() -> Vec<Seed> {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Pnm, Tiff, WebP};
     let mut seeds: Vec<Seed> =
         [("JPEG", Jpeg), ("WebP", WebP), ("BMP", Bmp), ("GIF", Gif), ("TIFF", Tiff), ("PNM", Pnm)]
@@ -202,9 +202,9 @@ fn in_folder<T>(f: impl FnOnce(&std::path::Path) -> T) -> T {
 }
 
 fn encoded(format: ImageFormat) -> Vec<u8> {
-    let picture = RgbImage::from_fn(12, 9, |x, y| Rgb([(x * 20) as u8, (y * 28) as u8, (x * y) as u8]));
+    let image = RgbImage::from_fn(12, 9, |x, y| Rgb([(x * 20) as u8, (y * 28) as u8, (x * y) as u8]));
     let mut bytes = Cursor::new(Vec::new());
-    DynamicImage::from(picture).write_to(&mut bytes, format).unwrap();
+    DynamicImage::from(image).write_to(&mut bytes, format).unwrap();
     bytes.into_inner()
 }
 

@@ -12,7 +12,7 @@ use var_tokenizer::images::{Source, Split};
 use super::sources::{contents, gzip, npz_of, refusal, tar_of};
 use super::{folder, png, tree};
 
-/// Pictures per class and part.
+/// Images per class and part.
 fn counts(source: &Source) -> BTreeMap<(String, &'static str), usize> {
     let mut counts = BTreeMap::new();
     for entry in source.entries() {
@@ -41,7 +41,7 @@ fn packed(folder: &Path, to: &Path) {
 }
 
 #[test]
-fn a_folder_and_its_tar_give_the_same_pictures_and_skip_the_same_entries() {
+fn a_folder_and_its_tar_give_the_same_images_and_skip_the_same_entries() {
     let root = tree(&[
         ("cats/0.png", png([1; 3])),
         ("cats/1.png", png([2; 3])),
@@ -96,7 +96,7 @@ fn pipes_sockets_devices_and_circles_are_named_and_never_opened() {
     for name in ["cats/pipe.png", "dogs/pipe.png", "and 1 more", "a folder above them: dogs/up"] {
         assert!(notes(&source).contains(name), "'{name}' is not in {}", notes(&source));
     }
-    // A link to itself is a bad picture, as one that points nowhere is.
+    // A link to itself is a bad image, as one that points nowhere is.
     let loaded: Vec<bool> = (0..source.len()).map(|i| source.load(i).is_ok()).collect();
     assert_eq!(loaded, [true, true, false]);
     assert!(refusal(&pipe).contains("is a pipe"));
@@ -145,7 +145,7 @@ fn flat_held_out_folders_are_refused_with_a_layout_that_works() {
             (held_out, png([3; 3])),
         ]);
         let text = refusal(root.path());
-        assert!(text.contains("without class folders") && text.contains("/CLASS/"), "{text}");
+        assert!(text.contains("have no class folders") && text.contains("/CLASS/"), "{text}");
         // What it advises works.
         expect(&root.path().join("train"), &[("n01", "", 1), ("n02", "", 1)]);
     }
@@ -170,7 +170,7 @@ fn tiny_imagenets_table_gives_the_held_out_classes() {
         let class = |i: usize| source.classes()[source.entries()[i].class as usize].as_str();
         assert_eq!([0, 1, 2, 3].map(class), ["n01", "n02", "n02", "n01"]);
         assert!(
-            notes(&source).contains("skips 1 pictures beside train and val: in test"),
+            notes(&source).contains("skips 1 images next to train and val: in test"),
             "{}",
             notes(&source)
         );
@@ -181,7 +181,7 @@ fn tiny_imagenets_table_gives_the_held_out_classes() {
 }
 
 #[test]
-fn one_part_beside_other_folders_is_not_taken_for_a_class() {
+fn one_part_next_to_other_folders_is_not_taken_for_a_class() {
     let root = tree(&[("train/cats/0.png", png([1; 3])), ("unlabelled/0.png", png([2; 3]))]);
     assert!(refusal(root.path()).contains("train looks like one part"));
     // A class may be called so.
@@ -190,7 +190,7 @@ fn one_part_beside_other_folders_is_not_taken_for_a_class() {
 }
 
 #[test]
-fn classes_without_pictures_and_kinds_that_are_not_read_are_named() {
+fn classes_without_images_and_kinds_that_are_not_read_are_named() {
     let root = tree(&[
         ("train/cats/0.png", png([1; 3])),
         ("train/birds/a.heic", vec![1; 100]),
@@ -198,9 +198,9 @@ fn classes_without_pictures_and_kinds_that_are_not_read_are_named() {
     ]);
     let source = expect(root.path(), &[("cats", "train", 1), ("cats", "val", 1)]);
     let text = notes(&source);
-    assert!(text.contains("folder train/birds is no class") && text.contains("1 heic"), "{text}");
+    assert!(text.contains("skips folder train/birds") && text.contains("1 heic"), "{text}");
     let bare = tree(&[("cats/0", png([1; 3])), ("dogs/0.png", png([1; 3]))]);
-    assert!(notes(&Source::open(bare.path()).unwrap()).contains("folder cats is no class"));
+    assert!(notes(&Source::open(bare.path()).unwrap()).contains("skips folder cats"));
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn tars_of_all_ages_are_known_by_their_content() {
 }
 
 #[test]
-fn tars_whose_pictures_would_be_lost_are_refused_or_said() {
+fn tars_whose_images_would_be_lost_are_refused_or_said() {
     let one = tar_of(&[("cats/0.png", png([1; 3])), ("dogs/0.png", png([1; 3]))]);
     let place = tree(&[
         ("joined.tar", [one.clone(), one].concat()),
@@ -344,5 +344,5 @@ fn what_is_not_read_is_named_with_what_to_do() {
     assert!(refusal(python.path()).contains("binary version"));
     let npz = npz_of(0, None, npyz::zip::CompressionMethod::Stored);
     let place = tree(&[("empty.npz", npz)]);
-    assert!(refusal(&place.path().join("empty.npz")).contains("holds no pictures"));
+    assert!(refusal(&place.path().join("empty.npz")).contains("holds no images"));
 }

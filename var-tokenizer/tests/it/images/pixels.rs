@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use safetensors::SafeTensors;
-use var_tokenizer::images::{Pixels, Traits, read_picture, read_pixels};
+use var_tokenizer::images::{Pixels, Traits, read_image, read_pixels};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/pixels")
@@ -19,7 +19,7 @@ fn differences() -> Vec<(String, u8, f64)> {
     names.sort();
     let of = |name: &String| {
         let expected = expected.tensor(name).unwrap();
-        let found = read_pixels(&folder().join(name), Pixels::Stored).unwrap().picture;
+        let found = read_pixels(&folder().join(name), Pixels::Stored).unwrap().image;
         let shape = [found.height() as usize, found.width() as usize, 3];
         assert_eq!(shape, expected.shape(), "{name}");
         let apart: Vec<u8> =
@@ -89,8 +89,8 @@ fn what_stored_and_shown_read_differently_is_said() {
     ] {
         assert_eq!(traits(name), expected, "{name}");
         let [stored, shown] = [Pixels::Stored, Pixels::Shown]
-            .map(|pixels| read_pixels(&folder().join(name), pixels).unwrap().picture);
-        assert_eq!(shown, read_picture(&folder().join(name)).unwrap());
+            .map(|pixels| read_pixels(&folder().join(name), pixels).unwrap().image);
+        assert_eq!(shown, read_image(&folder().join(name)).unwrap());
         let differ = expected.turned || expected.transparent || expected.deep;
         // Rounding 16 bits to 8 is not dropping the low byte.
         assert_eq!(stored != shown, differ || name == "rgb16.png", "{name}");

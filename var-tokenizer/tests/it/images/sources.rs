@@ -1,4 +1,4 @@
-//! Sources of pictures: what is read, what is refused, and with which words.
+//! Sources of images: what is read, what is refused, and with which words.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
@@ -51,7 +51,7 @@ fn cats_and_dogs() -> Vec<(&'static str, Vec<u8>)> {
         ("cat/b.png", png([10, 20, 30])),
         ("cat/a.bmp", encoded(flat([40, 50, 60]), ImageFormat::Bmp)),
         ("cat/deep/c.PNG", png([7, 7, 7])),
-        ("cat/notes.txt", b"not a picture".to_vec()),
+        ("cat/notes.txt", b"not an image".to_vec()),
         ("cat/.hidden.png", b"nor this".to_vec()),
     ]
 }
@@ -66,10 +66,10 @@ fn the_built_in_emoji_are_all_there() {
     }
     assert_eq!((counts["people-body"], counts["flags"], counts["activities"]), (2261, 270, 85));
     for index in (0..emoji.len()).step_by(97) {
-        let picture = emoji.load(index).unwrap();
+        let image = emoji.load(index).unwrap();
         let name = &emoji.entries()[index].name;
-        assert_eq!(picture.dimensions(), (32, 32));
-        assert!(picture.pixels().any(|p| p.0 != [255; 3]), "{name} is blank");
+        assert_eq!(image.dimensions(), (32, 32));
+        assert!(image.pixels().any(|p| p.0 != [255; 3]), "{name} is blank");
     }
     assert!(emoji.load(3781).is_err());
 }
@@ -84,7 +84,7 @@ fn no_skin_tone_of_a_training_emoji_is_held_out() {
     };
     let train: std::collections::BTreeSet<String> = parts.train.iter().map(base).collect();
     assert!(parts.val.iter().map(base).all(|base| !train.contains(&base)));
-    assert!((250..550).contains(&parts.val.len()), "{} pictures held out", parts.val.len());
+    assert!((250..550).contains(&parts.val.len()), "{} images held out", parts.val.len());
     // Every class is scored.
     let classes: std::collections::BTreeSet<u32> =
         parts.val.iter().map(|&i| emoji.entries()[i].class).collect();
@@ -119,7 +119,7 @@ fn a_folder_around_everything_does_not_count() {
 }
 
 #[test]
-fn loose_pictures_are_one_class_named_by_their_folder() {
+fn loose_images_are_one_class_named_by_their_folder() {
     let root = tree(&[("birds/1.png", png([1; 3])), ("birds/2.png", png([2; 3]))]);
     let source = Source::open(root.path().join("birds")).unwrap();
     assert_eq!((source.classes(), source.len()), (["birds".to_owned()].as_slice(), 2));
@@ -154,9 +154,9 @@ fn two_tars_in_a_folder_are_the_split() {
 fn unclear_and_empty_sources_are_refused_in_plain_words() {
     let missing = folder().path().join("nowhere");
     assert!(refusal(&missing).contains("no such file or folder"));
-    assert!(refusal(folder().path()).contains("holds no pictures"));
+    assert!(refusal(folder().path()).contains("holds no images"));
     let loose = tree(&[("cat/1.png", png([1; 3])), ("2.png", png([2; 3]))]);
-    assert!(refusal(loose.path()).contains("beside the class folders, e.g. 2.png"));
+    assert!(refusal(loose.path()).contains("next to the class folders, e.g. 2.png"));
     let classes = tree(&[
         ("train/cat/1.png", png([1; 3])),
         ("val/cat/1.png", png([1; 3])),
@@ -164,7 +164,7 @@ fn unclear_and_empty_sources_are_refused_in_plain_words() {
     ]);
     assert!(refusal(classes.path()).contains("'mouse'"));
     let single = tree(&[("x.png", png([1; 3]))]);
-    assert!(refusal(&single.path().join("x.png")).contains("single picture"));
+    assert!(refusal(&single.path().join("x.png")).contains("single image"));
     let empty = tree(&[("x.tar", Vec::new())]);
     assert!(refusal(&empty.path().join("x.tar")).contains("empty"));
     assert!(Source::open("emoji").unwrap().partition(0.95, 0).is_err());
@@ -214,13 +214,13 @@ fn npz_archives_are_read_stored_and_compressed() {
         let source = Source::open(&path).unwrap();
         assert_eq!((source.len(), source.classes()), (5, ["0", "1", "2"].map(str::to_owned).as_slice()));
         assert_eq!(source.entries().iter().map(|e| e.class).collect::<Vec<_>>(), [2, 0, 1, 2, 2]);
-        let picture = source.load(4).unwrap();
-        assert_eq!(picture.dimensions(), (6, 4));
-        assert!(picture.as_raw().iter().zip(4 * 72..).all(|(&byte, i)| byte == (i % 251) as u8));
+        let image = source.load(4).unwrap();
+        assert_eq!(image.dimensions(), (6, 4));
+        assert!(image.as_raw().iter().zip(4 * 72..).all(|(&byte, i)| byte == (i % 251) as u8));
     }
     std::fs::write(&path, npz_of(3, None, CompressionMethod::Stored)).unwrap();
     assert_eq!(Source::open(&path).unwrap().classes(), ["0"]);
-    for (labels, words) in [(vec![0, 1], "shape [2] for 3 pictures"), (vec![0, -1, 0], "label -1")] {
+    for (labels, words) in [(vec![0, 1], "shape [2] for 3 images"), (vec![0, -1, 0], "label -1")] {
         std::fs::write(&path, npz_of(3, Some(labels), CompressionMethod::Stored)).unwrap();
         assert!(refusal(&path).contains(words), "{}", refusal(&path));
     }

@@ -23,7 +23,7 @@ std::vector<int32_t> key_ends(at::IntArrayRef ends, int64_t length) {
   return all;
 }
 
-// Runs `one(index, scratch)` for every head of every picture on all threads.
+// Runs `one(index, scratch)` for every head of every image on all threads.
 template <class F>
 void each_head(int64_t count, int64_t bytes, const F& one) {
   const int64_t threads = std::min<int64_t>(count, at::get_num_threads());
@@ -36,7 +36,7 @@ void each_head(int64_t count, int64_t bytes, const F& one) {
   });
 }
 
-// Head `h` of picture `b` in qkv [B, L, 3·H·d] and out [B, L, H·d].
+// Head `h` of image `b` in qkv [B, L, 3·H·d] and out [B, L, H·d].
 Head head_of(const at::Tensor& qkv, const at::Tensor& out, int64_t heads, int64_t b, int64_t h) {
   const int64_t L = qkv.size(1), width = qkv.size(2) / 3, d = width / heads;
   Head one{};

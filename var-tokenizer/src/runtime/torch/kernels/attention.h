@@ -7,7 +7,7 @@ namespace var {
 // Channels a head may have in the fused code.
 constexpr int64_t MAX_DIM = 1024;
 
-// One head of one picture. Rows are tokens; strides are in elements, channels are adjacent. All
+// One head of one image. Rows are tokens; strides are in elements, channels are adjacent. All
 // tensors are of one kind, bfloat16 (`brief`) or float. Query i sees the keys before key_end[i].
 struct Head {
   bool brief;

@@ -1,4 +1,4 @@
-// GroupNorm with SiLU as an autograd function on channels-last pictures.
+// GroupNorm with SiLU as an autograd function on channels-last images.
 //
 // Convolutions are quicker with adjacent channels, so the result is always channels-last (inputs of
 // another layout are copied first) and the layout spreads through a network by itself.
@@ -23,11 +23,11 @@ struct Shape {
       : B(x.size(0)), C(x.size(1)), pixels(x.size(2) * x.size(3)), groups(groups), chunks((pixels + CHUNK - 1) / CHUNK) {}
 };
 
-// For every picture: `first` on each of its chunks, `between` once, `second` on each chunk. A thread
-// takes a picture through all three while it is in the cache, or, with few pictures, threads share one.
-// first/second(picture, first pixel, pixels, chunk index)
+// For every image: `first` on each of its chunks, `between` once, `second` on each chunk. A thread
+// takes an image through all three while it is in the cache, or, with few images, threads share one.
+// first/second(image, first pixel, pixels, chunk index)
 template <class First, class Between, class Second>
-void each_picture(const Shape& s, const First& first, const Between& between, const Second& second) {
+void each_image(const Shape& s, const First& first, const Between& between, const Second& second) {
   auto call = [&](const auto& f, int64_t i) {
     const int64_t begin = i % s.chunks * CHUNK;
     f(i / s.chunks, begin, std::min(CHUNK, s.pixels - begin), i);
@@ -54,7 +54,7 @@ void each_picture(const Shape& s, const First& first, const Between& between, co
 
 at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
-// Sums of the chunks of one picture in f64: [2, C].
+// Sums of the chunks of one image in f64: [2, C].
 std::vector<double> added(const float* partial, const Shape& s, int64_t b) {
   std::vector<double> total(2 * s.C, 0.0);
   const float* from = partial + b * s.chunks * 2 * s.C;
@@ -77,7 +77,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
     float* sums = partial.data_ptr<float>();
     float* table = by_channel.data_ptr<float>();
 
-    // The first pixel of a picture is near enough to its mean for the squares to stay small.
+    // The first pixel of an image is near enough to its mean for the squares to stay small.
     auto pivots = at::as_strided(x, {s.B, s.C}, {s.pixels * s.C, 1}).to(at::kFloat).contiguous();
     const float* pivot = pivots.data_ptr<float>();
     auto gather = VAR_PICK(group_norm_sums);
@@ -112,7 +112,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
       }
     };
     auto apply = VAR_PICK(group_norm_apply);
-    each_picture(s, collect, tabulate, [&](int64_t b, int64_t first, int64_t count, int64_t) {
+    each_image(s, collect, tabulate, [&](int64_t b, int64_t first, int64_t count, int64_t) {
       Pixels p = pixels_of(x, s, b, first, count, silu);
       p.factor = table + (b * 4 + 2) * s.C;
       p.offset = p.factor + s.C;
@@ -185,7 +185,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
       }
     };
     auto run = VAR_PICK(group_norm_gradient);
-    each_picture(s, collect, tabulate, [&](int64_t b, int64_t first, int64_t count, int64_t) {
+    each_image(s, collect, tabulate, [&](int64_t b, int64_t first, int64_t count, int64_t) {
       Pixels p = describe(b, first, count);
       p.by_x = terms.data_ptr<float>() + b * 2 * s.C;
       p.constant = p.by_x + s.C;

@@ -1,10 +1,10 @@
-// Pixels of one picture with adjacent channels, as the GroupNorm loops see them.
+// Pixels of one image with adjacent channels, as the GroupNorm loops see them.
 #pragma once
 #include <stdint.h>
 
 namespace var {
 
-// x is [pixels, channels]. Everything per channel is f32 and holds for this picture.
+// x is [pixels, channels]. Everything per channel is f32 and holds for this image.
 struct Pixels {
   bool brief, silu;
   int64_t count, channels;

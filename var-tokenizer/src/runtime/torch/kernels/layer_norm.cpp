@@ -15,7 +15,7 @@ namespace {
 // Rows one thread does at a time, and whose sums stand alone: the sums do not depend on threads.
 constexpr int64_t CHUNK = 128;
 
-// Runs `one(picture, first row, rows, chunk index)` over all chunks of [B, L].
+// Runs `one(image, first row, rows, chunk index)` over all chunks of [B, L].
 template <class F>
 void each_chunk(int64_t B, int64_t L, const F& one) {
   const int64_t chunks = (L + CHUNK - 1) / CHUNK;
@@ -34,8 +34,8 @@ at::Tensor chunk_sums(int64_t B, int64_t L, int64_t C, const at::Tensor& like) {
   return at::empty({B * ((L + CHUNK - 1) / CHUNK), C}, like.options().dtype(at::kFloat));
 }
 
-// Fused code takes [B, L, C] with one f32 row [B, 1, C] a picture.
-bool by_picture(const at::Tensor& x, const at::Tensor& row) {
+// Fused code takes [B, L, C] with one f32 row [B, 1, C] an image.
+bool by_image(const at::Tensor& x, const at::Tensor& row) {
   return row.dim() == 3 && row.size(0) == x.size(0) && row.size(1) == 1 && row.size(2) == x.size(2) &&
          row.scalar_type() == at::kFloat;
 }
@@ -151,14 +151,14 @@ at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, con
                                at::ScalarType kind) {
   TORCH_CHECK(x.dim() == 3, "layer_norm_modulate: expected [B, L, C], got ", x.sizes());
   const bool kinds = kind == at::kFloat || kind == at::kBFloat16;
-  if (fusible(x) && kinds && by_picture(x, scale) && by_picture(x, shift)) return Norm::apply(x, scale, shift, eps, kind);
+  if (fusible(x) && kinds && by_image(x, scale) && by_image(x, shift)) return Norm::apply(x, scale, shift, eps, kind);
   auto unit = at::layer_norm(x.to(at::kFloat), {x.size(2)}, {}, {}, eps);
   return (unit * (scale + 1) + shift).to(kind);
 }
 
 at::Tensor gated_add(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate) {
   TORCH_CHECK(x.sizes() == y.sizes(), "gated_add: ", x.sizes(), " and ", y.sizes(), " differ");
-  if (x.dim() == 3 && fusible(x) && fusible(y) && by_picture(x, gate)) return GatedAdd::apply(x, y, gate);
+  if (x.dim() == 3 && fusible(x) && fusible(y) && by_image(x, gate)) return GatedAdd::apply(x, y, gate);
   return (x.to(at::kFloat) + gate * y).to(x.scalar_type());
 }
 

@@ -1,4 +1,4 @@
-// Consecutive rows (tokens) of one picture, as the loops see them.
+// Consecutive rows (tokens) of one image, as the loops see them.
 #pragma once
 #include <stdint.h>
 

@@ -12,8 +12,8 @@ use super::machine::{Unpickled, unpickle};
 use super::tree::{self, Found};
 use super::values::{Storage, Value, View};
 use crate::runtime::error::{Error, Result};
+use crate::runtime::weights::byte_source::ByteSource;
 use crate::runtime::weights::foreign::NUMPY;
-use crate::runtime::weights::home::Home;
 use crate::runtime::weights::kinds::Layout;
 use crate::runtime::weights::state_dict::{StateDict, Stored};
 use crate::runtime::zips;
@@ -31,10 +31,10 @@ type Extents = HashMap<String, (u64, u64)>;
 ///
 /// # Errors
 /// When it is damaged, would run code, or was written on a machine of the other byte order.
-pub(crate) fn open(home: &Arc<Home>, layout: Layout) -> Result<Parts> {
-    let wrong = |message: String| Error::file(&home.path, message);
+pub(crate) fn open(source: &Arc<ByteSource>, layout: Layout) -> Result<Parts> {
+    let wrong = |message: String| Error::file(&source.path, message);
     let (unpickled, extents) =
-        if layout == Layout::TorchZip { zipped(home)? } else { legacy(home).map_err(wrong)? };
+        if layout == Layout::TorchZip { zipped(source)? } else { legacy(source).map_err(wrong)? };
     let Found { parts, schedule } = tree::explore(&unpickled);
     let mut placed = BTreeMap::new();
     let claimed: u64 = parts
@@ -43,14 +43,14 @@ pub(crate) fn open(home: &Arc<Home>, layout: Layout) -> Result<Parts> {
         .map(|view| view.distinct() * view.storage.kind.elt_size_in_bytes() as u64)
         .fold(0, u64::saturating_add);
     // A few tensors share their values in honest files; thousands over the same would fill the memory.
-    if claimed > home.length().saturating_mul(MOST_SHARED) {
-        return Err(wrong(format!("is damaged: tensors of {claimed} bytes in {} bytes", home.length())));
+    if claimed > source.length().saturating_mul(MOST_SHARED) {
+        return Err(wrong(format!("is damaged: tensors of {claimed} bytes in {} bytes", source.length())));
     }
     for (path, part) in parts {
         let tensors = part
             .tensors
             .into_iter()
-            .map(|(name, view)| place(home, &extents, &name, view).map(|stored| (name, stored)))
+            .map(|(name, view)| place(source, &extents, &name, view).map(|stored| (name, stored)))
             .collect::<std::result::Result<_, _>>()
             .map_err(wrong)?;
         placed.insert(path, StateDict { tensors, skipped: part.skipped, ..StateDict::default() });
@@ -58,7 +58,12 @@ pub(crate) fn open(home: &Arc<Home>, layout: Layout) -> Result<Parts> {
     Ok((placed, schedule))
 }
 
-fn place(home: &Arc<Home>, extents: &Extents, name: &str, view: View) -> std::result::Result<Stored, String> {
+fn place(
+    source: &Arc<ByteSource>,
+    extents: &Extents,
+    name: &str,
+    view: View,
+) -> std::result::Result<Stored, String> {
     let View { storage, offset, shape, strides } = view;
     let &(begin, bytes) =
         extents.get(&storage.key).ok_or_else(|| format!("is damaged: the values of {name} are not in it"))?;
@@ -66,12 +71,12 @@ fn place(home: &Arc<Home>, extents: &Extents, name: &str, view: View) -> std::re
     if storage.numel * size > bytes {
         return Err(format!("is damaged: {bytes} bytes for the {} values of {name}", storage.numel));
     }
-    Ok(Stored::new(home, begin + offset * size, storage.kind, shape, Some(strides)))
+    Ok(Stored::new(source, begin + offset * size, storage.kind, shape, Some(strides)))
 }
 
-fn zipped(home: &Home) -> Result<(Unpickled, Extents)> {
-    let wrong = |message: String| Error::file(&home.path, message);
-    let entries = zips::directory(home)?;
+fn zipped(source: &ByteSource) -> Result<(Unpickled, Extents)> {
+    let wrong = |message: String| Error::file(&source.path, message);
+    let entries = zips::directory(source)?;
     let folder = entries
         .iter()
         .find_map(|entry| entry.name.strip_suffix("data.pkl").filter(|folder| folder.ends_with('/')))
@@ -94,7 +99,7 @@ fn zipped(home: &Home) -> Result<(Unpickled, Extents)> {
             ("byteorder", _) => {
                 let mut order = [0; 3];
                 if entry.length == 3 {
-                    home.read(&mut order, entry.begin)?;
+                    source.read(&mut order, entry.begin)?;
                 }
                 if &order == b"big" {
                     return Err(wrong("was written on a big-endian machine; save it on this one".into()));
@@ -106,7 +111,7 @@ fn zipped(home: &Home) -> Result<(Unpickled, Extents)> {
         }
     }
     let pickle = pickle.ok_or_else(|| wrong("has no data.pkl".into()))?;
-    let pickle = home.section(pickle.begin, pickle.length);
+    let pickle = source.section(pickle.begin, pickle.length);
     let unpickled = unpickle(&mut BufReader::new(pickle)).map_err(wrong)?;
     Ok((unpickled, extents))
 }
@@ -143,9 +148,9 @@ impl<R: Read> Read for Counted<R> {
 
 /// Magic number, version, and machine as a pickle each, then the data, the order of the storages, and the
 /// storages, each behind the number of its values.
-fn legacy(home: &Home) -> std::result::Result<(Unpickled, Extents), String> {
-    let length = home.length();
-    let mut reader = Counted { reader: BufReader::new(home.section(0, length)), position: 0 };
+fn legacy(source: &ByteSource) -> std::result::Result<(Unpickled, Extents), String> {
+    let length = source.length();
+    let mut reader = Counted { reader: BufReader::new(source.section(0, length)), position: 0 };
     let magic = unpickle(&mut reader)?;
     // The magic number has more than 64 bits.
     if *magic.arena.get(magic.root) != Value::Other {
@@ -182,7 +187,7 @@ fn legacy(home: &Home) -> std::result::Result<(Unpickled, Extents), String> {
         let key = keys.arena.text(id).ok_or("is damaged: a storage without a name")?;
         let kind = kinds.get(key).ok_or("is damaged: a storage that no tensor has")?;
         let mut count = [0; 8];
-        home.read(&mut count, at).map_err(|_| "is cut short; copy it again".to_owned())?;
+        source.read(&mut count, at).map_err(|_| "is cut short; copy it again".to_owned())?;
         let bytes = u64::from_le_bytes(count).checked_mul(kind.elt_size_in_bytes() as u64);
         let begin = at + count.len() as u64;
         let end = bytes.and_then(|bytes| begin.checked_add(bytes)).filter(|&end| end <= length);

@@ -1,4 +1,4 @@
-//! The bytes that tensors lie in: a file, or memory.
+//! The bytes of a weight file, on disk or in memory.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -16,16 +16,16 @@ enum Bytes {
     Memory(Cow<'static, [u8]>),
 }
 
-/// Bytes with random access, and their name for messages.
+/// Bytes of a weight file with random access, and their name for messages.
 #[derive(Debug)]
-pub(crate) struct Home {
+pub(crate) struct ByteSource {
     bytes: Bytes,
     length: u64,
     pub(crate) path: PathBuf,
 }
 
-impl Home {
-    /// The file at `path`.
+impl ByteSource {
+    /// Opens the file at `path`.
     pub(crate) fn open(path: &Path) -> Result<Arc<Self>> {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         let about = file.metadata().map_err(|e| Error::io(path, e))?;
@@ -35,24 +35,24 @@ impl Home {
         Ok(Self::of_file(file, about.len(), path))
     }
 
-    /// The first `length` bytes of a file that is open.
+    /// Takes the first `length` bytes of an open file.
     pub(crate) fn of_file(file: File, length: u64, path: &Path) -> Arc<Self> {
         Arc::new(Self { bytes: Bytes::File(file), length, path: path.to_owned() })
     }
 
-    /// Bytes in memory, called `path` in messages.
+    /// Takes bytes in memory. Messages name them `path`.
     pub(crate) fn in_memory(bytes: impl Into<Cow<'static, [u8]>>, path: &Path) -> Arc<Self> {
         let bytes = bytes.into();
         let length = bytes.len() as u64;
         Arc::new(Self { bytes: Bytes::Memory(bytes), length, path: path.to_owned() })
     }
 
-    /// How many bytes there are.
+    /// Returns the number of bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
-    /// Fills `bytes` from `offset` on.
+    /// Fills `bytes`, starting at `offset`.
     pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         let mut section = self.section(offset, u64::MAX);
         section.read_exact(bytes).map_err(|e| match e.kind() {
@@ -61,13 +61,13 @@ impl Home {
         })
     }
 
-    /// A reader of `length` bytes, at most, from `begin` on.
+    /// Returns a reader of at most `length` bytes, starting at `begin`.
     pub(crate) fn section(&self, begin: u64, length: u64) -> Section<'_> {
-        Section { home: self, at: begin, end: begin.saturating_add(length).min(self.length) }
+        Section { source: self, at: begin, end: begin.saturating_add(length).min(self.length) }
     }
 }
 
-impl zips::Bytes for Home {
+impl zips::Bytes for ByteSource {
     fn length(&self) -> u64 {
         self.length
     }
@@ -81,10 +81,10 @@ impl zips::Bytes for Home {
     }
 }
 
-/// Sequential reading of a part of a [`Home`].
+/// Reads a part of a [`ByteSource`] from start to end.
 #[derive(Debug)]
 pub(crate) struct Section<'a> {
-    home: &'a Home,
+    source: &'a ByteSource,
     at: u64,
     end: u64,
 }
@@ -94,7 +94,7 @@ impl Read for Section<'_> {
         let left = usize::try_from(self.end.saturating_sub(self.at)).unwrap_or(usize::MAX);
         let wanted = buffer.len().min(left);
         let Some(part) = buffer.get_mut(..wanted) else { return Ok(0) };
-        let count = match &self.home.bytes {
+        let count = match &self.source.bytes {
             Bytes::File(file) => file.read_at(part, self.at)?,
             Bytes::Memory(bytes) => {
                 let mut rest = bytes.get(self.at as usize..).unwrap_or_default();

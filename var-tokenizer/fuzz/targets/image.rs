@@ -3,5 +3,5 @@
 mod readers;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    readers::picture(bytes);
+    readers::image(bytes);
 });
