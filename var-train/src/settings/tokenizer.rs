@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig};
 
+use super::adversary::{AdversaryTraining, PerceptualTraining};
 use super::training::{Training, within};
 use crate::error::{Error, Result};
 use crate::schedule::Shape;
@@ -36,10 +37,21 @@ pub struct TokenizerTraining {
     pub random_crop: bool,
     /// Mirrors half of the images.
     pub flip: bool,
+    /// Share of the images of a batch that keep only some of their first scales.
+    #[serde(default)]
+    pub scale_dropout: f64,
+    /// Least number of scales that such an image keeps.
+    #[serde(default = "one")]
+    pub scale_dropout_keeps: usize,
     /// Share of the codes below which a scale counts as collapsed.
     pub collapse: f64,
     /// Held-out images per validation; 0 reads all.
     pub validation_pictures: usize,
+}
+
+/// One, for settings that older run folders do not have.
+fn one() -> usize {
+    1
 }
 
 impl Default for TokenizerTraining {
@@ -56,6 +68,8 @@ impl Default for TokenizerTraining {
             image_side: 0,
             random_crop: true,
             flip: false,
+            scale_dropout: 0.0,
+            scale_dropout_keeps: 1,
             collapse: 0.01,
             validation_pictures: 1024,
         }
@@ -72,6 +86,12 @@ pub struct TokenizerRun {
     pub tokenizer: TokenizerConfig,
     /// Losses, codebook and images.
     pub recipe: TokenizerTraining,
+    /// The perceptual loss.
+    #[serde(default)]
+    pub perceptual: PerceptualTraining,
+    /// The discriminator.
+    #[serde(default)]
+    pub adversary: AdversaryTraining,
 }
 
 impl Default for TokenizerRun {
@@ -104,6 +124,8 @@ impl Default for TokenizerRun {
                 commitment: 0.25,
             },
             recipe: TokenizerTraining::default(),
+            perceptual: PerceptualTraining::default(),
+            adversary: AdversaryTraining::default(),
         }
     }
 }
@@ -130,10 +152,21 @@ impl TokenizerRun {
                 ("l1", recipe.l1, 0.0..=1e6),
                 ("l2", recipe.l2, 0.0..=1e6),
                 ("vq", recipe.vq, 0.0..=1e6),
+                ("scale_dropout", recipe.scale_dropout, 0.0..=1.0),
                 ("collapse", recipe.collapse, 0.0..=1.0),
             ],
         )?;
         let side = self.tokenizer.image_side();
+        self.perceptual.validate(side)?;
+        self.adversary.validate(side)?;
+        let scales = self.tokenizer.schedule.scales();
+        if recipe.scale_dropout > 0.0 && !(1..scales).contains(&recipe.scale_dropout_keeps) {
+            return Err(Error::config(format!(
+                "recipe.scale_dropout_keeps = {}; expected 1 to {} for {scales} scales",
+                recipe.scale_dropout_keeps,
+                scales.saturating_sub(1)
+            )));
+        }
         let micro = self.training.batch / self.training.accumulation;
         let bytes = [micro, 3 * 4, side, side].iter().fold(1_usize, |all, n| all.saturating_mul(*n));
         if bytes > MOST_PIXEL_BYTES {

@@ -3,22 +3,26 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tch::{Device, Kind, Reduction, Tensor};
-use var_tokenizer::VqVae;
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::{LAST_LAYER, VqVae};
 use var_tokenizer::cost;
 use var_tokenizer::images::Report;
-use var_tokenizer::quantizer::Usage;
 use var_tokenizer::quantizer::usage::perplexity;
+use var_tokenizer::quantizer::{ScaleDropout, Usage};
 use var_tokenizer::random::Stream;
 use var_tokenizer::torch::check_finite;
 use var_tokenizer::weights::{Parameters, StateDict};
 
+use super::adversary::{Adversary, Judged, Verdict};
 use super::codebook::{k_means, replace_unused};
+use super::objective::{Adversarial, Objective, Terms};
+use super::perceptual::Perceptual;
 use super::pictures::Pictures;
 use crate::data::Order;
 use crate::engine::task::Task;
 use crate::error::{Error, Result};
-use crate::records::{Losses, Scores, TokenizerLosses, TokenizerScores};
+use crate::records::{AdversaryLosses, Losses, Scores, TokenizerLosses, TokenizerScores};
+use crate::schedule::Schedule;
 use crate::settings::TokenizerRun;
 use crate::throughput::Cost;
 
@@ -44,6 +48,11 @@ pub(crate) struct TokenizerTask {
     quantize_from: u64,
     /// First step without replacements.
     replace_until: u64,
+    perceptual: Option<Perceptual>,
+    adversary: Option<Adversary>,
+    /// Steps of the run, and its learning rates.
+    steps: u64,
+    schedule: Schedule,
     compute: Kind,
     waited: Duration,
 }
@@ -70,6 +79,9 @@ impl TokenizerTask {
         vae.set_compute_kind(compute);
         let usage = vae.usage(0).ok_or_else(|| Error::config("the tokenizer has no usage buffer"))?;
         let vocabulary = settings.tokenizer.vocabulary as i64;
+        let perceptual = settings.perceptual.is_on().then(|| Perceptual::of_settings(&settings.perceptual, device));
+        let adversary = settings.adversary.is_on();
+        let adversary = adversary.then(|| Adversary::new(&settings.adversary, &settings.training, device));
         let share = |s: f64| (steps as f64 * s.clamp(0.0, 1.0)).round() as u64;
         Ok(Self {
             order: Order::new(seed, train.len()),
@@ -77,6 +89,10 @@ impl TokenizerTask {
             rows: None,
             quantize_from: share(settings.recipe.quantize_from),
             replace_until: share(settings.recipe.replace_until),
+            perceptual: perceptual.transpose()?,
+            adversary,
+            steps,
+            schedule: settings.training.schedule(steps),
             compute,
             waited: Duration::ZERO,
             settings: settings.clone(),
@@ -120,6 +136,80 @@ impl TokenizerTask {
         })?;
         self.vae.quantizer().phi().reset_to_identity();
         Ok(())
+    }
+
+    /// Share of the adversary's weight at `step`; 0 before it starts and without one.
+    fn factor(&self, step: u64) -> f64 {
+        self.adversary.as_ref().map_or(0.0, |_| self.settings.adversary.factor(step, self.steps))
+    }
+
+    /// Which scales the images of `step` keep; `None` when all keep all.
+    fn dropout(&self, step: u64) -> Option<ScaleDropout> {
+        let recipe = &self.settings.recipe;
+        let scales = self.settings.tokenizer.schedule.scales();
+        if recipe.scale_dropout <= 0.0 {
+            return None;
+        }
+        let stream = Stream::new("scale-dropout", self.settings.training.seed).at(step);
+        let fewer = scales.saturating_sub(recipe.scale_dropout_keeps) as u64;
+        let kept = (0..self.settings.training.batch as u64).map(|place| {
+            let drops = stream.draw(2 * place) < recipe.scale_dropout;
+            if drops { recipe.scale_dropout_keeps + stream.below(2 * place + 1, fewer) as usize } else { scales }
+        });
+        Some(ScaleDropout::new(kept.collect(), scales))
+    }
+
+    /// The tokenizer's loss on a micro-batch, and its gradients.
+    fn generate(
+        &self,
+        images: &Tensor,
+        reconstruction: &Tensor,
+        vq: Option<&Tensor>,
+        judged: Judged<'_>,
+    ) -> Result<Terms> {
+        let (recipe, settings) = (&self.settings.recipe, &self.settings.adversary);
+        let factor = self.factor(judged.step);
+        let loss;
+        let adversarial = match &self.adversary {
+            Some(adversary) if factor > 0.0 => {
+                loss = move |y: &Tensor| adversary.generator(y, judged);
+                let last_layer = self.vae.parameters().get(LAST_LAYER).filter(|_| settings.adaptive);
+                Some(Adversarial { loss: &loss, weight: settings.weight, factor, last_layer })
+            }
+            _ => None,
+        };
+        let objective = Objective {
+            l1: recipe.l1,
+            l2: recipe.l2,
+            vq: recipe.vq,
+            perceptual: self.perceptual.as_ref().map(|loss| (loss, self.settings.perceptual.weight)),
+            adversarial,
+        };
+        objective.backward(images, reconstruction, vq, judged.share)
+    }
+
+    /// The losses of `step`, after the discriminator's step.
+    fn losses(&mut self, step: u64, terms: &Terms, verdict: &Verdict) -> Result<TokenizerLosses> {
+        let factor = self.factor(step);
+        let adversary = match &mut self.adversary {
+            Some(adversary) if factor > 0.0 => {
+                let d_grad_norm = adversary.step(self.schedule.learning_rate(step))?;
+                Some(AdversaryLosses {
+                    g_loss: terms.adversarial,
+                    g_weight: terms.weight * factor,
+                    d_loss: verdict.loss,
+                    d_real_logit: verdict.real_logit,
+                    d_fake_logit: verdict.fake_logit,
+                    d_real_right: verdict.real_right,
+                    d_fake_right: verdict.fake_right,
+                    d_grad_norm,
+                })
+            }
+            _ => None,
+        };
+        let perceptual = self.perceptual.as_ref().map(|_| terms.perceptual);
+        let Terms { total: loss, l1, l2, vq, .. } = *terms;
+        Ok(TokenizerLosses { loss, l1, l2, vq, perceptual, adversary, ..TokenizerLosses::default() })
     }
 
     /// Counts the codes of a batch, given per micro-batch and scale, and keeps its looked-up vectors `[N, z]`.
@@ -203,38 +293,38 @@ impl Task for TokenizerTask {
         if step == self.quantize_from {
             self.start_codebook()?;
         }
-        let (training, recipe) = (&self.settings.training, &self.settings.recipe);
-        let picks = self.order.batch(step, training.batch);
-        let micro = training.batch / training.accumulation;
-        let (mut sums, mut rows) = ([0.0_f64; 4], Vec::new());
+        let (batch, seed) = (self.settings.training.batch, self.settings.training.seed);
+        let picks = self.order.batch(step, batch);
+        let micro = batch / self.settings.training.accumulation;
+        let dropout = self.dropout(step).filter(|_| quantizing);
+        let (mut terms, mut verdict, mut rows) = (Terms::default(), Verdict::default(), Vec::new());
         let mut ids_of_scales: Vec<Vec<Tensor>> = Vec::new();
-        for part in picks.chunks(micro) {
+        for (number, part) in picks.chunks(micro).enumerate() {
             let began = Instant::now();
-            let images = self.train.batch(part, training.seed, recipe.flip)?.to_device(self.vae.device());
+            let flip = self.settings.recipe.flip;
+            let images = self.train.batch(part, seed, flip)?.to_device(self.vae.device());
             self.waited += began.elapsed();
+            let first = number * micro;
             let (reconstruction, vq) = if quantizing {
-                let output = self.vae.training_forward(&images)?;
+                let dropout = dropout.as_ref().map(|dropout| dropout.part(first..first + part.len()));
+                let output = self.vae.training_forward(&images, dropout.as_ref())?;
                 rows.extend(output.rows);
                 ids_of_scales.push(output.ids);
                 (output.reconstruction, Some(output.vq_loss))
             } else {
                 (self.vae.decode_latent(&self.vae.latent(&images)?)?, None)
             };
-            let l1 = reconstruction.l1_loss(&images, Reduction::Mean);
-            let l2 = reconstruction.mse_loss(&images, Reduction::Mean);
-            let mut loss = &l1 * recipe.l1 + &l2 * recipe.l2;
-            if let Some(vq) = &vq {
-                loss = loss + vq * recipe.vq;
-            }
-            let share = part.len() as f64 / training.batch as f64;
-            (&loss * share).f_backward()?;
-            let value = |t: &Tensor| t.double_value(&[]) * share;
-            for (sum, term) in sums.iter_mut().zip([Some(&loss), Some(&l1), Some(&l2), vq.as_ref()]) {
-                *sum += term.map_or(0.0, value);
+            let places: Vec<u64> = (first as u64..(first + part.len()) as u64).collect();
+            let share = part.len() as f64 / batch as f64;
+            let judged = Judged { step, places: &places, share };
+            terms.add(&self.generate(&images, &reconstruction, vq.as_ref(), judged)?, share);
+            if self.factor(step) > 0.0
+                && let Some(adversary) = &mut self.adversary
+            {
+                verdict.add(&adversary.judge(&images, &reconstruction, judged)?, share);
             }
         }
-        let [loss, l1, l2, vq] = sums;
-        let mut losses = TokenizerLosses { loss, l1, l2, vq, ..TokenizerLosses::default() };
+        let mut losses = self.losses(step, &terms, &verdict)?;
         if quantizing {
             self.note_use(&ids_of_scales, &rows);
             if detailed {
@@ -309,7 +399,9 @@ impl Task for TokenizerTask {
     }
 
     fn extra(&self) -> BTreeMap<String, Tensor> {
-        BTreeMap::from([("window".to_owned(), self.window.shallow_clone())])
+        let mut extra = BTreeMap::from([("window".to_owned(), self.window.shallow_clone())]);
+        extra.extend(self.adversary.iter().flat_map(Adversary::tensors));
+        extra
     }
 
     fn numbers(&self) -> BTreeMap<String, f64> {
@@ -318,6 +410,7 @@ impl Task for TokenizerTask {
             ("usage_updates".to_owned(), self.usage.updates() as f64),
             (LEFT_OUT.to_owned(), left_out.iter().map(|(_, places)| places.len()).sum::<usize>() as f64),
         ]);
+        numbers.extend(self.adversary.iter().flat_map(Adversary::numbers));
         for (part, places) in &left_out {
             numbers.extend(places.iter().map(|place| (format!("{LEFT_OUT}.{part}.{place}"), 1.0)));
         }
@@ -329,6 +422,9 @@ impl Task for TokenizerTask {
         let window =
             window.ok_or_else(|| Error::config("the checkpoint has no hits of the codes (extra.window)"))?;
         self.window.f_copy_(window)?;
+        if let Some(adversary) = &mut self.adversary {
+            adversary.restore(tensors, numbers)?;
+        }
         // Checkpoints of earlier versions do not have the key.
         if numbers.contains_key(LEFT_OUT) {
             for (part, pictures) in self.parts() {
