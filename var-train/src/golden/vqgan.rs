@@ -255,7 +255,7 @@ fn package_heads(folder: &Path) -> Result<PathBuf> {
     let here = std::env::current_dir().unwrap_or_default();
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let around = folder.ancestors().chain(here.ancestors());
-    let mut places = around.flat_map(|a| ["", "golden", "shared/golden"].map(|below| a.join(below).join(HEADS)));
+    let mut places = around.flat_map(|a| ["", "golden", "shared/golden", "var-eval/tests/golden"].map(|below| a.join(below).join(HEADS)));
     places.find(|path| path.is_file()).ok_or_else(|| {
         Error::file(HEADS, "is missing: the case needs it in a folder of golden cases above its own folder")
     })

@@ -110,7 +110,7 @@ impl Rounds {
             if let Some(case) = ids {
                 case.gradients_of("d.", self.adversary.discriminator().parameters());
             }
-            d_norm = self.adversary.step(rate)?;
+            d_norm = self.adversary.step(rate, &verdict)?;
         }
         Ok(vec![
             ("total", terms.total),

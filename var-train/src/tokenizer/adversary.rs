@@ -20,6 +20,15 @@ const BETA1: f64 = 0.5;
 /// Decay of the second moment.
 const BETA2: f64 = 0.9;
 
+/// Share of the averages for the alarms that stays per step.
+const SLOW: f64 = 0.95;
+/// Steps before they can raise an alarm.
+const SETTLED: u64 = 50;
+/// A discriminator that is right on more of both kinds than this wins.
+const WINS: f64 = 0.95;
+/// A discriminator whose mean logits differ by less than this learns nothing.
+const DEAD: f64 = 0.02;
+
 /// The images that are judged at a step, by their places in the order of the run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Judged<'a> {
@@ -57,6 +66,50 @@ impl Verdict {
     }
 }
 
+/// Moving averages of the verdicts, for alarms.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+struct Watch {
+    steps: u64,
+    real_right: f64,
+    fake_right: f64,
+    /// Mean logit of real images less that of reconstructions.
+    apart: f64,
+}
+
+impl Watch {
+    fn update(&mut self, verdict: &Verdict) {
+        let keep = if self.steps == 0 { 0.0 } else { SLOW };
+        self.steps += 1;
+        let mix = |old: f64, new: f64| old * keep + new * (1.0 - keep);
+        self.real_right = mix(self.real_right, verdict.real_right);
+        self.fake_right = mix(self.fake_right, verdict.fake_right);
+        self.apart = mix(self.apart, verdict.real_logit - verdict.fake_logit);
+    }
+
+    /// A warning about a discriminator that wins or learns nothing.
+    fn alarm(&self) -> Option<String> {
+        let percent = |share: f64| (share * 100.0).round();
+        if self.steps < SETTLED {
+            None
+        } else if self.real_right > WINS && self.fake_right > WINS {
+            Some(format!(
+                "the discriminator wins: it is right on {}% of real images and {}% of reconstructions; set \
+                 adversary.spectral_norm, adversary.joint_batch and adversary.augment to true, or lower adversary.rate",
+                percent(self.real_right),
+                percent(self.fake_right)
+            ))
+        } else if self.apart.abs() < DEAD {
+            Some(format!(
+                "the discriminator learns nothing: its mean logits of real images and reconstructions differ by {:.3}; \
+                 raise adversary.rate or adversary.width, or start it later",
+                self.apart.abs()
+            ))
+        } else {
+            None
+        }
+    }
+}
+
 /// The discriminator in training.
 #[derive(Debug)]
 pub(crate) struct Adversary {
@@ -64,6 +117,7 @@ pub(crate) struct Adversary {
     discriminator: Discriminator,
     optimizer: Optimizer,
     lecam: LeCam,
+    watch: Watch,
     seed: u64,
 }
 
@@ -84,7 +138,7 @@ impl Adversary {
         discriminator.parameters().set_requires_grad(true);
         let optimizer = Optimizer::new(discriminator.parameters(), BETA1, BETA2, 1e-8, clip);
         let lecam = LeCam::new(settings.lecam_decay);
-        Self { settings: settings.clone(), discriminator, optimizer, lecam, seed }
+        Self { settings: settings.clone(), discriminator, optimizer, lecam, watch: Watch::default(), seed }
     }
 
     /// The discriminator.
@@ -111,7 +165,9 @@ impl Adversary {
         } else {
             reconstructions.shallow_clone()
         };
-        self.settings.loss.generator(&self.discriminator.forward(&seen, statistics)?)
+        let logits = self.discriminator.forward(&seen, statistics)?;
+        self.check(&logits)?;
+        self.settings.loss.generator(&logits)
     }
 
     /// Judges real `images` and `reconstructions`, both `[B, 3, S, S]`, and adds the gradients of its loss.
@@ -156,6 +212,15 @@ impl Adversary {
         })
     }
 
+    /// Fails if a logit is not finite, and names the tensor of the discriminator that is not.
+    fn check(&self, logits: &Tensor) -> Result<()> {
+        let Err(error) = check_finite(logits, || "the logits of the discriminator".into()) else { return Ok(()) };
+        for entry in self.discriminator.parameters().entries() {
+            check_finite(&entry.tensor, || format!("{} of the discriminator", entry.name))?;
+        }
+        Err(error.into())
+    }
+
     /// The logits of the first and of the second half of `images`.
     fn logits(&self, images: &Tensor) -> Result<[Tensor; 2]> {
         let half = images.size().first().copied().unwrap_or(0) / 2;
@@ -168,19 +233,22 @@ impl Adversary {
         Ok([judge(&part(images, 0)?)?, judge(&part(images, 1)?)?])
     }
 
-    /// The optimizer's step. Gives the norm of the gradient before clipping.
+    /// A warning about a discriminator that wins or learns nothing.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        self.watch.alarm()
+    }
+
+    /// The optimizer's step after the `verdict` on a batch. Gives the norm of the gradient before clipping.
     ///
     /// # Errors
     /// [`Error::Diverged`] when a value is not finite.
-    pub(crate) fn step(&mut self, learning_rate: f64) -> Result<f64> {
+    pub(crate) fn step(&mut self, learning_rate: f64, verdict: &Verdict) -> Result<f64> {
+        self.watch.update(verdict);
         let norm = self.optimizer.step(learning_rate * self.settings.rate, 0.0).map_err(|e| match e {
             e if e.is_not_finite() => Error::Diverged(format!("discriminator: {e}")),
             e => e,
         })?;
         self.discriminator.iterate()?;
-        for entry in self.discriminator.parameters().entries().iter().filter(|entry| !entry.trainable) {
-            check_finite(&entry.tensor, || format!("{} of the discriminator", entry.name))?;
-        }
         Ok(norm)
     }
 
@@ -193,8 +261,17 @@ impl Adversary {
     }
 
     /// The numbers that a resume needs.
-    pub(crate) fn numbers(&self) -> [(String, f64); 2] {
-        [("lecam_real".to_owned(), self.lecam.real), ("lecam_fake".to_owned(), self.lecam.fake)]
+    pub(crate) fn numbers(&self) -> [(String, f64); 6] {
+        let Watch { steps, real_right, fake_right, apart } = self.watch;
+        [
+            ("lecam_real", self.lecam.real),
+            ("lecam_fake", self.lecam.fake),
+            ("watch_steps", steps as f64),
+            ("watch_real_right", real_right),
+            ("watch_fake_right", fake_right),
+            ("watch_apart", apart),
+        ]
+        .map(|(name, value)| (format!("{PREFIX}{name}"), value))
     }
 
     /// Takes back tensors and numbers of a checkpoint.
@@ -213,8 +290,36 @@ impl Adversary {
             })?;
             tch::no_grad(|| own.shallow_clone().f_copy_(found))?;
         }
-        let number = |key: &str| numbers.get(key).copied().unwrap_or(0.0);
+        let number = |key: &str| numbers.get(&format!("{PREFIX}{key}")).copied().unwrap_or(0.0);
         (self.lecam.real, self.lecam.fake) = (number("lecam_real"), number("lecam_fake"));
+        self.watch = Watch {
+            steps: number("watch_steps") as u64,
+            real_right: number("watch_real_right"),
+            fake_right: number("watch_fake_right"),
+            apart: number("watch_apart"),
+        };
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alarm_after(steps: usize, verdict: Verdict) -> Option<String> {
+        let mut watch = Watch::default();
+        (0..steps).for_each(|_| watch.update(&verdict));
+        watch.alarm()
+    }
+
+    #[test]
+    fn a_discriminator_that_wins_or_learns_nothing_raises_an_alarm_and_another_does_not() {
+        let wins = Verdict { real_right: 0.99, fake_right: 0.98, real_logit: 3.0, fake_logit: -3.0, loss: 0.0 };
+        let dead = Verdict { real_right: 0.6, fake_right: 0.4, real_logit: 0.01, fake_logit: 0.005, loss: 1.0 };
+        let fair = Verdict { real_right: 0.7, fake_right: 0.8, real_logit: 0.4, fake_logit: -0.5, loss: 0.7 };
+        assert!(alarm_after(60, wins).unwrap().contains("wins: it is right on 99%"));
+        assert!(alarm_after(60, dead).unwrap().contains("learns nothing"));
+        assert_eq!(alarm_after(60, fair), None);
+        assert_eq!(alarm_after(10, wins), None);
     }
 }

@@ -58,18 +58,17 @@ pub(crate) struct TokenizerTask {
 }
 
 impl TokenizerTask {
-    /// Trains on `train` and scores `validation` for `steps` steps, on `device`, with products in `compute` (`Float` or
-    /// `BFloat16`).
+    /// Trains on the first part of the images and scores the second, for `steps` steps, with the network of the perceptual
+    /// loss, on a device, with products in a type (`Float` or `BFloat16`).
     ///
     /// # Errors
     /// When the configuration does not fit together, or a part has no images.
     pub(crate) fn new(
         settings: &TokenizerRun,
-        train: Pictures,
-        validation: Pictures,
+        [train, validation]: [Pictures; 2],
+        perceptual: Option<Perceptual>,
         steps: u64,
-        device: Device,
-        compute: Kind,
+        (device, compute): (Device, Kind),
     ) -> Result<Self> {
         if train.is_empty() || validation.is_empty() {
             return Err(Error::config("a tokenizer needs at least one training and one held-out image"));
@@ -79,7 +78,6 @@ impl TokenizerTask {
         vae.set_compute_kind(compute);
         let usage = vae.usage(0).ok_or_else(|| Error::config("the tokenizer has no usage buffer"))?;
         let vocabulary = settings.tokenizer.vocabulary as i64;
-        let perceptual = settings.perceptual.is_on().then(|| Perceptual::of_settings(&settings.perceptual, device));
         let adversary = settings.adversary.is_on();
         let adversary = adversary.then(|| Adversary::new(&settings.adversary, &settings.training, device));
         let share = |s: f64| (steps as f64 * s.clamp(0.0, 1.0)).round() as u64;
@@ -89,7 +87,7 @@ impl TokenizerTask {
             rows: None,
             quantize_from: share(settings.recipe.quantize_from),
             replace_until: share(settings.recipe.replace_until),
-            perceptual: perceptual.transpose()?,
+            perceptual,
             adversary,
             steps,
             schedule: settings.training.schedule(steps),
@@ -193,7 +191,7 @@ impl TokenizerTask {
         let factor = self.factor(step);
         let adversary = match &mut self.adversary {
             Some(adversary) if factor > 0.0 => {
-                let d_grad_norm = adversary.step(self.schedule.learning_rate(step))?;
+                let d_grad_norm = adversary.step(self.schedule.learning_rate(step), verdict)?;
                 Some(AdversaryLosses {
                     g_loss: terms.adversarial,
                     g_weight: terms.weight * factor,
@@ -207,9 +205,10 @@ impl TokenizerTask {
             }
             _ => None,
         };
+        let alarm = self.adversary.as_ref().and_then(Adversary::alarm);
         let perceptual = self.perceptual.as_ref().map(|_| terms.perceptual);
         let Terms { total: loss, l1, l2, vq, .. } = *terms;
-        Ok(TokenizerLosses { loss, l1, l2, vq, perceptual, adversary, ..TokenizerLosses::default() })
+        Ok(TokenizerLosses { loss, l1, l2, vq, perceptual, adversary, alarm, ..TokenizerLosses::default() })
     }
 
     /// Counts the codes of a batch, given per micro-batch and scale, and keeps its looked-up vectors `[N, z]`.
@@ -236,7 +235,8 @@ impl TokenizerTask {
         // A perplexity below 2 is less than one bit. The average needs some steps to settle.
         if self.usage.updates() >= SETTLED {
             let collapsed = usage.iter().enumerate().filter(|(_, u)| u.perplexity < 2.0);
-            losses.alarm = alarm(&collapsed.map(|(k, _)| schedule.side(k)).collect::<Vec<_>>());
+            let collapsed = alarm(&collapsed.map(|(k, _)| schedule.side(k)).collect::<Vec<_>>());
+            losses.alarm = collapsed.or(losses.alarm.take());
         }
         losses.used_per_scale = Some(usage.iter().map(|u| u.used).collect());
         losses.perplexity_per_scale = Some(usage.iter().map(|u| u.perplexity).collect());
