@@ -88,7 +88,7 @@ pub(super) fn published(loss: AdversarialLoss, weight: f64) -> AdversaryTraining
         weight,
         loss,
         start: 0.0,
-        warmup: 0.0,
+        ramp: 0.0,
         spectral_norm: false,
         joint_batch: false,
         running_statistics: false,

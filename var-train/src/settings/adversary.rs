@@ -48,7 +48,7 @@ pub struct AdversaryTraining {
     /// Share of the steps before the discriminator trains.
     pub start: f64,
     /// Share of the steps over which the weight then rises to its value.
-    pub warmup: f64,
+    pub ramp: f64,
     /// Multiplies the weight by the ratio of the gradients at the last layer.
     pub adaptive: bool,
     /// Learning rate of the discriminator, as a multiple of the tokenizer's.
@@ -77,7 +77,7 @@ impl Default for AdversaryTraining {
             layers: 2,
             width: 32,
             start: 0.4,
-            warmup: 0.05,
+            ramp: 0.05,
             adaptive: true,
             rate: 1.0,
             spectral_norm: true,
@@ -122,7 +122,7 @@ impl AdversaryTraining {
             &[
                 ("weight", self.weight, 0.0..=1e6),
                 ("start", self.start, 0.0..=1.0),
-                ("warmup", self.warmup, 0.0..=1.0),
+                ("ramp", self.ramp, 0.0..=1.0),
                 ("rate", self.rate, 0.0..=1e3),
                 ("lecam", self.lecam, 0.0..=1e6),
                 ("lecam_decay", self.lecam_decay, 0.0..=1.0),
@@ -147,7 +147,7 @@ impl AdversaryTraining {
         if since < 0.0 {
             return 0.0;
         }
-        let warmup = at(self.warmup);
-        if warmup < 1.0 { 1.0 } else { ((since + 1.0) / warmup).min(1.0) }
+        let ramp = at(self.ramp);
+        if ramp < 1.0 { 1.0 } else { ((since + 1.0) / ramp).min(1.0) }
     }
 }

@@ -37,6 +37,10 @@ pub struct TokenizerTraining {
     pub random_crop: bool,
     /// Mirrors half of the images.
     pub flip: bool,
+    /// Share of the moving average of the weights that stays per step; 0 keeps no average. With one, scores and the finished
+    /// tokenizer are those of the average.
+    #[serde(default)]
+    pub ema: f64,
     /// Share of the images of a batch that keep only some of their first scales.
     #[serde(default)]
     pub scale_dropout: f64,
@@ -68,6 +72,7 @@ impl Default for TokenizerTraining {
             image_side: 0,
             random_crop: true,
             flip: false,
+            ema: 0.0,
             scale_dropout: 0.0,
             scale_dropout_keeps: 1,
             collapse: 0.01,
@@ -152,6 +157,7 @@ impl TokenizerRun {
                 ("l1", recipe.l1, 0.0..=1e6),
                 ("l2", recipe.l2, 0.0..=1e6),
                 ("vq", recipe.vq, 0.0..=1e6),
+                ("ema", recipe.ema, 0.0..=0.999_999),
                 ("scale_dropout", recipe.scale_dropout, 0.0..=1.0),
                 ("collapse", recipe.collapse, 0.0..=1.0),
             ],

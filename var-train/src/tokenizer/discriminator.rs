@@ -276,9 +276,9 @@ mod tests {
         let d = Discriminator::new(SMALL, Device::Cpu, Some(1));
         let mean = || d.parameters().get("main.3.running_mean").unwrap().copy();
         let before = mean();
-        d.forward(&images(2, 32), Statistics::Running).unwrap();
+        let _ = d.forward(&images(2, 32), Statistics::Running).unwrap();
         assert!(mean().equal(&before));
-        d.forward(&images(2, 32), Statistics::Batch).unwrap();
+        let _ = d.forward(&images(2, 32), Statistics::Batch).unwrap();
         assert!(!mean().equal(&before));
     }
 }

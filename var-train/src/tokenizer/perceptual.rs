@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
-use var_eval::features::registry::fetched;
 use var_eval::metrics::lpips::{Lpips, Trunk};
 
 use crate::error::{Error, Result};
@@ -32,15 +31,6 @@ impl PerceptualNetwork {
             Self::StLpipsVgg => "st-lpips-vgg",
             Self::LpipsAlex => "lpips-alex",
             Self::LpipsVgg => "lpips-vgg",
-        }
-    }
-
-    /// The file that the set-up fetches; `None` when the user brings it.
-    fn file(self) -> Option<&'static str> {
-        match self {
-            Self::StLpipsAlex => Some("st_lpips_alex.pth"),
-            Self::StLpipsVgg => Some("st_lpips_vgg.pth"),
-            Self::LpipsAlex | Self::LpipsVgg => None,
         }
     }
 
@@ -102,15 +92,15 @@ impl Perceptual {
     /// As [`Perceptual::load`]; when a network was not fetched yet, says how to get it.
     pub(crate) fn of_settings(settings: &PerceptualTraining, device: Device) -> Result<Self> {
         let network = settings.network;
-        let weights = match (settings.weights.as_str(), network.file()) {
-            ("", Some(file)) => fetched(file, network.name())?,
-            ("", None) => {
+        let weights = match settings.weights.as_str() {
+            "" if network.trunk().is_shift_tolerant() => network.trunk().fetched()?,
+            "" => {
                 return Err(Error::config(format!(
                     "perceptual.weights is missing: {} needs torchvision's file of the network",
                     network.name()
                 )));
             }
-            (given, _) => PathBuf::from(given),
+            given => PathBuf::from(given),
         };
         let heads = (!settings.heads.is_empty()).then(|| PathBuf::from(&settings.heads));
         Self::load(network, &weights, heads.as_ref(), device)

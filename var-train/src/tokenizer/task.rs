@@ -1,4 +1,6 @@
-//! One training step and one validation of the tokenizer.
+//! The tokenizer as a task of the training loop: its training step and its state.
+
+mod validation;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -6,8 +8,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::{LAST_LAYER, VqVae};
 use var_tokenizer::cost;
-use var_tokenizer::images::Report;
-use var_tokenizer::quantizer::usage::perplexity;
+use var_tokenizer::images::{Grid, Report};
 use var_tokenizer::quantizer::{ScaleDropout, Usage};
 use var_tokenizer::random::Stream;
 use var_tokenizer::torch::check_finite;
@@ -18,16 +19,21 @@ use super::codebook::{k_means, replace_unused};
 use super::objective::{Adversarial, Objective, Terms};
 use super::perceptual::Perceptual;
 use super::pictures::Pictures;
+use crate::average::Average;
 use crate::data::Order;
 use crate::engine::task::Task;
 use crate::error::{Error, Result};
-use crate::records::{AdversaryLosses, Losses, Scores, TokenizerLosses, TokenizerScores};
+use crate::records::{AdversaryLosses, Losses, Scores, TokenizerLosses};
 use crate::schedule::Schedule;
 use crate::settings::TokenizerRun;
 use crate::throughput::Cost;
 
 /// The key in checkpoints for skipped images: their number, and the place of each in the source.
 const LEFT_OUT: &str = "left_out";
+/// Start of the names of the quantizer's parameters.
+const QUANTIZER: &str = "quantize.";
+/// Name of the codebook.
+const CODES: &str = "quantize.embedding.weight";
 /// Updates of the usage average before it can raise an alarm.
 const SETTLED: u64 = 50;
 
@@ -50,6 +56,7 @@ pub(crate) struct TokenizerTask {
     replace_until: u64,
     perceptual: Option<Perceptual>,
     adversary: Option<Adversary>,
+    average: Option<Average>,
     /// Steps of the run, and its learning rates.
     steps: u64,
     schedule: Schedule,
@@ -89,6 +96,7 @@ impl TokenizerTask {
             replace_until: share(settings.recipe.replace_until),
             perceptual,
             adversary,
+            average: (settings.recipe.ema > 0.0).then(|| Average::new(vae.parameters(), settings.recipe.ema)),
             steps,
             schedule: settings.training.schedule(steps),
             compute,
@@ -133,7 +141,15 @@ impl TokenizerTask {
             Ok(())
         })?;
         self.vae.quantizer().phi().reset_to_identity();
-        Ok(())
+        self.average.as_mut().map_or(Ok(()), |average| average.copy_below(QUANTIZER))
+    }
+
+    /// Runs `work` with the average of the weights, if there is one: the tokenizer that the run gives.
+    fn averaged<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.average.as_mut().map_or(Ok(()), Average::exchange)?;
+        let found = work(self);
+        self.average.as_mut().map_or(Ok(()), Average::exchange)?;
+        found
     }
 
     /// Share of the adversary's weight at `step`; 0 before it starts and without one.
@@ -241,30 +257,6 @@ impl TokenizerTask {
         losses.used_per_scale = Some(usage.iter().map(|u| u.used).collect());
         losses.perplexity_per_scale = Some(usage.iter().map(|u| u.perplexity).collect());
     }
-
-    /// The scores of the codes that `count` held-out images use, from their hits `[K, V]`.
-    fn score_codes(&self, hits: &Tensor, count: usize, scores: &mut TokenizerScores) {
-        let (schedule, recipe) = (&self.settings.tokenizer.schedule, &self.settings.recipe);
-        let vocabulary = self.settings.tokenizer.vocabulary as f64;
-        let used = |t: &Tensor| t.gt(0.0).to_kind(Kind::Double).sum(Kind::Double).double_value(&[]);
-        let total = hits.sum_dim_intlist([0_i64].as_slice(), false, Kind::Float);
-        let rows = hits.unbind(0);
-        let by_scale: Vec<f64> = rows.iter().map(used).collect();
-        let collapsed: Vec<usize> = by_scale
-            .iter()
-            .enumerate()
-            .filter(|(k, codes)| {
-                let possible = (count * schedule.range(*k).len()) as f64;
-                **codes < (recipe.collapse * vocabulary).max(2.0).min(possible)
-            })
-            .map(|(k, _)| schedule.side(k))
-            .collect();
-        scores.codes_used = Some(used(&total));
-        scores.perplexity = Some(perplexity(&total));
-        scores.codes_per_scale = Some(by_scale);
-        scores.perplexity_per_scale = Some(rows.iter().map(perplexity).collect());
-        scores.alarm = alarm(&collapsed);
-    }
 }
 
 /// The warning about collapsed scales with these sides; `None` when there are none.
@@ -344,58 +336,26 @@ impl Task for TokenizerTask {
         {
             check_finite(rows, || "the vectors that replace unused codes".into())?;
             let stream = Stream::new("replace-codes", self.settings.training.seed).at(step);
-            replace_unused(self.vae.quantizer().codebook().embedding(), &self.window, rows, &stream);
+            let codes = self.vae.quantizer().codebook().embedding();
+            let moved = replace_unused(codes, &self.window, rows, &stream);
+            if let Some(average) = &mut self.average {
+                average.copy_rows(CODES, &moved)?;
+            }
         }
         let _ = self.window.zero_();
         Ok(())
     }
 
     fn validate(&mut self, step: u64) -> Result<Scores> {
-        let recipe = &self.settings.recipe;
-        let schedule = &self.settings.tokenizer.schedule;
-        let vocabulary = self.settings.tokenizer.vocabulary as i64;
-        let count = match recipe.validation_pictures {
-            0 => self.validation.len(),
-            n => n.min(self.validation.len()),
-        };
-        let quantizing = step > self.quantize_from;
-        let hits = Tensor::zeros([schedule.scales() as i64, vocabulary], (Kind::Float, Device::Cpu));
-        let (mut psnr, mut l1, mut l2) = (0.0, 0.0, 0.0);
-        let picks: Vec<(usize, u64)> = (0..count).map(|i| (i, 0)).collect();
-        for part in picks.chunks(self.settings.training.batch.max(1)) {
-            let images = self.validation.centred(part)?.to_device(self.vae.device());
-            let pictures = tch::no_grad(|| -> Result<Tensor> {
-                if !quantizing {
-                    return Ok(self.vae.decode_latent(&self.vae.latent(&images)?)?.clamp(-1.0, 1.0));
-                }
-                let ids = self.vae.encode(&images)?;
-                for k in 0..schedule.scales() {
-                    let range = schedule.range(k);
-                    let part = ids.narrow(1, range.start as i64, range.len() as i64).flatten(0, -1);
-                    let mut row = hits.select(0, k as i64);
-                    row +=
-                        part.bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float).to_device(Device::Cpu);
-                }
-                Ok(self.vae.decode(&ids)?)
-            })?;
-            let off = pictures - &images;
-            let squares = off.square().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double);
-            let decibels = (squares.clamp_min(1e-12).reciprocal() * 4.0).log10() * 10.0;
-            psnr += decibels.sum(Kind::Double).double_value(&[]);
-            l2 += squares.sum(Kind::Double).double_value(&[]);
-            l1 += off
-                .abs()
-                .mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double)
-                .sum(Kind::Double)
-                .double_value(&[]);
-        }
-        let n = count as f64;
-        let mut scores =
-            TokenizerScores { psnr: psnr / n, l1: l1 / n, l2: l2 / n, ..TokenizerScores::default() };
-        if quantizing {
-            self.score_codes(&hits, count, &mut scores);
-        }
-        Ok(Scores::Tokenizer(scores))
+        self.averaged(|task| Ok(Scores::Tokenizer(task.score(step)?)))
+    }
+
+    fn picture(&mut self, step: u64) -> Result<Option<Grid>> {
+        self.averaged(|task| task.strip(step).map(Some))
+    }
+
+    fn average(&mut self) -> Option<&mut Average> {
+        self.average.as_mut()
     }
 
     fn extra(&self) -> BTreeMap<String, Tensor> {

@@ -11,6 +11,7 @@ use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
 use super::config::{Stored, precision_to_resume};
 use super::options::{Options, missing};
 use super::plan;
+use crate::average::AVERAGE_FILE;
 use crate::checkpoint::MODEL_FILE;
 use crate::distributed::Ranks;
 use crate::engine::event::{Event, Watch, note, warn};
@@ -252,7 +253,8 @@ impl TrainTokenizer {
         if let Some(alarm) = &scores.alarm {
             note(watch, &format!("warning: {alarm}"))?;
         }
-        let file = self.options.publish(&outcome.checkpoint, MODEL_FILE, "tokenizer.safetensors")?;
+        let weights = if self.settings.recipe.ema > 0.0 { AVERAGE_FILE } else { MODEL_FILE };
+        let file = self.options.publish(&outcome.checkpoint, weights, "tokenizer.safetensors")?;
         Ok(TokenizerResult {
             parameters: task.parameters().count(),
             psnr: scores.psnr,

@@ -144,6 +144,11 @@ impl Lpips {
         })
     }
 
+    /// Its network.
+    pub fn trunk(&self) -> Trunk {
+        self.trunk
+    }
+
     /// The protocol of its numbers.
     pub fn stamp(&self) -> &LpipsStamp {
         &self.stamp

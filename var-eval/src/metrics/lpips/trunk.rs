@@ -3,6 +3,7 @@
 //! LPIPS takes torchvision's networks. ST-LPIPS (Ghildyal and Liu 2022) takes networks of its own whose pools are a maximum
 //! with stride 1 and then a low-pass filter with stride 2, so that a shift by one pixel changes little.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use tch::{Device, Kind, Tensor};
@@ -10,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 use crate::features::layers::{Activation, Convolution, Geometry};
 use crate::features::preprocess::unknown;
+use crate::features::registry::fetched;
 use crate::features::weights::TensorSource;
 
 /// The network whose features are compared.
@@ -48,6 +50,31 @@ impl Trunk {
     /// Whether it belongs to ST-LPIPS: one file then holds trunk and heads.
     pub fn is_shift_tolerant(self) -> bool {
         matches!(self, Self::ShiftTolerantAlex | Self::ShiftTolerantVgg)
+    }
+
+    /// The file of a network of ST-LPIPS that `cargo xtask setup --features` fetches.
+    ///
+    /// # Errors
+    /// When it is missing; says how to get it. For the networks of LPIPS, which no package has.
+    pub fn fetched(self) -> Result<PathBuf> {
+        match self {
+            Self::ShiftTolerantAlex => fetched("st_lpips_alex.pth", "ST-LPIPS (alex)"),
+            Self::ShiftTolerantVgg => fetched("st_lpips_vgg.pth", "ST-LPIPS (vgg)"),
+            Self::Squeeze | Self::Alex | Self::Vgg => Err(Error::config(format!(
+                "LPIPS ({}) needs a file of the network and one of its heads",
+                self.name()
+            ))),
+        }
+    }
+
+    /// The network of ST-LPIPS called `name`: `alex` or `vgg`.
+    ///
+    /// # Errors
+    /// When it is neither; lists both.
+    pub fn shift_tolerant(name: &str) -> Result<Self> {
+        let all = [Self::ShiftTolerantAlex, Self::ShiftTolerantVgg];
+        let names = all.map(Self::name);
+        all.into_iter().find(|t| t.name() == name).ok_or_else(|| unknown("network of ST-LPIPS", name, &names))
     }
 
     /// Smallest side of an image in pixels; the pools reduce smaller ones to nothing.
