@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use var_tokenizer::images::Grid;
 use var_tokenizer::files::{lock, write_atomically};
+use var_tokenizer::images::Grid;
 use var_tokenizer::locks::Lock;
 
 use crate::checkpoint;

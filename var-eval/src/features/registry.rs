@@ -153,11 +153,7 @@ pub fn fetched(name: &str, what: &str) -> Result<PathBuf> {
     find_fetched((name, what), std::env::var_os(VARIABLE), &starts)
 }
 
-fn find_fetched(
-    (name, what): (&str, &str),
-    named: Option<OsString>,
-    starts: &[PathBuf],
-) -> Result<PathBuf> {
+fn find_fetched((name, what): (&str, &str), named: Option<OsString>, starts: &[PathBuf]) -> Result<PathBuf> {
     if let Some(folder) = named.filter(|folder| !folder.is_empty()) {
         let path = Path::new(&folder).join(name);
         if path.is_file() {
@@ -184,16 +180,23 @@ mod tests {
         let clone = tempfile::tempdir().unwrap();
         let program = clone.path().join("target/release/var-eval");
         let starts = [program];
-        let message = find_fetched((DEFAULT_FILE, efficientnet::NAME), None, &starts).unwrap_err().to_string();
+        let message =
+            find_fetched((DEFAULT_FILE, efficientnet::NAME), None, &starts).unwrap_err().to_string();
         assert!(message.contains("cargo xtask setup --features"), "{message}");
         std::fs::create_dir(clone.path().join(FOLDER)).unwrap();
         let file = clone.path().join(FOLDER).join(DEFAULT_FILE);
         std::fs::write(&file, "").unwrap();
         assert_eq!(find_fetched((DEFAULT_FILE, efficientnet::NAME), None, &starts).unwrap(), file);
         assert_eq!(find_fetched((DEFAULT_FILE, efficientnet::NAME), Some("".into()), &starts).unwrap(), file);
-        assert_eq!(find_fetched((DEFAULT_FILE, efficientnet::NAME), Some(clone.path().join(FOLDER).into()), &[]).unwrap(), file);
+        assert_eq!(
+            find_fetched((DEFAULT_FILE, efficientnet::NAME), Some(clone.path().join(FOLDER).into()), &[])
+                .unwrap(),
+            file
+        );
         // A folder that is named and holds nothing is an error, and not another network's file.
-        let message = find_fetched((DEFAULT_FILE, efficientnet::NAME), Some(clone.path().into()), &starts).unwrap_err().to_string();
+        let message = find_fetched((DEFAULT_FILE, efficientnet::NAME), Some(clone.path().into()), &starts)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains(VARIABLE) && message.contains(DEFAULT_FILE), "{message}");
     }
 }

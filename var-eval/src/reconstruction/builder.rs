@@ -165,9 +165,7 @@ impl OpenedReconstruction<'_> {
     /// distance; the error names it. When libtorch fails.
     pub fn pairs(&self, progress: &mut Progress) -> Result<PairReport> {
         let Reconstruction { samples, originals, pixels, downsampling, .. } = self.request;
-        guarded(|| {
-            score(originals, samples, &self.pairs, *pixels, *downsampling, &self.lpips, progress)
-        })
+        guarded(|| score(originals, samples, &self.pairs, *pixels, *downsampling, &self.lpips, progress))
     }
 
     /// Measures the Fréchet distance of both folders; `None` if it was not requested. Ends early when `stop` is set.

@@ -197,7 +197,9 @@ impl Case {
         let names: Vec<String> =
             match self.manifest.get(&format!("{prefix}grad_names")).and_then(Value::as_array) {
                 Some(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
-                None => return self.fail("gradients", format!("the manifest has no list '{prefix}grad_names'")),
+                None => {
+                    return self.fail("gradients", format!("the manifest has no list '{prefix}grad_names'"));
+                }
             };
         let norms = self.take(&format!("{prefix}grad_norms"));
         let (Some(norms), Some(heads)) = (norms, self.take(&format!("{prefix}grad_heads"))) else {
@@ -236,7 +238,12 @@ impl Case {
         }
         let note = format!("{} tensors, worst {}", names.len(), worst_norm.1);
         self.record(&format!("{prefix}gradient norms"), Some(worst_norm.0), GRADIENT_NORMS, Some(note));
-        self.record(&format!("{prefix}gradient entries"), Some(worst_head.0), GRADIENT_ENTRIES, Some(worst_head.1));
+        self.record(
+            &format!("{prefix}gradient entries"),
+            Some(worst_head.0),
+            GRADIENT_ENTRIES,
+            Some(worst_head.1),
+        );
         let whole = format!("{prefix}grad.");
         let names: Vec<String> =
             self.expected.keys().filter_map(|k| k.strip_prefix(&whole).map(str::to_owned)).collect();

@@ -316,7 +316,11 @@ impl VqVae {
     ///
     /// # Errors
     /// When the side does not fit the schedule.
-    pub fn training_forward(&self, images: &Tensor, dropout: Option<&ScaleDropout>) -> Result<TrainingOutput> {
+    pub fn training_forward(
+        &self,
+        images: &Tensor,
+        dropout: Option<&ScaleDropout>,
+    ) -> Result<TrainingOutput> {
         let latent = self.latent(images)?;
         let pass = self.quantizer.training_pass(&latent, dropout)?;
         let reconstruction = self.decode_latent(&pass.latent)?;

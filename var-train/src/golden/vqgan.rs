@@ -55,7 +55,10 @@ pub(super) fn list(case: &Case, key: &str) -> Vec<Value> {
 
 /// The number `key` of an entry.
 pub(super) fn number(entry: &Value, key: &str) -> Result<f64> {
-    entry.get(key).and_then(Value::as_f64).ok_or_else(|| Error::config(format!("manifest: no number '{key}'")))
+    entry
+        .get(key)
+        .and_then(Value::as_f64)
+        .ok_or_else(|| Error::config(format!("manifest: no number '{key}'")))
 }
 
 /// Images `[batch, 3, height, width]` in [-1, 1] of the stream `name`.
@@ -129,9 +132,16 @@ fn losses(case: &mut Case) -> Result<()> {
     type Loss = fn(AdversarialLoss, &Tensor, &Tensor) -> Result<Tensor>;
     let of_d: Loss = |loss, real, fake| loss.discriminator(real, fake);
     let of_g: Loss = |loss, _, fake| loss.generator(fake);
-    let all = [("d_hinge", hinge, of_d), ("d_logistic", logistic, of_d), ("g_linear", hinge, of_g), ("g_logistic", logistic, of_g)];
+    let all = [
+        ("d_hinge", hinge, of_d),
+        ("d_logistic", logistic, of_d),
+        ("g_linear", hinge, of_g),
+        ("g_logistic", logistic, of_g),
+    ];
     for (name, kind, loss) in all {
-        let logits = |which: &str| (portable::normal(&format!("logits.{which}"), seed, &shape) * 2.0).set_requires_grad(true);
+        let logits = |which: &str| {
+            (portable::normal(&format!("logits.{which}"), seed, &shape) * 2.0).set_requires_grad(true)
+        };
         let (real, fake) = (logits("real"), logits("fake"));
         let value = loss(kind, &real, &fake)?;
         value.f_backward()?;
@@ -143,7 +153,8 @@ fn losses(case: &mut Case) -> Result<()> {
             }
         }
     }
-    let extremes: Vec<f32> = list(case, "extremes").iter().filter_map(Value::as_f64).map(|x| x as f32).collect();
+    let extremes: Vec<f32> =
+        list(case, "extremes").iter().filter_map(Value::as_f64).map(|x| x as f32).collect();
     let extremes = Tensor::from_slice(&extremes);
     case.relative("d_hinge_of_extremes", &hinge.discriminator(&extremes, &extremes)?, EXACT);
     case.relative("d_logistic_of_extremes", &logistic.discriminator(&extremes, &extremes)?, EXACT);
@@ -172,7 +183,8 @@ fn gradient_penalty(case: &mut Case, seed: u64) -> Result<()> {
     let x = images("r1.image", seed, &image_shape(&entry)?).set_requires_grad(true);
     let sum = d.forward(&x, Statistics::Running)?.f_sum(Kind::Float)?;
     let gradient = Tensor::f_run_backward(&[sum], &[&x], true, true)?.pop().unwrap_or_default();
-    let penalty = gradient.square().flatten(1, -1).sum_dim_intlist(&[1_i64][..], false, Kind::Float).mean(Kind::Float);
+    let penalty =
+        gradient.square().flatten(1, -1).sum_dim_intlist(&[1_i64][..], false, Kind::Float).mean(Kind::Float);
     (&penalty * 0.5).f_backward()?;
     case.relative("r1", &penalty, LOGITS);
     case.gradients_of("r1.", d.parameters());
@@ -228,7 +240,8 @@ fn distances(case: &mut Case) -> Result<()> {
             compare_in_norm(case, &format!("{i}.grad"), &gradient, GRADIENT);
         }
         case.relative(&format!("{i}.grad_norm"), &gradient.norm(), GRADIENT);
-        let per_image = gradient.flatten(1, -1).square().sum_dim_intlist(&[1_i64][..], false, Kind::Double).sqrt();
+        let per_image =
+            gradient.flatten(1, -1).square().sum_dim_intlist(&[1_i64][..], false, Kind::Double).sqrt();
         case.relative(&format!("{i}.grad_norm_per_picture"), &per_image, GRADIENT);
         if let Some(head) = case.take(&format!("{i}.grad_head")) {
             let off = (gradient.flatten(0, -1).narrow(0, 0, head.numel() as i64) - head).abs().max();
@@ -255,7 +268,9 @@ fn package_heads(folder: &Path) -> Result<PathBuf> {
     let here = std::env::current_dir().unwrap_or_default();
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let around = folder.ancestors().chain(here.ancestors());
-    let mut places = around.flat_map(|a| ["", "golden", "shared/golden", "var-eval/tests/golden"].map(|below| a.join(below).join(HEADS)));
+    let mut places = around.flat_map(|a| {
+        ["", "golden", "shared/golden", "var-eval/tests/golden"].map(|below| a.join(below).join(HEADS))
+    });
     places.find(|path| path.is_file()).ok_or_else(|| {
         Error::file(HEADS, "is missing: the case needs it in a folder of golden cases above its own folder")
     })
@@ -271,7 +286,9 @@ fn augmentations(case: &mut Case) -> Result<()> {
         for cutout in numbers("cutouts").iter().filter_map(Value::as_f64) {
             let x = image().set_requires_grad(true);
             let y = augment(&x, &draws, cutout)?;
-            (&y * portable::normal(&format!("diffaug.{i}.cotangent"), seed, &shape)).sum(Kind::Float).f_backward()?;
+            (&y * portable::normal(&format!("diffaug.{i}.cotangent"), seed, &shape))
+                .sum(Kind::Float)
+                .f_backward()?;
             case.close(&format!("{i}.cut{cutout:?}.result"), &y, EXACT);
             case.close(&format!("{i}.cut{cutout:?}.grad"), &x.grad(), EXACT);
         }

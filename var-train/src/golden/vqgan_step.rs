@@ -222,7 +222,8 @@ fn published_sums(case: &mut Case) -> Result<()> {
     let verdict = rounds.judge(&x, &y)?;
     let found = [on.total, off.total, verdict.loss, on.weight, on.adversarial];
     let Some(expected) = case.take("published") else { return Ok(()) };
-    let expected = Vec::<f64>::try_from(&expected.to_kind(Kind::Double)).map_err(|e| Error::config(e.to_string()))?;
+    let expected =
+        Vec::<f64>::try_from(&expected.to_kind(Kind::Double)).map_err(|e| Error::config(e.to_string()))?;
     let names = ["total", "total before the start", "d_loss", "adaptive weight", "g_loss"];
     let [losses, weight, total] = FIRST;
     for ((name, found), (expected, tolerance)) in

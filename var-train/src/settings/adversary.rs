@@ -135,7 +135,9 @@ impl AdversaryTraining {
             }
         }
         if self.consistency > 0.0 && !self.augment {
-            return Err(Error::config("adversary.consistency compares augmented images: set adversary.augment = true"));
+            return Err(Error::config(
+                "adversary.consistency compares augmented images: set adversary.augment = true",
+            ));
         }
         if self.is_on() { self.shape().check_side(side) } else { Ok(()) }
     }

@@ -149,7 +149,10 @@ impl Adversary {
     /// The draws of `count` augmented copies of each image, one copy after the other: `[7, count · B]`.
     fn draws(&self, purpose: &str, judged: Judged<'_>, count: u64) -> Tensor {
         let stream = Stream::new(purpose, self.seed).at(judged.step);
-        draws(&stream, (0..count).flat_map(|copy| judged.places.iter().map(move |place| place * count + copy)))
+        draws(
+            &stream,
+            (0..count).flat_map(|copy| judged.places.iter().map(move |place| place * count + copy)),
+        )
     }
 
     /// The generator's loss on `reconstructions` `[B, 3, S, S]`, a scalar. No gradient reaches the discriminator.
@@ -214,7 +217,9 @@ impl Adversary {
 
     /// Fails if a logit is not finite, and names the tensor of the discriminator that is not.
     fn check(&self, logits: &Tensor) -> Result<()> {
-        let Err(error) = check_finite(logits, || "the logits of the discriminator".into()) else { return Ok(()) };
+        let Err(error) = check_finite(logits, || "the logits of the discriminator".into()) else {
+            return Ok(());
+        };
         for entry in self.discriminator.parameters().entries() {
             check_finite(&entry.tensor, || format!("{} of the discriminator", entry.name))?;
         }
@@ -314,8 +319,10 @@ mod tests {
 
     #[test]
     fn a_discriminator_that_wins_or_learns_nothing_raises_an_alarm_and_another_does_not() {
-        let wins = Verdict { real_right: 0.99, fake_right: 0.98, real_logit: 3.0, fake_logit: -3.0, loss: 0.0 };
-        let dead = Verdict { real_right: 0.6, fake_right: 0.4, real_logit: 0.01, fake_logit: 0.005, loss: 1.0 };
+        let wins =
+            Verdict { real_right: 0.99, fake_right: 0.98, real_logit: 3.0, fake_logit: -3.0, loss: 0.0 };
+        let dead =
+            Verdict { real_right: 0.6, fake_right: 0.4, real_logit: 0.01, fake_logit: 0.005, loss: 1.0 };
         let fair = Verdict { real_right: 0.7, fake_right: 0.8, real_logit: 0.4, fake_logit: -0.5, loss: 0.7 };
         assert!(alarm_after(60, wins).unwrap().contains("wins: it is right on 99%"));
         assert!(alarm_after(60, dead).unwrap().contains("learns nothing"));

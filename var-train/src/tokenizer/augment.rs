@@ -114,7 +114,8 @@ pub(crate) fn blur(images: &Tensor, fade: f64) -> Result<Tensor> {
     let filter = |shape: [i64; 4]| taps.f_view(shape)?.f_repeat([channels, 1, 1, 1]);
     let (length, none) = (2 * radius + 1, None::<Tensor>);
     let padded = images.f_reflection_pad2d([radius; 4])?;
-    let rows = padded.f_conv2d(&filter([1, 1, 1, length])?, none.as_ref(), [1, 1], [0, 0], [1, 1], channels)?;
+    let rows =
+        padded.f_conv2d(&filter([1, 1, 1, length])?, none.as_ref(), [1, 1], [0, 0], [1, 1], channels)?;
     Ok(rows.f_conv2d(&filter([1, 1, length, 1])?, none.as_ref(), [1, 1], [0, 0], [1, 1], channels)?)
 }
 

@@ -43,7 +43,8 @@ pub(crate) struct Shape {
 impl Shape {
     /// Side of the map of logits for images of `side` pixels; 0 when none is left.
     pub(crate) fn logits(self, side: usize) -> usize {
-        let strided = (0..self.layers).fold(side, |side, _| (side + 2).saturating_sub(KERNEL as usize) / 2 + 1);
+        let strided =
+            (0..self.layers).fold(side, |side, _| (side + 2).saturating_sub(KERNEL as usize) / 2 + 1);
         strided.saturating_sub(2)
     }
 
@@ -78,7 +79,13 @@ struct Layer {
 struct BatchNorm([Tensor; 4]);
 
 impl Layer {
-    fn new(b: &mut Builder<'_>, number: usize, [inputs, outputs]: [i64; 2], stride: i64, place: Place) -> Self {
+    fn new(
+        b: &mut Builder<'_>,
+        number: usize,
+        [inputs, outputs]: [i64; 2],
+        stride: i64,
+        place: Place,
+    ) -> Self {
         let mut conv = b.sub(number);
         let weight = conv.parameter("weight", &[outputs, inputs, KERNEL, KERNEL], Init::Normal(0.02));
         let bound = 1.0 / ((inputs * KERNEL * KERNEL) as f64).sqrt();

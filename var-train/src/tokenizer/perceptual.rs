@@ -80,7 +80,10 @@ impl Perceptual {
             Lpips::load_shift_tolerant(trunk, weights, device)?
         } else {
             let heads = heads.ok_or_else(|| {
-                Error::config(format!("perceptual.heads is missing: {} needs the file of its heads", network.name()))
+                Error::config(format!(
+                    "perceptual.heads is missing: {} needs the file of its heads",
+                    network.name()
+                ))
             })?;
             Lpips::load(trunk, weights, heads, device)?
         }))

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
-use var_tokenizer::{LAST_LAYER, VqVae};
 use var_tokenizer::cost;
 use var_tokenizer::images::{Grid, Report};
 use var_tokenizer::quantizer::{ScaleDropout, Usage};
 use var_tokenizer::random::Stream;
 use var_tokenizer::torch::check_finite;
 use var_tokenizer::weights::{Parameters, StateDict};
+use var_tokenizer::{LAST_LAYER, VqVae};
 
 use super::adversary::{Adversary, Judged, Verdict};
 use super::codebook::{k_means, replace_unused};
@@ -168,7 +168,11 @@ impl TokenizerTask {
         let fewer = scales.saturating_sub(recipe.scale_dropout_keeps) as u64;
         let kept = (0..self.settings.training.batch as u64).map(|place| {
             let drops = stream.draw(2 * place) < recipe.scale_dropout;
-            if drops { recipe.scale_dropout_keeps + stream.below(2 * place + 1, fewer) as usize } else { scales }
+            if drops {
+                recipe.scale_dropout_keeps + stream.below(2 * place + 1, fewer) as usize
+            } else {
+                scales
+            }
         });
         Some(ScaleDropout::new(kept.collect(), scales))
     }

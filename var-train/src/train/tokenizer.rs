@@ -182,7 +182,8 @@ impl TrainTokenizer {
             warn(watch, &text)?;
         }
         let perceptual = &self.settings.perceptual;
-        let perceptual = perceptual.is_on().then(|| Perceptual::of_settings(perceptual, device)).transpose()?;
+        let perceptual =
+            perceptual.is_on().then(|| Perceptual::of_settings(perceptual, device)).transpose()?;
         Ok(Ready { train, validation, steps, perceptual, data_sha256, found })
     }
 

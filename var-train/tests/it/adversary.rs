@@ -112,7 +112,9 @@ fn the_discriminator_starts_when_its_share_of_the_run_is_over_and_its_weight_ris
     assert!(weights[..10].iter().all(Option::is_none), "{weights:?}");
     let rising: Vec<f64> = weights[10..].iter().map(|w| w.unwrap()).collect();
     assert_eq!(rising, [0.1, 0.2, 0.3, 0.4, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5].map(|w: f64| w));
-    for key in ["g_loss", "d_loss", "d_real_logit", "d_fake_logit", "d_real_right", "d_fake_right", "d_grad_norm"] {
+    for key in
+        ["g_loss", "d_loss", "d_real_logit", "d_fake_logit", "d_real_right", "d_fake_right", "d_grad_norm"]
+    {
         assert!(lines.last().unwrap()[key].is_number(), "{key}");
     }
 }
@@ -127,7 +129,9 @@ fn a_perceptual_loss_is_trained_and_logged() {
     let mut command = command(&data, &run);
     assert!(with(&mut command, &settings).status().unwrap().success());
     let lines = lines(&run);
-    let sum = |line: &Value| ["l1", "l2", "vq", "perceptual"].map(|key| line[key].as_f64().unwrap()).iter().sum::<f64>();
+    let sum = |line: &Value| {
+        ["l1", "l2", "vq", "perceptual"].map(|key| line[key].as_f64().unwrap()).iter().sum::<f64>()
+    };
     for line in &lines {
         assert!(line["perceptual"].as_f64().unwrap() > 0.0);
         assert!((line["loss"].as_f64().unwrap() - sum(line)).abs() < 1e-5, "{line}");
@@ -144,7 +148,10 @@ fn images_too_small_for_a_network_or_a_discriminator_are_refused_with_what_fits(
         assert!(!run.exists());
     };
     refuse(&["perceptual.weight=1"], &["st-lpips-alex", "at least 21 pixels", "16"]);
-    refuse(&["adversary.weight=1", "adversary.layers=3"], &["adversary.layers = 3", "no logit", "At most 2 fit"]);
+    refuse(
+        &["adversary.weight=1", "adversary.layers=3"],
+        &["adversary.layers = 3", "no logit", "At most 2 fit"],
+    );
     refuse(&["adversary.weight=1", "adversary.layers=0"], &["adversary.layers = 0"]);
     refuse(&["adversary.weight=1", "adversary.loss=hing"], &["adversary.loss"]);
     refuse(&["scale_dropout=0.1", "scale_dropout_keeps=9"], &["scale_dropout_keeps = 9", "1 to 3"]);
@@ -183,10 +190,15 @@ fn every_validation_leaves_images_and_a_score_per_scale_of_the_average() {
         assert_eq!((strip.width(), strip.height()), (columns * 18 - 2, 4 * 18 - 2), "step {step}");
     }
     let text = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let scores: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).filter(|l: &Value| l["kind"] == "val").collect();
+    let scores: Vec<Value> = text
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .filter(|l: &Value| l["kind"] == "val")
+        .collect();
     assert!(scores[0].get("psnr_per_scale").is_none());
     let last = scores.last().unwrap();
-    let per_scale: Vec<f64> = last["psnr_per_scale"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+    let per_scale: Vec<f64> =
+        last["psnr_per_scale"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
     assert_eq!(per_scale.len(), 4);
     assert!((per_scale[3] - last["psnr"].as_f64().unwrap()).abs() < 1e-9);
     let read = |name: &str| std::fs::read(run.join(name)).unwrap();

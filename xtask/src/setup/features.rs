@@ -62,11 +62,7 @@ pub static PERCEPTUAL: Weights = Weights {
             ],
         }],
         written: &[],
-        landmarks: &[
-            ("st_lpips_alex.pth", 9_899_296),
-            ("st_lpips_vgg.pth", 58_907_298),
-            ("LICENSE", 1_336),
-        ],
+        landmarks: &[("st_lpips_alex.pth", 9_899_296), ("st_lpips_vgg.pth", 58_907_298), ("LICENSE", 1_336)],
         unpacked: 69_000_000,
         portable: true,
     },
@@ -98,7 +94,8 @@ impl Weights {
         let link = project.path(FOLDER).join(file);
         let target = std::fs::read_link(&link).ok();
         let place = target.as_deref().unwrap_or(&link);
-        let ours = target.as_ref().and_then(|target| target.parent()).filter(|f| f.ends_with(self.kit.folder));
+        let ours =
+            target.as_ref().and_then(|target| target.parent()).filter(|f| f.ends_with(self.kit.folder));
         Ok(match (link.is_file(), ours) {
             (true, Some(folder)) if !self.kit.whole(folder) => {
                 State::Missing(format!("{} is damaged", place.display()))

@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 use crate::features::preprocess::channels_last;
 use crate::features::weights::{TensorSource, WeightsFile};
 
-pub use trunk::Trunk;
 use trunk::Layer;
+pub use trunk::Trunk;
 
 /// Added to the norm over channels.
 const EPSILON: f64 = 1e-10;
@@ -79,7 +79,8 @@ impl Lpips {
         device: Device,
     ) -> Result<Self> {
         let layers = trunk.layers(weights, device)?;
-        let row = |values: [f32; 3]| -> Result<Tensor> { Ok(Tensor::f_from_slice(&values)?.f_view([1, 3, 1, 1])?) };
+        let row =
+            |values: [f32; 3]| -> Result<Tensor> { Ok(Tensor::f_from_slice(&values)?.f_view([1, 3, 1, 1])?) };
         Self::assembled(trunk, layers, heads, [row(SHIFT)?, row(SCALE)?], device)
     }
 
@@ -94,7 +95,8 @@ impl Lpips {
         guarded(|| {
             let mut file = WeightsFile::open(weights)?;
             let layers = trunk.layers(&mut file, device)?;
-            let constants = ["shift", "scale"].map(|name| file.take(&format!("scaling_layer.{name}"), &[1, 3, 1, 1]));
+            let constants =
+                ["shift", "scale"].map(|name| file.take(&format!("scaling_layer.{name}"), &[1, 3, 1, 1]));
             let [shift, scale] = constants;
             let mut lpips = Self::assembled(trunk, layers, &mut file, [shift?, scale?], device)?;
             lpips.stamp.weights_sha256 = file.sha256().to_owned();
