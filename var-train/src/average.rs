@@ -134,7 +134,7 @@ mod tests {
         let mut parameters = Parameters::new(Device::Cpu, Some(1), Storage::PLAIN);
         let mut codes = parameters.builder().parameter("codes", &[3, 1], Init::Constant(1.0));
         let mut average = Average::new(&parameters, 0.5);
-        let _ = tch::no_grad(|| codes.copy_(&Tensor::from_slice(&[5.0_f32, 7.0, 9.0]).view([3, 1])));
+        tch::no_grad(|| codes.copy_(&Tensor::from_slice(&[5.0_f32, 7.0, 9.0]).view([3, 1])));
         let values = |t: &Tensor| Vec::<f32>::try_from(&t.detach().view([-1])).unwrap();
         average.copy_rows("codes", &Tensor::from_slice(&[1_i64])).unwrap();
         assert_eq!(values(&average.to_map()["codes"]), [1.0, 7.0, 1.0]);

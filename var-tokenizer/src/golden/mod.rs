@@ -195,7 +195,7 @@ impl Case {
     /// The same with `prefix` before the names of list and tensors.
     pub fn gradients_of(&mut self, prefix: &str, parameters: &Parameters) {
         let names: Vec<String> =
-            match self.manifest.get(&format!("{prefix}grad_names")).and_then(Value::as_array) {
+            match self.manifest.get(format!("{prefix}grad_names")).and_then(Value::as_array) {
                 Some(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
                 None => {
                     return self.fail("gradients", format!("the manifest has no list '{prefix}grad_names'"));

@@ -181,7 +181,7 @@ impl Discriminator {
                 let stream = Stream::new("spectral-norm", seed.unwrap_or(0)).at(n as u64);
                 let values: Vec<f32> = (0..outputs as u64).map(|i| stream.normal(i) as f32).collect();
                 let values = Tensor::from_slice(&values);
-                let _ = tch::no_grad(|| left.shallow_clone().copy_(&(&values / values.norm())));
+                tch::no_grad(|| left.shallow_clone().copy_(&(&values / values.norm())));
                 layer.singular = Some(left);
             }
         }
