@@ -51,7 +51,7 @@ fn training(c: &mut Criterion) {
     let images = Tensor::rand([64, 3, 32, 32], (Kind::Float, Device::Cpu)) * 2.0 - 1.0;
     let mut group = c.benchmark_group("small");
     let mut step = || {
-        let output = vae.training_forward(&images).unwrap();
+        let output = vae.training_forward(&images, None).unwrap();
         let l1 = output.reconstruction.l1_loss(&images, Reduction::Mean);
         let l2 = output.reconstruction.mse_loss(&images, Reduction::Mean);
         (l1 + l2 + output.vq_loss).backward();

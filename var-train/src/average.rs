@@ -41,6 +41,52 @@ impl Average {
         Ok(approach(&self.averages, &self.values, 1.0 - self.decay)?)
     }
 
+    /// Copies the rows `rows` (i64, `[N]`) of the parameter `name`: values that were replaced, not trained.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(crate) fn copy_rows(&mut self, name: &str, rows: &Tensor) -> Result<()> {
+        tch::no_grad(|| {
+            for (_, (average, value)) in self.pairs().filter(|(own, _)| *own == name) {
+                let _ = average.shallow_clone().f_index_copy_(0, rows, &value.f_index_select(0, rows)?)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Copies the parameters whose names start with `prefix`.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(crate) fn copy_below(&mut self, prefix: &str) -> Result<()> {
+        tch::no_grad(|| {
+            for (_, (average, value)) in self.pairs().filter(|(own, _)| own.starts_with(prefix)) {
+                average.shallow_clone().f_copy_(value)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Exchanges the parameters with their averages; a second call undoes it.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(crate) fn exchange(&mut self) -> Result<()> {
+        tch::no_grad(|| {
+            for (_, (average, value)) in self.pairs() {
+                let kept = value.copy();
+                value.shallow_clone().f_copy_(average)?;
+                average.shallow_clone().f_copy_(&kept)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Names, averages and parameters.
+    fn pairs(&self) -> impl Iterator<Item = (&str, (&Tensor, &Tensor))> {
+        self.names.iter().map(String::as_str).zip(self.averages.iter().zip(&self.values))
+    }
+
     /// The averages by the names of the parameters; they share their memory with `self`.
     pub fn to_map(&self) -> BTreeMap<String, Tensor> {
         self.names.iter().cloned().zip(self.averages.iter().map(Tensor::shallow_clone)).collect()
@@ -82,6 +128,24 @@ mod tests {
     use super::*;
     use tch::{Device, Kind};
     use var_tokenizer::weights::{Init, Storage};
+
+    #[test]
+    fn replaced_rows_are_copied_and_an_exchange_can_be_undone() {
+        let mut parameters = Parameters::new(Device::Cpu, Some(1), Storage::PLAIN);
+        let mut codes = parameters.builder().parameter("codes", &[3, 1], Init::Constant(1.0));
+        let mut average = Average::new(&parameters, 0.5);
+        tch::no_grad(|| codes.copy_(&Tensor::from_slice(&[5.0_f32, 7.0, 9.0]).view([3, 1])));
+        let values = |t: &Tensor| Vec::<f32>::try_from(&t.detach().view([-1])).unwrap();
+        average.copy_rows("codes", &Tensor::from_slice(&[1_i64])).unwrap();
+        assert_eq!(values(&average.to_map()["codes"]), [1.0, 7.0, 1.0]);
+        average.exchange().unwrap();
+        assert_eq!(values(&codes), [1.0, 7.0, 1.0]);
+        assert_eq!(values(&average.to_map()["codes"]), [5.0, 7.0, 9.0]);
+        average.exchange().unwrap();
+        assert_eq!(values(&codes), [5.0, 7.0, 9.0]);
+        average.copy_below("co").unwrap();
+        assert_eq!(values(&average.to_map()["codes"]), [5.0, 7.0, 9.0]);
+    }
 
     #[test]
     fn it_starts_as_a_copy_and_follows_by_the_share_that_the_decay_leaves() {

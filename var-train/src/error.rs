@@ -69,3 +69,12 @@ impl From<tch::TchError> for Error {
         Self::Core(e.into())
     }
 }
+
+impl From<var_eval::Error> for Error {
+    fn from(e: var_eval::Error) -> Self {
+        match e {
+            var_eval::Error::Core(e) => Self::Core(e),
+            e => Self::config(e.to_string()),
+        }
+    }
+}

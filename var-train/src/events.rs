@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 
-/// Writes scalars to a new `events.out.tfevents.*` file.
+/// Writes scalars and images to a new `events.out.tfevents.*` file.
 #[derive(Debug)]
 pub(crate) struct EventWriter {
     path: PathBuf,
@@ -46,10 +46,36 @@ impl EventWriter {
             entry.extend(value.to_le_bytes());
             summary.extend(bytes(1, &entry));
         }
+        self.summary(step, &summary)
+    }
+
+    /// Appends the PNG file `png` as the image `tag` at `step`.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub(crate) fn image(&mut self, step: u64, tag: &str, png: &[u8]) -> Result<()> {
+        // The header of a PNG has width and height at fixed places.
+        let side = |at: usize| {
+            let bytes = png.get(at..at + 4).and_then(|b| b.try_into().ok()).unwrap_or_default();
+            u64::from(u32::from_be_bytes(bytes))
+        };
+        // Value { tag = 1, image = 4 { height = 1, width = 2, colorspace = 3 (RGB is 3), encoded_image_string = 4 } }
+        let mut image = Vec::new();
+        for (field, value) in [(1_u8, side(20)), (2, side(16)), (3, 3)] {
+            image.push(field << 3);
+            image.extend(varint(value));
+        }
+        image.extend(bytes(4, png));
+        let mut entry = bytes(1, tag.as_bytes());
+        entry.extend(bytes(4, &image));
+        self.summary(step, &bytes(1, &entry))
+    }
+
+    fn summary(&mut self, step: u64, summary: &[u8]) -> Result<()> {
         let mut event = fixed64(1, now().to_bits());
         event.push(2 << 3);
         event.extend(varint(step));
-        event.extend(bytes(5, &summary));
+        event.extend(bytes(5, summary));
         self.record(&event)
     }
 
@@ -99,7 +125,7 @@ fn fixed64(field: u8, bits: u64) -> Vec<u8> {
     out
 }
 
-/// CRC-32C (Castagnoli) of `data`, bit by bit: the records are small.
+/// CRC-32C (Castagnoli) of `data`, bit by bit: the records are small, and images are rare.
 fn crc32c(data: &[u8]) -> u32 {
     !data.iter().fold(!0_u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0x82f6_3b78 & (crc & 1).wrapping_neg()))

@@ -127,6 +127,19 @@ impl Optimizer {
         Self { names, slots, settings: AdamW { beta1, beta2, eps, ..AdamW::default() }, clip }
     }
 
+    /// Moments and step counts by name; they share their memory with the optimizer.
+    pub(crate) fn state(&self) -> BTreeMap<String, Tensor> {
+        let mut map = BTreeMap::new();
+        for (names, slots) in self.names.iter().zip(&self.slots) {
+            for (name, slot) in names.iter().zip(slots) {
+                map.insert(format!("first.{name}"), slot.first.shallow_clone());
+                map.insert(format!("second.{name}"), slot.second.shallow_clone());
+                map.insert(format!("step.{name}"), slot.step.shallow_clone());
+            }
+        }
+        map
+    }
+
     /// Names of the group without (`false`) or with (`true`) weight decay.
     pub(crate) fn group(&self, decayed: bool) -> &[String] {
         let [plain, with_decay] = &self.names;
@@ -177,16 +190,7 @@ impl Update for Optimizer {
         ranks.broadcast(&moments)
     }
 
-    /// They share their memory with the optimizer.
     fn gather(&self, _ranks: Ranks) -> Result<BTreeMap<String, Tensor>> {
-        let mut map = BTreeMap::new();
-        for (names, slots) in self.names.iter().zip(&self.slots) {
-            for (name, slot) in names.iter().zip(slots) {
-                map.insert(format!("first.{name}"), slot.first.shallow_clone());
-                map.insert(format!("second.{name}"), slot.second.shallow_clone());
-                map.insert(format!("step.{name}"), slot.step.shallow_clone());
-            }
-        }
-        Ok(map)
+        Ok(self.state())
     }
 }

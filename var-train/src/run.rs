@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use var_tokenizer::files::{lock, write_atomically};
+use var_tokenizer::images::Grid;
 use var_tokenizer::locks::Lock;
 
 use crate::checkpoint;
@@ -138,6 +139,20 @@ impl RunFolder {
         let path = self.path.join("metrics.jsonl");
         files.metrics.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e))?;
         files.events.scalars(step, &scalars)
+    }
+
+    /// Writes images of `step` to `reconstructions/`, and to the TensorBoard events.
+    ///
+    /// # Errors
+    /// When the disk is full or the folder cannot be written.
+    pub(crate) fn show(&mut self, step: u64, grid: &Grid) -> Result<()> {
+        let Some(files) = &mut self.files else { return Ok(()) };
+        let folder = self.path.join("reconstructions");
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        let path = folder.join(format!("step-{step:08}.png"));
+        grid.write(&path)?;
+        let png = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
+        files.events.image(step, "val/reconstructions", &png)
     }
 
     /// Removes the lines after `step`, the step of the checkpoint that a resume starts from, and an incomplete last line.

@@ -4,8 +4,9 @@
 //! table of `.cargo/config.toml` gives both to cargo. Downloads are kept in a cache per user, so a second clone only makes
 //! the links. LIBTORCH, LIBTORCH_USE_PYTORCH and CMAKE override the parts. After an interruption, the next call resumes.
 //!
-//! Two parts are optional: the weights of the default feature network of `var-eval`, linked in `.features`; and the NCCL
-//! library of `var-train`, built in `.nccl`. VAR_FEATURES and VAR_NCCL override them.
+//! Three parts are optional: the weights of the default feature network of `var-eval` and of the perceptual losses of
+//! `var-train`, linked in `.features`; and the NCCL library of `var-train`, built in `.nccl`. VAR_FEATURES and VAR_NCCL
+//! override them.
 
 mod cache;
 mod cmake;
@@ -30,12 +31,12 @@ use kit::Kit;
 /// Shown below `cargo xtask setup --help`.
 pub const EXAMPLES: &str =
     "The cache is $XDG_CACHE_HOME/var-rs, or ~/.cache/var-rs. It needs about 1.2 GB during the set-up
-and 0.5 GB after it (--features: 19 MB more; --cuda: 6 MB more, after a download of 200 MB).
+and 0.5 GB after it (--features: 88 MB more; --cuda: 6 MB more, after a download of 200 MB).
 These variables replace a download:
   LIBTORCH=DIR             your libtorch 2.11.0
   LIBTORCH_USE_PYTORCH=1   the libtorch of python3's torch 2.11.0
   CMAKE=PROGRAM            your cmake, 3.26 or newer
-  VAR_FEATURES=DIR         your folder with efficientnet_lite0.pth
+  VAR_FEATURES=DIR         your folder with efficientnet_lite0.pth and st_lpips_*.pth
   VAR_NCCL=FILE            your libvar_nccl.so
 
 Examples:
@@ -78,12 +79,12 @@ trait Part {
 const NEEDED: [&dyn Part; 2] = [&libtorch::Libtorch, &cmake::Cmake];
 
 /// The parts on demand.
-const OPTIONAL: [&dyn Part; 2] = [&features::Features, &nccl::Nccl];
+const OPTIONAL: [&dyn Part; 3] = [&features::FEATURES, &features::PERCEPTUAL, &nccl::Nccl];
 
 /// Optional parts.
 #[derive(clap::Args, Clone, Copy)]
 pub struct Extras {
-    /// Also fetch the weights of the default feature network for Fréchet distances (17 MB)
+    /// Also fetch weights: of the feature network for Fréchet distances (17 MB), and of the perceptual losses (64 MB)
     #[arg(long)]
     features: bool,
     /// Also build the library for training on several GPUs: fetches headers (200 MB); needs no nvcc and no GPU
@@ -93,7 +94,7 @@ pub struct Extras {
 
 impl Extras {
     fn parts(self) -> Vec<&'static dyn Part> {
-        let asked = [self.features, self.cuda];
+        let asked = [self.features, self.features, self.cuda];
         OPTIONAL.into_iter().zip(asked).filter(|(_, asked)| *asked).map(|(part, _)| part).collect()
     }
 }
@@ -181,7 +182,7 @@ pub fn ensure(project: &Project) -> Result<()> {
 /// # Errors
 /// When VAR_FEATURES lacks them (bad use), or the download fails.
 pub fn ensure_features(project: &Project) -> Result<()> {
-    bring(project, &[&features::Features])
+    bring(project, &[&features::FEATURES])
 }
 
 /// Links or fetches those of `parts` that are missing.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use var_eval::metrics::lpips::Trunk;
 use var_eval::metrics::ssim::Downsampling;
 use var_eval::{Reconstruction, Result};
 use var_tokenizer::progress::{Progress, Show, say};
@@ -21,6 +22,7 @@ no partner, another size, or cannot be read.
 Examples:
   var-eval reconstruction --reference originals/ --samples reconstructions/
   var-eval reconstruction --reference originals/ --samples reconstructions/ --json > metrics.json
+  var-eval reconstruction --reference originals/ --samples reconstructions/ --st-lpips alex,vgg
   var-eval reconstruction --reference originals/ --samples reconstructions/ --fd         rFD-efficientnet-lite0
   var-eval reconstruction --reference originals/ --samples reconstructions/ --fd --network inception-fid \\
       --weights pt_inception.pth --lpips alex --lpips-weights alexnet.pth --lpips-heads alex.pth       rFID, LPIPS"
@@ -44,6 +46,10 @@ pub struct ReconstructionArgs {
     /// File with the LPIPS heads
     #[arg(long, value_name = "FILE", requires = "lpips")]
     lpips_heads: Option<PathBuf>,
+    /// Add ST-LPIPS, with the features of alex or vgg; several names with commas. The weights are those that `cargo xtask
+    /// setup --features` fetches, or NAME=FILE
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    st_lpips: Vec<String>,
     /// Add the Fréchet distance of both folders (rFID with --network inception-fid)
     #[arg(long)]
     fd: bool,
@@ -62,7 +68,7 @@ pub struct ReconstructionArgs {
 impl ReconstructionArgs {
     pub fn run(self) -> Result<()> {
         let mut progress = Progress::new(Show::from_flags(false, self.quiet || self.json));
-        let device = self.lpips.is_some();
+        let device = self.lpips.is_some() || !self.st_lpips.is_empty();
         let unused = self.network.given().into_iter().filter(|&flag| !(device && flag == "--device"));
         if !self.fd {
             without_effect(&unused.collect::<Vec<_>>(), "only --fd takes a network", &progress);
@@ -107,6 +113,13 @@ impl ReconstructionArgs {
             (&self.lpips, &self.lpips_weights, &self.lpips_heads)
         {
             request = request.with_lpips(trunk.parse()?, weights, heads);
+        }
+        for network in &self.st_lpips {
+            let (name, file) = match network.split_once('=') {
+                Some((name, file)) => (name, Some(PathBuf::from(file))),
+                None => (network.as_str(), None),
+            };
+            request = request.with_st_lpips(Trunk::shift_tolerant(name)?, file);
         }
         Ok(request)
     }

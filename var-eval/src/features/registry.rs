@@ -140,25 +140,33 @@ impl NetworkChoice {
 /// # Errors
 /// When they are missing; says how to get them.
 pub fn default_weights() -> Result<PathBuf> {
-    let starts = [std::env::current_exe(), std::env::current_dir()].into_iter().flatten().collect::<Vec<_>>();
-    find_default(std::env::var_os(VARIABLE), &starts)
+    fetched(DEFAULT_FILE, efficientnet::NAME)
 }
 
-fn find_default(named: Option<OsString>, starts: &[PathBuf]) -> Result<PathBuf> {
+/// The file `name` that `cargo xtask setup --features` fetches: the weights of the network `what`.
+///
+/// # Errors
+/// When it is missing; says how to get it.
+#[doc(hidden)]
+pub fn fetched(name: &str, what: &str) -> Result<PathBuf> {
+    let starts = [std::env::current_exe(), std::env::current_dir()].into_iter().flatten().collect::<Vec<_>>();
+    find_fetched((name, what), std::env::var_os(VARIABLE), &starts)
+}
+
+fn find_fetched((name, what): (&str, &str), named: Option<OsString>, starts: &[PathBuf]) -> Result<PathBuf> {
     if let Some(folder) = named.filter(|folder| !folder.is_empty()) {
-        let path = Path::new(&folder).join(DEFAULT_FILE);
+        let path = Path::new(&folder).join(name);
         if path.is_file() {
             return Ok(path);
         }
-        let message = format!("{VARIABLE} names this folder, but it does not hold {DEFAULT_FILE}");
+        let message = format!("{VARIABLE} names this folder, but it does not hold {name}");
         return Err(Error::file(folder, message));
     }
     let above = starts.iter().flat_map(|start| start.ancestors());
-    let found = above.map(|folder| folder.join(FOLDER).join(DEFAULT_FILE)).find(|path| path.is_file());
+    let found = above.map(|folder| folder.join(FOLDER).join(name)).find(|path| path.is_file());
     found.ok_or_else(|| {
         Error::config(format!(
-            "the weights of {} are missing: fetch them with `cargo xtask setup --features`, or name the file",
-            efficientnet::NAME
+            "the weights of {what} are missing: fetch them with `cargo xtask setup --features`, or name the file"
         ))
     })
 }
@@ -172,16 +180,23 @@ mod tests {
         let clone = tempfile::tempdir().unwrap();
         let program = clone.path().join("target/release/var-eval");
         let starts = [program];
-        let message = find_default(None, &starts).unwrap_err().to_string();
+        let message =
+            find_fetched((DEFAULT_FILE, efficientnet::NAME), None, &starts).unwrap_err().to_string();
         assert!(message.contains("cargo xtask setup --features"), "{message}");
         std::fs::create_dir(clone.path().join(FOLDER)).unwrap();
         let file = clone.path().join(FOLDER).join(DEFAULT_FILE);
         std::fs::write(&file, "").unwrap();
-        assert_eq!(find_default(None, &starts).unwrap(), file);
-        assert_eq!(find_default(Some("".into()), &starts).unwrap(), file);
-        assert_eq!(find_default(Some(clone.path().join(FOLDER).into()), &[]).unwrap(), file);
+        assert_eq!(find_fetched((DEFAULT_FILE, efficientnet::NAME), None, &starts).unwrap(), file);
+        assert_eq!(find_fetched((DEFAULT_FILE, efficientnet::NAME), Some("".into()), &starts).unwrap(), file);
+        assert_eq!(
+            find_fetched((DEFAULT_FILE, efficientnet::NAME), Some(clone.path().join(FOLDER).into()), &[])
+                .unwrap(),
+            file
+        );
         // A folder that is named and holds nothing is an error, and not another network's file.
-        let message = find_default(Some(clone.path().into()), &starts).unwrap_err().to_string();
+        let message = find_fetched((DEFAULT_FILE, efficientnet::NAME), Some(clone.path().into()), &starts)
+            .unwrap_err()
+            .to_string();
         assert!(message.contains(VARIABLE) && message.contains(DEFAULT_FILE), "{message}");
     }
 }

@@ -34,9 +34,11 @@ pub fn heads(net: &str, seed: u64) -> Portable<impl Fn(&str, &[i64]) -> (String,
 }
 
 /// The package's heads in the npz file of the group.
-struct PackageHeads<'a> {
-    path: &'a Path,
-    net: &'a str,
+pub struct PackageHeads<'a> {
+    /// The file.
+    pub path: &'a Path,
+    /// The network.
+    pub net: &'a str,
 }
 
 impl TensorSource for PackageHeads<'_> {

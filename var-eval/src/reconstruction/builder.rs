@@ -39,6 +39,7 @@ pub struct Reconstruction {
     pixels: PixelRule,
     downsampling: Downsampling,
     lpips: Option<(Trunk, PathBuf, PathBuf)>,
+    st_lpips: Vec<(Trunk, Option<PathBuf>)>,
     distance: Option<NetworkChoice>,
     device: DeviceChoice,
 }
@@ -53,6 +54,7 @@ impl Reconstruction {
             pixels: PixelRule::Stored,
             downsampling: Downsampling::None,
             lpips: None,
+            st_lpips: Vec::new(),
             distance: None,
             device: DeviceChoice::Cpu,
         }
@@ -76,6 +78,14 @@ impl Reconstruction {
     #[must_use]
     pub fn with_lpips(mut self, trunk: Trunk, weights: impl AsRef<Path>, heads: impl AsRef<Path>) -> Self {
         self.lpips = Some((trunk, weights.as_ref().to_owned(), heads.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds ST-LPIPS on the network `trunk` ([`Trunk::ShiftTolerantAlex`] or [`Trunk::ShiftTolerantVgg`]), from a file or from
+    /// the one that `cargo xtask setup --features` fetches.
+    #[must_use]
+    pub fn with_st_lpips(mut self, trunk: Trunk, weights: Option<PathBuf>) -> Self {
+        self.st_lpips.push((trunk, weights));
         self
     }
 
@@ -108,12 +118,17 @@ impl Reconstruction {
                 Some(network) => Some(Rc::from(network.open(self.device.resolve()?)?)),
                 None => None,
             };
-            let lpips = match &self.lpips {
-                Some((trunk, weights, heads)) => {
-                    Some(Lpips::load(*trunk, weights, heads, self.device.resolve()?)?)
-                }
-                None => None,
-            };
+            let mut lpips = Vec::new();
+            if let Some((trunk, weights, heads)) = &self.lpips {
+                lpips.push(Lpips::load(*trunk, weights, heads, self.device.resolve()?)?);
+            }
+            for (trunk, weights) in &self.st_lpips {
+                let weights = match weights {
+                    Some(file) => file.clone(),
+                    None => trunk.fetched()?,
+                };
+                lpips.push(Lpips::load_shift_tolerant(*trunk, &weights, self.device.resolve()?)?);
+            }
             Ok(OpenedReconstruction { request: self, pairs, network, lpips })
         })
     }
@@ -139,20 +154,18 @@ pub struct OpenedReconstruction<'a> {
     request: &'a Reconstruction,
     pairs: Vec<Pair>,
     network: Option<Rc<dyn FeatureNetwork>>,
-    lpips: Option<Lpips>,
+    lpips: Vec<Lpips>,
 }
 
 impl OpenedReconstruction<'_> {
     /// Measures the pairs.
     ///
     /// # Errors
-    /// When an image cannot be read, differs in size from its partner, or is too small for SSIM's window or LPIPS's network;
-    /// the error names it. When libtorch fails.
+    /// When an image cannot be read, differs in size from its partner, or is too small for SSIM's window or the network of a
+    /// distance; the error names it. When libtorch fails.
     pub fn pairs(&self, progress: &mut Progress) -> Result<PairReport> {
         let Reconstruction { samples, originals, pixels, downsampling, .. } = self.request;
-        guarded(|| {
-            score(originals, samples, &self.pairs, *pixels, *downsampling, self.lpips.as_ref(), progress)
-        })
+        guarded(|| score(originals, samples, &self.pairs, *pixels, *downsampling, &self.lpips, progress))
     }
 
     /// Measures the Fréchet distance of both folders; `None` if it was not requested. Ends early when `stop` is set.

@@ -1,5 +1,6 @@
-//! PSNR, SSIM and LPIPS of pairs of images.
+//! PSNR, SSIM, LPIPS and ST-LPIPS of pairs of images.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use image::RgbImage;
@@ -23,18 +24,19 @@ const CHUNK: usize = 64;
 /// depend on how many there are.
 ///
 /// # Errors
-/// When an image cannot be read, differs in size from its partner, or is too small for SSIM's window or LPIPS's network.
+/// When an image cannot be read, differs in size from its partner, or is too small for SSIM's window or the network of
+/// a distance.
 pub(super) fn score(
     reference: &Path,
     samples: &Path,
     pairs: &[Pair],
     rule: PixelRule,
     downsampling: Downsampling,
-    lpips: Option<&Lpips>,
+    networks: &[Lpips],
     progress: &mut Progress,
 ) -> Result<PairReport> {
     let mut scores = Vec::with_capacity(pairs.len());
-    let mut distances = Vec::new();
+    let mut distances = vec![Vec::new(); networks.len()];
     progress.start(0, pairs.len() as u64);
     for chunk in pairs.chunks(CHUNK) {
         let measured: Vec<(Score, [Picture; 2])> = chunk
@@ -43,21 +45,36 @@ pub(super) fn score(
             .collect::<Result<_>>()?;
         let (found, pictures): (Vec<Score>, Vec<[Picture; 2]>) = measured.into_iter().unzip();
         scores.extend(found);
-        if let Some(lpips) = lpips {
-            for (pair, [reference, _]) in chunk.iter().zip(&pictures) {
-                let (width, height, _) = reference.shape();
-                lpips.check_side(width, height).map_err(|e| about(pair, e))?;
-            }
+        for (lpips, pair) in networks.iter().flat_map(|n| chunk.iter().zip(&pictures).map(move |p| (n, p))) {
+            let (pair, [reference, _]) = pair;
+            let (width, height, _) = reference.shape();
+            lpips.check_side(width, height).map_err(|e| about(pair, e))?;
+        }
+        if !networks.is_empty() {
             let (references, samples): (Vec<RgbImage>, Vec<RgbImage>) =
                 pictures.into_iter().filter_map(|[a, b]| Some((a.into_image()?, b.into_image()?))).unzip();
-            distances.extend(lpips.distances(&references, &samples)?);
+            for (lpips, found) in networks.iter().zip(&mut distances) {
+                found.extend(lpips.distances(&references, &samples)?);
+            }
         }
         progress.advance(scores.len() as u64, "pairs");
     }
     progress.finish();
     let mean = |value: fn(&Score) -> f64| scores.iter().map(value).sum::<f64>() / scores.len() as f64;
-    if let Some((pair, distance)) = pairs.iter().zip(&distances).find(|(_, distance)| !distance.is_finite()) {
-        return Err(about(pair, Error::measure(format!("LPIPS is {distance}; its weights are damaged"))));
+    let (mut lpips, mut st_lpips, mut stamp, mut st_stamps) = (None, BTreeMap::new(), None, BTreeMap::new());
+    for (network, found) in networks.iter().zip(&distances) {
+        let (trunk, own) = (network.trunk(), network.stamp().clone());
+        if let Some((pair, distance)) = pairs.iter().zip(found).find(|(_, distance)| !distance.is_finite()) {
+            let text = format!("{} is {distance}; its weights are damaged", trunk.metric());
+            return Err(about(pair, Error::measure(text)));
+        }
+        let mean = found.iter().sum::<f64>() / found.len() as f64;
+        if trunk.is_shift_tolerant() {
+            st_lpips.insert(trunk.name().to_owned(), mean);
+            st_stamps.insert(trunk.name().to_owned(), own);
+        } else {
+            (lpips, stamp) = (Some(mean), Some(own));
+        }
     }
     let area = |(width, height): &(usize, usize)| width * height;
     let sizes = || scores.iter().map(|score| score.size);
@@ -65,7 +82,8 @@ pub(super) fn score(
         n: scores.len(),
         psnr_db: mean(|score| score.psnr),
         ssim: mean(|score| score.ssim),
-        lpips: lpips.map(|_| distances.iter().sum::<f64>() / distances.len() as f64),
+        lpips,
+        st_lpips,
         identical: scores.iter().filter(|score| score.psnr.is_infinite()).count(),
         warnings: doubts(&scores, rule),
         protocol: PairProtocol {
@@ -89,7 +107,8 @@ pub(super) fn score(
                 Downsampling::Blocks => "block means, factor max(1, round(shorter side / 256))",
             }
             .to_owned(),
-            lpips: lpips.map(|lpips| lpips.stamp().clone()),
+            lpips: stamp,
+            st_lpips: st_stamps,
         },
         sets: None,
     })

@@ -1,5 +1,6 @@
 //! Scores of reconstructions with their protocol, as JSON and as text.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -47,6 +48,9 @@ pub struct PairProtocol {
     /// Network and heads of LPIPS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lpips: Option<LpipsStamp>,
+    /// Networks of ST-LPIPS, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub st_lpips: BTreeMap<String, LpipsStamp>,
 }
 
 /// Scores of reconstructions, with their protocol. Only a measurement makes one; the JSON of `var-eval reconstruction` is
@@ -64,6 +68,9 @@ pub struct PairReport {
     /// Mean LPIPS, if requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lpips: Option<f64>,
+    /// Mean ST-LPIPS by network (`alex`, `vgg`), if requested.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub st_lpips: BTreeMap<String, f64>,
     /// Number of pairs that are identical byte for byte.
     pub identical: usize,
     /// What makes the numbers doubtful.
@@ -112,6 +119,9 @@ impl fmt::Display for PairReport {
         if let Some(distance) = &self.lpips {
             writeln!(f, "LPIPS       {}", small(*distance))?;
         }
+        for (network, distance) in &self.st_lpips {
+            writeln!(f, "ST-LPIPS    {} ({network})", small(*distance))?;
+        }
         writeln!(f, "N           {} (identical: {})", self.n, self.identical)?;
         writeln!(f, "reference   {}", p.reference.display())?;
         writeln!(f, "samples     {}", p.samples.display())?;
@@ -132,6 +142,9 @@ impl fmt::Display for PairReport {
         writeln!(f, "downsampled {}", p.ssim_downsampling)?;
         if let Some(lpips) = &p.lpips {
             writeln!(f, "LPIPS       {lpips}")?;
+        }
+        for stamp in p.st_lpips.values() {
+            writeln!(f, "ST-LPIPS    {stamp}")?;
         }
         for warning in &self.warnings {
             writeln!(f, "warning     {warning}")?;

@@ -128,7 +128,7 @@ impl Case {
     }
 
     /// The expected tensor `name`, which counts as compared from now on; without it a failed check.
-    fn take(&mut self, name: &str) -> Option<Tensor> {
+    pub fn take(&mut self, name: &str) -> Option<Tensor> {
         let found = self.expected.get(name).map(Tensor::shallow_clone);
         if found.is_some() {
             self.compared.insert(name.to_owned());
@@ -189,11 +189,20 @@ impl Case {
 
     /// Compares gradients with `grad_norms`, `grad_heads` and every `grad.NAME`.
     pub fn gradients(&mut self, parameters: &Parameters) {
-        let names: Vec<String> = match self.manifest.get("grad_names").and_then(Value::as_array) {
-            Some(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
-            None => return self.fail("gradients", "the manifest has no list 'grad_names'"),
-        };
-        let (Some(norms), Some(heads)) = (self.take("grad_norms"), self.take("grad_heads")) else {
+        self.gradients_of("", parameters);
+    }
+
+    /// The same with `prefix` before the names of list and tensors.
+    pub fn gradients_of(&mut self, prefix: &str, parameters: &Parameters) {
+        let names: Vec<String> =
+            match self.manifest.get(format!("{prefix}grad_names")).and_then(Value::as_array) {
+                Some(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+                None => {
+                    return self.fail("gradients", format!("the manifest has no list '{prefix}grad_names'"));
+                }
+            };
+        let norms = self.take(&format!("{prefix}grad_norms"));
+        let (Some(norms), Some(heads)) = (norms, self.take(&format!("{prefix}grad_heads"))) else {
             return;
         };
         let count = names.len() as i64;
@@ -201,33 +210,45 @@ impl Case {
             let (norms, heads) = (norms.size(), heads.size());
             return self.fail("gradients", format!("{count} names, norms {norms:?}, heads {heads:?}"));
         }
+        // A gradient that is zero but for rounding has no norm to compare: a floor, by the rounding of the largest.
+        let floor = (norms.max().double_value(&[]) * 1e-4).max(1e-4);
         let mut worst_norm = (0.0_f64, String::new());
         let mut worst_head = (0.0_f64, String::new());
         for (i, name) in names.iter().enumerate() {
+            let expected = norms.double_value(&[i as i64]);
             let Some(gradient) = parameters.get(name).map(Tensor::grad).filter(Tensor::defined) else {
+                if expected == 0.0 {
+                    continue;
+                }
                 return self.fail("gradients", format!("none for {name}"));
             };
             let flat = gradient.flatten(0, -1).to_kind(Kind::Double).to_device(tch::Device::Cpu);
-            let expected = norms.double_value(&[i as i64]);
-            // Gradients that are zero but for rounding have no norm to compare: an absolute floor.
-            let difference = (flat.norm().double_value(&[]) - expected).abs() / expected.max(1e-4);
+            let difference = (flat.norm().double_value(&[]) - expected).abs() / expected.max(floor);
             if finite(difference) > worst_norm.0 {
                 worst_norm = (finite(difference), name.clone());
             }
             let count = flat.numel().min(4) as i64;
             let head = heads.get(i as i64).narrow(0, 0, count).to_kind(Kind::Double);
-            let difference = (flat.narrow(0, 0, count) - head).abs().max().double_value(&[]);
+            // An entry may be off by 1e-4, or by the share of its tensor's norm that the norm may be off by.
+            let allowed = (expected * GRADIENT_NORMS / GRADIENT_ENTRIES).max(1.0);
+            let difference = (flat.narrow(0, 0, count) - head).abs().max().double_value(&[]) / allowed;
             if finite(difference) > worst_head.0 {
                 worst_head = (finite(difference), name.clone());
             }
         }
         let note = format!("{} tensors, worst {}", names.len(), worst_norm.1);
-        self.record("gradient norms", Some(worst_norm.0), GRADIENT_NORMS, Some(note));
-        self.record("gradient entries", Some(worst_head.0), GRADIENT_ENTRIES, Some(worst_head.1));
-        let whole: Vec<String> =
-            self.expected.keys().filter_map(|k| k.strip_prefix("grad.").map(str::to_owned)).collect();
-        for name in whole {
-            let key = format!("grad.{name}");
+        self.record(&format!("{prefix}gradient norms"), Some(worst_norm.0), GRADIENT_NORMS, Some(note));
+        self.record(
+            &format!("{prefix}gradient entries"),
+            Some(worst_head.0),
+            GRADIENT_ENTRIES,
+            Some(worst_head.1),
+        );
+        let whole = format!("{prefix}grad.");
+        let names: Vec<String> =
+            self.expected.keys().filter_map(|k| k.strip_prefix(&whole).map(str::to_owned)).collect();
+        for name in names {
+            let key = format!("{whole}{name}");
             let Some(expected) = self.take(&key) else { continue };
             let gradient = parameters.get(&name).map(Tensor::grad).filter(Tensor::defined);
             let Some(gradient) = gradient.filter(|g| g.size() == expected.size()) else {
@@ -243,11 +264,17 @@ impl Case {
 
     /// Compares the digests in the manifest's table `key` with the parameters' values.
     pub fn weights(&mut self, key: &str, parameters: &Parameters) {
-        let Some(table) = self.manifest.get(key).and_then(Value::as_object).cloned() else {
+        let table = self.manifest.get(key).cloned().unwrap_or_default();
+        self.weights_in(key, &table, parameters);
+    }
+
+    /// Compares the digests in `table` with the parameters' values; those of buffers may be missing.
+    pub fn weights_in(&mut self, key: &str, table: &Value, parameters: &Parameters) {
+        let Some(table) = table.as_object() else {
             return self.fail(key, "the manifest has no table of digests");
         };
         let mut wrong = Vec::new();
-        for (name, expected) in &table {
+        for (name, expected) in table {
             let found = parameters.get(name).map(portable::digest);
             // Buffers that we have no use for are not among the parameters.
             if let Some(found) = found
@@ -257,8 +284,7 @@ impl Case {
             }
         }
         let missing: Vec<&str> = parameters
-            .entries()
-            .iter()
+            .trainable()
             .map(|p| p.name.as_str())
             .filter(|name| !table.contains_key(*name))
             .collect();

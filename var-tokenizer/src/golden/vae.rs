@@ -22,7 +22,7 @@ pub(crate) fn check(case: &mut Case) -> Result<()> {
     case.close("model_input", &vae.to_model_input(&ids)?, FEATURES);
 
     vae.parameters().set_requires_grad(true);
-    let output = vae.training_forward(&images)?;
+    let output = vae.training_forward(&images, None)?;
     let mean = tch::Reduction::Mean;
     let loss = output.reconstruction.l1_loss(&images, mean)
         + output.reconstruction.mse_loss(&images, mean)

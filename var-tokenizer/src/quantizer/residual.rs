@@ -1,8 +1,8 @@
 //! The residual pass over all scales: latent → ids, ids → latent, and what stands between.
 
-use tch::{Kind, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
-use super::{Codebook, Phi};
+use super::{Codebook, Phi, ScaleDropout};
 use crate::data::schedule::ScaleSchedule;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::weights::Builder;
@@ -186,13 +186,14 @@ impl Quantizer {
         Self::area(latent, self.schedule.side(k)).flatten(2, 3).transpose(1, 2)
     }
 
-    /// The training pass with straight-through gradient and VQ loss.
+    /// The training pass with straight-through gradient and VQ loss. With `dropout`, images keep only some of their first
+    /// scales.
     ///
     /// Lookups see the detached latent in `f32` whatever the precision of the encoder.
     ///
     /// # Errors
     /// When the latent's side is not the schedule's last.
-    pub fn training_pass(&self, latent: &Tensor) -> Result<TrainingPass> {
+    pub fn training_pass(&self, latent: &Tensor, dropout: Option<&ScaleDropout>) -> Result<TrainingPass> {
         self.check_latent(latent)?;
         let latent = latent.to_kind(Kind::Float);
         let fixed = latent.detach();
@@ -206,11 +207,18 @@ impl Quantizer {
             let found = self.codebook.nearest(&rows)?.view([batch, -1]);
             let h = self.contribution(&self.codebook.vectors(&found), k);
             residual = &residual - h.detach();
-            quantized = quantized + h;
-            let mean = tch::Reduction::Mean;
-            loss = loss
-                + quantized.detach().mse_loss(&latent, mean) * self.commitment
-                + quantized.mse_loss(&fixed, mean);
+            let (commitment, codebook) = match dropout {
+                None => {
+                    quantized = quantized + h;
+                    let mean = Reduction::Mean;
+                    (quantized.detach().mse_loss(&latent, mean), quantized.mse_loss(&fixed, mean))
+                }
+                Some(dropout) => {
+                    quantized = quantized + h * dropout.mask(k, latent.device());
+                    (dropout.error(&quantized.detach(), &latent, k), dropout.error(&quantized, &fixed, k))
+                }
+            };
+            loss = loss + commitment * self.commitment + codebook;
             ids.push(found);
             looked_up.push(rows);
         }

@@ -19,13 +19,16 @@ use encoder::Encoder;
 use layers::Convolution;
 
 use crate::data::schedule::ScaleSchedule;
-use crate::quantizer::{Quantizer, Usage};
+use crate::quantizer::{Quantizer, ScaleDropout, Usage};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::torch::check_finite;
 use crate::runtime::weights::{Checkpoint, Parameters, Role, StateDict, Storage, safetensors};
 
 /// Metadata key of the configuration in our `.safetensors` files.
 pub const CONFIG_KEY: &str = "tokenizer_config";
+
+/// The decoder's last weight, by whose gradients an adversarial loss is weighed.
+pub const LAST_LAYER: &str = "decoder.conv_out.weight";
 
 /// The buffer of usage statistics.
 const USAGE: &str = "quantize.ema_vocab_hit_SV";
@@ -308,13 +311,18 @@ impl VqVae {
         self.quantizer.to_model_input(ids, self.config.schedule.scales())
     }
 
-    /// Computes the losses of a training step over images `[B, 3, S, S]` in [-1, 1].
+    /// Computes a training step's forward pass over images `[B, 3, S, S]` in [-1, 1]. With `dropout`, images keep only some
+    /// of their first scales.
     ///
     /// # Errors
     /// When the side does not fit the schedule.
-    pub fn training_forward(&self, images: &Tensor) -> Result<TrainingOutput> {
+    pub fn training_forward(
+        &self,
+        images: &Tensor,
+        dropout: Option<&ScaleDropout>,
+    ) -> Result<TrainingOutput> {
         let latent = self.latent(images)?;
-        let pass = self.quantizer.training_pass(&latent)?;
+        let pass = self.quantizer.training_pass(&latent, dropout)?;
         let reconstruction = self.decode_latent(&pass.latent)?;
         Ok(TrainingOutput { reconstruction, vq_loss: pass.loss, ids: pass.ids, rows: pass.rows })
     }

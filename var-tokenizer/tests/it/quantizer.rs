@@ -81,7 +81,7 @@ proptest! {
     fn the_training_pass_finds_the_ids_that_encoding_finds(seed in 0_u64..1000) {
         let vae = tokenizer(&config(&[1, 2, 4], PhiSharing::PerScale, false), seed);
         let latent = portable::normal("latent", seed, &[2, 4, 4, 4]);
-        let pass = vae.quantizer().training_pass(&latent).unwrap();
+        let pass = vae.quantizer().training_pass(&latent, None).unwrap();
         prop_assert_eq!(Tensor::cat(&pass.ids, 1), vae.quantizer().encode(&latent).unwrap());
         let quantized = vae.quantizer().latents(&Tensor::cat(&pass.ids, 1)).unwrap();
         prop_assert!(largest(&pass.latent, quantized.last().unwrap()) < 1e-5);
@@ -92,7 +92,7 @@ proptest! {
 fn the_straight_through_gradient_of_the_latent_is_that_of_what_follows() {
     let vae = tokenizer(&config(&[1, 4], PhiSharing::Shared, false), 3);
     let latent = portable::normal("latent", 3, &[1, 4, 4, 4]).set_requires_grad(true);
-    let pass = vae.quantizer().training_pass(&latent).unwrap();
+    let pass = vae.quantizer().training_pass(&latent, None).unwrap();
     let weights = portable::normal("weights", 3, &[1, 4, 4, 4]);
     (pass.latent * &weights).sum(Kind::Float).backward();
     assert!(largest(&latent.grad(), &weights) < 1e-6);

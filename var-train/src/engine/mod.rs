@@ -238,6 +238,11 @@ impl<'a, 'w> Progress<'a, 'w> {
         let line = MetricsLine::Val(validation.clone());
         self.run.log(&line).map_err(|e| self.diverged(validation.step, e))?;
         tell(self.watch, Event::Validation(&validation))?;
+        if self.course.ranks.leads()
+            && let Some(grid) = self.task.picture(validation.step)?
+        {
+            self.run.show(validation.step, &grid)?;
+        }
         self.validation = Some(validation);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use tch::Tensor;
+use var_tokenizer::images::Grid;
 use var_tokenizer::weights::{Parameters, StateDict};
 
 use crate::average::Average;
@@ -42,6 +43,14 @@ pub trait Task {
     /// # Errors
     /// When libtorch fails.
     fn validate(&mut self, step: u64) -> Result<Scores>;
+
+    /// Images that show what the network does after `step` steps; `None` when it has none.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn picture(&mut self, _step: u64) -> Result<Option<Grid>> {
+        Ok(None)
+    }
 
     /// More tensors that a resume needs.
     fn extra(&self) -> BTreeMap<String, Tensor> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use plan::{Estimate, ModelPlan, TokenizerPlan};
 pub use result::{ModelResult, TokenizerResult};
-pub use step::{Losses, ModelLosses, Rates, StepReport, TokenizerLosses};
+pub use step::{AdversaryLosses, Losses, ModelLosses, Rates, StepReport, TokenizerLosses};
 pub use validation::{ModelScores, Scores, TokenizerScores, Validation};
 
 /// A line of `metrics.jsonl`.

@@ -111,7 +111,13 @@ pub struct TokenizerLosses {
     pub l2: f64,
     /// VQ loss; 0 before quantization starts.
     pub vq: f64,
-    /// A warning, when a scale uses almost no codes.
+    /// Perceptual distance; `None` without that loss.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub perceptual: Option<f64>,
+    /// Of the discriminator; `None` until it starts.
+    #[serde(flatten)]
+    pub adversary: Option<AdversaryLosses>,
+    /// A warning, when a scale uses almost no codes, or the discriminator does not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
     /// Share of the codes in use, per scale; `None` before quantization and between two lines of the log.
@@ -120,6 +126,27 @@ pub struct TokenizerLosses {
     /// Perplexity of the codes, per scale; `None` as for `used_per_scale`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub perplexity_per_scale: Option<Vec<f64>>,
+}
+
+/// What a step of adversarial training gives.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct AdversaryLosses {
+    /// The tokenizer's adversarial loss.
+    pub g_loss: f64,
+    /// Its weight: adapted, and multiplied by the share that counts at this step.
+    pub g_weight: f64,
+    /// The discriminator's loss, regularisers included.
+    pub d_loss: f64,
+    /// Mean logit of real images.
+    pub d_real_logit: f64,
+    /// Mean logit of reconstructions.
+    pub d_fake_logit: f64,
+    /// Share of the logits of real images above 0.
+    pub d_real_right: f64,
+    /// Share of the logits of reconstructions below 0.
+    pub d_fake_right: f64,
+    /// Norm of the discriminator's gradient before clipping.
+    pub d_grad_norm: f64,
 }
 
 /// Rates over the steps since the last line of the log, without validations and checkpoints.

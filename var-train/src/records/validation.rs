@@ -79,6 +79,9 @@ pub struct TokenizerScores {
     pub l1: f64,
     /// Mean squared error of the pixels.
     pub l2: f64,
+    /// Mean PSNR after each scale, in dB, over the first 128 images.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psnr_per_scale: Option<Vec<f64>>,
     /// Number of codes in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codes_used: Option<f64>,

@@ -25,6 +25,14 @@ impl Notes<'_> {
         }
     }
 
+    /// Notes that all given keys of `section` have no effect while its weight is 0.
+    fn off(&mut self, section: &str, off: bool) {
+        let weight = format!("{section}.weight");
+        for key in self.given.below(section).filter(|key| *key != weight) {
+            self.idle(key, off, || format!("{weight} is 0"));
+        }
+    }
+
     fn training(&mut self, training: &Training, steps: u64) {
         self.idle("training.epochs", training.steps > 0, || {
             format!("training.steps = {} decides; set steps=0 to count epochs", training.steps)
@@ -101,6 +109,11 @@ pub(crate) fn of_tokenizer(
     notes.idle("recipe.validation_pictures", recipe.validation_pictures > held_out, || {
         format!("all {held_out} held-out images are read")
     });
+    notes.idle("recipe.scale_dropout_keeps", recipe.scale_dropout <= 0.0, || {
+        "recipe.scale_dropout is 0: all images keep all scales".into()
+    });
+    notes.off("perceptual", !settings.perceptual.is_on());
+    notes.off("adversary", !settings.adversary.is_on());
     notes.notes
 }
 
@@ -183,11 +196,15 @@ mod tests {
             "recipe.replace_until",
             "recipe.random_crop",
             "recipe.validation_pictures",
+            "recipe.scale_dropout_keeps",
+            "perceptual.network",
+            "adversary.lecam",
+            "adversary.layers",
         ];
         let notes = of_tokenizer(&settings, &given(&keys), 1600, [80, 80], true);
         assert_eq!(notes.len(), keys.len(), "{notes:#?}");
-        for (note, key) in notes.iter().zip(keys) {
-            assert!(note.starts_with(key), "{note} is not about {key}");
+        for key in keys {
+            assert!(notes.iter().any(|note| note.starts_with(key)), "no note about {key}: {notes:#?}");
         }
         (settings.recipe.replace_every, settings.recipe.replace_until) = (5, 0.2);
         let notes = of_tokenizer(&settings, &given(&["recipe.replace_every"]), 1600, [99, 99], false);

@@ -27,6 +27,12 @@ impl Given {
         }
     }
 
+    /// The given keys of `section`.
+    pub(super) fn below(&self, section: &str) -> impl Iterator<Item = &str> {
+        let prefix = format!("{section}.");
+        self.0.iter().map(String::as_str).filter(move |key| key.starts_with(&prefix))
+    }
+
     /// Whether `key` was given.
     pub fn has(&self, key: &str) -> bool {
         self.0.contains(key)
@@ -87,7 +93,14 @@ pub(crate) fn set(base: &mut Table, assignment: &str, given: &mut Given) -> Resu
         Some((section, leaf)) => (Some(section.to_owned()), leaf),
         None => {
             let holds = |table: &Value| table.as_table().is_some_and(|table| table.contains_key(key));
-            (base.iter().find(|(_, table)| holds(table)).map(|(section, _)| section.clone()), key)
+            let sections: Vec<&String> =
+                base.iter().filter(|(_, table)| holds(table)).map(|(section, _)| section).collect();
+            if sections.len() > 1 {
+                let names: Vec<String> = sections.iter().map(|section| format!("{section}.{key}")).collect();
+                let text = format!("setting '{key}' is in several sections: write {}", names.join(" or "));
+                return Err(Error::config(text));
+            }
+            (sections.first().map(|section| (*section).clone()), key)
         }
     };
     // `a.b.c` is not a key of any section.
@@ -135,6 +148,14 @@ pub(crate) fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
 mod tests {
     use super::*;
     use crate::settings::ModelRun;
+
+    #[test]
+    fn a_key_of_several_sections_needs_its_section() {
+        let mut table = to_table(&crate::settings::TokenizerRun::default()).unwrap();
+        let message = set(&mut table, "weight=1", &mut Given::default()).unwrap_err().to_string();
+        assert!(message.contains("adversary.weight or perceptual.weight"), "{message}");
+        set(&mut table, "perceptual.weight=1", &mut Given::default()).unwrap();
+    }
 
     #[test]
     fn a_typo_names_the_key_and_the_nearest_known_one() {

@@ -2,6 +2,7 @@
 //!
 //! [`ModelRun`] and [`TokenizerRun`] are the settings; [`Layers`] says where they come from.
 
+pub mod adversary;
 pub mod effects;
 pub mod layers;
 pub mod model;
@@ -10,6 +11,7 @@ pub mod resolve;
 pub mod tokenizer;
 pub mod training;
 
+pub use adversary::{AdversaryTraining, PerceptualTraining};
 pub use layers::Given;
 pub use model::{Model, ModelRun};
 pub use resolve::{Layers, Resolved};

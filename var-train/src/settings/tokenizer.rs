@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig};
 
+use super::adversary::{AdversaryTraining, PerceptualTraining};
 use super::training::{Training, within};
 use crate::error::{Error, Result};
 use crate::schedule::Shape;
@@ -36,10 +37,25 @@ pub struct TokenizerTraining {
     pub random_crop: bool,
     /// Mirrors half of the images.
     pub flip: bool,
+    /// Share of the moving average of the weights that stays per step; 0 keeps no average. With one, scores and the finished
+    /// tokenizer are those of the average.
+    #[serde(default)]
+    pub ema: f64,
+    /// Share of the images of a batch that keep only some of their first scales.
+    #[serde(default)]
+    pub scale_dropout: f64,
+    /// Least number of scales that such an image keeps.
+    #[serde(default = "one")]
+    pub scale_dropout_keeps: usize,
     /// Share of the codes below which a scale counts as collapsed.
     pub collapse: f64,
     /// Held-out images per validation; 0 reads all.
     pub validation_pictures: usize,
+}
+
+/// One, for settings that older run folders do not have.
+fn one() -> usize {
+    1
 }
 
 impl Default for TokenizerTraining {
@@ -56,6 +72,9 @@ impl Default for TokenizerTraining {
             image_side: 0,
             random_crop: true,
             flip: false,
+            ema: 0.0,
+            scale_dropout: 0.0,
+            scale_dropout_keeps: 1,
             collapse: 0.01,
             validation_pictures: 1024,
         }
@@ -72,6 +91,12 @@ pub struct TokenizerRun {
     pub tokenizer: TokenizerConfig,
     /// Losses, codebook and images.
     pub recipe: TokenizerTraining,
+    /// The perceptual loss.
+    #[serde(default)]
+    pub perceptual: PerceptualTraining,
+    /// The discriminator.
+    #[serde(default)]
+    pub adversary: AdversaryTraining,
 }
 
 impl Default for TokenizerRun {
@@ -104,6 +129,8 @@ impl Default for TokenizerRun {
                 commitment: 0.25,
             },
             recipe: TokenizerTraining::default(),
+            perceptual: PerceptualTraining::default(),
+            adversary: AdversaryTraining::default(),
         }
     }
 }
@@ -130,10 +157,22 @@ impl TokenizerRun {
                 ("l1", recipe.l1, 0.0..=1e6),
                 ("l2", recipe.l2, 0.0..=1e6),
                 ("vq", recipe.vq, 0.0..=1e6),
+                ("ema", recipe.ema, 0.0..=0.999_999),
+                ("scale_dropout", recipe.scale_dropout, 0.0..=1.0),
                 ("collapse", recipe.collapse, 0.0..=1.0),
             ],
         )?;
         let side = self.tokenizer.image_side();
+        self.perceptual.validate(side)?;
+        self.adversary.validate(side)?;
+        let scales = self.tokenizer.schedule.scales();
+        if recipe.scale_dropout > 0.0 && !(1..scales).contains(&recipe.scale_dropout_keeps) {
+            return Err(Error::config(format!(
+                "recipe.scale_dropout_keeps = {}; expected 1 to {} for {scales} scales",
+                recipe.scale_dropout_keeps,
+                scales.saturating_sub(1)
+            )));
+        }
         let micro = self.training.batch / self.training.accumulation;
         let bytes = [micro, 3 * 4, side, side].iter().fold(1_usize, |all, n| all.saturating_mul(*n));
         if bytes > MOST_PIXEL_BYTES {

@@ -43,20 +43,20 @@ fn nearest(rows: &Tensor, centres: &Tensor) -> Tensor {
 
 /// Moves the codes of `embedding` `[V, z]` whose `hits` `[V]` are zero onto rows of `rows` `[N, z]`. Gives the number of
 /// moved codes.
-pub(crate) fn replace_unused(embedding: &Tensor, hits: &Tensor, rows: &Tensor, stream: &Stream) -> usize {
+pub(crate) fn replace_unused(embedding: &Tensor, hits: &Tensor, rows: &Tensor, stream: &Stream) -> Tensor {
     tch::no_grad(|| {
         let unused = hits.eq(0.0).nonzero().squeeze_dim(1);
         let count = unused.size().first().copied().unwrap_or(0) as usize;
         let n = rows.size().first().copied().unwrap_or(0).max(1) as usize;
         if count == 0 {
-            return 0;
+            return unused;
         }
         let order = stream.permutation(n);
         let picks: Vec<i64> = (0..count).map(|i| order.get(i % n).copied().unwrap_or(0) as i64).collect();
         let rows = rows.index_select(0, &Tensor::from_slice(&picks).to_device(rows.device()));
         let mut embedding = embedding.detach();
         let _ = embedding.index_copy_(0, &unused, &rows.to_kind(Kind::Float));
-        count
+        unused
     })
 }
 
@@ -84,7 +84,8 @@ mod tests {
         let embedding = Tensor::zeros([4, 2], (Kind::Float, tch::Device::Cpu));
         let hits = Tensor::from_slice(&[1.0_f32, 0.0, 2.0, 0.0]);
         let rows = Tensor::ones([3, 2], (Kind::Float, tch::Device::Cpu));
-        assert_eq!(replace_unused(&embedding, &hits, &rows, &Stream::new("r", 0)), 2);
+        let moved = replace_unused(&embedding, &hits, &rows, &Stream::new("r", 0));
+        assert_eq!(Vec::<i64>::try_from(&moved).unwrap(), [1, 3]);
         let sums =
             Vec::<f32>::try_from(embedding.sum_dim_intlist([1_i64].as_slice(), false, Kind::Float)).unwrap();
         assert_eq!(sums, [0.0, 2.0, 0.0, 2.0]);

@@ -1,29 +1,39 @@
-//! One training step and one validation of the tokenizer.
+//! The tokenizer as a task of the training loop: its training step and its state.
+
+mod validation;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tch::{Device, Kind, Reduction, Tensor};
-use var_tokenizer::VqVae;
+use tch::{Device, Kind, Tensor};
 use var_tokenizer::cost;
-use var_tokenizer::images::Report;
-use var_tokenizer::quantizer::Usage;
-use var_tokenizer::quantizer::usage::perplexity;
+use var_tokenizer::images::{Grid, Report};
+use var_tokenizer::quantizer::{ScaleDropout, Usage};
 use var_tokenizer::random::Stream;
 use var_tokenizer::torch::check_finite;
 use var_tokenizer::weights::{Parameters, StateDict};
+use var_tokenizer::{LAST_LAYER, VqVae};
 
+use super::adversary::{Adversary, Judged, Verdict};
 use super::codebook::{k_means, replace_unused};
+use super::objective::{Adversarial, Objective, Terms};
+use super::perceptual::Perceptual;
 use super::pictures::Pictures;
+use crate::average::Average;
 use crate::data::Order;
 use crate::engine::task::Task;
 use crate::error::{Error, Result};
-use crate::records::{Losses, Scores, TokenizerLosses, TokenizerScores};
+use crate::records::{AdversaryLosses, Losses, Scores, TokenizerLosses};
+use crate::schedule::Schedule;
 use crate::settings::TokenizerRun;
 use crate::throughput::Cost;
 
 /// The key in checkpoints for skipped images: their number, and the place of each in the source.
 const LEFT_OUT: &str = "left_out";
+/// Start of the names of the quantizer's parameters.
+const QUANTIZER: &str = "quantize.";
+/// Name of the codebook.
+const CODES: &str = "quantize.embedding.weight";
 /// Updates of the usage average before it can raise an alarm.
 const SETTLED: u64 = 50;
 
@@ -44,23 +54,28 @@ pub(crate) struct TokenizerTask {
     quantize_from: u64,
     /// First step without replacements.
     replace_until: u64,
+    perceptual: Option<Perceptual>,
+    adversary: Option<Adversary>,
+    average: Option<Average>,
+    /// Steps of the run, and its learning rates.
+    steps: u64,
+    schedule: Schedule,
     compute: Kind,
     waited: Duration,
 }
 
 impl TokenizerTask {
-    /// Trains on `train` and scores `validation` for `steps` steps, on `device`, with products in `compute` (`Float` or
-    /// `BFloat16`).
+    /// Trains on the first part of the images and scores the second, for `steps` steps, with the network of the perceptual
+    /// loss, on a device, with products in a type (`Float` or `BFloat16`).
     ///
     /// # Errors
     /// When the configuration does not fit together, or a part has no images.
     pub(crate) fn new(
         settings: &TokenizerRun,
-        train: Pictures,
-        validation: Pictures,
+        [train, validation]: [Pictures; 2],
+        perceptual: Option<Perceptual>,
         steps: u64,
-        device: Device,
-        compute: Kind,
+        (device, compute): (Device, Kind),
     ) -> Result<Self> {
         if train.is_empty() || validation.is_empty() {
             return Err(Error::config("a tokenizer needs at least one training and one held-out image"));
@@ -70,6 +85,8 @@ impl TokenizerTask {
         vae.set_compute_kind(compute);
         let usage = vae.usage(0).ok_or_else(|| Error::config("the tokenizer has no usage buffer"))?;
         let vocabulary = settings.tokenizer.vocabulary as i64;
+        let adversary = settings.adversary.is_on();
+        let adversary = adversary.then(|| Adversary::new(&settings.adversary, &settings.training, device));
         let share = |s: f64| (steps as f64 * s.clamp(0.0, 1.0)).round() as u64;
         Ok(Self {
             order: Order::new(seed, train.len()),
@@ -77,6 +94,11 @@ impl TokenizerTask {
             rows: None,
             quantize_from: share(settings.recipe.quantize_from),
             replace_until: share(settings.recipe.replace_until),
+            perceptual,
+            adversary,
+            average: (settings.recipe.ema > 0.0).then(|| Average::new(vae.parameters(), settings.recipe.ema)),
+            steps,
+            schedule: settings.training.schedule(steps),
             compute,
             waited: Duration::ZERO,
             settings: settings.clone(),
@@ -119,7 +141,94 @@ impl TokenizerTask {
             Ok(())
         })?;
         self.vae.quantizer().phi().reset_to_identity();
-        Ok(())
+        self.average.as_mut().map_or(Ok(()), |average| average.copy_below(QUANTIZER))
+    }
+
+    /// Runs `work` with the average of the weights, if there is one: the tokenizer that the run gives.
+    fn averaged<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.average.as_mut().map_or(Ok(()), Average::exchange)?;
+        let found = work(self);
+        self.average.as_mut().map_or(Ok(()), Average::exchange)?;
+        found
+    }
+
+    /// Share of the adversary's weight at `step`; 0 before it starts and without one.
+    fn factor(&self, step: u64) -> f64 {
+        self.adversary.as_ref().map_or(0.0, |_| self.settings.adversary.factor(step, self.steps))
+    }
+
+    /// Which scales the images of `step` keep; `None` when all keep all.
+    fn dropout(&self, step: u64) -> Option<ScaleDropout> {
+        let recipe = &self.settings.recipe;
+        let scales = self.settings.tokenizer.schedule.scales();
+        if recipe.scale_dropout <= 0.0 {
+            return None;
+        }
+        let stream = Stream::new("scale-dropout", self.settings.training.seed).at(step);
+        let fewer = scales.saturating_sub(recipe.scale_dropout_keeps) as u64;
+        let kept = (0..self.settings.training.batch as u64).map(|place| {
+            let drops = stream.draw(2 * place) < recipe.scale_dropout;
+            if drops {
+                recipe.scale_dropout_keeps + stream.below(2 * place + 1, fewer) as usize
+            } else {
+                scales
+            }
+        });
+        Some(ScaleDropout::new(kept.collect(), scales))
+    }
+
+    /// The tokenizer's loss on a micro-batch, and its gradients.
+    fn generate(
+        &self,
+        images: &Tensor,
+        reconstruction: &Tensor,
+        vq: Option<&Tensor>,
+        judged: Judged<'_>,
+    ) -> Result<Terms> {
+        let (recipe, settings) = (&self.settings.recipe, &self.settings.adversary);
+        let factor = self.factor(judged.step);
+        let loss;
+        let adversarial = match &self.adversary {
+            Some(adversary) if factor > 0.0 => {
+                loss = move |y: &Tensor| adversary.generator(y, judged);
+                let last_layer = self.vae.parameters().get(LAST_LAYER).filter(|_| settings.adaptive);
+                Some(Adversarial { loss: &loss, weight: settings.weight, factor, last_layer })
+            }
+            _ => None,
+        };
+        let objective = Objective {
+            l1: recipe.l1,
+            l2: recipe.l2,
+            vq: recipe.vq,
+            perceptual: self.perceptual.as_ref().map(|loss| (loss, self.settings.perceptual.weight)),
+            adversarial,
+        };
+        objective.backward(images, reconstruction, vq, judged.share)
+    }
+
+    /// The losses of `step`, after the discriminator's step.
+    fn losses(&mut self, step: u64, terms: &Terms, verdict: &Verdict) -> Result<TokenizerLosses> {
+        let factor = self.factor(step);
+        let adversary = match &mut self.adversary {
+            Some(adversary) if factor > 0.0 => {
+                let d_grad_norm = adversary.step(self.schedule.learning_rate(step), verdict)?;
+                Some(AdversaryLosses {
+                    g_loss: terms.adversarial,
+                    g_weight: terms.weight * factor,
+                    d_loss: verdict.loss,
+                    d_real_logit: verdict.real_logit,
+                    d_fake_logit: verdict.fake_logit,
+                    d_real_right: verdict.real_right,
+                    d_fake_right: verdict.fake_right,
+                    d_grad_norm,
+                })
+            }
+            _ => None,
+        };
+        let alarm = self.adversary.as_ref().and_then(Adversary::alarm);
+        let perceptual = self.perceptual.as_ref().map(|_| terms.perceptual);
+        let Terms { total: loss, l1, l2, vq, .. } = *terms;
+        Ok(TokenizerLosses { loss, l1, l2, vq, perceptual, adversary, alarm, ..TokenizerLosses::default() })
     }
 
     /// Counts the codes of a batch, given per micro-batch and scale, and keeps its looked-up vectors `[N, z]`.
@@ -146,34 +255,11 @@ impl TokenizerTask {
         // A perplexity below 2 is less than one bit. The average needs some steps to settle.
         if self.usage.updates() >= SETTLED {
             let collapsed = usage.iter().enumerate().filter(|(_, u)| u.perplexity < 2.0);
-            losses.alarm = alarm(&collapsed.map(|(k, _)| schedule.side(k)).collect::<Vec<_>>());
+            let collapsed = alarm(&collapsed.map(|(k, _)| schedule.side(k)).collect::<Vec<_>>());
+            losses.alarm = collapsed.or(losses.alarm.take());
         }
         losses.used_per_scale = Some(usage.iter().map(|u| u.used).collect());
         losses.perplexity_per_scale = Some(usage.iter().map(|u| u.perplexity).collect());
-    }
-
-    /// The scores of the codes that `count` held-out images use, from their hits `[K, V]`.
-    fn score_codes(&self, hits: &Tensor, count: usize, scores: &mut TokenizerScores) {
-        let (schedule, recipe) = (&self.settings.tokenizer.schedule, &self.settings.recipe);
-        let vocabulary = self.settings.tokenizer.vocabulary as f64;
-        let used = |t: &Tensor| t.gt(0.0).to_kind(Kind::Double).sum(Kind::Double).double_value(&[]);
-        let total = hits.sum_dim_intlist([0_i64].as_slice(), false, Kind::Float);
-        let rows = hits.unbind(0);
-        let by_scale: Vec<f64> = rows.iter().map(used).collect();
-        let collapsed: Vec<usize> = by_scale
-            .iter()
-            .enumerate()
-            .filter(|(k, codes)| {
-                let possible = (count * schedule.range(*k).len()) as f64;
-                **codes < (recipe.collapse * vocabulary).max(2.0).min(possible)
-            })
-            .map(|(k, _)| schedule.side(k))
-            .collect();
-        scores.codes_used = Some(used(&total));
-        scores.perplexity = Some(perplexity(&total));
-        scores.codes_per_scale = Some(by_scale);
-        scores.perplexity_per_scale = Some(rows.iter().map(perplexity).collect());
-        scores.alarm = alarm(&collapsed);
     }
 }
 
@@ -203,38 +289,38 @@ impl Task for TokenizerTask {
         if step == self.quantize_from {
             self.start_codebook()?;
         }
-        let (training, recipe) = (&self.settings.training, &self.settings.recipe);
-        let picks = self.order.batch(step, training.batch);
-        let micro = training.batch / training.accumulation;
-        let (mut sums, mut rows) = ([0.0_f64; 4], Vec::new());
+        let (batch, seed) = (self.settings.training.batch, self.settings.training.seed);
+        let picks = self.order.batch(step, batch);
+        let micro = batch / self.settings.training.accumulation;
+        let dropout = self.dropout(step).filter(|_| quantizing);
+        let (mut terms, mut verdict, mut rows) = (Terms::default(), Verdict::default(), Vec::new());
         let mut ids_of_scales: Vec<Vec<Tensor>> = Vec::new();
-        for part in picks.chunks(micro) {
+        for (number, part) in picks.chunks(micro).enumerate() {
             let began = Instant::now();
-            let images = self.train.batch(part, training.seed, recipe.flip)?.to_device(self.vae.device());
+            let flip = self.settings.recipe.flip;
+            let images = self.train.batch(part, seed, flip)?.to_device(self.vae.device());
             self.waited += began.elapsed();
+            let first = number * micro;
             let (reconstruction, vq) = if quantizing {
-                let output = self.vae.training_forward(&images)?;
+                let dropout = dropout.as_ref().map(|dropout| dropout.part(first..first + part.len()));
+                let output = self.vae.training_forward(&images, dropout.as_ref())?;
                 rows.extend(output.rows);
                 ids_of_scales.push(output.ids);
                 (output.reconstruction, Some(output.vq_loss))
             } else {
                 (self.vae.decode_latent(&self.vae.latent(&images)?)?, None)
             };
-            let l1 = reconstruction.l1_loss(&images, Reduction::Mean);
-            let l2 = reconstruction.mse_loss(&images, Reduction::Mean);
-            let mut loss = &l1 * recipe.l1 + &l2 * recipe.l2;
-            if let Some(vq) = &vq {
-                loss = loss + vq * recipe.vq;
-            }
-            let share = part.len() as f64 / training.batch as f64;
-            (&loss * share).f_backward()?;
-            let value = |t: &Tensor| t.double_value(&[]) * share;
-            for (sum, term) in sums.iter_mut().zip([Some(&loss), Some(&l1), Some(&l2), vq.as_ref()]) {
-                *sum += term.map_or(0.0, value);
+            let places: Vec<u64> = (first as u64..(first + part.len()) as u64).collect();
+            let share = part.len() as f64 / batch as f64;
+            let judged = Judged { step, places: &places, share };
+            terms.add(&self.generate(&images, &reconstruction, vq.as_ref(), judged)?, share);
+            if self.factor(step) > 0.0
+                && let Some(adversary) = &mut self.adversary
+            {
+                verdict.add(&adversary.judge(&images, &reconstruction, judged)?, share);
             }
         }
-        let [loss, l1, l2, vq] = sums;
-        let mut losses = TokenizerLosses { loss, l1, l2, vq, ..TokenizerLosses::default() };
+        let mut losses = self.losses(step, &terms, &verdict)?;
         if quantizing {
             self.note_use(&ids_of_scales, &rows);
             if detailed {
@@ -254,62 +340,32 @@ impl Task for TokenizerTask {
         {
             check_finite(rows, || "the vectors that replace unused codes".into())?;
             let stream = Stream::new("replace-codes", self.settings.training.seed).at(step);
-            replace_unused(self.vae.quantizer().codebook().embedding(), &self.window, rows, &stream);
+            let codes = self.vae.quantizer().codebook().embedding();
+            let moved = replace_unused(codes, &self.window, rows, &stream);
+            if let Some(average) = &mut self.average {
+                average.copy_rows(CODES, &moved)?;
+            }
         }
         let _ = self.window.zero_();
         Ok(())
     }
 
     fn validate(&mut self, step: u64) -> Result<Scores> {
-        let recipe = &self.settings.recipe;
-        let schedule = &self.settings.tokenizer.schedule;
-        let vocabulary = self.settings.tokenizer.vocabulary as i64;
-        let count = match recipe.validation_pictures {
-            0 => self.validation.len(),
-            n => n.min(self.validation.len()),
-        };
-        let quantizing = step > self.quantize_from;
-        let hits = Tensor::zeros([schedule.scales() as i64, vocabulary], (Kind::Float, Device::Cpu));
-        let (mut psnr, mut l1, mut l2) = (0.0, 0.0, 0.0);
-        let picks: Vec<(usize, u64)> = (0..count).map(|i| (i, 0)).collect();
-        for part in picks.chunks(self.settings.training.batch.max(1)) {
-            let images = self.validation.centred(part)?.to_device(self.vae.device());
-            let pictures = tch::no_grad(|| -> Result<Tensor> {
-                if !quantizing {
-                    return Ok(self.vae.decode_latent(&self.vae.latent(&images)?)?.clamp(-1.0, 1.0));
-                }
-                let ids = self.vae.encode(&images)?;
-                for k in 0..schedule.scales() {
-                    let range = schedule.range(k);
-                    let part = ids.narrow(1, range.start as i64, range.len() as i64).flatten(0, -1);
-                    let mut row = hits.select(0, k as i64);
-                    row +=
-                        part.bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float).to_device(Device::Cpu);
-                }
-                Ok(self.vae.decode(&ids)?)
-            })?;
-            let off = pictures - &images;
-            let squares = off.square().mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double);
-            let decibels = (squares.clamp_min(1e-12).reciprocal() * 4.0).log10() * 10.0;
-            psnr += decibels.sum(Kind::Double).double_value(&[]);
-            l2 += squares.sum(Kind::Double).double_value(&[]);
-            l1 += off
-                .abs()
-                .mean_dim([1_i64, 2, 3].as_slice(), false, Kind::Double)
-                .sum(Kind::Double)
-                .double_value(&[]);
-        }
-        let n = count as f64;
-        let mut scores =
-            TokenizerScores { psnr: psnr / n, l1: l1 / n, l2: l2 / n, ..TokenizerScores::default() };
-        if quantizing {
-            self.score_codes(&hits, count, &mut scores);
-        }
-        Ok(Scores::Tokenizer(scores))
+        self.averaged(|task| Ok(Scores::Tokenizer(task.score(step)?)))
+    }
+
+    fn picture(&mut self, step: u64) -> Result<Option<Grid>> {
+        self.averaged(|task| task.strip(step).map(Some))
+    }
+
+    fn average(&mut self) -> Option<&mut Average> {
+        self.average.as_mut()
     }
 
     fn extra(&self) -> BTreeMap<String, Tensor> {
-        BTreeMap::from([("window".to_owned(), self.window.shallow_clone())])
+        let mut extra = BTreeMap::from([("window".to_owned(), self.window.shallow_clone())]);
+        extra.extend(self.adversary.iter().flat_map(Adversary::tensors));
+        extra
     }
 
     fn numbers(&self) -> BTreeMap<String, f64> {
@@ -318,6 +374,7 @@ impl Task for TokenizerTask {
             ("usage_updates".to_owned(), self.usage.updates() as f64),
             (LEFT_OUT.to_owned(), left_out.iter().map(|(_, places)| places.len()).sum::<usize>() as f64),
         ]);
+        numbers.extend(self.adversary.iter().flat_map(Adversary::numbers));
         for (part, places) in &left_out {
             numbers.extend(places.iter().map(|place| (format!("{LEFT_OUT}.{part}.{place}"), 1.0)));
         }
@@ -329,6 +386,9 @@ impl Task for TokenizerTask {
         let window =
             window.ok_or_else(|| Error::config("the checkpoint has no hits of the codes (extra.window)"))?;
         self.window.f_copy_(window)?;
+        if let Some(adversary) = &mut self.adversary {
+            adversary.restore(tensors, numbers)?;
+        }
         // Checkpoints of earlier versions do not have the key.
         if numbers.contains_key(LEFT_OUT) {
             for (part, pictures) in self.parts() {

@@ -11,6 +11,7 @@ use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
 use super::config::{Stored, precision_to_resume};
 use super::options::{Options, missing};
 use super::plan;
+use crate::average::AVERAGE_FILE;
 use crate::checkpoint::MODEL_FILE;
 use crate::distributed::Ranks;
 use crate::engine::event::{Event, Watch, note, warn};
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::records::{Scores, StepReport, TokenizerPlan, TokenizerResult};
 use crate::run::RunFolder;
 use crate::settings::{Given, TokenizerRun, effects};
+use crate::tokenizer::perceptual::Perceptual;
 use crate::tokenizer::{Pictures, TokenizerTask};
 
 /// Trains a tokenizer on images, in a run folder.
@@ -36,6 +38,7 @@ struct Ready {
     train: Pictures,
     validation: Pictures,
     steps: u64,
+    perceptual: Option<Perceptual>,
     data_sha256: String,
     /// The precision of the run that is resumed.
     found: Option<Kind>,
@@ -101,7 +104,7 @@ impl TrainTokenizer {
     pub fn plan(&self, watch: &mut Watch<'_>) -> Result<TokenizerPlan> {
         let device = self.checked_device()?;
         guarded(|| {
-            let Ready { train, validation, steps, .. } = self.prepare(watch)?;
+            let Ready { train, validation, steps, .. } = self.prepare(device, watch)?;
             let compute = self.options.precision.resolve(device, self.product())?;
             let TokenizerRun { training, tokenizer, .. } = &self.settings;
             let counts = [train.len(), validation.len()];
@@ -127,7 +130,7 @@ impl TrainTokenizer {
     pub fn watch(&self, watch: &mut Watch<'_>) -> Result<TokenizerResult> {
         let device = self.checked_device()?;
         guarded(|| {
-            let ready = self.prepare(watch)?;
+            let ready = self.prepare(device, watch)?;
             self.train(ready, device, watch)
         })
     }
@@ -148,8 +151,8 @@ impl TrainTokenizer {
         [training.batch as i64 * side * side, 9 * width, width]
     }
 
-    /// Opens and checks the run folder and the images. Tells skipped files and settings without effect.
-    fn prepare(&self, watch: &mut Watch<'_>) -> Result<Ready> {
+    /// Opens and checks the run folder, the images and the network of the perceptual loss. Tells skipped files and settings without effect.
+    fn prepare(&self, device: Device, watch: &mut Watch<'_>) -> Result<Ready> {
         // The folder first: this check reads no other file.
         self.options.start()?;
         let source = Source::open(&self.data).map_err(|e| missing(e, "images"))?;
@@ -178,7 +181,10 @@ impl TrainTokenizer {
         for text in effects::of_tokenizer(&self.settings, given, steps, counts, train.is_exact()) {
             warn(watch, &text)?;
         }
-        Ok(Ready { train, validation, steps, data_sha256, found })
+        let perceptual = &self.settings.perceptual;
+        let perceptual =
+            perceptual.is_on().then(|| Perceptual::of_settings(perceptual, device)).transpose()?;
+        Ok(Ready { train, validation, steps, perceptual, data_sha256, found })
     }
 
     fn stored(&self, precision: String, data_sha256: &str) -> Stored<&TokenizerRun> {
@@ -194,7 +200,7 @@ impl TrainTokenizer {
 
     /// Trains, and writes the finished tokenizer and its result.
     fn train(&self, ready: Ready, device: Device, watch: &mut Watch<'_>) -> Result<TokenizerResult> {
-        let Ready { train, validation, steps, data_sha256, found } = ready;
+        let Ready { train, validation, steps, perceptual, data_sha256, found } = ready;
         let mut run = RunFolder::open(&self.options.out, self.options.resume)?;
         let compute = match found {
             Some(kind) => kind,
@@ -206,7 +212,8 @@ impl TrainTokenizer {
         };
         let training = &self.settings.training;
         let counts = [train.len(), validation.len()];
-        let mut task = TokenizerTask::new(&self.settings, train, validation, steps, device, compute)?;
+        let parts = [train, validation];
+        let mut task = TokenizerTask::new(&self.settings, parts, perceptual, steps, (device, compute))?;
         let text = format!(
             "{} parameters, {steps} steps of {} images, {} training and {} held-out images, {}",
             task.parameters().count(),
@@ -247,7 +254,8 @@ impl TrainTokenizer {
         if let Some(alarm) = &scores.alarm {
             note(watch, &format!("warning: {alarm}"))?;
         }
-        let file = self.options.publish(&outcome.checkpoint, MODEL_FILE, "tokenizer.safetensors")?;
+        let weights = if self.settings.recipe.ema > 0.0 { AVERAGE_FILE } else { MODEL_FILE };
+        let file = self.options.publish(&outcome.checkpoint, weights, "tokenizer.safetensors")?;
         Ok(TokenizerResult {
             parameters: task.parameters().count(),
             psnr: scores.psnr,

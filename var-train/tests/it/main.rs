@@ -1,6 +1,7 @@
 //! Tests of the training crate, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod adversary;
 mod average;
 mod bad_input;
 mod checkpoint;

@@ -26,7 +26,7 @@ pub fn pictures(folder: &Path) -> PathBuf {
 }
 
 /// `var-train tokenizer` of a tiny one on `data` into `out`.
-fn command(data: &Path, out: &Path) -> Command {
+pub fn command(data: &Path, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_var-train"));
     command
         .env("OMP_NUM_THREADS", "1")

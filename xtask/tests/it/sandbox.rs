@@ -88,14 +88,22 @@ impl Sandbox {
         std::fs::write(folder.join("build-version"), "2.11.0+cu130").unwrap();
     }
 
-    /// Puts the feature network's weights into the cache, as far as their size goes, and says where they lie.
+    /// Puts the weights of networks into the cache, as far as their size goes, and says where those of the feature network
+    /// are.
     pub fn fill_features(&self) -> PathBuf {
-        let folder = self.path("home/.cache/var-rs/efficientnet-lite0-0.1.0");
-        std::fs::create_dir_all(&folder).unwrap();
-        for (name, bytes) in [("efficientnet_lite0.pth", 18_826_032), ("LICENSE", 586)] {
-            std::fs::File::create(folder.join(name)).unwrap().set_len(bytes).unwrap();
+        let cache = self.path("home/.cache/var-rs");
+        for (name, bytes) in [
+            ("efficientnet-lite0-0.1.0/efficientnet_lite0.pth", 18_826_032),
+            ("efficientnet-lite0-0.1.0/LICENSE", 586),
+            ("st-lpips-0.0.2/st_lpips_alex.pth", 9_899_296),
+            ("st-lpips-0.0.2/st_lpips_vgg.pth", 58_907_298),
+            ("st-lpips-0.0.2/LICENSE", 1_336),
+        ] {
+            let path = cache.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::File::create(path).unwrap().set_len(bytes).unwrap();
         }
-        folder.join("efficientnet_lite0.pth")
+        cache.join("efficientnet-lite0-0.1.0/efficientnet_lite0.pth")
     }
 
     /// Puts the headers that the NCCL library is compiled with into the cache, as far as their size goes, and a

@@ -241,6 +241,8 @@ fn features_in_the_cache_are_only_linked() {
     sandbox.xtask().args(["setup", "--features"]).assert().success().stdout(contains("EfficientNet-lite0"));
     let link = sandbox.path("clone/.features/efficientnet_lite0.pth");
     assert_eq!(std::fs::read_link(&link).unwrap(), weights);
+    assert!(sandbox.path("clone/.features/st_lpips_alex.pth").exists());
+    assert!(sandbox.path("clone/.features/st_lpips_vgg.pth").exists());
     sandbox.xtask().args(check).assert().success().stdout(contains("ok       features"));
     // Nor does the next call look at the cache again.
     sandbox.xtask().args(["setup", "--features"]).assert().success().stderr("");
@@ -272,14 +274,18 @@ fn features_of_the_person_win() {
     let mut xtask = sandbox.xtask();
     xtask.env("VAR_FEATURES", &own).args(["setup", "--check"]);
     xtask.assert().success().stdout(contains("optional features").and(contains("VAR_FEATURES")));
-    std::fs::write(own.join("efficientnet_lite0.pth"), "").unwrap();
+    for name in ["efficientnet_lite0.pth", "st_lpips_alex.pth", "st_lpips_vgg.pth"] {
+        std::fs::write(own.join(name), "").unwrap();
+    }
     let mut xtask = sandbox.xtask();
     xtask.env("VAR_FEATURES", &own).args(["setup", "--features"]);
     xtask.assert().success().stdout(contains("(VAR_FEATURES)"));
     assert!(!sandbox.path("clone/.features").exists());
     // So does a file in the clone that no set-up put there.
     std::fs::create_dir(sandbox.path("clone/.features")).unwrap();
-    std::fs::write(sandbox.path("clone/.features/efficientnet_lite0.pth"), "own").unwrap();
+    for name in ["efficientnet_lite0.pth", "st_lpips_alex.pth", "st_lpips_vgg.pth"] {
+        std::fs::write(sandbox.path("clone/.features").join(name), "own").unwrap();
+    }
     sandbox.xtask().args(["setup", "--features"]).assert().success();
     assert_eq!(std::fs::read(sandbox.path("clone/.features/efficientnet_lite0.pth")).unwrap(), b"own");
 }

@@ -23,6 +23,13 @@ pub enum Init {
     Constant(f64),
     /// Normal with mean 0 and this standard deviation, cut off at ±2 in absolute value.
     Normal(f64),
+    /// Normal with this mean and standard deviation.
+    Around {
+        /// The mean.
+        mean: f64,
+        /// The standard deviation.
+        deviation: f64,
+    },
     /// Uniform in ± this bound.
     Uniform(f64),
     /// As `Normal`, with one standard deviation for the first `count` entries in C order and another for
@@ -246,6 +253,7 @@ fn drawn(name: &str, seed: u64, shape: &[i64], init: Init) -> Tensor {
         .map(|i| match init {
             Init::Constant(value) => value as f32,
             Init::Normal(std) => (stream.normal(i) * std).clamp(-2.0, 2.0) as f32,
+            Init::Around { mean, deviation } => (mean + stream.normal(i) * deviation) as f32,
             Init::SplitNormal { count, first, rest } => {
                 (stream.normal(i) * if i < count { first } else { rest }).clamp(-2.0, 2.0) as f32
             }
@@ -281,7 +289,7 @@ impl Builder<'_> {
     }
 
     /// A buffer: saved, not trained.
-    pub(crate) fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {
+    pub fn buffer(&mut self, name: &str, shape: &[i64], value: f64) -> Tensor {
         let full = format!("{}{name}", self.prefix);
         self.parameters.push(full, shape, Init::Constant(value), false)
     }

@@ -12,7 +12,8 @@ use crate::runtime::random::Stream;
 fn rule(name: &str, shape: &[i64]) -> Option<(f64, f64)> {
     let leaf = name.rsplit('.').next().unwrap_or(name);
     match (name, leaf) {
-        (_, "zero_k_bias" | "ema_vocab_hit_SV") => None,
+        (_, "zero_k_bias" | "ema_vocab_hit_SV" | "running_mean") => None,
+        (_, "running_var") => Some((1.0, 0.0)),
         (_, "scale_mul_1H11") => Some((1.386_294_361_119_890_6, 0.1)),
         ("quantize.embedding.weight", _) => Some((0.0, 1.0)),
         ("class_emb.weight", _) => Some((0.0, 0.5)),
@@ -68,7 +69,7 @@ pub(crate) fn digest(tensor: &Tensor) -> String {
 }
 
 /// Uniform numbers in [0, 1) of the stream (name, seed) as an `f32` tensor of `shape`.
-pub(crate) fn uniform(name: &str, seed: u64, shape: &[i64]) -> Tensor {
+pub fn uniform(name: &str, seed: u64, shape: &[i64]) -> Tensor {
     let stream = Stream::new(name, seed);
     let count: i64 = shape.iter().product();
     let values: Vec<f32> = (0..count as u64).map(|i| stream.uniform(i)).collect();

@@ -1,0 +1,48 @@
+//! Scale dropout: some images of a training batch end at an earlier scale, so that early scales alone give an image.
+//!
+//! Source: the multi-scale tokenizers of XQ-GAN. The residuals continue as if all scales were used.
+
+use tch::{Device, Kind, Tensor};
+
+/// Which first scales each image of a batch keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScaleDropout {
+    /// Number of scales per image.
+    kept: Vec<usize>,
+    /// Per scale, the number of images that its errors are averaged over.
+    images: Vec<f64>,
+}
+
+impl ScaleDropout {
+    /// Image `b` keeps its first `kept[b]` of `scales` scales. The errors of a scale are averaged over the images that
+    /// keep it.
+    pub fn new(kept: Vec<usize>, scales: usize) -> Self {
+        let images = (0..scales).map(|k| kept.iter().filter(|&&n| n > k).count() as f64).collect();
+        Self { kept, images }
+    }
+
+    /// The part of the batch with the images `range`. The parts' errors, weighted by their shares of the batch, add up to
+    /// those of the whole batch.
+    #[must_use]
+    pub fn part(&self, range: std::ops::Range<usize>) -> Self {
+        let share = range.len() as f64 / self.kept.len().max(1) as f64;
+        let kept = self.kept.get(range).unwrap_or_default().to_vec();
+        Self { kept, images: self.images.iter().map(|n| n * share).collect() }
+    }
+
+    /// 1 for images that keep scale `k`, otherwise 0: `[B, 1, 1, 1]`.
+    pub(super) fn mask(&self, k: usize, device: Device) -> Tensor {
+        let mask: Vec<f32> = self.kept.iter().map(|&n| if n > k { 1.0 } else { 0.0 }).collect();
+        Tensor::from_slice(&mask).view([-1, 1, 1, 1]).to_device(device)
+    }
+
+    /// The mean squared error of `a` and `b` `[B, z, h, w]` over the images that keep scale `k`; 0 if none does.
+    pub(super) fn error(&self, a: &Tensor, b: &Tensor, k: usize) -> Tensor {
+        let per_image = (a - b).square().mean_dim([1_i64, 2, 3].as_slice(), true, Kind::Float);
+        let sum = (per_image * self.mask(k, a.device())).sum(Kind::Float);
+        match self.images.get(k) {
+            Some(&images) if images > 0.0 => sum / images,
+            _ => sum,
+        }
+    }
+}
