@@ -60,6 +60,8 @@ pub enum Code {
     SingularCovariance,
     /// Statistics that do not say which network made them.
     UnstatedNetwork,
+    /// A distance by the network that the tokenizer was trained with.
+    TrainedOnNetwork,
     /// Reconstructions against ADM's reference batch, which has training images.
     ReconstructionsAgainstAdm,
 }
@@ -99,6 +101,7 @@ impl fmt::Display for Code {
             Self::SharedPictures => "shared-pictures",
             Self::BadPictures => "bad-pictures",
             Self::MoreSmooth => "more-smooth",
+            Self::TrainedOnNetwork => "trained-on-network",
             Self::SingularCovariance => "singular-covariance",
             Self::UnstatedNetwork => "unstated-network",
             Self::ReconstructionsAgainstAdm => "reconstructions-against-adm",
@@ -361,6 +364,18 @@ pub(crate) fn of_sampler(sampler: &Sampler) -> Option<Warning> {
         side: Side::Samples,
         message: "sampled with more_smooth, which is for viewing; sample again without it for scores".into(),
     })
+}
+
+/// A warning about a distance by the network `key`, which a tokenizer was trained with.
+pub(crate) fn of_trained_network(key: &str) -> Warning {
+    Warning {
+        code: Code::TrainedOnNetwork,
+        side: Side::Samples,
+        message: format!(
+            "the tokenizer was trained with {key}, so its distance by that network is too small; use another network to compare \
+             tokenizers"
+        ),
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::data::schedule::ScaleSchedule;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::sha256;
 use crate::runtime::weights::{Checkpoint, Role, StateDict, shards};
-use crate::vqvae::{TokenizerConfig, VqVae};
+use crate::vqvae::{PERCEPTUAL_KEY, TokenizerConfig, VqVae};
 
 /// Weights and configuration; recipe and scores are in `assets/emoji-tokenizer.md`.
 static EMOJI: &[u8] = include_bytes!("../assets/emoji-tokenizer.safetensors");
@@ -23,6 +23,8 @@ pub struct Opened {
     pub tokenizer: VqVae,
     /// SHA-256 of its file in hexadecimal, which token files carry.
     pub sha256: String,
+    /// The network of the perceptual loss that it was trained with, if the file names one.
+    pub perceptual_network: Option<String>,
     /// How its tensors were found, for the person.
     pub notes: Vec<String>,
 }
@@ -82,5 +84,6 @@ pub fn open(name: &str, schedule: Option<&ScaleSchedule>, device: Device) -> Res
         config.schedule = schedule.clone();
     }
     let tokenizer = VqVae::of(&dict, &config, device)?;
-    Ok(Opened { tokenizer, sha256: digest(name)?, notes: dict.notes })
+    let perceptual_network = dict.metadata.get(PERCEPTUAL_KEY).cloned();
+    Ok(Opened { tokenizer, sha256: digest(name)?, perceptual_network, notes: dict.notes })
 }

@@ -59,4 +59,4 @@ pub use data::{h5, journal};
 #[doc(hidden)]
 pub use runtime::{command_line, error, files, locks, memory, nearest, progress, random, signals, zips};
 #[doc(hidden)]
-pub use vqvae::LAST_LAYER;
+pub use vqvae::{LAST_LAYER, PERCEPTUAL_KEY};

@@ -12,7 +12,7 @@ use crate::data::images::{Batch, Framing, Grid, Report, Source, Split, View, fro
 use crate::data::schedule::ScaleSchedule;
 use crate::encode::{HELD_OUT, SPLIT_SEED, named};
 use crate::runtime::error::{Error, Result};
-use crate::runtime::files::{check_place, sync_folder_of};
+use crate::runtime::files::{check_place, sync_folder_of, write_atomically};
 use crate::runtime::progress::Progress;
 use crate::runtime::signals;
 use crate::runtime::torch::{DeviceChoice, Precision};
@@ -72,9 +72,24 @@ pub struct ReconstructSummary {
     pub folder: Option<String>,
 }
 
+/// Name of the [`ReconstructionRecord`] in the folder.
+pub const RECORD: &str = "reconstruction.json";
+
+/// What made the images of a folder; `var-eval` reads it for its warnings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReconstructionRecord {
+    /// The tokenizer: a file, or `builtin`.
+    pub tokenizer: String,
+    /// SHA-256 of its file.
+    pub tokenizer_sha256: String,
+    /// The network of the perceptual loss that it was trained with; `None` if its file names none.
+    pub perceptual_network: Option<String>,
+}
+
 /// The opened tokenizer and data set.
 struct Work<'a> {
     request: &'a ReconstructRequest,
+    record: ReconstructionRecord,
     vae: VqVae,
     source: Source,
     held_out: Vec<usize>,
@@ -126,6 +141,11 @@ impl<'a> Work<'a> {
         let device = request.device.resolve()?;
         let opened = crate::builtin::open(&request.tokenizer, request.schedule.as_ref(), device)?;
         opened.notes.iter().for_each(|note| progress.note(&format!("note: {}: {note}", request.tokenizer)));
+        let record = ReconstructionRecord {
+            tokenizer: request.tokenizer.clone(),
+            tokenizer_sha256: opened.sha256,
+            perceptual_network: opened.perceptual_network,
+        };
         let mut vae = opened.tokenizer;
         let framing = Framing::new(vae.config().image_side())?;
         let product = crate::encode::typical_product(&vae, request.batch);
@@ -141,7 +161,7 @@ impl<'a> Work<'a> {
                 "holds no held-out images: each class has only one image, and there is no folder val";
             return Err(Error::file(source.label(), message));
         }
-        Ok(Self { request, vae, source, held_out, framing })
+        Ok(Self { request, record, vae, source, held_out, framing })
     }
 
     fn load(&self, indices: &[usize]) -> Batch {
@@ -225,6 +245,9 @@ impl<'a> Work<'a> {
         }
         progress.finish();
         self.tell(&report, progress)?;
+        let text = serde_json::to_string_pretty(&self.record).map_err(|e| Error::Config(e.to_string()))?;
+        std::fs::create_dir_all(&partial).map_err(|e| Error::io(&partial, e))?;
+        write_atomically(&partial.join(RECORD), text.as_bytes())?;
         std::fs::rename(&partial, folder).map_err(|e| Error::io(folder, e))?;
         sync_folder_of(folder);
         Ok(sums.done(&report))
@@ -324,7 +347,7 @@ fn remove_own(partial: &Path) -> Result<()> {
     };
     for entry in entries {
         let name = entry.map_err(|e| Error::io(partial, e))?.file_name();
-        if name != ORIGINALS && name != RECONSTRUCTIONS {
+        if ![ORIGINALS, RECONSTRUCTIONS, RECORD].iter().any(|own| name == *own) {
             let message = format!("holds {}, which reconstruct did not write; move it away", name.display());
             return Err(Error::file(partial, message));
         }

@@ -6,6 +6,7 @@ use std::path::Path;
 use image::RgbImage;
 use rayon::prelude::*;
 use var_tokenizer::progress::Progress;
+use var_tokenizer::reconstruct::{RECORD, ReconstructionRecord};
 
 use super::report::{PairProtocol, PairReport};
 use crate::error::{Error, Result};
@@ -85,7 +86,7 @@ pub(super) fn score(
         lpips,
         st_lpips,
         identical: scores.iter().filter(|score| score.psnr.is_infinite()).count(),
-        warnings: doubts(&scores, rule),
+        warnings: trained_on(samples, networks).into_iter().chain(doubts(&scores, rule)).collect(),
         protocol: PairProtocol {
             program: PROGRAM.to_owned(),
             reference: reference.to_owned(),
@@ -121,6 +122,15 @@ struct Score {
     size: (usize, usize),
     /// Of the original and of the reconstruction.
     traits: [u8; 2],
+}
+
+/// A warning if the tokenizer that made `samples` was trained with one of `networks`, by the record that
+/// `var-tokenizer reconstruct` leaves next to the folder.
+fn trained_on(samples: &Path, networks: &[Lpips]) -> Option<Warning> {
+    let text = std::fs::read(samples.join("..").join(RECORD)).ok()?;
+    let record: ReconstructionRecord = serde_json::from_slice(&text).ok()?;
+    let key = record.perceptual_network?;
+    networks.iter().any(|network| network.trunk().key() == key).then(|| warnings::of_trained_network(&key))
 }
 
 /// Warnings about the files of both sides.

@@ -13,14 +13,15 @@ use var_eval::features::weights::TensorSource;
 use var_eval::golden::lpips::{heads, trunk};
 use var_eval::metrics::lpips::{Lpips, Trunk};
 use var_tokenizer::files::sha256_of;
-use var_tokenizer::weights::safetensors;
+use var_tokenizer::weights::{portable, safetensors};
 
+use crate::made_up;
 use crate::networks::{check_changed, check_committed};
 use crate::score::program;
 
 const TRUNKS: [Trunk; 3] = [Trunk::Squeeze, Trunk::Alex, Trunk::Vgg];
 
-fn portable(kind: Trunk) -> Lpips {
+fn with_portable_weights(kind: Trunk) -> Lpips {
     let (mut weights, mut heads) = (trunk(kind.name(), 1), heads(kind.name(), 1));
     Lpips::new(kind, &mut weights, &mut heads, Device::Cpu).unwrap()
 }
@@ -54,7 +55,7 @@ fn damaged_lpips_cases_are_failures_and_no_crash() {
 
 #[test]
 fn distances_are_symmetric_nothing_between_equals_and_the_same_in_any_company() {
-    let lpips = portable(Trunk::Squeeze);
+    let lpips = with_portable_weights(Trunk::Squeeze);
     let (a, b) = (picture(40, 30, 1), picture(40, 30, 2));
     let (c, d) = (picture(33, 50, 3), picture(33, 50, 4));
     let forth = lpips
@@ -75,7 +76,7 @@ fn distances_are_symmetric_nothing_between_equals_and_the_same_in_any_company() 
 #[test]
 fn the_least_side_is_the_least() {
     for kind in TRUNKS {
-        let lpips = portable(kind);
+        let lpips = with_portable_weights(kind);
         let side = kind.least_side();
         let pair = |side: u32| lpips.distances(&[picture(side, 40, 1)], &[picture(side, 40, 2)]);
         assert!(pair(side).unwrap()[0].is_finite(), "{kind:?}");
@@ -86,7 +87,7 @@ fn the_least_side_is_the_least() {
 
 #[test]
 fn pairs_that_do_not_go_together_are_errors() {
-    let lpips = portable(Trunk::Squeeze);
+    let lpips = with_portable_weights(Trunk::Squeeze);
     let found = lpips.distances(&[picture(40, 30, 1)], &[picture(30, 40, 1)]);
     assert!(matches!(found, Err(Error::Shapes { .. })));
     assert!(lpips.distances(&[picture(40, 30, 1)], &[]).is_err());
@@ -194,4 +195,87 @@ fn the_command_reports_lpips_and_the_distance_of_the_sets_with_their_protocol() 
     picture(16, 30, 0).save(place("a/0.png")).unwrap();
     picture(16, 30, 1).save(place("b/0.png")).unwrap();
     command(&["--quiet"]).assert().code(2).stderr(contains("'0'").and(contains("at least 17×17")));
+}
+
+/// Images `[2, 3, H, W]` in −1..1, and mixtures with others.
+fn mixed(height: i64, width: i64) -> (Tensor, Tensor) {
+    let image = |name: &str| portable::uniform(name, 1, &[2, 3, height, width]) * 2.0 - 1.0;
+    let (a, b) = (image("st.a"), image("st.b"));
+    let mixture = &a * 0.7 + b * 0.3;
+    (a, mixture)
+}
+
+#[test]
+fn st_lpips_equals_its_package_on_made_up_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    let lpips = Lpips::load_shift_tolerant(
+        Trunk::ShiftTolerantAlex,
+        Path::new(&made_up::network(folder.path())),
+        Device::Cpu,
+    )
+    .unwrap();
+    // stlpips-pytorch 0.0.2 with the same weights and images.
+    let expected =
+        [((21, 21), [0.118_077_173_8, 0.115_947_134_8]), ((32, 40), [0.118_936_270_5, 0.132_694_557_3])];
+    for ((height, width), distances) in expected {
+        let (a, b) = mixed(height, width);
+        let sums = lpips.per_layer(&a, &b).unwrap().sum_dim_intlist(&[1_i64][..], false, Kind::Double);
+        for (found, expected) in Vec::<f64>::try_from(&sums).unwrap().iter().zip(distances) {
+            assert!(
+                (found - expected).abs() < 2e-4 * expected,
+                "{height}×{width}: {found}, expected {expected}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_distance_by_the_network_of_the_training_is_given_with_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (originals, samples) = (folder.path().join("originals"), folder.path().join("reconstructions"));
+    for (place, salt) in [(&originals, 1), (&samples, 2)] {
+        std::fs::create_dir(place).unwrap();
+        picture(24, 24, salt).save(place.join("0.png")).unwrap();
+    }
+    let network = made_up::network(folder.path());
+    let run = || {
+        let mut program = program();
+        program
+            .args(["reconstruction", "--quiet", "--reference"])
+            .arg(&originals)
+            .arg("--samples")
+            .arg(&samples);
+        program.arg(format!("--st-lpips=alex={network}"));
+        program.assert().success()
+    };
+    let text = contains("ST-LPIPS    0.").and(contains("(alex)"));
+    run().stdout(text.and(contains("trained-on-network").not()));
+    let record = |network: &str| {
+        let text =
+            format!(r#"{{"tokenizer": "t", "tokenizer_sha256": "0", "perceptual_network": {network}}}"#);
+        std::fs::write(folder.path().join("reconstruction.json"), text).unwrap();
+    };
+    record("\"st-lpips-vgg\"");
+    run().stdout(contains("trained-on-network").not());
+    record("\"st-lpips-alex\"");
+    run().stdout(contains("trained-on-network").and(contains("st-lpips-alex")));
+}
+
+#[test]
+fn unknown_missing_and_foreign_networks_of_st_lpips_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (place, salt) in [("a", 1), ("b", 2)] {
+        std::fs::create_dir(folder.path().join(place)).unwrap();
+        picture(24, 24, salt).save(folder.path().join(place).join("0.png")).unwrap();
+    }
+    let network = made_up::network(folder.path());
+    let run = |name: &str| {
+        let mut program = program();
+        program.env("VAR_FEATURES", folder.path()).args(["reconstruction", "--quiet", "--reference"]);
+        program.arg(folder.path().join("a")).arg("--samples").arg(folder.path().join("b"));
+        program.arg(format!("--st-lpips={name}")).assert().code(2)
+    };
+    run("squeeze").stderr(contains("squeeze").and(contains("alex")).and(contains("vgg")));
+    run("alex").stderr(contains("st_lpips_alex.pth"));
+    run(&format!("vgg={network}")).stderr(contains("missing net.slice1.2.weight"));
 }

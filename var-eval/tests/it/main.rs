@@ -7,6 +7,7 @@ mod extract;
 mod golden;
 mod interface;
 mod lpips;
+mod made_up;
 mod metrics;
 mod neighbours;
 mod networks;

@@ -27,6 +27,9 @@ use crate::runtime::weights::{Checkpoint, Parameters, Role, StateDict, Storage, 
 /// Metadata key of the configuration in our `.safetensors` files.
 pub const CONFIG_KEY: &str = "tokenizer_config";
 
+/// Metadata key of the network that a perceptual loss of the training used, for example `st-lpips-alex`.
+pub const PERCEPTUAL_KEY: &str = "perceptual_network";
+
 /// The decoder's last weight, by whose gradients an adversarial loss is weighed.
 pub const LAST_LAYER: &str = "decoder.conv_out.weight";
 

@@ -61,6 +61,12 @@ fn a_folder_of_reconstructions_has_every_held_out_image_under_the_same_name() {
     assert_eq!(originals, files(&out.join("reconstructions")));
     assert!(originals.contains(&"cats/b.png".into()) && originals.contains(&"cats/deep/c.png".into()));
     assert!(!folder.path().join("recon.partial").exists());
+    let record: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(out.join("reconstruction.json")).unwrap()).unwrap();
+    assert_eq!(record["tokenizer"], tokenizer.as_str());
+    assert!(
+        record["tokenizer_sha256"].as_str().unwrap().len() == 64 && record["perceptual_network"].is_null()
+    );
     // 16 pixels already: the original is the image itself.
     let original = read_image(&out.join("originals/cats/b.png")).unwrap();
     assert_eq!(original, image("val/cats/b.bmp".len() as u8 * 8));

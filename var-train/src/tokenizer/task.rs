@@ -12,7 +12,7 @@ use var_tokenizer::quantizer::{ScaleDropout, Usage};
 use var_tokenizer::random::Stream;
 use var_tokenizer::torch::check_finite;
 use var_tokenizer::weights::{Parameters, StateDict};
-use var_tokenizer::{LAST_LAYER, VqVae};
+use var_tokenizer::{LAST_LAYER, PERCEPTUAL_KEY, VqVae};
 
 use super::adversary::{Adversary, Judged, Verdict};
 use super::codebook::{k_means, replace_unused};
@@ -281,7 +281,12 @@ impl Task for TokenizerTask {
     }
 
     fn metadata(&self) -> Result<BTreeMap<String, String>> {
-        Ok(self.vae.metadata()?)
+        let mut metadata = self.vae.metadata()?;
+        let perceptual = &self.settings.perceptual;
+        if perceptual.is_on() {
+            metadata.insert(PERCEPTUAL_KEY.to_owned(), perceptual.network.name().to_owned());
+        }
+        Ok(metadata)
     }
 
     fn step(&mut self, step: u64, detailed: bool) -> Result<Losses> {

@@ -11,6 +11,8 @@ mod fixture;
 mod fp16;
 mod golden;
 mod library;
+#[path = "../../../var-eval/tests/it/made_up.rs"]
+mod made_up;
 mod memory;
 mod missing;
 mod not_finite;

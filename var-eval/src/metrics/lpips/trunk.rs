@@ -47,6 +47,11 @@ impl Trunk {
         if self.is_shift_tolerant() { "ST-LPIPS" } else { "LPIPS" }
     }
 
+    /// Its name in the settings of `var-train` and in the files of tokenizers, for example `st-lpips-alex`.
+    pub fn key(self) -> String {
+        format!("{}-{}", self.metric().to_lowercase(), self.name())
+    }
+
     /// Whether it belongs to ST-LPIPS: one file then holds trunk and heads.
     pub fn is_shift_tolerant(self) -> bool {
         matches!(self, Self::ShiftTolerantAlex | Self::ShiftTolerantVgg)

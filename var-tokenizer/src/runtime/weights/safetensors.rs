@@ -1,6 +1,6 @@
 //! `.safetensors` files: tensors by name with string metadata.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -119,12 +119,16 @@ pub fn write(
             ((*name).clone(), TensorInfo { dtype: *dtype, shape, data_offsets: (begin, end) })
         })
         .collect();
-    // One metadata key keeps the bytes reproducible: the crate writes a hash map.
-    let metadata: Option<HashMap<String, String>> =
-        (!metadata.is_empty()).then(|| metadata.clone().into_iter().collect());
     let laid_out = |e: String| Error::Torch(format!("tensors cannot be laid out: {e}"));
-    let header = Metadata::new(metadata, infos).map_err(|e| laid_out(e.to_string()))?;
+    let header = Metadata::new(None, infos).map_err(|e| laid_out(e.to_string()))?;
     let mut header = serde_json::to_vec(&header).map_err(|e| laid_out(e.to_string()))?;
+    if !metadata.is_empty() {
+        // The crate holds metadata in a hash map; in the order of the keys the bytes are reproducible.
+        let text = serde_json::to_string(metadata).map_err(|e| laid_out(e.to_string()))?;
+        let comma = if tensors.is_empty() { "" } else { "," };
+        let start = format!("{{\"__metadata__\":{text}{comma}");
+        header.splice(..1, start.into_bytes());
+    }
     header.resize(header.len().next_multiple_of(PREFIX), b' ');
     let mut sum = Sha256::new();
     write_with(path, |file| {
