@@ -154,12 +154,7 @@ impl ModelSource {
         };
         let model = run.join("model.safetensors");
         if !model.exists() {
-            let why = if run.exists() {
-                "no finished model in this run folder; train it first, or resume it"
-            } else {
-                "no such run folder; name a folder that `var-train model` wrote"
-            };
-            return Err(Error::file(run, why));
+            return Err(Error::file(run, why_no_model(run)));
         }
         let model = if self.ema { run.join("model-ema.safetensors") } else { model };
         if !model.exists() {
@@ -169,6 +164,25 @@ impl ModelSource {
         }
         let own = run.join("tokenizer.safetensors").display().to_string();
         Ok((model, Some(self.tokenizer.clone().unwrap_or(own)), class_names(&run.join("classes.json"))?))
+    }
+}
+
+/// Why the folder `run` has no model.
+fn why_no_model(run: &Path) -> &'static str {
+    let there = |name: &str| run.join(name).exists();
+    let config = std::fs::read_to_string(run.join("config.toml")).unwrap_or_default();
+    if !run.exists() {
+        "no such run folder; name a folder that `var-train model` wrote"
+    } else if there("sweep.json") {
+        "is a sweep; name one of its runs, below runs/"
+    } else if there("state.json") {
+        "is a checkpoint; name the run folder above it"
+    } else if config.lines().any(|line| line.trim() == "kind = \"tokenizer\"") {
+        "is the run of a tokenizer; name a run of `var-train model`"
+    } else if there("config.toml") || there("metrics.jsonl") {
+        "no finished model in this run folder; train it first, or resume it"
+    } else {
+        "is not a run folder; name a folder that `var-train model` wrote"
     }
 }
 

@@ -34,7 +34,7 @@ struct Run {
     /// Print progress and result as JSON lines
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
-    /// Print no progress
+    /// Show no progress
     #[arg(long)]
     quiet: bool,
 }

@@ -22,7 +22,8 @@ use table::{Check, Table};
 const CHECKERS: [&str; 4] = ["var-tokenizer", "var-model", "var-train", "var-eval"];
 
 /// The folders of the committed cases, below the root of the clone.
-const COMMITTED: [&str; 2] = ["var-tokenizer/tests/golden", "var-eval/tests/golden"];
+const COMMITTED: [&str; 3] =
+    ["var-tokenizer/tests/golden", "var-train/tests/golden", "var-eval/tests/golden"];
 
 /// Shown below `cargo xtask golden --help`.
 pub const EXAMPLES: &str =

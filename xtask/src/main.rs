@@ -65,7 +65,7 @@ enum Command {
     /// Check the golden cases with the programs of this workspace
     #[command(after_help = golden::EXAMPLES)]
     Golden {
-        /// Folder with the cases, at any depth [default: var-tokenizer/tests/golden and var-eval/tests/golden]
+        /// Folder with the cases, at any depth [default: tests/golden of var-tokenizer, var-train and var-eval]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },

@@ -153,7 +153,7 @@ struct ShowArgs {
     /// Print progress and result as JSON lines
     #[arg(long, conflicts_with = "quiet")]
     json: bool,
-    /// Print no progress
+    /// Show no progress
     #[arg(long)]
     quiet: bool,
 }

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use var_tokenizer::images::is_image_name;
+
 use crate::error::{Error, Remedy, Result};
 
 /// Whether a folder has any entry; a missing folder has none.
@@ -56,4 +58,21 @@ pub(crate) fn set_aside(path: &Path) -> Result<Option<String>> {
     let Some(free) = free else { return Ok(None) };
     std::fs::rename(path, &free).map_err(|e| Error::io(path, e))?;
     Ok(Some(free.display().to_string()))
+}
+
+/// Refuses a folder of images, which a mistyped place may be: folders of a sweep in it would count as classes.
+pub(super) fn no_images(folder: &Path) -> Result<()> {
+    if folder.join("sweep.json").exists() {
+        return Ok(());
+    }
+    let entries = |place: &Path| std::fs::read_dir(place).into_iter().flatten().flatten();
+    let image = |entry: &std::fs::DirEntry| is_image_name(&entry.file_name().to_string_lossy());
+    let holds = |place: &Path| entries(place).any(|entry| image(&entry));
+    // Images of this folder, or of the classes in it; `samples` of a lost sweep is not a class.
+    let own = ["samples", "plots", "runs", "logs"];
+    let classes = entries(folder).filter(|entry| !own.iter().any(|name| entry.file_name() == *name));
+    if holds(folder) || classes.map(|entry| entry.path()).any(|place| holds(&place)) {
+        return Err(Error::file(folder, "holds images, not a sweep; choose a new folder"));
+    }
+    Ok(())
 }

@@ -57,6 +57,7 @@ impl SweepFolder {
     /// # Errors
     /// When another sweep runs in it, its `sweep.json` is missing or damaged, or a file cannot be written.
     pub(crate) fn open(path: &Path, preset: &str) -> Result<Self> {
+        evidence::no_images(path)?;
         make_folder(path)?;
         let lock_path = path.join("sweep.lock");
         let file = OpenOptions::new()

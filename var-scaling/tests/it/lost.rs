@@ -111,3 +111,16 @@ fn start_over_moves_what_there_is_aside_and_refuses_what_is_finished() {
     let restarts: Vec<bool> = encodes.iter().map(|call| call.contains("--restart")).collect();
     assert_eq!(restarts, [false, true], "{encodes:?}");
 }
+
+#[test]
+fn a_folder_of_images_is_no_place_for_a_sweep() {
+    let fake = Fake::new();
+    let class = fake.out().join("cats");
+    std::fs::create_dir_all(&class).unwrap();
+    std::fs::write(class.join("0.png"), "").unwrap();
+    let words = contains("holds images, not a sweep; choose a new folder");
+    fake.sweep(&["--sizes", "1x32"]).assert().code(2).stderr(words);
+    let left: Vec<_> =
+        std::fs::read_dir(fake.out()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["cats"]);
+}

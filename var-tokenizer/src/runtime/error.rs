@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused a read or write.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {}", path.display(), in_words(source))]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -116,6 +116,22 @@ impl From<tch::TchError> for Error {
     fn from(e: tch::TchError) -> Self {
         // A C++ exception carries a backtrace below its first line.
         Self::Torch(e.to_string().lines().next().unwrap_or("unknown").to_owned())
+    }
+}
+
+/// What the system said, in words that a user knows, without its number.
+fn in_words(source: &std::io::Error) -> String {
+    use std::io::ErrorKind as Kind;
+    match source.kind() {
+        Kind::NotFound => "no such file or folder".into(),
+        Kind::PermissionDenied => "no permission to read or write it".into(),
+        Kind::AlreadyExists => "exists already".into(),
+        Kind::IsADirectory => "is a folder; a file is needed".into(),
+        Kind::NotADirectory => "a part of this path is not a folder".into(),
+        _ => {
+            let text = source.to_string();
+            text.split(" (os error").next().unwrap_or_default().to_owned()
+        }
     }
 }
 

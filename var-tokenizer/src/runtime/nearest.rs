@@ -65,9 +65,56 @@ pub fn explain_unknown_key(message: &str) -> String {
     }
 }
 
+/// Rewrites serde's words about a value of the wrong type or an unknown word into those of a user. Returns other messages
+/// unchanged.
+pub fn explain_wrong_value(message: &str) -> String {
+    let types = [
+        ("expected usize", "expected a whole number from 0 on"),
+        ("expected u64", "expected a whole number from 0 on"),
+        ("expected f64", "expected a number"),
+        ("expected a boolean", "expected true or false"),
+        ("expected a string", "expected a text in quotes"),
+        ("expected a sequence", "expected a list, such as [1, 2]"),
+        ("unknown variant", "unknown value"),
+        (", expected one of", "; known:"),
+        ("invalid type: string", "found"),
+        ("invalid type: integer", "found"),
+        ("invalid type: floating point", "found"),
+        ("invalid type: boolean", "found"),
+        ("invalid value: integer", "found"),
+    ];
+    let text = types.iter().fold(message.to_owned(), |text, (from, to)| text.replace(from, to));
+    let quoted: Vec<&str> = text.split('`').skip(1).step_by(2).collect();
+    match quoted.split_first() {
+        // The last quoted word is the key.
+        Some((word, [known @ .., _])) if text.starts_with("unknown value") => {
+            let hint = did_you_mean(word, known.iter().copied());
+            format!("{text}{hint}")
+        }
+        _ => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_value_is_told_without_names_of_types() {
+        for (serde, ours) in [
+            (
+                r#"invalid type: string "many", expected u64 in `training.steps`"#,
+                r#"found "many", expected a whole number from 0 on in `training.steps`"#,
+            ),
+            (
+                "unknown variant `hinje`, expected one of `hinge`, `logistic` in `adversary.loss`",
+                "unknown value `hinje`; known: `hinge`, `logistic` in `adversary.loss`; did you mean 'hinge'?",
+            ),
+            ("schedule 1,1: sides must rise", "schedule 1,1: sides must rise"),
+        ] {
+            assert_eq!(explain_wrong_value(serde), ours);
+        }
+    }
 
     #[test]
     fn a_typo_finds_its_word_and_nonsense_finds_none() {

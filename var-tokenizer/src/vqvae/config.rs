@@ -127,14 +127,22 @@ impl TokenizerConfig {
         if side == self.image_side() {
             return Ok(());
         }
+        let fits = self.image_side();
+        if !side.is_multiple_of(self.downsampling()) {
+            return Err(Error::Config(format!(
+                "images of {side} pixels: the side must be a multiple of {}; the schedule {} needs {fits} pixels",
+                self.downsampling(),
+                self.schedule
+            )));
+        }
         Err(Error::Config(format!(
             "images of {side} pixels give a latent of {}×{0} (downsampling {}), but the schedule {} ends with side {}; \
              use {}-pixel images or a schedule that ends with {0}",
-            side as f64 / self.downsampling() as f64,
+            side / self.downsampling(),
             self.downsampling(),
             self.schedule,
             self.schedule.last_side(),
-            self.image_side()
+            fits
         )))
     }
 }

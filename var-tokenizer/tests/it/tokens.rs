@@ -176,7 +176,7 @@ fn missing_unfinished_and_foreign_files_are_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tokens.h5");
     let message = || TokenFile::open(&path).unwrap_err().to_string();
-    assert!(message().contains("No such file"), "{}", message());
+    assert!(message().contains("no such file"), "{}", message());
     drop(TokenWriter::create(&path, info(8)).unwrap());
     assert!(message().contains("not finished"), "{}", message());
     std::fs::write(&path, b"text").unwrap();
@@ -315,7 +315,7 @@ fn tokens_of_another_tokenizer_are_refused() {
     file.require_tokenizer(&"AB".repeat(32)).unwrap();
     let message = file.require_tokenizer(&"cd".repeat(32)).unwrap_err().to_string();
     assert!(
-        message.contains("another tokenizer (SHA-256 abababababab…, this one has cdcdcdcdcdcd…)"),
+        message.contains("another tokenizer (SHA-256 abababababab…) than the given one (cdcdcdcdcdcd…)"),
         "{message}"
     );
 }

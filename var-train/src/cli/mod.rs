@@ -18,7 +18,7 @@ use var_train::{Error, golden};
 #[command(name = "var-train", version, about = "Trains the tokenizer and the VAR transformer")]
 #[command(after_help = "Examples:
   var-train tokenizer --data photos/ --out runs/tokenizer
-  var-train model --tokens tokens.h5 --preset nano --depth 3 --width 96 --heads 3 --out runs/small
+  var-train model --tokens tokens.h5 --tokenizer runs/tokenizer/tokenizer.safetensors --preset nano --out runs/small
   var-train model … --out runs/small --resume            resume after a stop, with the same flags
   var-train model … --out runs/large --nproc 4           one run as four processes
 Run `var-train COMMAND --help` for the options and more examples.")]
@@ -73,7 +73,7 @@ struct RunArgs {
     /// One setting over preset and file, e.g. --set learning_rate=3e-4
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Resume from the newest whole checkpoint in the run folder
+    /// Resume from the newest complete checkpoint in the run folder
     #[arg(long)]
     resume: bool,
     /// Print parameters, FLOPs, memory and time as JSON; train nothing

@@ -14,7 +14,7 @@ pub struct RankArgs {
     /// Number of processes on this machine, with CUDA one GPU each; 1 ignores the environment of torchrun and SLURM
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     nproc: Option<u32>,
-    /// Time after which a rank that does not answer is lost
+    /// Seconds to wait for a rank before it counts as lost
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
 }

@@ -19,7 +19,10 @@ pub fn check(folder: &Path) -> Result<Vec<Check>> {
     if case.manifest.get("lr_wd").is_some() {
         schedules::check(&mut case)?;
     } else if case.text("kind").starts_with("vqgan_") {
-        vqgan::check(&mut case)?;
+        match case.text("kind") {
+            "vqgan_step" => vqgan_step::check(&mut case)?,
+            _ => vqgan::check(&mut case)?,
+        }
         case.finish(&[]);
     }
     Ok(case.checks)

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
-use var_tokenizer::nearest::nearest;
+use var_tokenizer::nearest::{explain_wrong_value, nearest};
 
 use crate::error::{Error, Result};
 
@@ -140,7 +140,8 @@ pub(crate) fn to_table<T: Serialize>(settings: &T) -> Result<Table> {
 /// When a value has the wrong type.
 pub(crate) fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
     table.clone().try_into().map_err(|e: toml::de::Error| {
-        Error::config(e.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+        let text = e.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Error::config(explain_wrong_value(&text))
     })
 }
 

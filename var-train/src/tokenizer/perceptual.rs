@@ -7,7 +7,6 @@ use tch::{Device, Tensor};
 use var_eval::metrics::lpips::{Lpips, Trunk};
 
 use crate::error::{Error, Result};
-use crate::settings::PerceptualTraining;
 
 /// The network of the perceptual loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,48 +64,33 @@ impl PerceptualNetwork {
 pub(crate) struct Perceptual(Lpips);
 
 impl Perceptual {
-    /// Loads the network. Those of ST-LPIPS take one file, `weights`; those of LPIPS also `heads`.
+    /// Loads `network` on `device` from the files `weights` and `heads` (LPIPS). An empty name of the weights takes the fetched
+    /// ones of ST-LPIPS.
     ///
     /// # Errors
-    /// When a file cannot be read or is of another network.
-    pub(crate) fn load(
+    /// When a file cannot be read or is of another network; names all files that are missing, and says how to get a network that was not fetched yet.
+    pub(crate) fn open(
         network: PerceptualNetwork,
-        weights: &Path,
-        heads: Option<&PathBuf>,
+        weights: &str,
+        heads: &str,
         device: Device,
     ) -> Result<Self> {
         let trunk = network.trunk();
-        Ok(Self(if trunk.is_shift_tolerant() {
-            Lpips::load_shift_tolerant(trunk, weights, device)?
-        } else {
-            let heads = heads.ok_or_else(|| {
-                Error::config(format!(
-                    "perceptual.heads is missing: {} needs the file of its heads",
-                    network.name()
-                ))
-            })?;
-            Lpips::load(trunk, weights, heads, device)?
-        }))
-    }
-
-    /// Loads the network that `settings` name, on `device`.
-    ///
-    /// # Errors
-    /// As [`Perceptual::load`]; when a network was not fetched yet, says how to get it.
-    pub(crate) fn of_settings(settings: &PerceptualTraining, device: Device) -> Result<Self> {
-        let network = settings.network;
-        let weights = match settings.weights.as_str() {
-            "" if network.trunk().is_shift_tolerant() => network.trunk().fetched()?,
-            "" => {
-                return Err(Error::config(format!(
-                    "perceptual.weights is missing: {} needs torchvision's file of the network",
-                    network.name()
-                )));
-            }
-            given => PathBuf::from(given),
-        };
-        let heads = (!settings.heads.is_empty()).then(|| PathBuf::from(&settings.heads));
-        Self::load(network, &weights, heads.as_ref(), device)
+        if trunk.is_shift_tolerant() {
+            let weights = match weights {
+                "" => trunk.fetched().map_err(|e| Error::config(format!("{e} in perceptual.weights")))?,
+                given => PathBuf::from(given),
+            };
+            return Ok(Self(Lpips::load_shift_tolerant(trunk, &weights, device)?));
+        }
+        if weights.is_empty() || heads.is_empty() {
+            return Err(Error::config(format!(
+                "{} needs two files: perceptual.weights (torchvision's network) and perceptual.heads (weights/v0.1 of the \
+                 lpips package)",
+                network.name()
+            )));
+        }
+        Ok(Self(Lpips::load(trunk, Path::new(weights), Path::new(heads), device)?))
     }
 
     /// The loss on a network that is made.

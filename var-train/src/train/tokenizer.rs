@@ -19,7 +19,7 @@ use crate::engine::{self, Course, Outcome, Task};
 use crate::error::{Error, Result};
 use crate::records::{Scores, StepReport, TokenizerPlan, TokenizerResult};
 use crate::run::RunFolder;
-use crate::settings::{Given, TokenizerRun, effects};
+use crate::settings::{Given, PerceptualTraining, TokenizerRun, effects};
 use crate::tokenizer::perceptual::Perceptual;
 use crate::tokenizer::{Pictures, TokenizerTask};
 
@@ -181,9 +181,10 @@ impl TrainTokenizer {
         for text in effects::of_tokenizer(&self.settings, given, steps, counts, train.is_exact()) {
             warn(watch, &text)?;
         }
-        let perceptual = &self.settings.perceptual;
+        let PerceptualTraining { network, weights, heads, .. } = &self.settings.perceptual;
+        let perceptual = self.settings.perceptual.is_on();
         let perceptual =
-            perceptual.is_on().then(|| Perceptual::of_settings(perceptual, device)).transpose()?;
+            perceptual.then(|| Perceptual::open(*network, weights, heads, device)).transpose()?;
         Ok(Ready { train, validation, steps, perceptual, data_sha256, found })
     }
 

@@ -144,8 +144,9 @@ fn a_missing_or_foreign_network_is_told_before_the_run_folder_is_made() {
     };
     refuse(&[], &["st_lpips_alex.pth"]);
     let weights = format!("perceptual.weights={}", network(folder.path()));
-    refuse(&["perceptual.network=lpips-vgg"], &["perceptual.weights is missing", "lpips-vgg"]);
-    refuse(&["perceptual.network=lpips-vgg", &weights], &["perceptual.heads is missing"]);
+    let both = ["lpips-vgg needs two files", "perceptual.weights", "perceptual.heads"];
+    refuse(&["perceptual.network=lpips-vgg"], &both);
+    refuse(&["perceptual.network=lpips-vgg", &weights], &both);
     refuse(&["perceptual.network=st-lpips-vgg", &weights], &["missing net.slice1.2.weight", "shape"]);
 }
 

@@ -37,7 +37,7 @@ mod tarball;
 pub mod transform;
 
 pub use batch::{Bad, Batch, Report};
-pub use decode::{Decoded, Pixels, Traits, read_image, read_pixels};
+pub use decode::{Decoded, Pixels, Traits, is_image_name, read_image, read_pixels};
 pub use emoji::EMOJI;
 pub(crate) use foreign::check_plain;
 pub use grid::{Grid, write_png};

@@ -101,7 +101,8 @@ impl TokenFile {
         Err(Error::file(
             &self.path,
             format!(
-                "made with another tokenizer (SHA-256 {}…, this one has {}…); encode again with this one",
+                "made with another tokenizer (SHA-256 {}…) than the given one ({}…); give the tokenizer that made it, or encode \
+                 again with the given one",
                 short(own),
                 short(sha256)
             ),
