@@ -322,13 +322,14 @@ impl ClassNames {
         let hint = if self.names.is_empty() {
             " without names; give numbers, or a file of class names".to_owned()
         } else if self.names.len() <= FEW {
-            format!(": {}", self.names.join(", "))
+            let meant = near.first().map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            format!(": {}{meant}", self.names.join(", "))
         } else if near.is_empty() {
             " and none has a name like it".to_owned()
         } else {
             format!("; did you mean {}?", near.join(", "))
         };
-        Error::Config(format!("class '{text}': {}{hint}", self.range()))
+        Error::Config(format!("unknown class '{text}': {}{hint}", self.range()))
     }
 }
 
@@ -388,7 +389,7 @@ mod tests {
             ("1-3", "'1-3': there are classes 0 to 2"),
             ("2-1", "'1-2'"),
             ("99999999999999999999", "classes 0 to 2"),
-            ("bea", "ant, Bee, sea-cow"),
+            ("bea", "ant, Bee, sea-cow; did you mean"),
             ("", "ant, Bee, sea-cow"),
             ("-1", "ant, Bee, sea-cow"),
         ] {

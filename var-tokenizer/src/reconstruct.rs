@@ -52,6 +52,7 @@ pub struct Scores {
     /// Peak signal-to-noise ratio in dB, mean over images.
     pub psnr: f64,
     /// Absolute error, mean over images.
+    #[serde(default)]
     pub l1: f64,
 }
 
@@ -65,6 +66,7 @@ pub struct ReconstructSummary {
     /// Number of images.
     pub images: usize,
     /// Number of images that cannot be read.
+    #[serde(default)]
     pub bad: usize,
     /// The grid.
     pub out: Option<String>,
@@ -103,6 +105,9 @@ struct Work<'a> {
 /// image can be read, the tokenizer computes numbers that are not finite, or a signal asks to stop.
 pub fn reconstruct(request: &ReconstructRequest, progress: &mut Progress) -> Result<ReconstructSummary> {
     if let Some(out) = &request.out {
+        if out.extension().is_some_and(|ending| !ending.eq_ignore_ascii_case("png")) {
+            return Err(Error::file(out, "a grid is a PNG image; end its name with .png"));
+        }
         check_place(out)?;
     }
     if let Some(folder) = &request.folder {

@@ -50,6 +50,10 @@ enum Target {
 pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
     let target = target(&request.to)?;
     check_place(&request.to)?;
+    let real = |path: &Path| path.canonicalize().ok();
+    if real(&request.to).is_some_and(|to| Some(to) == real(&request.from)) {
+        return Err(Error::file(&request.to, "input and output are the same file; name another output"));
+    }
     let mut checkpoint = Checkpoint::open(&request.from)?;
     let role = match &request.part {
         Some(part) => checkpoint.choose(part)?,

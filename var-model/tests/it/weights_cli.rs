@@ -126,6 +126,20 @@ fn the_type_of_values_can_be_chosen() {
 }
 
 #[test]
+fn a_file_is_not_converted_onto_itself_under_any_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("var.pth"), folder.path().join("link.pth"));
+    std::fs::copy(golden("var.pth"), &file).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let before = std::fs::read(&file).unwrap();
+    for to in [&file, &link] {
+        let output = run(&["convert", &text(&file), &text(to), "--dtype", "f16"]);
+        refused(&output, &["input and output are the same file"]);
+    }
+    assert!(std::fs::read(&file).unwrap() == before);
+}
+
+#[test]
 fn a_standardised_model_gives_the_same_logits_as_a_pth() {
     var_tokenizer::torch::start();
     let folder = tempfile::tempdir().unwrap();

@@ -82,7 +82,7 @@ fn stages(stages: &FinishedStages) -> Vec<StageRow> {
     let mut all = Vec::new();
     let unreadable = |bad: u64| (bad as f64, if bad == 1 { "unreadable image" } else { "unreadable images" });
     if let Some(stage) = &stages.reconstruction {
-        let numbers = stage.result.iter().map(|result| unreadable(result.bad)).collect();
+        let numbers = stage.result.iter().map(|result| unreadable(result.bad as u64)).collect();
         all.push(StageRow { name: "reconstruction", seconds: stage.seconds, numbers });
     }
     if let Some(stage) = &stages.tokenizer {

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use var_tokenizer::encode::EncodeSummary;
+use var_tokenizer::reconstruct::ReconstructSummary;
 use var_train::records::TokenizerResult;
 
 /// A finished stage.
@@ -40,33 +41,6 @@ impl FinishedStages {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
     }
-}
-
-/// The last event of `var-tokenizer reconstruct`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "event", rename = "done")]
-pub(crate) struct ReconstructSummary {
-    /// Means over the images.
-    pub scores: ReconstructScores,
-    /// Number of images.
-    pub images: u64,
-    /// Number of images that could not be read.
-    #[serde(default)]
-    pub bad: u64,
-    /// The strip of images.
-    pub out: Option<String>,
-    /// The folder of single images, if requested.
-    pub folder: Option<String>,
-}
-
-/// Scores of reconstructions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ReconstructScores {
-    /// PSNR in dB.
-    pub psnr: f64,
-    /// Mean absolute error of the pixels.
-    #[serde(default)]
-    pub l1: f64,
 }
 
 /// The result, if it has the form that this version writes. Nothing but the report needs it.

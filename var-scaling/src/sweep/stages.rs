@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use var_tokenizer::locks::{Lock, Refusal};
+use var_tokenizer::reconstruct::ReconstructSummary;
 
 use super::child::{self, Ending, Stop};
 use super::evidence;
-use super::finished::{FinishedStage, ReconstructSummary};
+use super::finished::FinishedStage;
 use super::outcome::result_line;
 use super::progress::SweepProgress;
 use super::samples::{reconstruct_arguments, sample_arguments};

@@ -94,6 +94,15 @@ fn a_folder_of_reconstructions_has_every_held_out_image_under_the_same_name() {
 }
 
 #[test]
+fn a_grid_with_another_ending_than_png_is_refused_before_any_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, images) = prepare(folder.path());
+    let out = folder.path().join("grid.jpg").display().to_string();
+    let output = run(&["reconstruct", "--data", &images, "--tokenizer", &tokenizer, "--out", &out]);
+    refused(&output, &["grid.jpg", "end its name with .png"]);
+}
+
+#[test]
 fn inspect_goes_by_content_whatever_the_name() {
     let folder = tempfile::tempdir().unwrap();
     let (tokenizer, images) = prepare(folder.path());

@@ -105,9 +105,17 @@ pub(crate) fn set(base: &mut Table, assignment: &str, given: &mut Given) -> Resu
     };
     // `a.b.c` is not a key of any section.
     let Some(section) = section.filter(|section| !section.contains('.')) else {
-        let known: Vec<&str> =
-            base.values().filter_map(Value::as_table).flat_map(|t| t.keys().map(String::as_str)).collect();
-        return Err(unknown("", "", key, &known));
+        let sections = base.iter().filter_map(|(name, table)| Some((name, table.as_table()?)));
+        let known: Vec<String> =
+            sections.flat_map(|(name, table)| table.keys().map(move |key| format!("{name}.{key}"))).collect();
+        let leaves = known.iter().filter_map(|key| key.split_once('.')).map(|(_, leaf)| leaf);
+        let meant = nearest(key, leaves).unwrap_or(key);
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let meant = known.iter().find(|full| full.split_once('.').is_some_and(|(_, leaf)| leaf == meant));
+        return Err(match meant {
+            Some(meant) => Error::config(format!("unknown key '{key}'; did you mean '{meant}'?")),
+            None => unknown("", "", key, &known),
+        });
     };
     let mut inner = Table::new();
     inner.insert(leaf.to_owned(), value_of(text.trim()));
@@ -184,7 +192,7 @@ mod tests {
         assert!(given.has("training.learning_rate") && given.has("model.depth") && !given.has("model.width"));
         let run: ModelRun = from_table(&table).unwrap();
         assert_eq!((run.training.learning_rate, run.model.depth), (1.0, 3));
-        assert!(set(&mut table, "dept=3", &mut given).unwrap_err().to_string().contains("'depth'"));
+        assert!(set(&mut table, "dept=3", &mut given).unwrap_err().to_string().contains("'model.depth'"));
         assert!(set(&mut table, "depth", &mut given).is_err());
     }
 }

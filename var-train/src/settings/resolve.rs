@@ -169,7 +169,7 @@ mod tests {
     fn unknown_names_and_values_out_of_range_are_refused_by_name() {
         for (preset, set, part) in [
             ("nanno", "steps=1", "unknown preset 'nanno'"),
-            ("nano", "stepps=1", "did you mean 'steps'"),
+            ("nano", "stepps=1", "did you mean 'training.steps'"),
             ("nano", "steps", "write key=value"),
             ("nano", "label_smoothing=7", "model.label_smoothing"),
             ("nano", "depth=two", "two"),

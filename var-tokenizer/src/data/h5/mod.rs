@@ -45,7 +45,11 @@ pub(crate) fn is_hdf5(path: &Path) -> Result<bool> {
 /// When it cannot be read or is not an HDF5 file. `again` says what to do then.
 pub fn open(path: &Path, again: &str) -> Result<File> {
     let file = File::with_options().with_fapl(|p| p.file_locking(false)).open(path);
-    file.map_err(|e| error(path, &format!("truncated, damaged or not an HDF5 file; {again}"), &e))
+    let empty = || path.metadata().is_ok_and(|found| found.len() == 0);
+    file.map_err(|e| match is_hdf5(path) {
+        Ok(false) if !empty() => Error::file(path, format!("is not an HDF5 file; {again}")),
+        _ => error(path, &format!("truncated or damaged; copy it again, or {again}"), &e),
+    })
 }
 
 /// Checks shape, number type and chunk size of the data set `name`, and that no row is missing.
