@@ -19,7 +19,8 @@ use super::{RunArgs, ShowArgs};
 #[command(after_help = "Examples:
   var-train model --tokens tokens.h5 --tokenizer builtin --preset nano --depth 3 --width 96 --heads 3 --out runs/small
   var-train model --tokens tokens.h5 --tokenizer tokenizer.safetensors --depth 16 --set batch=768 --out runs/d16
-  var-train model … --out runs/small --resume        resume after a stop, with the same flags")]
+  var-train model … --out runs/small --resume        resume after a stop, with the same flags
+All settings with their defaults and meanings: docs/settings.md")]
 pub struct Model {
     /// Token file of `var-tokenizer encode`
     #[arg(long, value_name = "FILE", required_unless_present = "check")]

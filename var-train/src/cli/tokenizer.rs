@@ -17,7 +17,7 @@ use super::{RunArgs, ShowArgs};
   var-train tokenizer --data photos/ --preset nano --set steps=5000 --out runs/tokenizer
   var-train tokenizer --data cifar-10-binary.tar.gz --set vocabulary=1024 --out runs/cifar-tokenizer
   var-train tokenizer --data photos/ --set perceptual.weight=1 --set adversary.weight=0.5 --out runs/sharp
-All settings and their defaults: config.toml of any run folder.")]
+All settings with their defaults and meanings: docs/settings.md")]
 pub struct Tokenizer {
     /// Images: a folder of class folders, a tar, an npz, CIFAR binaries, or `emoji`
     #[arg(long, value_name = "PATH", required_unless_present = "check")]

@@ -22,6 +22,7 @@ mod ranks_lost;
 mod ranks_together;
 mod reference;
 mod resume;
+mod settings_page;
 mod tokenizer;
 #[path = "../../../var-tokenizer/tests/it/wait.rs"]
 mod wait;
