@@ -49,21 +49,22 @@ impl EventWriter {
         self.summary(step, &summary)
     }
 
-    /// Appends the PNG file `png` as the image `tag` at `step`.
+    /// Appends the PNG file `png`, of `width` × `height` pixels, as the image `tag` at `step`.
     ///
     /// # Errors
     /// When the disk is full.
-    pub(crate) fn image(&mut self, step: u64, tag: &str, png: &[u8]) -> Result<()> {
-        // The header of a PNG has width and height at fixed places.
-        let side = |at: usize| {
-            let bytes = png.get(at..at + 4).and_then(|b| b.try_into().ok()).unwrap_or_default();
-            u64::from(u32::from_be_bytes(bytes))
-        };
+    pub(crate) fn image(
+        &mut self,
+        step: u64,
+        tag: &str,
+        (width, height): (u32, u32),
+        png: &[u8],
+    ) -> Result<()> {
         // Value { tag = 1, image = 4 { height = 1, width = 2, colorspace = 3 (RGB is 3), encoded_image_string = 4 } }
         let mut image = Vec::new();
-        for (field, value) in [(1_u8, side(20)), (2, side(16)), (3, 3)] {
+        for (field, value) in [(1_u8, height), (2, width), (3, 3)] {
             image.push(field << 3);
-            image.extend(varint(value));
+            image.extend(varint(u64::from(value)));
         }
         image.extend(bytes(4, png));
         let mut entry = bytes(1, tag.as_bytes());

@@ -152,7 +152,7 @@ impl RunFolder {
         let path = folder.join(format!("step-{step:08}.png"));
         grid.write(&path)?;
         let png = std::fs::read(&path).map_err(|e| Error::io(&path, e))?;
-        files.events.image(step, "val/reconstructions", &png)
+        files.events.image(step, "val/reconstructions", grid.image().dimensions(), &png)
     }
 
     /// Removes the lines after `step`, the step of the checkpoint that a resume starts from, and an incomplete last line.

@@ -189,11 +189,17 @@ impl Case {
 
     /// Compares gradients with `grad_norms`, `grad_heads` and every `grad.NAME`.
     pub fn gradients(&mut self, parameters: &Parameters) {
-        self.gradients_of("", parameters);
+        self.compare_gradients("", parameters, false);
     }
 
-    /// The same with `prefix` before the names of list and tensors.
+    /// The same with `prefix` before the names of list and tensors, and for gradients of any size: what counts as zero but
+    /// for rounding follows the largest norm, an entry may be off by the share that its tensor's norm may be off by, and
+    /// a tensor without gradient has a gradient of 0.
     pub fn gradients_of(&mut self, prefix: &str, parameters: &Parameters) {
+        self.compare_gradients(prefix, parameters, true);
+    }
+
+    fn compare_gradients(&mut self, prefix: &str, parameters: &Parameters, any_size: bool) {
         let names: Vec<String> =
             match self.manifest.get(format!("{prefix}grad_names")).and_then(Value::as_array) {
                 Some(list) => list.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
@@ -210,14 +216,15 @@ impl Case {
             let (norms, heads) = (norms.size(), heads.size());
             return self.fail("gradients", format!("{count} names, norms {norms:?}, heads {heads:?}"));
         }
-        // A gradient that is zero but for rounding has no norm to compare: a floor, by the rounding of the largest.
-        let floor = (norms.max().double_value(&[]) * 1e-4).max(1e-4);
+        // A gradient that is zero but for rounding has no norm to compare: a floor.
+        let largest = if any_size { norms.max().double_value(&[]) } else { 1.0 };
+        let floor = 1e-4 * largest.max(1.0);
         let mut worst_norm = (0.0_f64, String::new());
         let mut worst_head = (0.0_f64, String::new());
         for (i, name) in names.iter().enumerate() {
             let expected = norms.double_value(&[i as i64]);
             let Some(gradient) = parameters.get(name).map(Tensor::grad).filter(Tensor::defined) else {
-                if expected == 0.0 {
+                if any_size && expected == 0.0 {
                     continue;
                 }
                 return self.fail("gradients", format!("none for {name}"));
@@ -229,8 +236,8 @@ impl Case {
             }
             let count = flat.numel().min(4) as i64;
             let head = heads.get(i as i64).narrow(0, 0, count).to_kind(Kind::Double);
-            // An entry may be off by 1e-4, or by the share of its tensor's norm that the norm may be off by.
-            let allowed = (expected * GRADIENT_NORMS / GRADIENT_ENTRIES).max(1.0);
+            let allowed =
+                if any_size { (expected * GRADIENT_NORMS / GRADIENT_ENTRIES).max(1.0) } else { 1.0 };
             let difference = (flat.narrow(0, 0, count) - head).abs().max().double_value(&[]) / allowed;
             if finite(difference) > worst_head.0 {
                 worst_head = (finite(difference), name.clone());

@@ -77,7 +77,7 @@ pub(super) fn discriminator(entry: &Value, seed: u64) -> Result<Discriminator> {
         width: number(entry, "ndf")? as usize,
         spectral_norm: false,
     };
-    let mut found = Discriminator::new(shape, Device::Cpu, None);
+    let mut found = Discriminator::new(shape, Device::Cpu, None)?;
     portable::fill(found.parameters_mut(), seed + 2);
     found.parameters().set_requires_grad(true);
     Ok(found)

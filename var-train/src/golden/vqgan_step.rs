@@ -61,7 +61,9 @@ impl Rounds {
     fn generator(&self, x: &Tensor, l2: f64, factor: f64) -> Result<(Tensor, Terms)> {
         let output = self.vae.training_forward(x, None)?;
         let places: Vec<u64> = (0..x.size().first().copied().unwrap_or(0) as u64).collect();
-        let loss = |y: &Tensor| self.adversary.generator(y, Judged { step: 0, places: &places, share: 1.0 });
+        let loss = |y: &Tensor| {
+            self.adversary.generator(y, Judged { step: 0, places: &places, share: 1.0, blur: 0.0 })
+        };
         let last_layer = self.vae.parameters().get(LAST_LAYER);
         let adversarial = (factor > 0.0).then_some(Adversarial {
             loss: &loss,
@@ -82,7 +84,7 @@ impl Rounds {
 
     fn judge(&mut self, x: &Tensor, y: &Tensor) -> Result<Verdict> {
         let places: Vec<u64> = (0..x.size().first().copied().unwrap_or(0) as u64).collect();
-        self.adversary.judge(x, y, Judged { step: 0, places: &places, share: 1.0 })
+        self.adversary.judge(x, y, Judged { step: 0, places: &places, share: 1.0, blur: 0.0 })
     }
 
     /// One round. With `case`, compares the gradients of both steps.

@@ -61,6 +61,8 @@ pub struct AdversaryTraining {
     pub running_statistics: bool,
     /// Shifts, recolours and cuts all images that the discriminator sees.
     pub augment: bool,
+    /// Share of the steps, from the start on, over which a blur of all that the discriminator sees fades; 0 does not blur.
+    pub blur: f64,
     /// Weight of LeCam's regulariser.
     pub lecam: f64,
     /// Share of LeCam's averages that stays per step.
@@ -84,6 +86,7 @@ impl Default for AdversaryTraining {
             joint_batch: true,
             running_statistics: true,
             augment: true,
+            blur: 0.0,
             lecam: 0.001,
             lecam_decay: 0.99,
             consistency: 0.0,
@@ -124,6 +127,7 @@ impl AdversaryTraining {
                 ("start", self.start, 0.0..=1.0),
                 ("ramp", self.ramp, 0.0..=1.0),
                 ("rate", self.rate, 0.0..=1e3),
+                ("blur", self.blur, 0.0..=1.0),
                 ("lecam", self.lecam, 0.0..=1e6),
                 ("lecam_decay", self.lecam_decay, 0.0..=1.0),
                 ("consistency", self.consistency, 0.0..=1e6),
@@ -144,12 +148,38 @@ impl AdversaryTraining {
 
     /// The share of the weight at `step` of a run of `steps`: 0 before the start, then rising to 1.
     pub(crate) fn factor(&self, step: u64, steps: u64) -> f64 {
-        let at = |share: f64| (steps as f64 * share).round();
-        let since = step as f64 - at(self.start);
-        if since < 0.0 {
+        let since = self.since(step, steps);
+        if since < 0.0 { 0.0 } else { ((since + 1.0) / share_of(steps, self.ramp).max(1.0)).min(1.0) }
+    }
+
+    /// The width of the blur at `step` of a run of `steps`: 1 at the start, then falling to 0.
+    pub(crate) fn blur_at(&self, step: u64, steps: u64) -> f64 {
+        if self.blur <= 0.0 {
             return 0.0;
         }
-        let ramp = at(self.ramp);
-        if ramp < 1.0 { 1.0 } else { ((since + 1.0) / ramp).min(1.0) }
+        (1.0 - self.since(step, steps) / share_of(steps, self.blur).max(1.0)).clamp(0.0, 1.0)
+    }
+
+    /// Steps since the start; below 0 before it.
+    fn since(&self, step: u64, steps: u64) -> f64 {
+        step as f64 - share_of(steps, self.start)
+    }
+}
+
+/// A share of the steps of a run.
+fn share_of(steps: u64, share: f64) -> f64 {
+    (steps as f64 * share).round()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_blur_fades_from_the_start_on_over_its_share_of_the_run() {
+        let settings = AdversaryTraining { start: 0.5, blur: 0.04, ..AdversaryTraining::default() };
+        let found: Vec<f64> = [50, 51, 53, 54, 99].map(|step| settings.blur_at(step, 100)).into();
+        assert_eq!(found, [1.0, 0.75, 0.25, 0.0, 0.0]);
+        assert_eq!(AdversaryTraining { blur: 0.0, ..settings }.blur_at(50, 100), 0.0);
     }
 }

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use var_tokenizer::random::Stream;
 use var_tokenizer::torch::check_finite;
 
-use super::augment::{CUTOUT, STRONG_CUTOUT, augment, draws};
+use super::augment::{CUTOUT, STRONG_CUTOUT, augment, blur, draws};
 use super::discriminator::{Discriminator, Frozen, Statistics};
 use super::losses::LeCam;
 use crate::error::{Error, Result};
@@ -38,6 +38,8 @@ pub(crate) struct Judged<'a> {
     pub places: &'a [u64],
     /// Their share of the batch.
     pub share: f64,
+    /// Width of the blur over all that the discriminator sees, 1 to 0; see [`blur`].
+    pub blur: f64,
 }
 
 /// What the discriminator made of a batch, or the share of a micro-batch in it.
@@ -123,9 +125,12 @@ pub(crate) struct Adversary {
 
 impl Adversary {
     /// A discriminator on `device`, initialised from the seed of the run.
-    pub(crate) fn new(settings: &AdversaryTraining, training: &Training, device: Device) -> Self {
-        let discriminator = Discriminator::new(settings.shape(), device, Some(training.seed));
-        Self::of(settings, discriminator, training.seed, training.clip)
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(crate) fn new(settings: &AdversaryTraining, training: &Training, device: Device) -> Result<Self> {
+        let discriminator = Discriminator::new(settings.shape(), device, Some(training.seed))?;
+        Ok(Self::of(settings, discriminator, training.seed, training.clip))
     }
 
     /// An adversary with this discriminator; `clip` is the largest norm of its gradient, 0 does not clip.
@@ -146,13 +151,22 @@ impl Adversary {
         &self.discriminator
     }
 
-    /// The draws of `count` augmented copies of each image, one copy after the other: `[7, count · B]`.
-    fn draws(&self, purpose: &str, judged: Judged<'_>, count: u64) -> Tensor {
+    /// What the discriminator sees of `images`, which are `copies` batches of the judged images, one after the other:
+    /// blurred, then augmented with a hole of `cutout`, by the draws called `purpose`.
+    fn seen(
+        &self,
+        images: &Tensor,
+        judged: Judged<'_>,
+        (purpose, copies, cutout): (&str, u64, f64),
+    ) -> Result<Tensor> {
+        let images = blur(images, judged.blur)?;
+        if !self.settings.augment {
+            return Ok(images);
+        }
         let stream = Stream::new(purpose, self.seed).at(judged.step);
-        draws(
-            &stream,
-            (0..count).flat_map(|copy| judged.places.iter().map(move |place| place * count + copy)),
-        )
+        let places =
+            (0..copies).flat_map(|copy| judged.places.iter().map(move |place| place * copies + copy));
+        augment(&images, &draws(&stream, places), cutout)
     }
 
     /// The generator's loss on `reconstructions` `[B, 3, S, S]`, a scalar. No gradient reaches the discriminator.
@@ -163,11 +177,7 @@ impl Adversary {
         let _frozen = Frozen::new(self.discriminator.parameters());
         let statistics =
             if self.settings.running_statistics { Statistics::Running } else { Statistics::Batch };
-        let seen = if self.settings.augment {
-            augment(reconstructions, &self.draws("augment-generator", judged, 1), CUTOUT)?
-        } else {
-            reconstructions.shallow_clone()
-        };
+        let seen = self.seen(reconstructions, judged, ("augment-generator", 1, CUTOUT))?;
         let logits = self.discriminator.forward(&seen, statistics)?;
         self.check(&logits)?;
         self.settings.loss.generator(&logits)
@@ -184,12 +194,7 @@ impl Adversary {
         judged: Judged<'_>,
     ) -> Result<Verdict> {
         let all = Tensor::f_cat(&[images, &reconstructions.f_detach()?], 0)?;
-        let seen = if self.settings.augment {
-            augment(&all, &self.draws("augment-discriminator", judged, 2), CUTOUT)?
-        } else {
-            all.shallow_clone()
-        };
-        let [real, fake] = self.logits(&seen)?;
+        let [real, fake] = self.logits(&self.seen(&all, judged, ("augment-discriminator", 2, CUTOUT))?)?;
         let mut loss = self.settings.loss.discriminator(&real, &fake)?;
         let mean = |t: &Tensor| -> Result<f64> { Ok(t.f_mean(Kind::Float)?.f_double_value(&[])?) };
         let (real_logit, fake_logit) = (mean(&real)?, mean(&fake)?);
@@ -198,7 +203,7 @@ impl Adversary {
             loss = loss + self.lecam.penalty(&real, &fake)? * self.settings.lecam;
         }
         if self.settings.consistency > 0.0 {
-            let strong = augment(&all, &self.draws("augment-strongly", judged, 2), STRONG_CUTOUT)?;
+            let strong = self.seen(&all, judged, ("augment-strongly", 2, STRONG_CUTOUT))?;
             let [strong_real, strong_fake] = self.logits(&strong)?;
             let apart = |a: &Tensor, b: &Tensor| a.f_mse_loss(b, tch::Reduction::Mean);
             let both = (apart(&strong_real, &real)? + apart(&strong_fake, &fake)?) * 0.5;
@@ -328,5 +333,19 @@ mod tests {
         assert!(alarm_after(60, dead).unwrap().contains("learns nothing"));
         assert_eq!(alarm_after(60, fair), None);
         assert_eq!(alarm_after(10, wins), None);
+    }
+
+    #[test]
+    fn a_discriminator_that_is_not_finite_is_an_error_that_names_the_tensor() {
+        let settings = AdversaryTraining { layers: 1, width: 4, ..AdversaryTraining::default() };
+        let adversary = Adversary::new(&settings, &Training::default(), Device::Cpu).unwrap();
+        let mut weight = adversary.discriminator().parameters().get("main.2.weight").unwrap().detach();
+        let _ = weight.fill_(f64::NAN);
+        let images = Tensor::zeros([2, 3, 16, 16], (Kind::Float, Device::Cpu));
+        let judged = Judged { step: 0, places: &[0, 1], share: 1.0, blur: 0.0 };
+        let error = adversary.generator(&images, judged).unwrap_err();
+        // The loop adds the last good checkpoint to errors of this kind.
+        assert!(error.is_not_finite());
+        assert!(error.to_string().contains("main.2.weight of the discriminator"), "{error}");
     }
 }

@@ -24,13 +24,8 @@ pub enum PerceptualNetwork {
 
 impl PerceptualNetwork {
     /// Its name in settings and metadata.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::StLpipsAlex => "st-lpips-alex",
-            Self::StLpipsVgg => "st-lpips-vgg",
-            Self::LpipsAlex => "lpips-alex",
-            Self::LpipsVgg => "lpips-vgg",
-        }
+    pub fn name(self) -> String {
+        self.trunk().key()
     }
 
     fn trunk(self) -> Trunk {
@@ -68,7 +63,8 @@ impl Perceptual {
     /// ones of ST-LPIPS.
     ///
     /// # Errors
-    /// When a file cannot be read or is of another network; names all files that are missing, and says how to get a network that was not fetched yet.
+    /// When a file cannot be read or is of another network. Names all files that are missing, and says how to get a network
+    /// that was not fetched yet.
     pub(crate) fn open(
         network: PerceptualNetwork,
         weights: &str,
@@ -106,5 +102,18 @@ impl Perceptual {
     pub(crate) fn distance(&self, images: &Tensor, reconstructions: &Tensor) -> Result<Tensor> {
         let references = tch::no_grad(|| self.0.features(images))?;
         Ok(self.0.mean_distance(&references, &self.0.features(reconstructions)?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_has_one_name_in_settings_and_files() {
+        for name in ["st-lpips-alex", "st-lpips-vgg", "lpips-alex", "lpips-vgg"] {
+            let network: PerceptualNetwork = serde_json::from_value(name.into()).unwrap();
+            assert_eq!(network.name(), name);
+        }
     }
 }

@@ -87,6 +87,7 @@ impl TokenizerTask {
         let vocabulary = settings.tokenizer.vocabulary as i64;
         let adversary = settings.adversary.is_on();
         let adversary = adversary.then(|| Adversary::new(&settings.adversary, &settings.training, device));
+        let adversary = adversary.transpose()?;
         let share = |s: f64| (steps as f64 * s.clamp(0.0, 1.0)).round() as u64;
         Ok(Self {
             order: Order::new(seed, train.len()),
@@ -256,7 +257,8 @@ impl TokenizerTask {
         if self.usage.updates() >= SETTLED {
             let collapsed = usage.iter().enumerate().filter(|(_, u)| u.perplexity < 2.0);
             let collapsed = alarm(&collapsed.map(|(k, _)| schedule.side(k)).collect::<Vec<_>>());
-            losses.alarm = collapsed.or(losses.alarm.take());
+            let all: Vec<String> = [losses.alarm.take(), collapsed].into_iter().flatten().collect();
+            losses.alarm = (!all.is_empty()).then(|| all.join("; "));
         }
         losses.used_per_scale = Some(usage.iter().map(|u| u.used).collect());
         losses.perplexity_per_scale = Some(usage.iter().map(|u| u.perplexity).collect());
@@ -284,7 +286,7 @@ impl Task for TokenizerTask {
         let mut metadata = self.vae.metadata()?;
         let perceptual = &self.settings.perceptual;
         if perceptual.is_on() {
-            metadata.insert(PERCEPTUAL_KEY.to_owned(), perceptual.network.name().to_owned());
+            metadata.insert(PERCEPTUAL_KEY.to_owned(), perceptual.network.name());
         }
         Ok(metadata)
     }
@@ -298,6 +300,7 @@ impl Task for TokenizerTask {
         let picks = self.order.batch(step, batch);
         let micro = batch / self.settings.training.accumulation;
         let dropout = self.dropout(step).filter(|_| quantizing);
+        let blur = self.settings.adversary.blur_at(step, self.steps);
         let (mut terms, mut verdict, mut rows) = (Terms::default(), Verdict::default(), Vec::new());
         let mut ids_of_scales: Vec<Vec<Tensor>> = Vec::new();
         for (number, part) in picks.chunks(micro).enumerate() {
@@ -317,7 +320,7 @@ impl Task for TokenizerTask {
             };
             let places: Vec<u64> = (first as u64..(first + part.len()) as u64).collect();
             let share = part.len() as f64 / batch as f64;
-            let judged = Judged { step, places: &places, share };
+            let judged = Judged { step, places: &places, share, blur };
             terms.add(&self.generate(&images, &reconstruction, vq.as_ref(), judged)?, share);
             if self.factor(step) > 0.0
                 && let Some(adversary) = &mut self.adversary

@@ -1,7 +1,7 @@
 //! Tokenizers with perceptual and adversarial losses, through the command line on real files.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -9,17 +9,17 @@ use var_tokenizer::weights::safetensors;
 
 use super::fixture::{losses, refused};
 use super::made_up::network;
-use super::tokenizer::{command, pictures};
-use super::wait::while_alive;
+use super::tokenizer::{command, kill_at, pictures};
 
 /// A discriminator that starts at once, with all that it can have.
-const ADVERSARY: [&str; 8] = [
+const ADVERSARY: [&str; 9] = [
     "adversary.weight=0.5",
     "adversary.layers=1",
     "adversary.width=4",
     "adversary.start=0",
     "adversary.ramp=0.0001",
     "adversary.consistency=1",
+    "adversary.blur=0.0002",
     "scale_dropout=0.3",
     "ema=0.9",
 ];
@@ -44,16 +44,12 @@ fn an_adversarial_run_that_is_killed_and_resumed_is_bit_equal_to_an_uninterrupte
     let killed_at = |run: &Path, step: u64, resume: bool| {
         let mut command = command(&data, run);
         with(with(&mut command, &settings), &ADVERSARY).args(["--set", "accumulation=2"]);
-        command.args(resume.then_some("--resume")).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let state = run.join(format!("checkpoints/step-{step:08}/state.json"));
-        while_alive(std::slice::from_mut(&mut child), "a checkpoint", || state.exists());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_at(&mut command, run, step, resume);
     };
     killed_at(&whole, 30, false);
-    for (step, resume) in [(6, false), (15, true), (21, true), (30, true)] {
-        killed_at(&killed, step, resume);
+    // After each of ten checkpoints, before and after the codebook starts.
+    for step in (3..=30).step_by(3) {
+        killed_at(&killed, step, step > 3);
     }
     assert_eq!(losses(&killed)[..30], losses(&whole)[..30]);
     for file in ["model.safetensors", "optimizer.safetensors", "ema.safetensors"] {

@@ -40,6 +40,16 @@ pub fn command(data: &Path, out: &Path) -> Command {
     command
 }
 
+/// Starts or resumes the run of `command`, and kills it once the checkpoint of `step` is there.
+pub fn kill_at(command: &mut Command, run: &Path, step: u64, resume: bool) {
+    command.args(resume.then_some("--resume")).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let state = run.join(format!("checkpoints/step-{step:08}/state.json"));
+    while_alive(std::slice::from_mut(&mut child), "a checkpoint", || state.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 fn error_of(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let message = String::from_utf8_lossy(&output.stderr).to_string();
@@ -57,12 +67,7 @@ fn losses_after_a_kill_and_a_resume_are_bit_equal_to_an_uninterrupted_run() {
     let killed_at = |run: &Path, step: u64, resume: bool| {
         let mut command = command(&data, run);
         command.args(settings.iter().flat_map(|s| ["--set", s])).args(["--set", "accumulation=2"]);
-        command.args(resume.then_some("--resume")).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let state = run.join(format!("checkpoints/step-{step:08}/state.json"));
-        while_alive(std::slice::from_mut(&mut child), "a checkpoint", || state.exists());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        kill_at(&mut command, run, step, resume);
     };
     killed_at(&whole, 39, false);
     // Before and after the codebook starts.

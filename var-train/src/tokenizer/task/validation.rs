@@ -42,15 +42,16 @@ impl TokenizerTask {
                     row +=
                         part.bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float).to_device(Device::Cpu);
                 }
-                if decoded >= DECODED_PER_SCALE {
-                    return Ok(self.vae.decode(&ids)?);
+                let shown = part.len().min(DECODED_PER_SCALE - decoded);
+                if shown > 0 {
+                    let first = |t: &Tensor| t.narrow(0, 0, shown as i64);
+                    let scales = self.vae.decode_scales(&first(&ids))?.unbind(1);
+                    for (sum, reconstruction) in per_scale.iter_mut().zip(&scales) {
+                        *sum += decibels(&squares(&(reconstruction - first(&images))));
+                    }
+                    decoded += shown;
                 }
-                let scales = self.vae.decode_scales(&ids)?.unbind(1);
-                for (sum, reconstruction) in per_scale.iter_mut().zip(&scales) {
-                    *sum += decibels(&squares(&(reconstruction - &images)));
-                }
-                decoded += part.len();
-                Ok(scales.last().map(Tensor::shallow_clone).unwrap_or_default())
+                Ok(self.vae.decode(&ids)?)
             })?;
             let off = reconstructions - &images;
             let squares = squares(&off);
