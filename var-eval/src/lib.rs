@@ -10,7 +10,8 @@
 //! use var_eval::{Metric, Quantity, Reconstruction, Reference, Score};
 //!
 //! let reference = Reference::open("val/")?;
-//! let report = Score::of("samples.npz", &reference).with_metrics([Metric::Fd, Metric::Kid]).run()?;
+//! let score = Score::of("samples.npz", &reference);
+//! let report = score.with_metrics([Metric::Fd, Metric::Kid]).run()?;
 //! println!("{:?}", report.value(Quantity::Fd));
 //!
 //! let pairs = Reconstruction::of("reconstructions/", "originals/").run()?;

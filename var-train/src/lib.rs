@@ -8,13 +8,15 @@
 //! use var_train::TrainModel;
 //! use var_train::settings::ModelRun;
 //!
-//! let settings = ModelRun::preset("nano", ["depth=3", "width=96", "heads=3", "steps=800"])?;
+//! let sizes = ["depth=3", "width=96", "heads=3", "steps=800"];
+//! let settings = ModelRun::preset("nano", sizes)?;
 //! let run = TrainModel::new("tokens.h5", "builtin", "runs/small").settings(settings);
 //! let result = run.run(|step| {
 //!     println!("step {}: loss {:.3}", step.step, step.loss());
 //!     ControlFlow::Continue(()) // Break saves a checkpoint and stops
 //! })?;
-//! println!("held-out loss {:.3}; the model is runs/small/model.safetensors", result.val_loss_all);
+//! // The model is runs/small/model.safetensors.
+//! println!("held-out loss {:.3}", result.val_loss_all);
 //! # Ok::<(), var_train::Error>(())
 //! ```
 //!

@@ -34,26 +34,25 @@ impl Usage {
     }
 
     /// Takes in the ids of one training step, one tensor of any shape a scale.
-    ///
-    /// The first update is copied; then the average keeps 0.9 below 100 updates and 0.99 after.
     pub fn update(&mut self, ids: &[Tensor]) {
         let vocabulary = self.hits.size().get(1).copied().unwrap_or(0);
+        let counts = ids.iter().map(|ids| ids.flatten(0, -1).bincount::<Tensor>(None, vocabulary));
+        self.update_hits(&Tensor::stack(&counts.collect::<Vec<_>>(), 0));
+    }
+
+    /// Takes in the hits `[K, V]` of one training step.
+    ///
+    /// The first update is copied; then the average keeps 0.9 below 100 updates and 0.99 after.
+    pub fn update_hits(&mut self, hits: &Tensor) {
         let keep = match self.updates {
             0 => 0.0,
             n if n < FAST_UPDATES => 0.9,
             _ => 0.99,
         };
         tch::no_grad(|| {
-            for (k, part) in ids.iter().enumerate() {
-                let counts = part
-                    .flatten(0, -1)
-                    .bincount::<Tensor>(None, vocabulary)
-                    .to_kind(Kind::Float)
-                    .to_device(self.hits.device());
-                let mut row = self.hits.select(0, k as i64);
-                let mixed = &row * keep + counts * (1.0 - keep);
-                row.copy_(&mixed);
-            }
+            let hits = hits.to_kind(Kind::Float).to_device(self.hits.device());
+            let mixed = &self.hits * keep + hits * (1.0 - keep);
+            self.hits.copy_(&mixed);
         });
         self.updates += 1;
     }

@@ -126,6 +126,14 @@ impl VqVae {
         Self::filled(dict, config, Parameters::new(device, None, Storage::PLAIN), Kind::Float)
     }
 
+    /// Checks that the tensors of `dict` fit the tokenizer of `config`. Takes no memory.
+    ///
+    /// # Errors
+    /// Lists every missing, unexpected and mis-shaped tensor.
+    pub fn check(dict: &StateDict, config: &TokenizerConfig) -> Result<()> {
+        Self::with(config, Parameters::outline(), Kind::Float)?.parameters.check(dict, ignored)
+    }
+
     /// A tokenizer whose `parameters` take the tensors of `dict`, if they fit.
     fn filled(
         dict: &StateDict,
@@ -133,7 +141,7 @@ impl VqVae {
         parameters: Parameters,
         kind: Kind,
     ) -> Result<Self> {
-        Self::with(config, Parameters::outline(), kind)?.parameters.check(dict, ignored)?;
+        Self::check(dict, config)?;
         let mut vae = Self::with(config, parameters, kind)?;
         vae.load_tensors(dict)?;
         Ok(vae)

@@ -52,7 +52,7 @@ impl Cli {
     pub fn run(self) -> Result<u8, Error> {
         match self.command {
             Command::Model(model) => return model.run(),
-            Command::Tokenizer(tokenizer) => tokenizer.run()?,
+            Command::Tokenizer(tokenizer) => return tokenizer.run(),
             Command::CheckRanks(check) => return check.run(),
             Command::CheckH5(check) => check.run(TokenFile::check)?,
             Command::Golden { folders, .. } => var_tokenizer::golden::print_json(&folders, golden::check),

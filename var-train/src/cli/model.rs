@@ -10,7 +10,7 @@ use var_train::distributed::launch;
 use var_train::settings::ModelRun;
 use var_train::{Error, Result, TrainModel};
 
-use super::ranks::RankArgs;
+use super::ranks::{RankArgs, ZERO_ALONE};
 use super::show::Reporter;
 use super::{RunArgs, ShowArgs};
 
@@ -86,7 +86,7 @@ impl Model {
         }
         let mut reporter = Reporter::new(&self.show, leads || self.run.dry_run);
         if leads && self.zero && ranks == 1 {
-            reporter.warn("--zero is ignored: the run has one rank, and nothing to divide the moments over");
+            reporter.warn(ZERO_ALONE);
         }
         reporter.note_config(found.from_run, self.run.config.as_deref());
         if self.run.dry_run {

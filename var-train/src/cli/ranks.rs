@@ -9,6 +9,10 @@ use var_tokenizer::torch::guarded;
 use var_train::distributed::{Place, Ranks, check, launch};
 use var_train::{Error, Result};
 
+/// The warning about `--zero` without other ranks.
+pub const ZERO_ALONE: &str =
+    "--zero is ignored: the run has one rank, and nothing to divide the moments over";
+
 #[derive(Args)]
 pub struct RankArgs {
     /// Number of processes on this machine, with CUDA one GPU each; 1 ignores the environment of torchrun and SLURM
@@ -32,7 +36,7 @@ impl RankArgs {
 }
 
 /// The place of this process among the ranks, and their number. A launcher has no place and several ranks.
-pub fn place(nproc: Option<u32>) -> Result<(Option<Place>, usize)> {
+fn place(nproc: Option<u32>) -> Result<(Option<Place>, usize)> {
     if !launch::is_launched()? {
         match nproc.map(|n| n as usize) {
             Some(1) => return Ok((None, 1)),

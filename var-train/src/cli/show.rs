@@ -18,6 +18,7 @@ use super::ShowArgs;
 /// Shows progress as the flags ask for.
 pub struct Reporter {
     progress: Progress,
+    /// Whether warnings go to standard error on their own, because there is no bar.
     quiet: bool,
     /// Raised by a signal that asks to stop; catches signals only while the run can save a checkpoint.
     stop: Option<Arc<AtomicBool>>,
@@ -26,10 +27,10 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// A reporter on the rank that `leads`; other ranks show nothing.
+    /// A reporter on the rank that `leads`; other ranks show warnings only.
     pub fn new(args: &ShowArgs, leads: bool) -> Self {
         let show = if leads { Show::from_flags(args.json, args.quiet) } else { Show::Quiet };
-        Self { progress: Progress::new(show), quiet: args.quiet, stop: None, sizes: (0, 0) }
+        Self { progress: Progress::new(show), quiet: args.quiet || !leads, stop: None, sizes: (0, 0) }
     }
 
     /// Tells something that a person must know, even with `--quiet`.

@@ -3,10 +3,11 @@
 use clap::Args;
 use var_tokenizer::progress::say;
 use var_tokenizer::torch::Precision;
+use var_train::distributed::launch;
 use var_train::settings::TokenizerRun;
 use var_train::{Error, Result, TrainTokenizer};
 
-use super::ranks::place;
+use super::ranks::{RankArgs, ZERO_ALONE};
 use super::show::Reporter;
 use super::{RunArgs, ShowArgs};
 
@@ -31,55 +32,53 @@ pub struct Tokenizer {
     #[arg(long, default_value = "auto")]
     precision: Precision,
     #[command(flatten)]
-    ranks: OneProcess,
+    ranks: RankArgs,
+    /// Divide the optimizer's moments over the ranks (ZeRO, stage 1): saves up to 8 bytes per parameter
+    #[arg(long)]
+    zero: bool,
     #[command(flatten)]
     show: ShowArgs,
 }
 
-/// Flags of several ranks. They are not for tokenizers, and get a sentence that says so.
-#[derive(Args)]
-struct OneProcess {
-    #[arg(long, hide = true, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    nproc: Option<u32>,
-    #[arg(long, hide = true)]
-    timeout: Option<u64>,
-    #[arg(long, hide = true)]
-    zero: bool,
-}
-
 impl Tokenizer {
-    /// Checks, plans or trains.
-    pub fn run(&self) -> Result<()> {
+    /// Checks, plans, starts the ranks, or trains; gives the exit status.
+    pub fn run(&self) -> Result<u8> {
+        let (place, ranks) = self.ranks.place()?;
+        let leads = place.as_ref().is_none_or(|place| place.rank == 0);
+        let launches = ranks > 1 && place.is_none();
         let found = TokenizerRun::resolve(&self.run.layers(&self.preset, Vec::new()))?;
-        if let (_, ranks @ 2..) = place(self.ranks.nproc)? {
-            return Err(Error::config(format!(
-                "a tokenizer trains in one process, not in {ranks}; give --nproc 1"
-            )));
-        }
         let training = TrainTokenizer::new(self.data.as_deref().unwrap_or_default(), self.run.out())
             .settings(found.settings)
             .given(found.given)
             .resume(self.run.resume)
             .device(self.run.device)
-            .precision(self.precision);
+            .precision(self.precision)
+            .among(place, ranks, self.ranks.timeout())
+            .zero(self.zero);
         if self.run.check {
-            return training.check();
+            training.check()?;
+            return Ok(0);
         }
-        let mut reporter = Reporter::new(&self.show, true);
-        if self.ranks.zero {
-            reporter.warn("--zero is ignored: a tokenizer trains in one process");
+        if launches && !self.run.dry_run {
+            // The launcher tells errors once; otherwise every rank would tell them.
+            training.check_inputs()?;
+            return launch::launch(ranks);
         }
-        if self.ranks.timeout.is_some() {
-            reporter.warn("--timeout is ignored: a tokenizer trains in one process");
+        let mut reporter = Reporter::new(&self.show, leads || self.run.dry_run);
+        if leads && self.zero && ranks == 1 {
+            reporter.warn(ZERO_ALONE);
         }
-        reporter.note_config(found.from_run, self.run.config.as_deref());
+        if leads {
+            reporter.note_config(found.from_run, self.run.config.as_deref());
+        }
         if self.run.dry_run {
             let plan = training.plan(&mut |event| reporter.show(event))?;
-            return Ok(say(serde_json::to_string(&plan).map_err(|e| Error::config(e.to_string()))?)?);
+            say(serde_json::to_string(&plan).map_err(|e| Error::config(e.to_string()))?)?;
+            return Ok(0);
         }
         let result = training.watch(&mut |event| reporter.show(event));
         let result = reporter.finish(result)?;
         reporter.note(&format!("wrote {}", result.tokenizer));
-        Ok(())
+        Ok(0)
     }
 }

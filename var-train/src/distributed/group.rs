@@ -23,6 +23,7 @@ unsafe extern "C" {
     ) -> i32;
     fn var_group_free(group: *mut CGroup);
     fn var_group_all_reduce(group: *mut CGroup, tensor: *const C_tensor) -> i32;
+    fn var_group_sum(group: *mut CGroup, own: *const C_tensor, out: *mut *mut C_tensor) -> i32;
     fn var_group_broadcast(group: *mut CGroup, tensors: *const *const C_tensor, n: usize, root: i32) -> i32;
     fn var_group_all_gather(group: *mut CGroup, all: *const C_tensor, own: *const C_tensor) -> i32;
     fn var_group_reduce_scatter(group: *mut CGroup, own: *const C_tensor, all: *const C_tensor) -> i32;
@@ -70,6 +71,18 @@ impl Group {
     pub(crate) fn all_reduce(&self, tensor: &Tensor) -> Result<()> {
         // SAFETY: live handles, borrowed for the call, which ends when the data are there.
         done(unsafe { var_group_all_reduce(self.0.as_ptr(), tensor.as_ptr()) })
+    }
+
+    /// The sum of `own` over all ranks, with a gradient: the sum of all ranks' gradients by it. All ranks run backward
+    /// through it, in the same order.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub(crate) fn sum(&self, own: &Tensor) -> Result<Tensor> {
+        // SAFETY: live handles; a place for one pointer.
+        let sum = made(|out| unsafe { var_group_sum(self.0.as_ptr(), own.as_ptr(), out) })?;
+        // SAFETY: a tensor that C++ made for us.
+        Ok(unsafe { Tensor::from_ptr(sum.as_ptr()) })
     }
 
     /// Overwrites `tensors` with those of rank `root`.

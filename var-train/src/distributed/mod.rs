@@ -26,4 +26,5 @@ pub mod store;
 pub use ending::{end, is_rank, speaks};
 pub(crate) use join::refuse;
 pub use place::Place;
+pub(crate) use ranks::nothing;
 pub use ranks::{Ranks, require_divisible};

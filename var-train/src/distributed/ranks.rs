@@ -97,6 +97,67 @@ impl Ranks {
         })
     }
 
+    /// Averages `values` over all ranks.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub(crate) fn average(self, values: &mut [f64]) -> Result<()> {
+        self.sum(values)?;
+        values.iter_mut().for_each(|value| *value /= self.size() as f64);
+        Ok(())
+    }
+
+    /// Averages `tensors` of one kind over all ranks, in place.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub(crate) fn average_tensors(self, tensors: &[Tensor]) -> Result<()> {
+        let Some(first) = tensors.first().filter(|_| self.size() > 1) else { return Ok(()) };
+        tch::no_grad(|| {
+            let flat: Vec<Tensor> =
+                tensors.iter().map(|t| t.f_flatten(0, -1)).collect::<std::result::Result<_, _>>()?;
+            let all = Tensor::f_cat(&flat, 0)?.f_to_kind(first.kind())?;
+            self.collective(|group| group.all_reduce(&all))?;
+            let all = all.f_div_scalar(self.size() as f64)?;
+            let mut from = 0;
+            for tensor in tensors {
+                let count = tensor.numel() as i64;
+                tensor.shallow_clone().f_copy_(&all.f_narrow(0, from, count)?.f_view_as(tensor)?)?;
+                from += count;
+            }
+            Ok(())
+        })
+    }
+
+    /// The sum of `own` over all ranks. It has a gradient: the sum of all ranks' gradients.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub(crate) fn joint_sum(self, own: &Tensor) -> Result<Tensor> {
+        let mut sum = own.shallow_clone();
+        self.collective(|group| {
+            sum = group.sum(own)?;
+            Ok(())
+        })?;
+        Ok(sum)
+    }
+
+    /// The rows `own` `[N, …]` of all ranks, in order of rank: `[size · N, …]`.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub(crate) fn joint_rows(self, own: &Tensor) -> Result<Tensor> {
+        if self.size() == 1 {
+            return Ok(own.shallow_clone());
+        }
+        let own = own.f_contiguous()?;
+        let mut shape = own.size();
+        shape.iter_mut().take(1).for_each(|rows| *rows *= self.size() as i64);
+        let all = Tensor::f_zeros(&shape, (own.kind(), own.device()))?;
+        self.all_gather(&all, &own)?;
+        Ok(all)
+    }
+
     /// Whether any rank has each of `wishes`.
     ///
     /// # Errors
@@ -147,12 +208,8 @@ impl Ranks {
             // After its first pass the reducer sorts its buckets by the order in which gradients came. The order of sums
             // over three and more ranks follows the buckets, so the first step of a process would round differently from
             // the same step of an uninterrupted run. A first pass without data gives all steps the same buckets.
-            let mut nothing = Tensor::f_zeros([1], (Kind::Float, parameters.device()))?;
-            for tensor in &tensors {
-                nothing = nothing.f_add(&tensor.f_sum(Kind::Float)?)?;
-            }
             reducer.expect()?;
-            nothing.f_mul_scalar(0.0)?.f_backward()?;
+            nothing(parameters)?.f_backward()?;
             clear_gradients(&tensors)?;
             made = Some(reducer);
             Ok(())
@@ -274,6 +331,18 @@ impl Ranks {
         session.watch.linger(&leaving);
         session.heartbeat.take();
     }
+}
+
+/// Zero, with a gradient of zero for every parameter: ranks that average gradients wait for all of them.
+///
+/// # Errors
+/// When libtorch fails.
+pub(crate) fn nothing(parameters: &Parameters) -> Result<Tensor> {
+    let mut sum = Tensor::f_zeros([], (Kind::Float, parameters.device()))?;
+    for parameter in parameters.trainable() {
+        sum = sum.f_add(&parameter.tensor.f_sum(Kind::Float)?)?;
+    }
+    Ok(sum.f_mul_scalar(0.0)?)
 }
 
 /// Whether an error comes from the connections between ranks, not from computing.

@@ -7,6 +7,7 @@ use var_tokenizer::weights::portable;
 use var_tokenizer::{LAST_LAYER, VqVae};
 
 use super::vqgan::{compare_in_norm, discriminator, images, network, number, published};
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::optimizer::{Optimizer, Update};
 use crate::tokenizer::adversary::{Adversary, Judged, Verdict};
@@ -77,8 +78,9 @@ impl Rounds {
             vq: self.weight("w_vq")?,
             perceptual: Some((&self.perceptual, self.weight("w_perceptual")?)),
             adversarial,
+            ranks: Ranks::ALONE,
         };
-        let terms = objective.backward(x, &output.reconstruction, Some(&output.vq_loss), 1.0)?;
+        let terms = objective.backward(x, &output.reconstruction, Some(&output.vq_loss), (1.0, true))?;
         Ok((output.reconstruction, terms))
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::training::within;
+use super::training::{share_of, within};
 use crate::error::{Error, Result};
 use crate::tokenizer::discriminator::Shape;
 use crate::tokenizer::losses::AdversarialLoss;
@@ -164,11 +164,6 @@ impl AdversaryTraining {
     fn since(&self, step: u64, steps: u64) -> f64 {
         step as f64 - share_of(steps, self.start)
     }
-}
-
-/// A share of the steps of a run.
-fn share_of(steps: u64, share: f64) -> f64 {
-    (steps as f64 * share).round()
 }
 
 #[cfg(test)]

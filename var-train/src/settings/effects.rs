@@ -90,17 +90,25 @@ pub(crate) fn of_tokenizer(
     let mut notes = Notes { given, notes: Vec::new() };
     notes.training(&settings.training, steps);
     let recipe = &settings.recipe;
-    notes.idle("recipe.kmeans_pictures", recipe.kmeans_pictures > train, || {
-        format!("all {train} training images are clustered")
-    });
+    for key in ["recipe.quantize_from", "recipe.kmeans_pictures", "recipe.kmeans_rounds"] {
+        notes.idle(key, !recipe.start_from.is_empty(), || {
+            format!("the run starts from {}, with its codebook", recipe.start_from)
+        });
+    }
+    notes.idle(
+        "recipe.kmeans_pictures",
+        recipe.start_from.is_empty() && recipe.kmeans_pictures > train,
+        || format!("all {train} training images are clustered"),
+    );
     notes.idle("recipe.replace_until", recipe.replace_every == 0, || {
         "recipe.replace_every is 0: no code is replaced".into()
     });
-    let never = recipe.replace_every > 0 && recipe.replace_until <= recipe.quantize_from;
+    let first = recipe.first_quantized(steps);
+    let never = recipe.replace_every > 0 && recipe.last_replacement(steps) <= first;
     notes.idle("recipe.replace_every", never, || {
         format!(
-            "quantization starts at {} of the run, and recipe.replace_until ends replacements at {}",
-            recipe.quantize_from, recipe.replace_until
+            "quantization starts at step {first} of {steps}, and recipe.replace_until ends replacements at {} of the run",
+            recipe.replace_until
         )
     });
     notes.idle("recipe.random_crop", exact && recipe.random_crop, || {

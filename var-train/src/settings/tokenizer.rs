@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig};
 
 use super::adversary::{AdversaryTraining, PerceptualTraining};
-use super::training::{Training, within};
+use super::training::{Training, share_of, within};
 use crate::error::{Error, Result};
 use crate::schedule::Shape;
 
@@ -15,6 +15,9 @@ const MOST_PIXEL_BYTES: usize = 8 << 30;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenizerTraining {
+    /// A tokenizer whose weights and codebook the run starts from: a file, or `builtin`. Empty starts from random weights.
+    #[serde(default)]
+    pub start_from: String,
     /// Share of the steps before quantization starts. The codebook then starts from k-means.
     pub quantize_from: f64,
     /// Images whose residuals k-means clusters.
@@ -58,9 +61,22 @@ fn one() -> usize {
     1
 }
 
+impl TokenizerTraining {
+    /// The first step of `steps` with quantization: 0 if the run starts from a tokenizer, which has its codebook.
+    pub(crate) fn first_quantized(&self, steps: u64) -> u64 {
+        if self.start_from.is_empty() { share_of(steps, self.quantize_from) as u64 } else { 0 }
+    }
+
+    /// The first step of `steps` after which no code is replaced.
+    pub(crate) fn last_replacement(&self, steps: u64) -> u64 {
+        share_of(steps, self.replace_until) as u64
+    }
+}
+
 impl Default for TokenizerTraining {
     fn default() -> Self {
         Self {
+            start_from: String::new(),
             quantize_from: 0.25,
             kmeans_pictures: 512,
             kmeans_rounds: 20,

@@ -155,6 +155,11 @@ impl Training {
     }
 }
 
+/// A share of the steps of a run.
+pub(super) fn share_of(steps: u64, share: f64) -> f64 {
+    (steps as f64 * share).round()
+}
+
 /// Names the first of some settings (name, value, range) of `section` that is out of range.
 pub(super) fn within(section: &str, settings: &[(&str, f64, std::ops::RangeInclusive<f64>)]) -> Result<()> {
     match settings.iter().find(|(_, value, range)| !range.contains(value)) {

@@ -9,6 +9,7 @@ use var_tokenizer::torch::check_finite;
 use super::augment::{CUTOUT, STRONG_CUTOUT, augment, blur, draws};
 use super::discriminator::{Discriminator, Frozen, Statistics};
 use super::losses::LeCam;
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 use crate::optimizer::{Optimizer, Update};
 use crate::settings::{AdversaryTraining, Training};
@@ -36,7 +37,7 @@ pub(crate) struct Judged<'a> {
     pub step: u64,
     /// The place of each image in the batch.
     pub places: &'a [u64],
-    /// Their share of the batch.
+    /// Their share of this rank's part of the batch.
     pub share: f64,
     /// Width of the blur over all that the discriminator sees, 1 to 0; see [`blur`].
     pub blur: f64,
@@ -58,6 +59,19 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
+    /// Averages the verdict over all ranks.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub(crate) fn join(&mut self, ranks: Ranks) -> Result<()> {
+        let Self { loss, real_logit, fake_logit, real_right, fake_right } = self;
+        let all = [loss, real_logit, fake_logit, real_right, fake_right];
+        let mut values = all.each_ref().map(|value| **value);
+        ranks.average(&mut values)?;
+        all.into_iter().zip(values).for_each(|(part, value)| *part = value);
+        Ok(())
+    }
+
     /// Adds the verdict on a micro-batch that is `share` of the batch.
     pub(crate) fn add(&mut self, other: &Self, share: f64) {
         self.loss += other.loss * share;
@@ -121,6 +135,7 @@ pub(crate) struct Adversary {
     lecam: LeCam,
     watch: Watch,
     seed: u64,
+    ranks: Ranks,
 }
 
 impl Adversary {
@@ -143,7 +158,21 @@ impl Adversary {
         discriminator.parameters().set_requires_grad(true);
         let optimizer = Optimizer::new(discriminator.parameters(), BETA1, BETA2, 1e-8, clip);
         let lecam = LeCam::new(settings.lecam_decay);
-        Self { settings: settings.clone(), discriminator, optimizer, lecam, watch: Watch::default(), seed }
+        Self {
+            settings: settings.clone(),
+            discriminator,
+            optimizer,
+            lecam,
+            watch: Watch::default(),
+            seed,
+            ranks: Ranks::ALONE,
+        }
+    }
+
+    /// Judges the part of this rank in every batch, and averages the gradients of all ranks.
+    pub(crate) fn among(&mut self, ranks: Ranks) {
+        self.ranks = ranks;
+        self.discriminator.among(ranks);
     }
 
     /// The discriminator.
@@ -197,7 +226,9 @@ impl Adversary {
         let [real, fake] = self.logits(&self.seen(&all, judged, ("augment-discriminator", 2, CUTOUT))?)?;
         let mut loss = self.settings.loss.discriminator(&real, &fake)?;
         let mean = |t: &Tensor| -> Result<f64> { Ok(t.f_mean(Kind::Float)?.f_double_value(&[])?) };
-        let (real_logit, fake_logit) = (mean(&real)?, mean(&fake)?);
+        let mut logits = [mean(&real)?, mean(&fake)?];
+        self.ranks.average(&mut logits)?;
+        let [real_logit, fake_logit] = logits;
         if self.settings.lecam > 0.0 {
             self.lecam.update(real_logit, fake_logit);
             loss = loss + self.lecam.penalty(&real, &fake)? * self.settings.lecam;
@@ -254,6 +285,9 @@ impl Adversary {
     /// [`Error::Diverged`] when a value is not finite.
     pub(crate) fn step(&mut self, learning_rate: f64, verdict: &Verdict) -> Result<f64> {
         self.watch.update(verdict);
+        let gradients: Vec<Tensor> =
+            self.discriminator.parameters().trainable().map(|p| p.tensor.grad()).collect();
+        self.ranks.average_tensors(&gradients)?;
         let norm = self.optimizer.step(learning_rate * self.settings.rate, 0.0).map_err(|e| match e {
             e if e.is_not_finite() => Error::Diverged(format!("discriminator: {e}")),
             e => e,

@@ -7,27 +7,17 @@ use tch::{Device, Tensor};
 use var_tokenizer::random::Stream;
 use var_tokenizer::weights::{Builder, Init, Parameters, Storage};
 
+use super::batch_norm::BatchNorm;
+pub(crate) use super::batch_norm::Statistics;
+use crate::distributed::Ranks;
 use crate::error::{Error, Result};
 
 /// Slope of the activation below 0.
 const SLOPE: f64 = 0.2;
-/// Added to the variance by batch norm.
-const EPSILON: f64 = 1e-5;
-/// Share of a batch's statistics in the running ones.
-const MOMENTUM: f64 = 0.1;
 /// Sides of every filter, in pixels.
 const KERNEL: i64 = 4;
 /// Channels of the widest layer, as a multiple of the first.
 const WIDEST: i64 = 8;
-
-/// The statistics that batch norm uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Statistics {
-    /// Those of the batch; they also move the running ones.
-    Batch,
-    /// The running ones.
-    Running,
-}
 
 /// The shape of a discriminator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,10 +64,6 @@ struct Layer {
     singular: Option<Tensor>,
 }
 
-/// Batch norm: weight, bias, running mean and variance, each `[C]`.
-#[derive(Debug)]
-struct BatchNorm([Tensor; 4]);
-
 impl Layer {
     fn new(
         b: &mut Builder<'_>,
@@ -90,16 +76,7 @@ impl Layer {
         let weight = conv.parameter("weight", &[outputs, inputs, KERNEL, KERNEL], Init::Normal(0.02));
         let bound = 1.0 / ((inputs * KERNEL * KERNEL) as f64).sqrt();
         let bias = (place != Place::Middle).then(|| conv.parameter("bias", &[outputs], Init::Uniform(bound)));
-        let norm = (place == Place::Middle).then(|| {
-            let mut norm = b.sub(number + 1);
-            let around = Init::Around { mean: 1.0, deviation: 0.02 };
-            BatchNorm([
-                norm.parameter("weight", &[outputs], around),
-                norm.parameter("bias", &[outputs], Init::Constant(0.0)),
-                norm.buffer("running_mean", &[outputs], 0.0),
-                norm.buffer("running_var", &[outputs], 1.0),
-            ])
-        });
+        let norm = (place == Place::Middle).then(|| BatchNorm::new(b.sub(number + 1), outputs));
         Self { weight, bias, norm, stride, activation: place != Place::Last, singular: None }
     }
 
@@ -123,14 +100,11 @@ impl Layer {
         })
     }
 
-    fn forward(&self, x: &Tensor, statistics: Statistics) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, statistics: Statistics, ranks: Ranks) -> Result<Tensor> {
         let stride = [self.stride; 2];
         let mut y = x.f_conv2d(&self.filter()?, self.bias.as_ref(), stride, [1, 1], [1, 1], 1)?;
-        if let Some(BatchNorm([weight, bias, mean, variance])) = &self.norm {
-            let (weight, bias) = (Some(weight), Some(bias));
-            let (mean, variance) = (Some(mean), Some(variance));
-            let of_batch = statistics == Statistics::Batch;
-            y = y.f_batch_norm(weight, bias, mean, variance, of_batch, MOMENTUM, EPSILON, false)?;
+        if let Some(norm) = &self.norm {
+            y = norm.forward(&y, statistics, ranks)?;
         }
         Ok(if self.activation { leaky(&y)? } else { y })
     }
@@ -162,6 +136,7 @@ enum Place {
 pub(crate) struct Discriminator {
     parameters: Parameters,
     layers: Vec<Layer>,
+    ranks: Ranks,
 }
 
 impl Discriminator {
@@ -191,11 +166,16 @@ impl Discriminator {
                 layer.singular = Some(left);
             }
         }
-        let mut made = Self { parameters, layers };
+        let mut made = Self { parameters, layers, ranks: Ranks::ALONE };
         for _ in 0..FIRST_ROUNDS {
             made.iterate()?;
         }
         Ok(made)
+    }
+
+    /// Judges the part of this rank in every batch. Batch norm then uses the statistics of the whole batch.
+    pub(crate) fn among(&mut self, ranks: Ranks) {
+        self.ranks = ranks;
     }
 
     /// All parameters and buffers under the published names.
@@ -223,7 +203,7 @@ impl Discriminator {
     pub(crate) fn forward(&self, images: &Tensor, statistics: Statistics) -> Result<Tensor> {
         let mut x = images.shallow_clone();
         for layer in &self.layers {
-            x = layer.forward(&x, statistics)?;
+            x = layer.forward(&x, statistics, self.ranks)?;
         }
         Ok(x)
     }

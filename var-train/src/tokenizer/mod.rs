@@ -2,6 +2,7 @@
 
 pub(crate) mod adversary;
 pub(crate) mod augment;
+mod batch_norm;
 pub(crate) mod codebook;
 pub(crate) mod discriminator;
 pub mod losses;

@@ -8,6 +8,7 @@ use tch::{Kind, Reduction, Tensor};
 
 use super::losses::adaptive_weight;
 use super::perceptual::Perceptual;
+use crate::distributed::Ranks;
 use crate::error::Result;
 
 /// The weights and networks of the loss.
@@ -23,6 +24,8 @@ pub(crate) struct Objective<'a> {
     pub perceptual: Option<(&'a Perceptual, f64)>,
     /// The adversarial loss, once it is on.
     pub adversarial: Option<Adversarial<'a>>,
+    /// All ranks, which have a part of every batch.
+    pub ranks: Ranks,
 }
 
 /// The adversarial part of the loss.
@@ -58,6 +61,19 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
+    /// Averages the terms over all ranks.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub(crate) fn join(&mut self, ranks: Ranks) -> Result<()> {
+        let Self { total, l1, l2, vq, perceptual, adversarial, weight } = self;
+        let all = [total, l1, l2, vq, perceptual, adversarial, weight];
+        let mut values = all.each_ref().map(|value| **value);
+        ranks.average(&mut values)?;
+        all.into_iter().zip(values).for_each(|(term, value)| *term = value);
+        Ok(())
+    }
+
     /// Adds the terms of a micro-batch that is `share` of the batch.
     pub(crate) fn add(&mut self, other: &Self, share: f64) {
         self.total += other.total * share;
@@ -72,7 +88,8 @@ impl Terms {
 
 impl Objective<'_> {
     /// Computes the loss of `reconstruction` against `images` (both `[B, 3, S, S]` in [-1, 1]), multiplied by `share`, and
-    /// adds its gradients to the tokenizer's. `vq` is the VQ loss of the same forward pass.
+    /// adds its gradients to the tokenizer's. `vq` is the VQ loss of the same forward pass. The `last` pass of a step
+    /// averages the gradients over all ranks.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -81,7 +98,7 @@ impl Objective<'_> {
         images: &Tensor,
         reconstruction: &Tensor,
         vq: Option<&Tensor>,
-        share: f64,
+        (share, last): (f64, bool),
     ) -> Result<Terms> {
         let value = |t: &Tensor| -> Result<f64> { Ok(t.f_double_value(&[])?) };
         let Some(adversarial) = &self.adversarial else {
@@ -91,7 +108,7 @@ impl Objective<'_> {
                 terms.vq = value(vq)?;
             }
             terms.total = value(&loss)?;
-            (&loss * share).f_backward()?;
+            self.ranks.backward(&(&loss * share), last)?;
             return Ok(terms);
         };
         // The losses meet at the reconstruction: their gradients by it are all that the tokenizer needs.
@@ -104,7 +121,10 @@ impl Objective<'_> {
         terms.weight = adversarial.weight;
         if let Some(layer) = adversarial.last_layer {
             let at_layer = |by: &Tensor| gradient_of_product(reconstruction, by, layer);
-            terms.weight *= adaptive_weight(&at_layer(&gradient)?, &at_layer(&adverse)?)?;
+            let gradients = [at_layer(&gradient)?, at_layer(&adverse)?];
+            self.ranks.average_tensors(&gradients)?;
+            let [by_reconstruction, by_adversary] = &gradients;
+            terms.weight *= adaptive_weight(by_reconstruction, by_adversary)?;
         }
         let weight = adversarial.factor * terms.weight;
         let gradient = gradient.f_add(&adverse.f_mul_scalar(weight)?)?;
@@ -115,7 +135,7 @@ impl Objective<'_> {
             terms.vq = value(vq)?;
             terms.total += terms.vq * self.vq;
         }
-        (carrier * share).f_backward()?;
+        self.ranks.backward(&(carrier * share), last)?;
         Ok(terms)
     }
 

@@ -91,7 +91,17 @@ impl Pictures {
 
     /// Whether every image has the side of the training, so that a random crop has no effect.
     pub(crate) fn is_exact(&self) -> bool {
-        self.random_crop && self.cache.is_some()
+        self.random_crop && self.is_decoded()
+    }
+
+    /// Whether all images were decoded at the start, the same ones on every rank.
+    pub(crate) fn is_decoded(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    /// Number of images in the source, unreadable ones and those of other parts included.
+    pub(crate) fn of_source(&self) -> usize {
+        self.source.entries().len()
     }
 
     /// Places in the source of the images skipped so far.

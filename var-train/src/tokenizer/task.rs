@@ -21,9 +21,10 @@ use super::perceptual::Perceptual;
 use super::pictures::Pictures;
 use crate::average::Average;
 use crate::data::Order;
+use crate::distributed::{Ranks, nothing};
 use crate::engine::task::Task;
 use crate::error::{Error, Result};
-use crate::records::{AdversaryLosses, Losses, Scores, TokenizerLosses};
+use crate::records::{AdversaryLosses, Losses, Scores, TokenizerLosses, TokenizerScores};
 use crate::schedule::Schedule;
 use crate::settings::TokenizerRun;
 use crate::throughput::Cost;
@@ -48,8 +49,8 @@ pub(crate) struct TokenizerTask {
     usage: Usage,
     /// Hits of every code since the last replacement, `[V]`.
     window: Tensor,
-    /// The vectors that the last batch looked up, `[N, z]`.
-    rows: Option<Tensor>,
+    /// The vectors that the last batch looked up: per micro-batch and scale those of this rank, `[N, z]`.
+    rows: Vec<Tensor>,
     /// First step with quantization.
     quantize_from: u64,
     /// First step without replacements.
@@ -62,6 +63,7 @@ pub(crate) struct TokenizerTask {
     schedule: Schedule,
     compute: Kind,
     waited: Duration,
+    ranks: Ranks,
 }
 
 impl TokenizerTask {
@@ -88,13 +90,13 @@ impl TokenizerTask {
         let adversary = settings.adversary.is_on();
         let adversary = adversary.then(|| Adversary::new(&settings.adversary, &settings.training, device));
         let adversary = adversary.transpose()?;
-        let share = |s: f64| (steps as f64 * s.clamp(0.0, 1.0)).round() as u64;
         Ok(Self {
             order: Order::new(seed, train.len()),
             window: Tensor::zeros([vocabulary], (Kind::Float, device)),
-            rows: None,
-            quantize_from: share(settings.recipe.quantize_from),
-            replace_until: share(settings.recipe.replace_until),
+            rows: Vec::new(),
+            ranks: Ranks::ALONE,
+            quantize_from: settings.recipe.first_quantized(steps),
+            replace_until: settings.recipe.last_replacement(steps),
             perceptual,
             adversary,
             average: (settings.recipe.ema > 0.0).then(|| Average::new(vae.parameters(), settings.recipe.ema)),
@@ -110,9 +112,40 @@ impl TokenizerTask {
         })
     }
 
-    /// Which training and held-out images could be read so far, and which could not.
-    pub(crate) fn reports(&self) -> [Report; 2] {
-        [self.train.report(), self.validation.report()]
+    /// Takes the share of this rank from every batch. Only rank 0 averages weights, and scores.
+    pub(crate) fn among(mut self, ranks: Ranks) -> Self {
+        self.ranks = ranks;
+        self.average = self.average.filter(|_| ranks.leads());
+        self.adversary.iter_mut().for_each(|adversary| adversary.among(ranks));
+        self
+    }
+
+    /// Takes the weights of another tokenizer, its codebook included.
+    ///
+    /// # Errors
+    /// Lists every missing, unexpected and mis-shaped tensor.
+    pub(crate) fn start_from(&mut self, weights: &StateDict) -> Result<()> {
+        self.vae.load_tensors(weights)?;
+        self.average.as_mut().map_or(Ok(()), |average| average.copy_below(""))
+    }
+
+    /// Which training and held-out images this rank alone could read so far, and which it could not.
+    pub(crate) fn reports(&self) -> Vec<Report> {
+        let told = |part: &&Pictures| self.ranks.leads() || !part.is_decoded();
+        [&self.train, &self.validation].into_iter().filter(told).map(Pictures::report).collect()
+    }
+
+    /// Number of images that some rank could not read.
+    ///
+    /// # Errors
+    /// When another rank is lost.
+    pub(crate) fn unreadable(&self) -> Result<u64> {
+        let mut unreadable = vec![0.0; self.train.of_source()];
+        for place in self.parts().iter().flat_map(|(_, part)| part.left_out()) {
+            unreadable.get_mut(place).into_iter().for_each(|mark| *mark = 1.0);
+        }
+        self.ranks.sum(&mut unreadable)?;
+        Ok(unreadable.iter().filter(|&&ranks| ranks > 0.0).count() as u64)
     }
 
     /// Training and held-out images, with their names in checkpoints.
@@ -120,29 +153,35 @@ impl TokenizerTask {
         [("train", &self.train), ("val", &self.validation)]
     }
 
-    /// Starts the codebook from the residuals of some training images, and φ as the identity.
+    /// Starts the codebook on all ranks, and φ as the identity.
     fn start_codebook(&mut self) -> Result<()> {
+        self.ranks.on_leader((), || self.cluster())?;
+        self.ranks.broadcast(&[self.vae.quantizer().codebook().embedding().detach()])?;
+        self.vae.quantizer().phi().reset_to_identity();
+        self.average.as_mut().map_or(Ok(()), |average| average.copy_below(QUANTIZER))
+    }
+
+    /// Clusters the residuals of some training images. The centres become the codes.
+    fn cluster(&mut self) -> Result<()> {
         let recipe = &self.settings.recipe;
         let count = recipe.kmeans_pictures.clamp(1, self.train.len());
         let mut rows = Vec::new();
         let all: Vec<(usize, u64)> = (0..count as u64).map(|i| self.order.example(i)).collect();
         for part in all.chunks(self.settings.training.batch) {
             let images = self.train.batch(part, self.settings.training.seed, recipe.flip)?;
-            let latent = tch::no_grad(|| self.vae.latent(&images))?;
+            let latent = tch::no_grad(|| self.vae.latent(&images.to_device(self.vae.device())))?;
             rows.extend(self.vae.quantizer().residual_rows(&latent)?);
         }
         let stream = Stream::new("k-means", self.settings.training.seed);
         let vocabulary = self.settings.tokenizer.vocabulary;
         let rows = Tensor::cat(&rows, 0);
         check_finite(&rows, || "the residuals that k-means clusters".into())?;
-        tch::no_grad(|| -> Result<()> {
+        tch::no_grad(|| {
             let centres = k_means(&rows, vocabulary, recipe.kmeans_rounds, &stream);
             check_finite(&centres, || "the codebook from k-means".into())?;
             self.vae.quantizer().codebook().embedding().detach().f_copy_(&centres)?;
             Ok(())
-        })?;
-        self.vae.quantizer().phi().reset_to_identity();
-        self.average.as_mut().map_or(Ok(()), |average| average.copy_below(QUANTIZER))
+        })
     }
 
     /// Runs `work` with the average of the weights, if there is one: the tokenizer that the run gives.
@@ -184,7 +223,7 @@ impl TokenizerTask {
         images: &Tensor,
         reconstruction: &Tensor,
         vq: Option<&Tensor>,
-        judged: Judged<'_>,
+        (judged, last): (Judged<'_>, bool),
     ) -> Result<Terms> {
         let (recipe, settings) = (&self.settings.recipe, &self.settings.adversary);
         let factor = self.factor(judged.step);
@@ -203,8 +242,9 @@ impl TokenizerTask {
             vq: recipe.vq,
             perceptual: self.perceptual.as_ref().map(|loss| (loss, self.settings.perceptual.weight)),
             adversarial,
+            ranks: self.ranks,
         };
-        objective.backward(images, reconstruction, vq, judged.share)
+        objective.backward(images, reconstruction, vq, (judged.share, last))
     }
 
     /// The losses of `step`, after the discriminator's step.
@@ -232,20 +272,20 @@ impl TokenizerTask {
         Ok(TokenizerLosses { loss, l1, l2, vq, perceptual, adversary, alarm, ..TokenizerLosses::default() })
     }
 
-    /// Counts the codes of a batch, given per micro-batch and scale, and keeps its looked-up vectors `[N, z]`.
-    fn note_use(&mut self, ids_of_scales: &[Vec<Tensor>], rows: &[Tensor]) {
-        let scales = self.settings.tokenizer.schedule.scales();
-        let ids: Vec<Tensor> = (0..scales)
+    /// Counts the codes of a batch, given per micro-batch and scale on this rank.
+    fn note_use(&mut self, ids_of_scales: &[Vec<Tensor>]) -> Result<()> {
+        let vocabulary = self.settings.tokenizer.vocabulary as i64;
+        let hits: Vec<Tensor> = (0..self.settings.tokenizer.schedule.scales())
             .map(|k| {
                 let parts: Vec<Tensor> =
                     ids_of_scales.iter().filter_map(|s| s.get(k)).map(|t| t.flatten(0, -1)).collect();
-                Tensor::cat(&parts, 0)
+                Tensor::cat(&parts, 0).bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float)
             })
             .collect();
-        self.usage.update(&ids);
-        let vocabulary = self.settings.tokenizer.vocabulary as i64;
-        self.window += Tensor::cat(&ids, 0).bincount::<Tensor>(None, vocabulary).to_kind(Kind::Float);
-        self.rows = Some(Tensor::cat(rows, 0));
+        let hits = self.ranks.joint_sum(&Tensor::f_stack(&hits, 0)?)?;
+        self.usage.update_hits(&hits);
+        self.window += hits.sum_dim_intlist([0_i64].as_slice(), false, Kind::Float);
+        Ok(())
     }
 
     /// Adds the use of the codes per scale to `losses`, and an alarm for collapsed scales.
@@ -293,44 +333,56 @@ impl Task for TokenizerTask {
 
     fn step(&mut self, step: u64, detailed: bool) -> Result<Losses> {
         let quantizing = step >= self.quantize_from;
-        if step == self.quantize_from {
+        if step == self.quantize_from && self.settings.recipe.start_from.is_empty() {
             self.start_codebook()?;
         }
         let (batch, seed) = (self.settings.training.batch, self.settings.training.seed);
         let picks = self.order.batch(step, batch);
-        let micro = batch / self.settings.training.accumulation;
+        // Randomness depends on the place of an image in the whole batch, never on the rank.
+        let own = self.ranks.share(batch);
+        let micro = (own.len() / self.settings.training.accumulation).max(1);
         let dropout = self.dropout(step).filter(|_| quantizing);
         let blur = self.settings.adversary.blur_at(step, self.steps);
-        let (mut terms, mut verdict, mut rows) = (Terms::default(), Verdict::default(), Vec::new());
+        let (mut terms, mut verdict) = (Terms::default(), Verdict::default());
+        self.rows.clear();
         let mut ids_of_scales: Vec<Vec<Tensor>> = Vec::new();
-        for (number, part) in picks.chunks(micro).enumerate() {
+        let parts = picks.get(own.clone()).unwrap_or_default().chunks(micro);
+        let last_part = parts.len().saturating_sub(1);
+        for (number, part) in parts.enumerate() {
             let began = Instant::now();
             let flip = self.settings.recipe.flip;
             let images = self.train.batch(part, seed, flip)?.to_device(self.vae.device());
             self.waited += began.elapsed();
-            let first = number * micro;
+            let first = own.start + number * micro;
             let (reconstruction, vq) = if quantizing {
                 let dropout = dropout.as_ref().map(|dropout| dropout.part(first..first + part.len()));
                 let output = self.vae.training_forward(&images, dropout.as_ref())?;
-                rows.extend(output.rows);
+                self.rows.extend(output.rows);
                 ids_of_scales.push(output.ids);
                 (output.reconstruction, Some(output.vq_loss))
             } else {
-                (self.vae.decode_latent(&self.vae.latent(&images)?)?, None)
+                let several = self.ranks.size() > 1;
+                let nothing = several.then(|| nothing(self.vae.parameters())).transpose()?;
+                (self.vae.decode_latent(&self.vae.latent(&images)?)?, nothing)
             };
             let places: Vec<u64> = (first as u64..(first + part.len()) as u64).collect();
-            let share = part.len() as f64 / batch as f64;
+            let share = part.len() as f64 / own.len() as f64;
             let judged = Judged { step, places: &places, share, blur };
-            terms.add(&self.generate(&images, &reconstruction, vq.as_ref(), judged)?, share);
+            terms.add(
+                &self.generate(&images, &reconstruction, vq.as_ref(), (judged, number == last_part))?,
+                share,
+            );
             if self.factor(step) > 0.0
                 && let Some(adversary) = &mut self.adversary
             {
                 verdict.add(&adversary.judge(&images, &reconstruction, judged)?, share);
             }
         }
+        terms.join(self.ranks)?;
+        verdict.join(self.ranks)?;
         let mut losses = self.losses(step, &terms, &verdict)?;
         if quantizing {
-            self.note_use(&ids_of_scales, &rows);
+            self.note_use(&ids_of_scales)?;
             if detailed {
                 self.report_use(&mut losses);
             }
@@ -343,13 +395,14 @@ impl Task for TokenizerTask {
         if every == 0 || step < self.quantize_from || !(step + 1 - self.quantize_from).is_multiple_of(every) {
             return Ok(());
         }
-        if step < self.replace_until
-            && let Some(rows) = &self.rows
-        {
-            check_finite(rows, || "the vectors that replace unused codes".into())?;
+        if step < self.replace_until && !self.rows.is_empty() {
+            let rows: Vec<Tensor> =
+                self.rows.iter().map(|rows| self.ranks.joint_rows(rows)).collect::<Result<_>>()?;
+            let rows = Tensor::f_cat(&rows, 0)?;
+            check_finite(&rows, || "the vectors that replace unused codes".into())?;
             let stream = Stream::new("replace-codes", self.settings.training.seed).at(step);
             let codes = self.vae.quantizer().codebook().embedding();
-            let moved = replace_unused(codes, &self.window, rows, &stream);
+            let moved = replace_unused(codes, &self.window, &rows, &stream);
             if let Some(average) = &mut self.average {
                 average.copy_rows(CODES, &moved)?;
             }
@@ -359,7 +412,9 @@ impl Task for TokenizerTask {
     }
 
     fn validate(&mut self, step: u64) -> Result<Scores> {
-        self.averaged(|task| Ok(Scores::Tokenizer(task.score(step)?)))
+        let elsewhere = Scores::Tokenizer(TokenizerScores::default());
+        let ranks = self.ranks;
+        ranks.on_leader(elsewhere, || self.averaged(|task| Ok(Scores::Tokenizer(task.score(step)?))))
     }
 
     fn picture(&mut self, step: u64) -> Result<Option<Grid>> {

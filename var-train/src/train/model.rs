@@ -19,7 +19,7 @@ use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
 use super::config::{Stored, precision_to_resume};
 use super::options::{Options, missing};
 use super::plan::{self, Extent, Machine};
-use crate::distributed::{Place, Ranks, refuse, require_divisible};
+use crate::distributed::Place;
 use crate::engine::event::{Event, Watch, warn};
 use crate::error::{Error, Result};
 use crate::records::{ModelPlan, ModelResult, StepReport};
@@ -35,10 +35,6 @@ pub struct TrainModel {
     tokenizer: String,
     settings: ModelRun,
     options: Options,
-    place: Option<Place>,
-    ranks: usize,
-    timeout: Duration,
-    zero: bool,
 }
 
 /// The inputs, opened and checked.
@@ -60,10 +56,6 @@ impl TrainModel {
             tokenizer: tokenizer.as_ref().display().to_string(),
             settings: ModelRun::default(),
             options: Options::new(out.as_ref()),
-            place: None,
-            ranks: 1,
-            timeout: Duration::from_secs(120),
-            zero: false,
         }
     }
 
@@ -107,14 +99,15 @@ impl TrainModel {
     /// place, the checks and the plan are those of `ranks` ranks.
     #[must_use]
     pub fn among(mut self, place: Option<Place>, ranks: usize, timeout: Duration) -> Self {
-        (self.place, self.ranks, self.timeout) = (place, ranks.max(1), timeout);
+        let options = &mut self.options;
+        (options.place, options.ranks, options.timeout) = (place, ranks.max(1), timeout);
         self
     }
 
     /// Divides the optimizer's moments over the ranks (ZeRO, stage 1).
     #[must_use]
     pub fn zero(mut self, zero: bool) -> Self {
-        self.zero = zero;
+        self.options.zero = zero;
         self
     }
 
@@ -145,7 +138,8 @@ impl TrainModel {
             let ready = self.prepare(device, true)?;
             self.tell(&ready, watch)?;
             let compute = self.options.precision.resolve(device, ready.extent.product)?;
-            let machine = Machine { device, compute, ranks: self.ranks, zero: self.zero };
+            let Options { ranks, zero, .. } = self.options;
+            let machine = Machine { device, compute, ranks, zero };
             let rows = [Split::Train, Split::Val].map(|split| ready.file.rows(split));
             let latent = ready.opened.tokenizer.config();
             plan::of_model(&self.settings, &ready.config, latent, ready.extent, machine, rows)
@@ -170,39 +164,22 @@ impl TrainModel {
     /// lost rank, or a machine failure.
     pub fn watch(&self, watch: &mut Watch<'_>) -> Result<ModelResult> {
         let device = self.device_of_rank()?;
-        let place = self.place.as_ref();
-        let leads = place.is_none_or(|place| place.rank == 0);
-        let ready = guarded(|| self.prepare(device, leads))
-            .inspect_err(|e| place.into_iter().for_each(|place| refuse(place, e)))?;
+        let leads = self.options.leads();
+        let ready = self.options.prepared(|| self.prepare(device, leads))?;
         if leads {
             self.tell(&ready, watch)?;
         }
-        let same =
-            serde_json::to_string(&(&self.settings, self.zero)).map_err(|e| Error::config(e.to_string()))?;
-        let ranks = Ranks::join(place, &same, device, self.timeout)?;
-        let outcome = guarded(|| self.train(ready, ranks, watch));
-        ranks.leave(&outcome);
-        outcome
+        self.options.together(&self.settings, device, |ranks| self.train(ready, ranks, watch))
     }
 
     /// The device of this process, after checking settings and precision.
     fn device_of_rank(&self) -> Result<Device> {
         self.settings.validate()?;
-        let training = &self.settings.training;
-        require_divisible(training.batch, training.accumulation, self.ranks)?;
-        let local = self.place.as_ref().map_or(0, |place| place.local_rank);
-        let chosen = match self.options.device {
-            DeviceChoice::Auto if local > 0 && tch::Cuda::is_available() => DeviceChoice::Cuda(local),
-            DeviceChoice::Cuda(first) => DeviceChoice::Cuda(first + local),
-            other => other,
-        };
-        guarded(|| {
-            let device = chosen.resolve()?;
-            if self.options.precision == Precision::Fp16 {
-                self.options.precision.resolve(device, [1, 1, 1])?;
-            }
-            Ok(device)
-        })
+        let device = self.options.device_of_rank(&self.settings.training)?;
+        if self.options.precision == Precision::Fp16 {
+            guarded(|| self.options.precision.resolve(device, [1, 1, 1]).map(drop).map_err(Error::from))?;
+        }
+        Ok(device)
     }
 
     /// Opens and checks tokens and tokenizer, and on the rank that leads the run folder. The tokenizer goes to `device`.
@@ -231,7 +208,7 @@ impl TrainModel {
         let data_sha256 = sha256_of(&self.tokens)?;
         let asked = self.stored(String::new(), &data_sha256, &opened.sha256);
         let found = if leads { precision_to_resume(&self.options, &asked)? } else { None };
-        let extent = Extent::new(&config, &self.settings.training, steps, self.ranks);
+        let extent = Extent::new(&config, &self.settings.training, steps, self.options.ranks);
         Ok(Ready { file, opened, config, extent, data_sha256, found })
     }
 

@@ -2,23 +2,26 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use tch::{Device, Kind};
+use var_tokenizer::VqVae;
+use var_tokenizer::builtin;
 use var_tokenizer::images::Source;
 use var_tokenizer::memory;
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
+use var_tokenizer::weights::StateDict;
 
 use super::config::{Stored, precision_to_resume};
 use super::options::{Options, missing};
 use super::plan;
 use crate::average::AVERAGE_FILE;
 use crate::checkpoint::MODEL_FILE;
-use crate::distributed::Ranks;
+use crate::distributed::{Place, Ranks};
 use crate::engine::event::{Event, Watch, note, warn};
 use crate::engine::{self, Course, Outcome, Task};
 use crate::error::{Error, Result};
 use crate::records::{Scores, StepReport, TokenizerPlan, TokenizerResult};
-use crate::run::RunFolder;
 use crate::settings::{Given, PerceptualTraining, TokenizerRun, effects};
 use crate::tokenizer::perceptual::Perceptual;
 use crate::tokenizer::{Pictures, TokenizerTask};
@@ -39,6 +42,8 @@ struct Ready {
     validation: Pictures,
     steps: u64,
     perceptual: Option<Perceptual>,
+    /// The weights that a new run starts from.
+    start: Option<StateDict>,
     data_sha256: String,
     /// The precision of the run that is resumed.
     found: Option<Kind>,
@@ -89,12 +94,37 @@ impl TrainTokenizer {
         self
     }
 
+    /// Trains as one of `ranks` ranks: the one at `place`. A rank that does not answer for `timeout` is lost. Without a
+    /// place, the checks and the plan are those of `ranks` ranks.
+    #[must_use]
+    pub fn among(mut self, place: Option<Place>, ranks: usize, timeout: Duration) -> Self {
+        let options = &mut self.options;
+        (options.place, options.ranks, options.timeout) = (place, ranks.max(1), timeout);
+        self
+    }
+
+    /// Divides the optimizer's moments over the ranks (ZeRO, stage 1).
+    #[must_use]
+    pub fn zero(mut self, zero: bool) -> Self {
+        self.options.zero = zero;
+        self
+    }
+
     /// Checks settings, device and precision. Opens no file.
     ///
     /// # Errors
     /// Names the first setting that does not fit.
     pub fn check(&self) -> Result<()> {
         self.checked_device().map(drop)
+    }
+
+    /// Checks everything that can be checked before training: settings, images, networks and the run folder. Writes nothing.
+    ///
+    /// # Errors
+    /// Names the first setting or file that does not fit.
+    pub fn check_inputs(&self) -> Result<()> {
+        self.check()?;
+        guarded(|| self.prepare(Device::Cpu, &mut |_| Ok(ControlFlow::Continue(()))).map(drop))
     }
 
     /// The plan of the run. Checks everything, writes nothing, trains nothing. `watch` receives notes and warnings.
@@ -129,10 +159,8 @@ impl TrainTokenizer {
     /// machine failure.
     pub fn watch(&self, watch: &mut Watch<'_>) -> Result<TokenizerResult> {
         let device = self.checked_device()?;
-        guarded(|| {
-            let ready = self.prepare(device, watch)?;
-            self.train(ready, device, watch)
-        })
+        let ready = self.options.prepared(|| self.prepare(device, watch))?;
+        self.options.together(&self.settings, device, |ranks| self.train(ready, (device, ranks), watch))
     }
 
     /// The device, after checking settings and precision.
@@ -141,7 +169,7 @@ impl TrainTokenizer {
         if self.options.precision == Precision::Fp16 {
             return Err(Error::config("fp16 is for transformers only; a tokenizer trains in f32 or bf16"));
         }
-        guarded(|| Ok(self.options.device.resolve()?))
+        self.options.device_of_rank(&self.settings.training)
     }
 
     /// Sides of the largest matrix product of a step, by which the precision is chosen.
@@ -154,13 +182,17 @@ impl TrainTokenizer {
     /// Opens and checks the run folder, the images and the network of the perceptual loss. Tells skipped files and settings without effect.
     fn prepare(&self, device: Device, watch: &mut Watch<'_>) -> Result<Ready> {
         // The folder first: this check reads no other file.
-        self.options.start()?;
+        let leads = self.options.leads();
+        if leads {
+            self.options.start()?;
+        }
         let source = Source::open(&self.data).map_err(|e| missing(e, "images"))?;
-        for text in source.notes() {
+        for text in source.notes().iter().filter(|_| leads) {
             warn(watch, &format!("{}: {text}", source.label()))?;
         }
         let data_sha256 = source.fingerprint();
-        let found = precision_to_resume(&self.options, &self.stored(String::new(), &data_sha256))?;
+        let asked = self.stored(String::new(), &data_sha256);
+        let found = if leads { precision_to_resume(&self.options, &asked)? } else { None };
         let (train, validation) = Pictures::split(source, &self.settings)?;
         if train.is_empty() || validation.is_empty() {
             let reports = [train.report(), validation.report()];
@@ -178,14 +210,29 @@ impl TrainTokenizer {
         let steps = self.settings.training.total_steps(train.len());
         let counts = [train.len(), validation.len()];
         let given = &self.options.given;
-        for text in effects::of_tokenizer(&self.settings, given, steps, counts, train.is_exact()) {
-            warn(watch, &text)?;
-        }
+        let notes = effects::of_tokenizer(&self.settings, given, steps, counts, train.is_exact());
+        notes.iter().filter(|_| leads).try_for_each(|text| warn(watch, text))?;
         let PerceptualTraining { network, weights, heads, .. } = &self.settings.perceptual;
         let perceptual = self.settings.perceptual.is_on();
         let perceptual =
             perceptual.then(|| Perceptual::open(*network, weights, heads, device)).transpose()?;
-        Ok(Ready { train, validation, steps, perceptual, data_sha256, found })
+        let start = self.start(watch)?;
+        Ok(Ready { train, validation, steps, perceptual, start, data_sha256, found })
+    }
+
+    /// The weights of `recipe.start_from`, if a new run starts from some.
+    fn start(&self, watch: &mut Watch<'_>) -> Result<Option<StateDict>> {
+        let name = &self.settings.recipe.start_from;
+        if name.is_empty() || self.options.resume {
+            return Ok(None);
+        }
+        let (weights, _) = builtin::weights(name, Some(&self.settings.tokenizer.schedule))
+            .map_err(|e| missing(e, "the tokenizer of recipe.start_from"))?;
+        if self.options.leads() {
+            weights.notes.iter().try_for_each(|text| warn(watch, &format!("{name}: {text}")))?;
+        }
+        VqVae::check(&weights, &self.settings.tokenizer)?;
+        Ok(Some(weights))
     }
 
     fn stored(&self, precision: String, data_sha256: &str) -> Stored<&TokenizerRun> {
@@ -199,45 +246,48 @@ impl TrainTokenizer {
         }
     }
 
-    /// Trains, and writes the finished tokenizer and its result.
-    fn train(&self, ready: Ready, device: Device, watch: &mut Watch<'_>) -> Result<TokenizerResult> {
-        let Ready { train, validation, steps, perceptual, data_sha256, found } = ready;
-        let mut run = RunFolder::open(&self.options.out, self.options.resume)?;
-        let compute = match found {
-            Some(kind) => kind,
-            None => {
-                let kind = self.options.precision.resolve(device, self.product())?;
-                self.stored(Precision::name_of(kind).into(), &data_sha256).write(&run)?;
-                kind
-            }
-        };
+    /// Trains as one of `ranks`, and writes the finished tokenizer and its result.
+    fn train(
+        &self,
+        ready: Ready,
+        (device, ranks): (Device, Ranks),
+        watch: &mut Watch<'_>,
+    ) -> Result<TokenizerResult> {
+        let Ready { train, validation, steps, perceptual, start, data_sha256, found } = ready;
+        let mut run = self.options.folder(ranks)?;
+        let compute = self.options.agree(ranks, device, (found, self.product()), &data_sha256)?;
+        if ranks.leads() && found.is_none() {
+            self.stored(Precision::name_of(compute).into(), &data_sha256).write(&run)?;
+        }
         let training = &self.settings.training;
         let counts = [train.len(), validation.len()];
         let parts = [train, validation];
         let mut task = TokenizerTask::new(&self.settings, parts, perceptual, steps, (device, compute))?;
+        if let Some(weights) = &start {
+            task.start_from(weights)?;
+        }
         let text = format!(
-            "{} parameters, {steps} steps of {} images, {} training and {} held-out images, {}",
+            "{} parameters, {steps} steps of {} images, {} training and {} held-out images, {}{}",
             task.parameters().count(),
             training.batch,
             counts[0],
             counts[1],
-            Precision::name_of(compute)
+            Precision::name_of(compute),
+            if ranks.size() > 1 { format!(", {} ranks", ranks.size()) } else { String::new() }
         );
         note(watch, &text)?;
-        let course = Course {
-            settings: training,
-            steps,
-            resume: self.options.resume,
-            ranks: Ranks::ALONE,
-            zero: false,
-        };
+        let course =
+            Course { settings: training, steps, resume: self.options.resume, ranks, zero: self.options.zero };
+        let mut task = task.among(ranks);
         let outcome = engine::train(&mut task, &mut run, course, watch);
         // Also when training was interrupted or failed.
         for report in task.reports().iter().filter(|report| !report.bad.is_empty()) {
             warn(watch, &report.to_string())?;
         }
         let result = self.result(&task, compute, &outcome?, watch)?;
-        self.options.write_result(&result)?;
+        if ranks.leads() {
+            self.options.write_result(&result)?;
+        }
         Ok(result)
     }
 
@@ -256,14 +306,18 @@ impl TrainTokenizer {
             note(watch, &format!("warning: {alarm}"))?;
         }
         let weights = if self.settings.recipe.ema > 0.0 { AVERAGE_FILE } else { MODEL_FILE };
-        let file = self.options.publish(&outcome.checkpoint, weights, "tokenizer.safetensors")?;
+        let name = "tokenizer.safetensors";
+        let file = match self.options.leads() {
+            true => self.options.publish(&outcome.checkpoint, weights, name)?,
+            false => self.options.out.join(name),
+        };
         Ok(TokenizerResult {
             parameters: task.parameters().count(),
             psnr: scores.psnr,
             codes_used: scores.codes_used,
             perplexity: scores.perplexity,
             codes_per_scale: scores.codes_per_scale.clone(),
-            bad: task.reports().iter().map(|report| report.bad.len() as u64).sum(),
+            bad: task.unreadable()?,
             seconds: outcome.seconds,
             precision: Precision::name_of(compute).into(),
             tokenizer: file.display().to_string(),

@@ -16,7 +16,7 @@ use super::regularisation::{drop_condition, drop_path};
 use super::scores::Sums;
 use crate::average::Average;
 use crate::data::Order;
-use crate::distributed::Ranks;
+use crate::distributed::{Ranks, nothing};
 use crate::engine::task::Task;
 use crate::error::{Error, Result};
 use crate::loss_scale::LossScale;
@@ -127,16 +127,6 @@ impl ModelTask {
         self
     }
 
-    /// Zero, with a gradient of zero for every parameter. The first scale alone gives some parameters no gradient, but
-    /// ranks that average gradients wait for all of them.
-    fn nothing(&self) -> Result<Tensor> {
-        let mut sum = Tensor::f_zeros([], (Kind::Float, self.model.device()))?;
-        for parameter in self.model.parameters().trainable() {
-            sum = sum.f_add(&parameter.tensor.f_sum(Kind::Float)?)?;
-        }
-        Ok(sum.f_mul_scalar(0.0)?)
-    }
-
     /// Cross-entropy and errors (1 where another code is more likely) of the first `scales` scales, which have `l` tokens:
     /// `[B, l]` each, from all tokens `ids` `[B, L]`.
     fn losses(
@@ -211,7 +201,7 @@ impl Task for ModelTask {
             } else {
                 entropy.mean(Kind::Float)
             };
-            let loss = if stage.scales == 1 { loss + self.nothing()? } else { loss };
+            let loss = if stage.scales == 1 { loss + nothing(self.model.parameters())? } else { loss };
             self.ranks.backward(&(loss * (share * factor)), part == last_part)?;
             sums.add(&entropy, &errors);
         }

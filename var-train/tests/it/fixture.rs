@@ -129,7 +129,8 @@ pub fn validation(run: &Path) -> Vec<(u64, f64)> {
     values(run, "val", "loss_all")
 }
 
-fn values(run: &Path, kind: &str, key: &str) -> Vec<(u64, f64)> {
+/// The numbers `key` of the lines of a `kind` in the log of a run, by step.
+pub fn values(run: &Path, kind: &str, key: &str) -> Vec<(u64, f64)> {
     std::fs::read_to_string(run.join("metrics.jsonl"))
         .unwrap_or_default()
         .lines()

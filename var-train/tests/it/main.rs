@@ -20,6 +20,7 @@ mod progressive;
 mod ranks;
 mod ranks_lost;
 mod ranks_together;
+mod ranks_tokenizer;
 mod reference;
 mod resume;
 mod settings_page;

@@ -251,17 +251,3 @@ fn settings_of_a_tokenizer_without_effect_are_said_even_when_quiet() {
         assert_eq!(message.matches(part).count(), 1, "'{part}' is not once in: {message}");
     }
 }
-
-#[test]
-fn flags_of_several_ranks_are_not_in_the_help_of_tokenizers_and_are_answered_with_the_reason() {
-    let program = || Command::new(env!("CARGO_BIN_EXE_var-train"));
-    let help = program().args(["tokenizer", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    assert!(help.contains("--data") && help.contains("f32 or bf16"), "{help}");
-    for flag in ["--nproc", "--zero", "--timeout", "fp16"] {
-        assert!(!help.contains(flag), "{flag} is in: {help}");
-    }
-    let message = error_of(program().args(["tokenizer", "--check", "--nproc", "2"]));
-    assert!(message.contains("a tokenizer trains in one process, not in 2; give --nproc 1"), "{message}");
-    assert!(program().args(["tokenizer", "--check", "--nproc", "1"]).status().unwrap().success());
-}

@@ -3,6 +3,7 @@
 #include "shim.h"
 
 #include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/comm.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
@@ -25,6 +26,27 @@ std::vector<at::Tensor> list(at::Tensor* const* tensors, size_t n) {
 }
 
 void finish(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
+
+at::Tensor sum_of_ranks(c10d::ProcessGroup& group, const at::Tensor& own) {
+  std::vector<at::Tensor> tensors{own.contiguous().clone()};
+  c10d::AllreduceOptions options;
+  options.reduceOp = c10d::ReduceOp::SUM;
+  finish(group.allreduce(tensors, options));
+  return tensors.front();
+}
+
+// The sum over all ranks. Its gradient is the sum of all ranks' gradients: every rank's loss depends on it.
+struct Sum : torch::autograd::Function<Sum> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& own, const Group& group) {
+    context->saved_data["group"] = c10::IValue::make_capsule(group);
+    return sum_of_ranks(*group, own);
+  }
+  static torch::autograd::tensor_list backward(torch::autograd::AutogradContext* context,
+                                               torch::autograd::tensor_list gradients) {
+    const auto group = c10::static_intrusive_pointer_cast<c10d::ProcessGroup>(context->saved_data["group"].toCapsule());
+    return {sum_of_ranks(*group, gradients.front()), at::Tensor()};
+  }
+};
 }  // namespace
 
 extern "C" {
@@ -56,6 +78,10 @@ int var_group_all_reduce(Group* group, at::Tensor* tensor) {
     options.reduceOp = c10d::ReduceOp::SUM;
     finish((*group)->allreduce(tensors, options));
   });
+}
+
+int var_group_sum(Group* group, at::Tensor* own, at::Tensor** out) {
+  return attempt([&] { *out = new at::Tensor(Sum::apply(*own, *group)); });
 }
 
 // Sends all tensors from rank `root` to the others, packed into large messages.

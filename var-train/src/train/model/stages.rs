@@ -24,13 +24,12 @@ use crate::transformer::{ModelTask, TokenRows};
 impl TrainModel {
     /// Trains as one of `ranks`.
     pub(super) fn train(&self, ready: Ready, ranks: Ranks, watch: &mut Watch<'_>) -> Result<ModelResult> {
-        let mut run = match ranks.leads() {
-            true => RunFolder::open(&self.options.out, self.options.resume)?,
-            false => RunFolder::elsewhere(&self.options.out),
-        };
+        let mut run = self.options.folder(ranks)?;
         let rows = [ready.file.read_split(Split::Train)?, ready.file.read_split(Split::Val)?];
         let [train, validation] = rows.map(TokenRows::new);
-        let compute = self.agree(&ready, ranks)?;
+        let files = format!("{} {}", ready.data_sha256, ready.opened.sha256);
+        let device = ready.opened.tokenizer.device();
+        let compute = self.options.agree(ranks, device, (ready.found, ready.extent.product), &files)?;
         if ranks.leads() {
             self.write_inputs(&ready, &mut run, compute, watch)?;
         }
@@ -53,7 +52,7 @@ impl TrainModel {
             steps: extent.steps,
             resume: self.options.resume,
             ranks,
-            zero: self.zero,
+            zero: self.options.zero,
         };
         let outcome = engine::train(&mut task.among(ranks), &mut run, course, watch)?;
         let result = result(&config, extent, compute, &outcome)?;
@@ -65,33 +64,6 @@ impl TrainModel {
             self.options.write_result(&result)?;
         }
         Ok(result)
-    }
-
-    /// The precision of all ranks, after checking that they have the same files. Rank 0 chooses: another choice on
-    /// another rank would give other sums.
-    fn agree(&self, ready: &Ready, ranks: Ranks) -> Result<Kind> {
-        let device = ready.opened.tokenizer.device();
-        let files = format!("{} {}", ready.data_sha256, ready.opened.sha256);
-        let word = ranks.told_by_leader(|| {
-            let kind = match ready.found {
-                Some(kind) => kind,
-                None => self.options.precision.resolve(device, ready.extent.product)?,
-            };
-            Ok(format!("{} {files}", Precision::name_of(kind)))
-        })?;
-        let (name, others) = word.split_once(' ').unwrap_or((&word, ""));
-        let Some(compute) = name.parse::<Precision>().ok().and_then(Precision::kind) else {
-            return Err(Error::Distributed(format!(
-                "rank 0 chose the precision '{name}', which this rank does not know; use one version on all ranks"
-            )));
-        };
-        if others != files {
-            return Err(Error::file(
-                &self.tokens,
-                "tokens or tokenizer differ from those of rank 0; give all ranks the same files",
-            ));
-        }
-        Ok(compute)
     }
 
     /// Writes the files that make the run folder complete: tokenizer, class names and configuration.
