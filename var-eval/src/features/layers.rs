@@ -129,6 +129,16 @@ impl Convolution {
         Ok(Self { weight, geometry, ..self })
     }
 
+    /// Numbers in weight and bias.
+    pub fn parameters(&self) -> usize {
+        self.weight.numel() + self.bias.numel()
+    }
+
+    /// FLOPs of one number of the output.
+    pub fn flops_per_output(&self) -> f64 {
+        2.0 * self.weight.numel() as f64 / self.geometry.outputs.max(1) as f64
+    }
+
     /// `[B, inputs, H, W]` → `[B, outputs, H', W']`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let Geometry { stride, padding, groups, .. } = self.geometry;

@@ -17,13 +17,14 @@ use super::{RunArgs, ShowArgs};
   var-train tokenizer --data emoji --out runs/tokenizer
   var-train tokenizer --data photos/ --preset nano --set steps=5000 --out runs/tokenizer
   var-train tokenizer --data cifar-10-binary.tar.gz --set vocabulary=1024 --out runs/cifar-tokenizer
-  var-train tokenizer --data photos/ --set perceptual.weight=1 --set adversary.weight=0.5 --out runs/sharp
+  var-train tokenizer --data photos/ --preset f4-cpu --out runs/sharp
+  var-train tokenizer --data photos/ --set start_from=runs/tokenizer/tokenizer.safetensors --out runs/tuned
 All settings with their defaults and meanings: docs/settings.md")]
 pub struct Tokenizer {
     /// Images: a folder of class folders, a tar, an npz, CIFAR binaries, or `emoji`
     #[arg(long, value_name = "PATH", required_unless_present = "check")]
     data: Option<String>,
-    /// Preset: nano or published
+    /// Preset: nano, f4-cpu, f8-64, f16-256 (with a perceptual loss and a discriminator) or published
     #[arg(long, default_value = "nano")]
     preset: String,
     #[command(flatten)]

@@ -160,6 +160,11 @@ impl AdversaryTraining {
         (1.0 - self.since(step, steps) / share_of(steps, self.blur).max(1.0)).clamp(0.0, 1.0)
     }
 
+    /// Number of the steps of a run of `steps` with the discriminator.
+    pub(crate) fn steps_with(&self, steps: u64) -> f64 {
+        if self.is_on() { self.since(steps, steps).max(0.0) } else { 0.0 }
+    }
+
     /// Steps since the start; below 0 before it.
     fn since(&self, step: u64, steps: u64) -> f64 {
         step as f64 - share_of(steps, self.start)

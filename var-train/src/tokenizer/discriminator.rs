@@ -4,6 +4,7 @@
 //! 2018) is optional.
 
 use tch::{Device, Tensor};
+use var_eval::metrics::lpips::ForwardCost;
 use var_tokenizer::random::Stream;
 use var_tokenizer::weights::{Builder, Init, Parameters, Storage};
 
@@ -17,7 +18,7 @@ const SLOPE: f64 = 0.2;
 /// Sides of every filter, in pixels.
 const KERNEL: i64 = 4;
 /// Channels of the widest layer, as a multiple of the first.
-const WIDEST: i64 = 8;
+const WIDEST: usize = 8;
 
 /// The shape of a discriminator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,23 @@ impl Shape {
         strided.saturating_sub(2)
     }
 
+    /// The cost of a forward pass of one image of `side` pixels.
+    pub(crate) fn cost(self, side: usize) -> ForwardCost {
+        let mut cost = ForwardCost { parameters: 0, flops: 0.0, kept: 3 * side * side };
+        let (mut inputs, mut side) = (3, side);
+        for n in 0..=self.layers + 1 {
+            let outputs = if n > self.layers { 1 } else { channels(self.width, n) };
+            side = if n < self.layers { side / 2 } else { side.saturating_sub(1) };
+            let (filter, map) = (inputs * (KERNEL * KERNEL) as usize * outputs, side * side);
+            cost.parameters += filter + 2 * outputs;
+            cost.flops += 2.0 * (filter * map) as f64;
+            // Convolution, norm and activation.
+            cost.kept += if n > self.layers { map } else { 3 * outputs * map };
+            inputs = outputs;
+        }
+        cost
+    }
+
     /// Checks that images of `side` pixels leave at least one logit.
     pub(crate) fn check_side(self, side: usize) -> Result<()> {
         if self.logits(side) > 0 {
@@ -50,6 +68,11 @@ impl Shape {
             fits.map_or_else(|| "Train on larger images".to_owned(), |n| format!("At most {n} fit"))
         )))
     }
+}
+
+/// Channels of layer `n` of a discriminator with `width` channels in the first.
+fn channels(width: usize, n: usize) -> usize {
+    width * WIDEST.min(1 << n.min(8))
 }
 
 /// A convolution, with batch norm and activation where the layer has them.
@@ -148,7 +171,7 @@ impl Discriminator {
         let mut parameters = Parameters::new(device, seed, Storage::PLAIN);
         let mut root = parameters.builder();
         let mut b = root.sub("main");
-        let width = |n: usize| shape.width as i64 * WIDEST.min(1 << n.min(8));
+        let width = |n: usize| channels(shape.width, n) as i64;
         let mut layers = vec![Layer::new(&mut b, 0, [3, width(0)], 2, Place::First)];
         for n in 1..=shape.layers {
             let stride = if n < shape.layers { 2 } else { 1 };
@@ -245,6 +268,19 @@ mod tests {
             let logits = d.forward(&images(2, side as i64), Statistics::Batch).unwrap();
             let expected = shape.logits(side) as i64;
             assert_eq!(logits.size(), [2, 1, expected, expected]);
+        }
+    }
+
+    #[test]
+    fn the_cost_counts_the_parameters_that_are_there() {
+        for (layers, width) in [(1, 4), (2, 32), (3, 64)] {
+            let shape = Shape { layers, width, spectral_norm: false };
+            let d = Discriminator::new(shape, Device::Cpu, Some(1)).unwrap();
+            let found: usize = d.parameters().trainable().map(|p| p.tensor.numel()).sum();
+            let counted = shape.cost(64).parameters;
+            // Counted with two vectors per layer; the first and the last layer have one.
+            let vectors = width + 1;
+            assert_eq!(counted, found + vectors);
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
-use var_eval::metrics::lpips::{Lpips, Trunk};
+use var_eval::metrics::lpips::{ForwardCost, Lpips, Trunk};
 
 use crate::error::{Error, Result};
 
@@ -92,6 +92,14 @@ impl Perceptual {
     /// The loss on a network that is made.
     pub(crate) fn of(network: Lpips) -> Self {
         Self(network)
+    }
+
+    /// The cost of a forward pass of one image of `side` pixels.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(crate) fn cost(&self, side: usize) -> Result<ForwardCost> {
+        Ok(self.0.cost(side)?)
     }
 
     /// The mean distance of `images` and `reconstructions`, both `[B, 3, H, W]` in −1..1: a scalar. Differentiable by the

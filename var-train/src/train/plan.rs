@@ -8,7 +8,8 @@ use var_tokenizer::{TokenizerConfig, memory};
 
 use crate::error::Result;
 use crate::records::{Estimate, ModelPlan, TokenizerPlan};
-use crate::settings::{ModelRun, Training};
+use crate::settings::{ModelRun, TokenizerRun, Training};
+use crate::tokenizer::perceptual::Perceptual;
 
 /// Share of the measured rate of a matrix product that training is assumed to reach.
 const SHARE: f64 = 0.5;
@@ -105,20 +106,56 @@ pub(super) fn of_model(
     })
 }
 
-/// The plan of a tokenizer's run of `steps` steps on `pictures` training and held-out images.
+/// Forward passes that cost as much as a step of a perceptual loss: original, reconstruction, and backward by the
+/// reconstruction.
+const PERCEPTUAL_PASSES: f64 = 3.0;
+/// The same for a discriminator: forward and backward by the reconstruction; then forward and backward over originals and
+/// reconstructions, by images and weights.
+const ADVERSARY_PASSES: f64 = 2.0 + 2.0 * 3.0;
+/// Those of the consistency of logits.
+const CONSISTENCY_PASSES: f64 = 2.0 * 3.0;
+
+/// The plan of a tokenizer's run of `steps` steps with this perceptual loss, on `pictures` training and held-out images.
 pub(super) fn of_tokenizer(
-    training: &Training,
-    config: &TokenizerConfig,
+    settings: &TokenizerRun,
+    perceptual: Option<&Perceptual>,
     steps: u64,
-    (device, compute): (Device, Kind),
+    machine: Machine,
     [train_pictures, val_pictures]: [usize; 2],
 ) -> Result<TokenizerPlan> {
+    let TokenizerRun { training, tokenizer: config, adversary, recipe, .. } = settings;
+    let Machine { device, compute, ranks, zero } = machine;
     let images = steps.saturating_mul(training.batch as u64);
-    let flops = var_tokenizer::cost::training_flops(config) * images as f64;
-    let micro = training.batch / training.accumulation;
-    let memory_bytes = var_tokenizer::cost::training_memory(config, micro, compute.elt_size_in_bytes());
+    let micro = training.batch / training.accumulation / ranks;
+    let parameters = var_tokenizer::cost::parameters(config);
+    let mut flops = var_tokenizer::cost::training_flops(config) * images as f64;
+    let mut memory_bytes = var_tokenizer::cost::training_memory(config, micro, compute.elt_size_in_bytes());
+    let (mut fixed, mut kept) = (0.0_f64, 0.0_f64);
+    if let Some(network) = perceptual {
+        let cost = network.cost(config.image_side())?;
+        flops += PERCEPTUAL_PASSES * cost.flops * images as f64;
+        fixed += 4.0 * cost.parameters as f64;
+        kept = 4.0 * (micro * cost.kept) as f64;
+    }
+    if adversary.is_on() {
+        let cost = adversary.shape().cost(config.image_side());
+        let consistent = adversary.consistency > 0.0;
+        let passes = ADVERSARY_PASSES + if consistent { CONSISTENCY_PASSES } else { 0.0 };
+        flops += passes * cost.flops * adversary.steps_with(steps) * training.batch as f64;
+        fixed += 16.0 * cost.parameters as f64;
+        let copies = if consistent { 4 } else { 2 };
+        kept = kept.max(4.0 * (copies * micro * cost.kept) as f64);
+    }
+    if recipe.ema > 0.0 {
+        fixed += 4.0 * parameters as f64;
+    }
+    if ranks > 1 {
+        // Buckets of averaged gradients, or moments that the ranks divide.
+        fixed += if zero { 8.0 / ranks as f64 - 8.0 } else { 4.0 } * parameters as f64;
+    }
+    memory_bytes += fixed + kept;
     Ok(TokenizerPlan {
-        parameters: var_tokenizer::cost::parameters(config),
+        parameters,
         steps,
         images,
         flops,

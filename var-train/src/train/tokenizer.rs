@@ -14,7 +14,7 @@ use var_tokenizer::weights::StateDict;
 
 use super::config::{Stored, precision_to_resume};
 use super::options::{Options, missing};
-use super::plan;
+use super::plan::{self, Machine};
 use crate::average::AVERAGE_FILE;
 use crate::checkpoint::MODEL_FILE;
 use crate::distributed::{Place, Ranks};
@@ -134,11 +134,12 @@ impl TrainTokenizer {
     pub fn plan(&self, watch: &mut Watch<'_>) -> Result<TokenizerPlan> {
         let device = self.checked_device()?;
         guarded(|| {
-            let Ready { train, validation, steps, .. } = self.prepare(device, watch)?;
+            let ready = self.prepare(device, watch)?;
             let compute = self.options.precision.resolve(device, self.product())?;
-            let TokenizerRun { training, tokenizer, .. } = &self.settings;
-            let counts = [train.len(), validation.len()];
-            plan::of_tokenizer(training, tokenizer, steps, (device, compute), counts)
+            let Options { ranks, zero, .. } = self.options;
+            let machine = Machine { device, compute, ranks, zero };
+            let counts = [ready.train.len(), ready.validation.len()];
+            plan::of_tokenizer(&self.settings, ready.perceptual.as_ref(), ready.steps, machine, counts)
         })
     }
 

@@ -54,6 +54,18 @@ impl fmt::Display for LpipsStamp {
     }
 }
 
+/// The cost of a forward pass of one image.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ForwardCost {
+    /// Numbers in the parameters.
+    pub parameters: usize,
+    /// FLOPs.
+    pub flops: f64,
+    /// Numbers in the outputs of all layers, which a backward pass keeps.
+    pub kept: usize,
+}
+
 /// A trunk with its heads.
 #[derive(Debug)]
 pub struct Lpips {
@@ -232,6 +244,27 @@ impl Lpips {
             }
         }
         Ok(found)
+    }
+
+    /// What a forward pass of one image of `side` pixels costs.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    #[doc(hidden)]
+    pub fn cost(&self, side: usize) -> Result<ForwardCost> {
+        let side = side as i64;
+        tch::no_grad(|| {
+            let mut x = Tensor::f_zeros([1, 3, side, side], (Kind::Float, self.device))?;
+            let mut cost = ForwardCost { parameters: 0, flops: 0.0, kept: x.numel() };
+            for layer in &self.layers {
+                x = layer.forward(&x)?;
+                let (parameters, flops) = layer.size(&x);
+                cost.parameters += parameters;
+                cost.flops += flops;
+                cost.kept += x.numel();
+            }
+            Ok(cost)
+        })
     }
 
     /// The contribution of each layer to the distance of images with these features: `[B]` per layer. Differentiable.

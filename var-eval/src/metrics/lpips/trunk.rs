@@ -206,6 +206,22 @@ struct Builder<'a> {
 }
 
 impl Layer {
+    /// Numbers in the layer's parameters, and FLOPs of its forward pass that gave `y`.
+    pub(super) fn size(&self, y: &Tensor) -> (usize, f64) {
+        let outputs = y.numel() as f64;
+        match self {
+            Self::Convolution(layer) => (layer.parameters(), outputs * layer.flops_per_output()),
+            Self::Blur(filter) => (filter.numel(), outputs * 2.0 * 9.0),
+            // The squeeze has as many positions, and its share of the FLOPs is its share of the numbers.
+            Self::Fire(all) => {
+                let positions = outputs / y.size().get(1).copied().unwrap_or(1).max(1) as f64;
+                let parameters = all.iter().map(Convolution::parameters).sum();
+                (parameters, 2.0 * positions * parameters as f64)
+            }
+            Self::Relu | Self::Maximum(_) | Self::Pool(..) | Self::Tap => (0, 0.0),
+        }
+    }
+
     /// `[B, C, H, W]` → `[B, C', H', W']`; a tap changes nothing.
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match self {
