@@ -229,6 +229,16 @@ impl Ranks {
             Some(reducer) => reducer.expect().and_then(|()| Ok(loss.f_backward()?)),
             None => loss.f_backward().map_err(Error::from),
         };
+        self.explained(outcome)
+    }
+
+    /// The outcome of work with collectives in it, for example of a backward pass through [`Ranks::joint_sum`]. A broken
+    /// connection becomes the loss of a rank, with its name.
+    ///
+    /// # Errors
+    /// That of `outcome`.
+    pub(crate) fn explained<T>(self, outcome: Result<T>) -> Result<T> {
+        let Some(session) = self.0 else { return outcome };
         outcome.map_err(|e| if is_broken_connection(&e) { session.watch.explain(e) } else { e })
     }
 
@@ -304,7 +314,7 @@ impl Ranks {
             Some(group) => work(group),
             None => Err(Error::Distributed("this rank has left the others".into())),
         };
-        outcome.map_err(|e| if is_broken_connection(&e) { session.watch.explain(e) } else { e })
+        self.explained(outcome)
     }
 
     /// Leaves the other ranks. They learn the reason when `outcome` is a failure of this rank. Afterwards the process should

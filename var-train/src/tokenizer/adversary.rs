@@ -240,7 +240,8 @@ impl Adversary {
             let both = (apart(&strong_real, &real)? + apart(&strong_fake, &fake)?) * 0.5;
             loss = loss + both * self.settings.consistency;
         }
-        (&loss * judged.share).f_backward()?;
+        // Its gradients are averaged later: before the optimizer's step.
+        self.ranks.backward(&(&loss * judged.share), false)?;
         let right = |t: Tensor| mean(&t.to_kind(Kind::Float));
         Ok(Verdict {
             loss: loss.f_double_value(&[])?,

@@ -3,7 +3,7 @@
 //! Source: `NLayerDiscriminator` in `modules/discriminator/model.py` of taming-transformers. Spectral norm (Miyato et al.
 //! 2018) is optional.
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use var_eval::metrics::lpips::ForwardCost;
 use var_tokenizer::random::Stream;
 use var_tokenizer::weights::{Builder, Init, Parameters, Storage};
@@ -82,7 +82,8 @@ struct Layer {
     bias: Option<Tensor>,
     norm: Option<BatchNorm>,
     stride: i64,
-    activation: bool,
+    /// Slope of the activation below 0, `[1]`; the last layer has none.
+    slope: Option<Tensor>,
     /// Estimate of the first left singular vector, `[outputs]`.
     singular: Option<Tensor>,
 }
@@ -100,7 +101,8 @@ impl Layer {
         let bound = 1.0 / ((inputs * KERNEL * KERNEL) as f64).sqrt();
         let bias = (place != Place::Middle).then(|| conv.parameter("bias", &[outputs], Init::Uniform(bound)));
         let norm = (place == Place::Middle).then(|| BatchNorm::new(b.sub(number + 1), outputs));
-        Self { weight, bias, norm, stride, activation: place != Place::Last, singular: None }
+        let slope = (place != Place::Last).then(|| Tensor::full([1], SLOPE, (Kind::Float, weight.device())));
+        Self { weight, bias, norm, stride, slope, singular: None }
     }
 
     /// The filter, divided by its largest singular value where spectral norm is on.
@@ -129,13 +131,11 @@ impl Layer {
         if let Some(norm) = &self.norm {
             y = norm.forward(&y, statistics, ranks)?;
         }
-        Ok(if self.activation { leaky(&y)? } else { y })
+        Ok(match &self.slope {
+            Some(slope) => y.f_prelu(slope)?,
+            None => y,
+        })
     }
-}
-
-/// max(x, 0.2 x).
-fn leaky(x: &Tensor) -> Result<Tensor> {
-    Ok(x.f_maximum(&x.f_mul_scalar(SLOPE)?)?)
 }
 
 /// A vector divided by its norm.

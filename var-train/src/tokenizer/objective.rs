@@ -116,7 +116,7 @@ impl Objective<'_> {
         let (loss, mut terms) = self.reconstruction(images, &leaf)?;
         let gradient = gradient(&loss, &leaf)?;
         let judged = (adversarial.loss)(&leaf)?;
-        let adverse = self::gradient(&judged, &leaf)?;
+        let adverse = self.ranks.explained(self::gradient(&judged, &leaf))?;
         terms.adversarial = value(&judged)?;
         terms.weight = adversarial.weight;
         if let Some(layer) = adversarial.last_layer {

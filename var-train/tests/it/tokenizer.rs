@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use var_tokenizer::weights::safetensors;
 
 use super::fixture::losses;
 use super::wait::while_alive;
@@ -250,4 +251,48 @@ fn settings_of_a_tokenizer_without_effect_are_said_even_when_quiet() {
     {
         assert_eq!(message.matches(part).count(), 1, "'{part}' is not once in: {message}");
     }
+}
+
+#[test]
+fn a_run_starts_from_the_weights_and_codes_of_another_tokenizer() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    assert!(command(&data, &first).args(["--set", "steps=6"]).status().unwrap().success());
+    let from = first.join("tokenizer.safetensors");
+    let mut next = command(&data, &second);
+    next.args(["--set", &format!("start_from={}", from.display()), "--set", "ema=0.5"]);
+    // A step too small to change a weight.
+    next.args(["--set", "steps=2", "--set", "learning_rate=1e-12", "--set", "replace_every=0"]);
+    next.args(["--set", "kmeans_rounds=3"]);
+    let output = next.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr).to_string();
+    assert!(output.status.success(), "{message}");
+    assert!(message.contains("recipe.kmeans_rounds has no effect: the run starts from"), "{message}");
+    let [a, b] = [from, second.join("tokenizer.safetensors")]
+        .map(|file| safetensors::open(&file).unwrap().read_all().unwrap());
+    for (name, tensor) in a.iter().filter(|(name, _)| !name.contains("ema_vocab_hit")) {
+        let off = (tensor - &b[name]).abs().max().double_value(&[]);
+        assert!(off < 1e-6, "{name}: {off}");
+    }
+    // A resume takes the weights of its checkpoint, also when the first tokenizer is gone.
+    std::fs::remove_file(first.join("tokenizer.safetensors")).unwrap();
+    assert!(next.arg("--resume").status().unwrap().success());
+}
+
+#[test]
+fn a_tokenizer_to_start_from_that_is_missing_or_has_another_shape_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    assert!(command(&data, &first).args(["--set", "steps=2"]).status().unwrap().success());
+    let from = format!("start_from={}", first.join("tokenizer.safetensors").display());
+    let message = error_of(command(&data, &second).args(["--set", &from, "--set", "latent_channels=8"]));
+    assert!(
+        message.contains("encoder.conv_out.weight has shape [4, 32, 3, 3], expected [8, 32, 3, 3]"),
+        "{message}"
+    );
+    let message = error_of(command(&data, &second).args(["--set", "start_from=nothing.safetensors"]));
+    assert!(message.contains("expected the tokenizer of recipe.start_from"), "{message}");
+    assert!(!second.exists());
 }
