@@ -99,6 +99,11 @@ impl Pictures {
         self.cache.is_some()
     }
 
+    /// Bytes of the images that are kept decoded.
+    pub(crate) fn decoded_bytes(&self) -> usize {
+        self.cache.as_ref().map_or(0, Vec::len)
+    }
+
     /// Number of images in the source, unreadable ones and those of other parts included.
     pub(crate) fn of_source(&self) -> usize {
         self.source.entries().len()

@@ -9,6 +9,7 @@ use var_tokenizer::{TokenizerConfig, memory};
 use crate::error::Result;
 use crate::records::{Estimate, ModelPlan, TokenizerPlan};
 use crate::settings::{ModelRun, TokenizerRun, Training};
+use crate::tokenizer::Pictures;
 use crate::tokenizer::perceptual::Perceptual;
 
 /// Share of the measured rate of a matrix product that training is assumed to reach.
@@ -115,13 +116,13 @@ const ADVERSARY_PASSES: f64 = 2.0 + 2.0 * 3.0;
 /// Those of the consistency of logits.
 const CONSISTENCY_PASSES: f64 = 2.0 * 3.0;
 
-/// The plan of a tokenizer's run of `steps` steps with this perceptual loss, on `pictures` training and held-out images.
+/// The plan of a tokenizer's run of `steps` steps with this perceptual loss, on these training and held-out images.
 pub(super) fn of_tokenizer(
     settings: &TokenizerRun,
     perceptual: Option<&Perceptual>,
     steps: u64,
     machine: Machine,
-    [train_pictures, val_pictures]: [usize; 2],
+    parts: [&Pictures; 2],
 ) -> Result<TokenizerPlan> {
     let TokenizerRun { training, tokenizer: config, adversary, recipe, .. } = settings;
     let Machine { device, compute, ranks, zero } = machine;
@@ -154,6 +155,8 @@ pub(super) fn of_tokenizer(
         fixed += if zero { 8.0 / ranks as f64 - 8.0 } else { 4.0 } * parameters as f64;
     }
     memory_bytes += fixed + kept;
+    let decoded: usize = parts.iter().map(|part| part.decoded_bytes()).sum();
+    let [train_pictures, val_pictures] = parts.map(Pictures::len);
     Ok(TokenizerPlan {
         parameters,
         steps,
@@ -162,7 +165,7 @@ pub(super) fn of_tokenizer(
         memory_bytes,
         train_pictures,
         val_pictures,
-        estimate: estimate(flops, memory_bytes, device, compute)?,
+        estimate: estimate(flops, memory_bytes + decoded as f64, device, compute)?,
     })
 }
 

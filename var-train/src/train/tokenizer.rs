@@ -138,8 +138,8 @@ impl TrainTokenizer {
             let compute = self.options.precision.resolve(device, self.product())?;
             let Options { ranks, zero, .. } = self.options;
             let machine = Machine { device, compute, ranks, zero };
-            let counts = [ready.train.len(), ready.validation.len()];
-            plan::of_tokenizer(&self.settings, ready.perceptual.as_ref(), ready.steps, machine, counts)
+            let parts = [&ready.train, &ready.validation];
+            plan::of_tokenizer(&self.settings, ready.perceptual.as_ref(), ready.steps, machine, parts)
         })
     }
 

@@ -1,8 +1,10 @@
-//! Training with recomputed blocks, through the command line.
+//! Memory of training: its plan, and recomputed blocks; through the command line.
 
 use serde_json::Value;
 
 use super::fixture::{Fixture, losses};
+use super::made_up::network;
+use super::tokenizer::{command, pictures};
 
 #[test]
 fn a_run_that_recomputes_blocks_ends_with_the_same_weights() {
@@ -88,4 +90,39 @@ fn the_plan_of_a_process_is_within_15_percent_of_its_peak() {
         assert!(peak > 3e8, "{size:?} {more:?}: {peak} says little");
         assert!((plan / peak - 1.0).abs() < 0.15, "{size:?} {more:?}: planned {plan}, found {peak}");
     }
+}
+
+#[test]
+fn the_plan_of_a_tokenizer_with_a_discriminator_is_within_15_percent_of_its_peak() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let (weights, out) = (network(folder.path()), folder.path().join("run"));
+    let weights = format!("perceptual.weights={weights}");
+    let settings = [
+        "steps=2",
+        "image_side=32",
+        "schedule=1,2,4,16",
+        "channels=64",
+        "batch=128",
+        "quantize_from=0",
+        "validation_pictures=8",
+        "perceptual.weight=1",
+        &weights,
+        "adversary.weight=0.5",
+        "adversary.start=0",
+        "adversary.width=64",
+    ];
+    let go = |last: &[&str]| {
+        let mut command = command(&data, &out);
+        let output = command.args(settings.iter().flat_map(|s| ["--set", s])).args(last).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    let plan: Value = serde_json::from_slice(&go(&["--dry-run"])).unwrap();
+    go(&[]);
+    let result: Value = serde_json::from_slice(&std::fs::read(out.join("result.json")).unwrap()).unwrap();
+    let (plan, peak) =
+        (plan["process_bytes"].as_f64().unwrap(), result["peak_memory_bytes"].as_f64().unwrap());
+    assert!(peak > 5e8, "{peak} says little");
+    assert!((plan / peak - 1.0).abs() < 0.15, "planned {plan}, found {peak}");
 }

@@ -261,7 +261,8 @@ impl Lpips {
                 let (parameters, flops) = layer.size(&x);
                 cost.parameters += parameters;
                 cost.flops += flops;
-                cost.kept += x.numel();
+                // A compared layer keeps its unit features, their squares, the other image's and the difference.
+                cost.kept += if matches!(layer, Layer::Tap) { 4 } else { 1 } * x.numel();
             }
             Ok(cost)
         })
