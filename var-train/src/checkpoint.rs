@@ -211,3 +211,20 @@ fn verify(path: &Path) -> Result<State> {
     }
     Ok(state)
 }
+
+#[cfg(test)]
+mod tests {
+    use var_tokenizer::random::Stream;
+
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_state_come_back_bit_by_bit() {
+        let stream = Stream::new("numbers", 1);
+        let numbers =
+            (0..10_000).map(|i| (format!("{i}"), stream.normal(2 * i) * stream.normal(2 * i + 1).exp()));
+        let state = State { step: 1, seconds: 0.1 + 0.2, files: BTreeMap::new(), task: numbers.collect() };
+        let back: State = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+        assert_eq!(back, state);
+    }
+}

@@ -21,15 +21,6 @@ impl ScaleDropout {
         Self { kept, images }
     }
 
-    /// The part of the batch with the images `range`. The parts' errors, weighted by their shares of the batch, add up to
-    /// those of the whole batch.
-    #[must_use]
-    pub fn part(&self, range: std::ops::Range<usize>) -> Self {
-        let share = range.len() as f64 / self.kept.len().max(1) as f64;
-        let kept = self.kept.get(range).unwrap_or_default().to_vec();
-        Self { kept, images: self.images.iter().map(|n| n * share).collect() }
-    }
-
     /// 1 for images that keep scale `k`, otherwise 0: `[B, 1, 1, 1]`.
     pub(super) fn mask(&self, k: usize, device: Device) -> Tensor {
         let mask: Vec<f32> = self.kept.iter().map(|&n| if n > k { 1.0 } else { 0.0 }).collect();

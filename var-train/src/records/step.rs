@@ -117,6 +117,9 @@ pub struct TokenizerLosses {
     /// Of the discriminator; `None` until it starts.
     #[serde(flatten)]
     pub adversary: Option<AdversaryLosses>,
+    /// Number of scales of the batch, if it keeps only the first ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<usize>,
     /// A warning, when a scale uses almost no codes, or the discriminator does not work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,

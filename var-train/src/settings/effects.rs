@@ -118,7 +118,7 @@ pub(crate) fn of_tokenizer(
         format!("all {held_out} held-out images are read")
     });
     notes.idle("recipe.scale_dropout_keeps", recipe.scale_dropout <= 0.0, || {
-        "recipe.scale_dropout is 0: all images keep all scales".into()
+        "recipe.scale_dropout is 0: all batches keep all scales".into()
     });
     notes.off("perceptual", !settings.perceptual.is_on());
     notes.off("adversary", !settings.adversary.is_on());

@@ -44,10 +44,10 @@ pub struct TokenizerTraining {
     /// tokenizer are those of the average.
     #[serde(default)]
     pub ema: f64,
-    /// Share of the images of a batch that keep only some of their first scales.
+    /// Share of the batches that keep only some of their first scales. They have pixel and VQ losses only.
     #[serde(default)]
     pub scale_dropout: f64,
-    /// Least number of scales that such an image keeps.
+    /// Least number of scales that such a batch keeps.
     #[serde(default = "one")]
     pub scale_dropout_keeps: usize,
     /// Share of the codes below which a scale counts as collapsed.

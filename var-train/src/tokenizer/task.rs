@@ -192,29 +192,29 @@ impl TokenizerTask {
         found
     }
 
-    /// Share of the adversary's weight at `step`; 0 before it starts and without one.
+    /// Share of the adversary's weight at `step`; 0 before it starts, without one, and for batches of fewer scales.
     fn factor(&self, step: u64) -> f64 {
-        self.adversary.as_ref().map_or(0.0, |_| self.settings.adversary.factor(step, self.steps))
+        match &self.adversary {
+            Some(_) if self.kept(step).is_none() => self.settings.adversary.factor(step, self.steps),
+            _ => 0.0,
+        }
     }
 
-    /// Which scales the images of `step` keep; `None` when all keep all.
-    fn dropout(&self, step: u64) -> Option<ScaleDropout> {
+    /// The perceptual loss, unless the images of `step` keep fewer scales.
+    fn perceptual(&self, step: u64) -> Option<&Perceptual> {
+        self.perceptual.as_ref().filter(|_| self.kept(step).is_none())
+    }
+
+    /// How many scales the images of `step` keep; `None` when they keep all.
+    ///
+    /// Such a batch has no perceptual and no adversarial loss: in a trial, they drew the same grid into all early scales,
+    /// for an image that is right to be blurred.
+    fn kept(&self, step: u64) -> Option<usize> {
         let recipe = &self.settings.recipe;
-        let scales = self.settings.tokenizer.schedule.scales();
-        if recipe.scale_dropout <= 0.0 {
-            return None;
-        }
         let stream = Stream::new("scale-dropout", self.settings.training.seed).at(step);
-        let fewer = scales.saturating_sub(recipe.scale_dropout_keeps) as u64;
-        let kept = (0..self.settings.training.batch as u64).map(|place| {
-            let drops = stream.draw(2 * place) < recipe.scale_dropout;
-            if drops {
-                recipe.scale_dropout_keeps + stream.below(2 * place + 1, fewer) as usize
-            } else {
-                scales
-            }
-        });
-        Some(ScaleDropout::new(kept.collect(), scales))
+        let fewer = self.settings.tokenizer.schedule.scales().saturating_sub(recipe.scale_dropout_keeps);
+        let drops = step >= self.quantize_from && stream.draw(0) < recipe.scale_dropout;
+        drops.then(|| recipe.scale_dropout_keeps + stream.below(1, fewer as u64) as usize)
     }
 
     /// The tokenizer's loss on a micro-batch, and its gradients.
@@ -240,7 +240,7 @@ impl TokenizerTask {
             l1: recipe.l1,
             l2: recipe.l2,
             vq: recipe.vq,
-            perceptual: self.perceptual.as_ref().map(|loss| (loss, self.settings.perceptual.weight)),
+            perceptual: self.perceptual(judged.step).map(|loss| (loss, self.settings.perceptual.weight)),
             adversarial,
             ranks: self.ranks,
         };
@@ -267,9 +267,19 @@ impl TokenizerTask {
             _ => None,
         };
         let alarm = self.adversary.as_ref().and_then(Adversary::alarm);
-        let perceptual = self.perceptual.as_ref().map(|_| terms.perceptual);
+        let perceptual = self.perceptual(step).map(|_| terms.perceptual);
         let Terms { total: loss, l1, l2, vq, .. } = *terms;
-        Ok(TokenizerLosses { loss, l1, l2, vq, perceptual, adversary, alarm, ..TokenizerLosses::default() })
+        Ok(TokenizerLosses {
+            loss,
+            l1,
+            l2,
+            vq,
+            perceptual,
+            adversary,
+            alarm,
+            scales: self.kept(step),
+            ..TokenizerLosses::default()
+        })
     }
 
     /// Counts the codes of a batch, given per micro-batch and scale on this rank.
@@ -341,7 +351,7 @@ impl Task for TokenizerTask {
         // Randomness depends on the place of an image in the whole batch, never on the rank.
         let own = self.ranks.share(batch);
         let micro = (own.len() / self.settings.training.accumulation).max(1);
-        let dropout = self.dropout(step).filter(|_| quantizing);
+        let (kept, scales) = (self.kept(step), self.settings.tokenizer.schedule.scales());
         let blur = self.settings.adversary.blur_at(step, self.steps);
         let (mut terms, mut verdict) = (Terms::default(), Verdict::default());
         self.rows.clear();
@@ -355,7 +365,7 @@ impl Task for TokenizerTask {
             self.waited += began.elapsed();
             let first = own.start + number * micro;
             let (reconstruction, vq) = if quantizing {
-                let dropout = dropout.as_ref().map(|dropout| dropout.part(first..first + part.len()));
+                let dropout = kept.map(|kept| ScaleDropout::new(vec![kept; part.len()], scales));
                 let output = self.vae.training_forward(&images, dropout.as_ref())?;
                 self.rows.extend(output.rows);
                 ids_of_scales.push(output.ids);

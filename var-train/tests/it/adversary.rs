@@ -71,7 +71,13 @@ fn the_discriminator_starts_when_its_share_of_the_run_is_over_and_its_weight_ris
     let data = pictures(folder.path());
     let run = folder.path().join("run");
     let mut command = command(&data, &run);
-    let late = ["steps=20", "adversary.start=0.5", "adversary.ramp=0.25", "adversary.adaptive=false"];
+    let late = [
+        "steps=20",
+        "adversary.start=0.5",
+        "adversary.ramp=0.25",
+        "adversary.adaptive=false",
+        "scale_dropout=0",
+    ];
     assert!(with(with(&mut command, &ADVERSARY), &late).status().unwrap().success());
     let lines = lines(&run);
     let weights: Vec<Option<f64>> = lines.iter().map(|line| line["g_weight"].as_f64()).collect();
@@ -82,6 +88,28 @@ fn the_discriminator_starts_when_its_share_of_the_run_is_over_and_its_weight_ris
         ["g_loss", "d_loss", "d_real_logit", "d_fake_logit", "d_real_right", "d_fake_right", "d_grad_norm"]
     {
         assert!(lines.last().unwrap()[key].is_number(), "{key}");
+    }
+}
+
+#[test]
+fn a_batch_of_fewer_scales_has_no_perceptual_and_no_adversarial_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let run = folder.path().join("run");
+    let weights = format!("perceptual.weights={}", network(folder.path()));
+    let settings = ["steps=20", "image_side=32", "schedule=1,2,4,16", "perceptual.weight=1", &weights];
+    let dropout = ["quantize_from=0.25", "scale_dropout=0.5", "scale_dropout_keeps=2"];
+    let mut command = command(&data, &run);
+    assert!(with(with(with(&mut command, &ADVERSARY), &settings), &dropout).status().unwrap().success());
+    let lines = lines(&run);
+    let kept: Vec<Option<u64>> = lines.iter().map(|line| line["scales"].as_u64()).collect();
+    assert!(kept[..5].iter().all(Option::is_none), "{kept:?}");
+    let found = |n: Option<u64>| kept[5..].iter().filter(|kept| **kept == n).count();
+    assert!(found(None) > 2 && found(Some(2)) > 0 && found(Some(3)) > 0, "{kept:?}");
+    assert_eq!(found(None) + found(Some(2)) + found(Some(3)), 15);
+    for line in &lines {
+        let whole = line["scales"].is_null();
+        assert_eq!((line["perceptual"].is_number(), line["g_weight"].is_number()), (whole, whole), "{line}");
     }
 }
 
