@@ -57,7 +57,7 @@ pub struct AdversaryTraining {
     pub spectral_norm: bool,
     /// Judges real images and reconstructions in one batch.
     pub joint_batch: bool,
-    /// Uses the running statistics of batch norm in the tokenizer's pass.
+    /// Uses the running statistics of batch norm in the tokenizer's pass; goes with `joint_batch`.
     pub running_statistics: bool,
     /// Shifts, recolours and cuts all images that the discriminator sees.
     pub augment: bool,

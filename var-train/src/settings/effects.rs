@@ -1,5 +1,6 @@
 //! Settings that have no effect, or less than they say.
 
+use super::adversary::AdversaryTraining;
 use super::layers::Given;
 use super::{ModelRun, TokenizerRun, Training};
 
@@ -122,6 +123,12 @@ pub(crate) fn of_tokenizer(
     });
     notes.off("perceptual", !settings.perceptual.is_on());
     notes.off("adversary", !settings.adversary.is_on());
+    let AdversaryTraining { running_statistics, joint_batch, .. } = settings.adversary;
+    notes.cut(settings.adversary.is_on() && running_statistics && !joint_batch, || {
+        "adversary.running_statistics without adversary.joint_batch lets the discriminator win: it tells images and \
+         reconstructions apart by the statistics of their batches; turn both on or both off"
+            .into()
+    });
     notes.notes
 }
 
@@ -214,6 +221,10 @@ mod tests {
         for key in keys {
             assert!(notes.iter().any(|note| note.starts_with(key)), "no note about {key}: {notes:#?}");
         }
+        (settings.adversary.weight, settings.adversary.joint_batch) = (0.5, false);
+        let notes = of_tokenizer(&settings, &given(&[]), 1600, [99, 99], false);
+        assert!(notes.len() == 1 && notes[0].contains("turn both on or both off"), "{notes:#?}");
+        settings.adversary.weight = 0.0;
         (settings.recipe.replace_every, settings.recipe.replace_until) = (5, 0.2);
         let notes = of_tokenizer(&settings, &given(&["recipe.replace_every"]), 1600, [99, 99], false);
         assert!(notes.len() == 1 && notes[0].starts_with("recipe.replace_every has no effect"), "{notes:#?}");
