@@ -125,8 +125,8 @@ pub(crate) fn of_tokenizer(
     notes.off("adversary", !settings.adversary.is_on());
     let AdversaryTraining { running_statistics, joint_batch, .. } = settings.adversary;
     notes.cut(settings.adversary.is_on() && running_statistics && !joint_batch, || {
-        "adversary.running_statistics without adversary.joint_batch lets the discriminator win: it tells images and \
-         reconstructions apart by the statistics of their batches; turn both on or both off"
+        "adversary.running_statistics without adversary.joint_batch: the discriminator won in all trials \
+         (docs/results/tokenizer.md); turn both on or both off"
             .into()
     });
     notes.notes
