@@ -203,7 +203,4 @@ fn what_ranks_cannot_share_is_refused_before_any_is_started() {
     let fixture = Fixture::new();
     let output = fixture.model("run").args(["--nproc", "3"]).output().unwrap();
     refused(&output, &["training.batch 16", "3 ranks", "batch of 15 or 18", "1, 2, 4, 8, 16"]);
-    let mut tokenizer = Command::new(env!("CARGO_BIN_EXE_var-train"));
-    tokenizer.args(["tokenizer", "--data", "emoji", "--out", "x", "--nproc", "2"]);
-    refused(&tokenizer.output().unwrap(), &["a tokenizer trains in one process"]);
 }
