@@ -4,21 +4,16 @@
 
 use tch::{Device, Kind, Tensor};
 
-/// Which first scales each image of a batch keeps.
+/// How many of the first scales each image of a batch keeps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScaleDropout {
-    /// Number of scales per image.
     kept: Vec<usize>,
-    /// Per scale, the number of images that its errors are averaged over.
-    images: Vec<f64>,
 }
 
 impl ScaleDropout {
-    /// Image `b` keeps its first `kept[b]` of `scales` scales. The errors of a scale are averaged over the images that
-    /// keep it.
-    pub fn new(kept: Vec<usize>, scales: usize) -> Self {
-        let images = (0..scales).map(|k| kept.iter().filter(|&&n| n > k).count() as f64).collect();
-        Self { kept, images }
+    /// Image `b` keeps its first `kept[b]` scales. The errors of a scale are averaged over the images that keep it.
+    pub fn new(kept: Vec<usize>) -> Self {
+        Self { kept }
     }
 
     /// 1 for images that keep scale `k`, otherwise 0: `[B, 1, 1, 1]`.
@@ -31,9 +26,7 @@ impl ScaleDropout {
     pub(super) fn error(&self, a: &Tensor, b: &Tensor, k: usize) -> Tensor {
         let per_image = (a - b).square().mean_dim([1_i64, 2, 3].as_slice(), true, Kind::Float);
         let sum = (per_image * self.mask(k, a.device())).sum(Kind::Float);
-        match self.images.get(k) {
-            Some(&images) if images > 0.0 => sum / images,
-            _ => sum,
-        }
+        let images = self.kept.iter().filter(|&&n| n > k).count();
+        sum / images.max(1) as f64
     }
 }

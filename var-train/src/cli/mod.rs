@@ -110,3 +110,9 @@ struct ShowArgs {
     #[arg(long)]
     quiet: bool,
 }
+
+/// Prints `value` as one line of JSON on standard output.
+fn say_json(value: &impl serde::Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string(value).map_err(|e| Error::config(e.to_string()))?;
+    Ok(var_tokenizer::progress::say(text)?)
+}

@@ -4,15 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use var_tokenizer::h5::check::check_in_child;
-use var_tokenizer::progress::say;
 use var_tokenizer::torch::Precision;
 use var_train::distributed::launch;
 use var_train::settings::ModelRun;
-use var_train::{Error, Result, TrainModel};
+use var_train::{Result, TrainModel};
 
 use super::ranks::{RankArgs, ZERO_ALONE};
 use super::show::Reporter;
-use super::{RunArgs, ShowArgs};
+use super::{RunArgs, ShowArgs, say_json};
 
 #[derive(Args)]
 #[command(override_usage = "var-train model --tokens <FILE> --out <DIR> [OPTIONS]")]
@@ -91,7 +90,7 @@ impl Model {
         reporter.note_config(found.from_run, self.run.config.as_deref());
         if self.run.dry_run {
             let plan = training.plan(&mut |event| reporter.show(event))?;
-            say(serde_json::to_string(&plan).map_err(|e| Error::config(e.to_string()))?)?;
+            say_json(&plan)?;
             return Ok(0);
         }
         let result = training.watch(&mut |event| reporter.show(event));

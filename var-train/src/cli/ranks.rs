@@ -9,6 +9,8 @@ use var_tokenizer::torch::guarded;
 use var_train::distributed::{Place, Ranks, check, launch};
 use var_train::{Error, Result};
 
+use super::say_json;
+
 /// The warning about `--zero` without other ranks.
 pub const ZERO_ALONE: &str =
     "--zero is ignored: the run has one rank, and nothing to divide the moments over";
@@ -82,8 +84,7 @@ impl CheckRanks {
     fn check(&self, ranks: Ranks) -> Result<()> {
         let found = check::check(ranks)?;
         if self.json {
-            let text = serde_json::to_string(&found).map_err(|e| Error::config(e.to_string()))?;
-            say(text)?;
+            say_json(&found)?;
         } else if ranks.leads() {
             say(format_args!(
                 "{} ranks: collectives and averaged gradients are right; summed 16 MB in {:.1} ms",

@@ -18,7 +18,7 @@ use super::ShowArgs;
 /// Shows progress as the flags ask for.
 pub struct Reporter {
     progress: Progress,
-    /// Whether warnings go to standard error on their own, because there is no bar.
+    /// Warnings then go straight to standard error: no bar is shown.
     quiet: bool,
     /// Raised by a signal that asks to stop; catches signals only while the run can save a checkpoint.
     stop: Option<Arc<AtomicBool>>,

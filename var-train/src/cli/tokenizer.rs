@@ -1,15 +1,14 @@
 //! Flags of `var-train tokenizer`.
 
 use clap::Args;
-use var_tokenizer::progress::say;
 use var_tokenizer::torch::Precision;
 use var_train::distributed::launch;
 use var_train::settings::TokenizerRun;
-use var_train::{Error, Result, TrainTokenizer};
+use var_train::{Result, TrainTokenizer};
 
 use super::ranks::{RankArgs, ZERO_ALONE};
 use super::show::Reporter;
-use super::{RunArgs, ShowArgs};
+use super::{RunArgs, ShowArgs, say_json};
 
 #[derive(Args)]
 #[command(override_usage = "var-train tokenizer --data <PATH> --out <DIR> [OPTIONS]")]
@@ -69,12 +68,10 @@ impl Tokenizer {
         if leads && self.zero && ranks == 1 {
             reporter.warn(ZERO_ALONE);
         }
-        if leads {
-            reporter.note_config(found.from_run, self.run.config.as_deref());
-        }
+        reporter.note_config(found.from_run, self.run.config.as_deref());
         if self.run.dry_run {
             let plan = training.plan(&mut |event| reporter.show(event))?;
-            say(serde_json::to_string(&plan).map_err(|e| Error::config(e.to_string()))?)?;
+            say_json(&plan)?;
             return Ok(0);
         }
         let result = training.watch(&mut |event| reporter.show(event));

@@ -97,13 +97,14 @@ impl Ranks {
         })
     }
 
-    /// Averages `values` over all ranks.
+    /// Averages each of `numbers` over all ranks, in place.
     ///
     /// # Errors
     /// When another rank is lost.
-    pub(crate) fn average(self, values: &mut [f64]) -> Result<()> {
-        self.sum(values)?;
-        values.iter_mut().for_each(|value| *value /= self.size() as f64);
+    pub(crate) fn average<const N: usize>(self, numbers: [&mut f64; N]) -> Result<()> {
+        let mut sums = numbers.each_ref().map(|number| **number);
+        self.sum(&mut sums)?;
+        numbers.into_iter().zip(sums).for_each(|(number, sum)| *number = sum / self.size() as f64);
         Ok(())
     }
 
@@ -112,11 +113,13 @@ impl Ranks {
     /// # Errors
     /// When another rank is lost.
     pub(crate) fn average_tensors(self, tensors: &[Tensor]) -> Result<()> {
-        let Some(first) = tensors.first().filter(|_| self.size() > 1) else { return Ok(()) };
+        if tensors.is_empty() || self.size() == 1 {
+            return Ok(());
+        }
         tch::no_grad(|| {
             let flat: Vec<Tensor> =
                 tensors.iter().map(|t| t.f_flatten(0, -1)).collect::<std::result::Result<_, _>>()?;
-            let all = Tensor::f_cat(&flat, 0)?.f_to_kind(first.kind())?;
+            let all = Tensor::f_cat(&flat, 0)?;
             self.collective(|group| group.all_reduce(&all))?;
             let all = all.f_div_scalar(self.size() as f64)?;
             let mut from = 0;

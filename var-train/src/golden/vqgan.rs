@@ -314,7 +314,7 @@ fn scale_dropout(case: &mut Case) -> Result<()> {
         schedule: schedule.clone(),
         ..TokenizerConfig::published()
     };
-    let dropout = ScaleDropout::new(case.numbers("kept_scales")?, schedule.scales());
+    let dropout = ScaleDropout::new(case.numbers("kept_scales")?);
     let side = schedule.last_side() as i64;
     let shape = [case.number("batch")? as i64, z as i64, side, side];
     let latent = (portable::normal("scale_dropout.latent", seed, &shape) * 1.5).set_requires_grad(true);

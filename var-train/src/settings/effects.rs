@@ -105,7 +105,7 @@ pub(crate) fn of_tokenizer(
         "recipe.replace_every is 0: no code is replaced".into()
     });
     let first = recipe.first_quantized(steps);
-    let never = recipe.replace_every > 0 && recipe.last_replacement(steps) <= first;
+    let never = recipe.replace_every > 0 && recipe.replacements_end(steps) <= first;
     notes.idle("recipe.replace_every", never, || {
         format!(
             "quantization starts at step {first} of {steps}, and recipe.replace_until ends replacements at {} of the run",

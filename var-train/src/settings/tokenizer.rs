@@ -67,8 +67,8 @@ impl TokenizerTraining {
         if self.start_from.is_empty() { share_of(steps, self.quantize_from) as u64 } else { 0 }
     }
 
-    /// The first step of `steps` after which no code is replaced.
-    pub(crate) fn last_replacement(&self, steps: u64) -> u64 {
+    /// The first step of `steps` that replaces no code any more.
+    pub(crate) fn replacements_end(&self, steps: u64) -> u64 {
         share_of(steps, self.replace_until) as u64
     }
 }

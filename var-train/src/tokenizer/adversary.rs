@@ -65,11 +65,7 @@ impl Verdict {
     /// When another rank is lost.
     pub(crate) fn join(&mut self, ranks: Ranks) -> Result<()> {
         let Self { loss, real_logit, fake_logit, real_right, fake_right } = self;
-        let all = [loss, real_logit, fake_logit, real_right, fake_right];
-        let mut values = all.each_ref().map(|value| **value);
-        ranks.average(&mut values)?;
-        all.into_iter().zip(values).for_each(|(part, value)| *part = value);
-        Ok(())
+        ranks.average([loss, real_logit, fake_logit, real_right, fake_right])
     }
 
     /// Adds the verdict on a micro-batch that is `share` of the batch.
@@ -226,9 +222,8 @@ impl Adversary {
         let [real, fake] = self.logits(&self.seen(&all, judged, ("augment-discriminator", 2, CUTOUT))?)?;
         let mut loss = self.settings.loss.discriminator(&real, &fake)?;
         let mean = |t: &Tensor| -> Result<f64> { Ok(t.f_mean(Kind::Float)?.f_double_value(&[])?) };
-        let mut logits = [mean(&real)?, mean(&fake)?];
-        self.ranks.average(&mut logits)?;
-        let [real_logit, fake_logit] = logits;
+        let (mut real_logit, mut fake_logit) = (mean(&real)?, mean(&fake)?);
+        self.ranks.average([&mut real_logit, &mut fake_logit])?;
         if self.settings.lecam > 0.0 {
             self.lecam.update(real_logit, fake_logit);
             loss = loss + self.lecam.penalty(&real, &fake)? * self.settings.lecam;

@@ -67,11 +67,7 @@ impl Terms {
     /// When another rank is lost.
     pub(crate) fn join(&mut self, ranks: Ranks) -> Result<()> {
         let Self { total, l1, l2, vq, perceptual, adversarial, weight } = self;
-        let all = [total, l1, l2, vq, perceptual, adversarial, weight];
-        let mut values = all.each_ref().map(|value| **value);
-        ranks.average(&mut values)?;
-        all.into_iter().zip(values).for_each(|(term, value)| *term = value);
-        Ok(())
+        ranks.average([total, l1, l2, vq, perceptual, adversarial, weight])
     }
 
     /// Adds the terms of a micro-batch that is `share` of the batch.

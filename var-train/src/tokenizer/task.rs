@@ -96,7 +96,7 @@ impl TokenizerTask {
             rows: Vec::new(),
             ranks: Ranks::ALONE,
             quantize_from: settings.recipe.first_quantized(steps),
-            replace_until: settings.recipe.last_replacement(steps),
+            replace_until: settings.recipe.replacements_end(steps),
             perceptual,
             adversary,
             average: (settings.recipe.ema > 0.0).then(|| Average::new(vae.parameters(), settings.recipe.ema)),
@@ -351,7 +351,7 @@ impl Task for TokenizerTask {
         // Randomness depends on the place of an image in the whole batch, never on the rank.
         let own = self.ranks.share(batch);
         let micro = (own.len() / self.settings.training.accumulation).max(1);
-        let (kept, scales) = (self.kept(step), self.settings.tokenizer.schedule.scales());
+        let kept = self.kept(step);
         let blur = self.settings.adversary.blur_at(step, self.steps);
         let (mut terms, mut verdict) = (Terms::default(), Verdict::default());
         self.rows.clear();
@@ -365,7 +365,7 @@ impl Task for TokenizerTask {
             self.waited += began.elapsed();
             let first = own.start + number * micro;
             let (reconstruction, vq) = if quantizing {
-                let dropout = kept.map(|kept| ScaleDropout::new(vec![kept; part.len()], scales));
+                let dropout = kept.map(|kept| ScaleDropout::new(vec![kept; part.len()]));
                 let output = self.vae.training_forward(&images, dropout.as_ref())?;
                 self.rows.extend(output.rows);
                 ids_of_scales.push(output.ids);
@@ -389,7 +389,9 @@ impl Task for TokenizerTask {
             }
         }
         terms.join(self.ranks)?;
-        verdict.join(self.ranks)?;
+        if self.factor(step) > 0.0 {
+            verdict.join(self.ranks)?;
+        }
         let mut losses = self.losses(step, &terms, &verdict)?;
         if quantizing {
             self.note_use(&ids_of_scales)?;

@@ -16,7 +16,7 @@ use super::config::{Stored, precision_to_resume};
 use super::options::{Options, missing};
 use super::plan::{self, Machine};
 use crate::average::AVERAGE_FILE;
-use crate::checkpoint::MODEL_FILE;
+use crate::checkpoint::{MODEL_FILE, last_saved};
 use crate::distributed::{Place, Ranks};
 use crate::engine::event::{Event, Watch, note, warn};
 use crate::engine::{self, Course, Outcome, Task};
@@ -36,13 +36,18 @@ pub struct TrainTokenizer {
     options: Options,
 }
 
-/// The inputs, opened and checked.
+/// The inputs whose images are decoded where they fit into memory.
 struct Ready {
     train: Pictures,
     validation: Pictures,
     steps: u64,
+    inputs: Inputs,
+}
+
+/// The other inputs, opened and checked.
+struct Inputs {
     perceptual: Option<Perceptual>,
-    /// The weights that a new run starts from.
+    /// The weights that the run starts from; the rank that leads reads them.
     start: Option<StateDict>,
     data_sha256: String,
     /// The precision of the run that is resumed.
@@ -118,13 +123,13 @@ impl TrainTokenizer {
         self.checked_device().map(drop)
     }
 
-    /// Checks everything that can be checked before training: settings, images, networks and the run folder. Writes nothing.
+    /// Checks settings, files and the run folder before training. Decodes no image, and writes nothing.
     ///
     /// # Errors
     /// Names the first setting or file that does not fit.
     pub fn check_inputs(&self) -> Result<()> {
         self.check()?;
-        guarded(|| self.prepare(Device::Cpu, &mut |_| Ok(ControlFlow::Continue(()))).map(drop))
+        guarded(|| self.inputs(Device::Cpu, &mut |_| Ok(ControlFlow::Continue(()))).map(drop))
     }
 
     /// The plan of the run. Checks everything, writes nothing, trains nothing. `watch` receives notes and warnings.
@@ -139,7 +144,7 @@ impl TrainTokenizer {
             let Options { ranks, zero, .. } = self.options;
             let machine = Machine { device, compute, ranks, zero };
             let parts = [&ready.train, &ready.validation];
-            plan::of_tokenizer(&self.settings, ready.perceptual.as_ref(), ready.steps, machine, parts)
+            plan::of_tokenizer(&self.settings, ready.inputs.perceptual.as_ref(), ready.steps, machine, parts)
         })
     }
 
@@ -180,8 +185,8 @@ impl TrainTokenizer {
         [training.batch as i64 * side * side, 9 * width, width]
     }
 
-    /// Opens and checks the run folder, the images and the network of the perceptual loss. Tells skipped files and settings without effect.
-    fn prepare(&self, device: Device, watch: &mut Watch<'_>) -> Result<Ready> {
+    /// Opens and checks the run folder, the source of the images, and the networks. Tells skipped files.
+    fn inputs(&self, device: Device, watch: &mut Watch<'_>) -> Result<(Source, Inputs)> {
         // The folder first: this check reads no other file.
         let leads = self.options.leads();
         if leads {
@@ -194,6 +199,17 @@ impl TrainTokenizer {
         let data_sha256 = source.fingerprint();
         let asked = self.stored(String::new(), &data_sha256);
         let found = if leads { precision_to_resume(&self.options, &asked)? } else { None };
+        let PerceptualTraining { network, weights, heads, .. } = &self.settings.perceptual;
+        let perceptual = self.settings.perceptual.is_on();
+        let perceptual =
+            perceptual.then(|| Perceptual::open(*network, weights, heads, device)).transpose()?;
+        let start = if leads { self.start(watch)? } else { None };
+        Ok((source, Inputs { perceptual, start, data_sha256, found }))
+    }
+
+    /// Prepares everything for training. Tells skipped files and settings without effect.
+    fn prepare(&self, device: Device, watch: &mut Watch<'_>) -> Result<Ready> {
+        let (source, inputs) = self.inputs(device, watch)?;
         let (train, validation) = Pictures::split(source, &self.settings)?;
         if train.is_empty() || validation.is_empty() {
             let reports = [train.report(), validation.report()];
@@ -212,26 +228,19 @@ impl TrainTokenizer {
         let counts = [train.len(), validation.len()];
         let given = &self.options.given;
         let notes = effects::of_tokenizer(&self.settings, given, steps, counts, train.is_exact());
-        notes.iter().filter(|_| leads).try_for_each(|text| warn(watch, text))?;
-        let PerceptualTraining { network, weights, heads, .. } = &self.settings.perceptual;
-        let perceptual = self.settings.perceptual.is_on();
-        let perceptual =
-            perceptual.then(|| Perceptual::open(*network, weights, heads, device)).transpose()?;
-        let start = self.start(watch)?;
-        Ok(Ready { train, validation, steps, perceptual, start, data_sha256, found })
+        notes.iter().filter(|_| self.options.leads()).try_for_each(|text| warn(watch, text))?;
+        Ok(Ready { train, validation, steps, inputs })
     }
 
-    /// The weights of `recipe.start_from`, if a new run starts from some.
+    /// The weights of `recipe.start_from`, unless a checkpoint has newer ones.
     fn start(&self, watch: &mut Watch<'_>) -> Result<Option<StateDict>> {
         let name = &self.settings.recipe.start_from;
-        if name.is_empty() || self.options.resume {
+        if name.is_empty() || self.options.resume && last_saved(&self.options.out).is_some() {
             return Ok(None);
         }
         let (weights, _) = builtin::weights(name, Some(&self.settings.tokenizer.schedule))
             .map_err(|e| missing(e, "the tokenizer of recipe.start_from"))?;
-        if self.options.leads() {
-            weights.notes.iter().try_for_each(|text| warn(watch, &format!("{name}: {text}")))?;
-        }
+        weights.notes.iter().try_for_each(|text| warn(watch, &format!("{name}: {text}")))?;
         VqVae::check(&weights, &self.settings.tokenizer)?;
         Ok(Some(weights))
     }
@@ -254,7 +263,8 @@ impl TrainTokenizer {
         (device, ranks): (Device, Ranks),
         watch: &mut Watch<'_>,
     ) -> Result<TokenizerResult> {
-        let Ready { train, validation, steps, perceptual, start, data_sha256, found } = ready;
+        let Ready { train, validation, steps, inputs } = ready;
+        let Inputs { perceptual, start, data_sha256, found } = inputs;
         let mut run = self.options.folder(ranks)?;
         let compute = self.options.agree(ranks, device, (found, self.product()), &data_sha256)?;
         if ranks.leads() && found.is_none() {
