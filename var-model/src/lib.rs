@@ -46,6 +46,7 @@ pub mod rejection;
 #[doc(hidden)]
 pub mod source;
 
+mod builtin;
 mod error;
 mod inference;
 mod var;

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 use var_tokenizer::files::sha256_of;
 use var_tokenizer::torch::{DeviceChoice, Precision};
-use var_tokenizer::weights::{Checkpoint, Role, StateDict, shards};
-use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae, builtin};
+use var_tokenizer::weights::{Role, StateDict};
+use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
 
+use crate::builtin;
 use crate::classes::ClassNames;
 use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
@@ -22,7 +23,7 @@ pub struct ModelSource {
     pub run: Option<PathBuf>,
     /// Use the run folder's averaged weights, `model-ema.safetensors`.
     pub ema: bool,
-    /// Model file of any layout, instead of a run folder.
+    /// Model file of any layout or `builtin`, instead of a run folder. If there is neither: `builtin`.
     pub model: Option<PathBuf>,
     /// Which part of the model file, if it has several models.
     pub part: Option<String>,
@@ -63,7 +64,7 @@ impl FileDigest {
 /// The opened files: names and shapes are read, values are not.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    /// The transformer's file.
+    /// The transformer's file, or `builtin`.
     pub model_path: PathBuf,
     /// The transformer's tensors.
     pub model: StateDict,
@@ -77,6 +78,8 @@ pub(crate) struct Opened {
     pub tokenizer_config: TokenizerConfig,
     /// Names of the classes.
     pub names: ClassNames,
+    /// The user named no model.
+    unnamed: bool,
 }
 
 /// A model and its tokenizer, ready to sample.
@@ -95,7 +98,7 @@ impl ModelSource {
     /// When a file is missing, damaged, or lacks information.
     pub(crate) fn open(&self) -> Result<Opened> {
         let (model_path, tokenizer, names) = self.locate()?;
-        let mut checkpoint = Checkpoint::open(&model_path)?;
+        let mut checkpoint = builtin::checkpoint(&model_path)?;
         if let Some(part) = &self.part {
             checkpoint.choose(part)?;
         }
@@ -104,7 +107,7 @@ impl ModelSource {
         let config = TransformerConfig::of(&model, schedule.as_ref(), self.heads)?;
         let (tokenizer_name, (tokenizer, mut tokenizer_config)) = match tokenizer {
             Some(name) => {
-                let found = builtin::weights(&name, Some(&config.schedule))?;
+                let found = var_tokenizer::builtin::weights(&name, Some(&config.schedule))?;
                 (name, found)
             }
             // A trainer's checkpoint has both.
@@ -127,7 +130,8 @@ impl ModelSource {
             Some(path) => ClassNames::read(path, config.classes)?,
             None => ClassNames::new(names, config.classes)?,
         };
-        Ok(Opened { model_path, model, config, tokenizer_name, tokenizer, tokenizer_config, names })
+        let unnamed = self.run.is_none() && self.model.is_none();
+        Ok(Opened { model_path, model, config, tokenizer_name, tokenizer, tokenizer_config, names, unnamed })
     }
 
     /// The type to compute in on `device`, for sampling `batch` images at once.
@@ -147,9 +151,11 @@ impl ModelSource {
             if self.ema {
                 return Err(Error::Config("averaged weights need a run folder; name one".into()));
             }
-            let model = self.model.clone().ok_or_else(|| {
-                Error::Config("no model is given; name a run folder or a model file".into())
-            })?;
+            let model = self.model.clone().unwrap_or_else(|| builtin::NAME.into());
+            if builtin::is_named(&model) {
+                let tokenizer = self.tokenizer.clone().unwrap_or_else(|| builtin::NAME.into());
+                return Ok((model, Some(tokenizer), builtin::class_names()?));
+            }
             return Ok((model, self.tokenizer.clone(), Vec::new()));
         };
         let model = run.join("model.safetensors");
@@ -203,7 +209,10 @@ impl Opened {
         let of = |dict: &StateDict| -> Vec<String> {
             dict.notes.iter().map(|note| format!("note: {}: {note}", dict.name)).collect()
         };
-        [of(&self.model), of(&self.tokenizer)].concat()
+        let unnamed = self.unnamed.then(|| {
+            "note: no model is named: this is the built-in one, for emoji of 32 × 32 pixels".to_owned()
+        });
+        unnamed.into_iter().chain(of(&self.model)).chain(of(&self.tokenizer)).collect()
     }
 
     /// Name and SHA-256 of both files, for settings and records.
@@ -212,8 +221,10 @@ impl Opened {
     /// When a file cannot be read.
     pub(crate) fn fingerprints(&self) -> Result<(FileDigest, FileDigest)> {
         // In parallel: each file can have gigabytes.
-        let (model, tokenizer) =
-            rayon::join(|| shards::digest(&self.model_path), || builtin::digest(&self.tokenizer_name));
+        let (model, tokenizer) = rayon::join(
+            || builtin::digest(&self.model_path),
+            || var_tokenizer::builtin::digest(&self.tokenizer_name),
+        );
         Ok((
             FileDigest { file: self.model_path.display().to_string(), sha256: model? },
             FileDigest { file: self.tokenizer_name.clone(), sha256: tokenizer? },

@@ -8,8 +8,9 @@ use tch::Tensor;
 use var_tokenizer::ScaleSchedule;
 use var_tokenizer::images::from_tensor;
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
-use var_tokenizer::weights::{Checkpoint, Role, shards};
+use var_tokenizer::weights::{Role, shards};
 
+use crate::builtin;
 use crate::classes::{ClassNames, NONE, by_number};
 use crate::edit::{Area, EditPlan, FractionBox, Generation, Region, generate};
 use crate::error::{Error, Result};
@@ -161,7 +162,7 @@ impl Edit {
 }
 
 impl Var {
-    /// Opens a run folder of `var-train`, or a weight file of any layout (as released, of a trainer, safetensors, several
+    /// Opens `builtin`, a run folder of `var-train`, or a weight file of any layout (as released, of a trainer, safetensors, several
     /// files with an index). A run folder and a trainer's checkpoint contain their tokenizer; other files need
     /// [`with_tokenizer`](Self::with_tokenizer).
     ///
@@ -171,11 +172,11 @@ impl Var {
         let path = path.as_ref();
         let mut source =
             ModelSource { precision: Precision::F32, device: DeviceChoice::Cpu, ..Default::default() };
-        if path.is_dir() && shards::index_of(path)?.is_none() {
+        if !builtin::is_named(path) && path.is_dir() && shards::index_of(path)?.is_none() {
             source.run = Some(path.to_owned());
             source.open()?;
         } else {
-            Checkpoint::open(path)?.part(Role::Transformer)?;
+            builtin::checkpoint(path)?.part(Role::Transformer)?;
             source.model = Some(path.to_owned());
         }
         Ok(Self { source, ready: OnceCell::new() })

@@ -105,14 +105,14 @@ impl Cli {
 /// Which model, and where to compute.
 #[derive(Args)]
 struct ModelArgs {
-    /// Run folder of `var-train model`
-    #[arg(long, value_name = "DIR", required_unless_present = "model", conflicts_with = "model")]
+    /// Run folder of `var-train model` (default without --model: the built-in model, for emoji)
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
     run: Option<PathBuf>,
     /// Use the averaged weights of the run (trained with `--set ema=…`)
     #[arg(long, requires = "run")]
     ema: bool,
     /// Model file instead of a run folder: a released .pth, a trainer's checkpoint, a .safetensors, or the index of
-    /// several
+    /// several; or `builtin`
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// Which model to use if the file has several (`var-model inspect` lists them)

@@ -30,7 +30,7 @@ pub struct Sample {
     #[command(flatten)]
     model: ModelArgs,
     /// Classes: a comma-separated list of numbers, ranges (0-9), names, `all` or `none`. Write id:7 for the number 7
-    /// and name:7 for the name 7 if both exist [default: the first 8]
+    /// and name:7 for the name 7 if both exist [default: the first 10]
     #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     classes: Vec<String>,
     /// Images of each class

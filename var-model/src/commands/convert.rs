@@ -12,6 +12,7 @@ use var_tokenizer::weights::state_dict::type_name;
 use var_tokenizer::weights::{Checkpoint, Role, safetensors};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
 
+use crate::builtin;
 use crate::config::{Standardisation, TransformerConfig};
 use crate::error::{Error, Result};
 use crate::transformer::Transformer;
@@ -54,7 +55,7 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
     if real(&request.to).is_some_and(|to| Some(to) == real(&request.from)) {
         return Err(Error::file(&request.to, "input and output are the same file; name another output"));
     }
-    let mut checkpoint = Checkpoint::open(&request.from)?;
+    let mut checkpoint = builtin::checkpoint(&request.from)?;
     let role = match &request.part {
         Some(part) => checkpoint.choose(part)?,
         None => only_role(&checkpoint, &request.from)?,

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tch::{Device, Kind};
 use var_tokenizer::memory;
 use var_tokenizer::progress::say;
-use var_tokenizer::weights::{Checkpoint, Parameters, Role, StateDict, shards};
+use var_tokenizer::weights::{Checkpoint, Parameters, Role, StateDict};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
 
+use crate::builtin;
 use crate::config::TransformerConfig;
 use crate::cost;
 use crate::error::Result;
@@ -25,8 +26,7 @@ pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, only: Option<&str>, 
     let stated = ScaleSchedule::stated_in(&checkpoint);
     let schedule = schedule.or(stated.as_ref());
     let parts: Vec<Value> = checkpoint.parts.iter().map(|(key, dict)| part(key, dict, schedule)).collect();
-    let bytes: u64 =
-        shards::files(path)?.iter().filter_map(|file| Some(std::fs::metadata(file).ok()?.len())).sum();
+    let bytes = builtin::size(path)?;
     if as_json {
         say(json!({"layout": checkpoint.layout.to_string(), "bytes": bytes, "parts": parts}))?;
         return Ok(());
@@ -43,7 +43,7 @@ pub fn print(path: &Path, schedule: Option<&ScaleSchedule>, only: Option<&str>, 
 
 /// The file at `path`, with the part `only` alone.
 fn open(path: &Path, only: Option<&str>) -> Result<Checkpoint> {
-    let mut checkpoint = Checkpoint::open(path)?;
+    let mut checkpoint = builtin::checkpoint(path)?;
     if let Some(only) = only {
         let role = checkpoint.choose(only)?;
         checkpoint.parts.retain(|_, dict| Role::of(dict) == Some(role));

@@ -1,6 +1,7 @@
 //! Tests of the model crate, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod builtin;
 mod classes;
 mod cli;
 mod edit;

@@ -12,7 +12,7 @@ use crate::sampling::{at_once, check_pair};
 use crate::source::{FileDigest, Opened};
 
 /// Number of classes if the user names none.
-const DEFAULT_CLASSES: usize = 8;
+const DEFAULT_CLASSES: usize = 10;
 /// How rows of an archive and a folder are ordered: [`OutputPlan::row`].
 const ROW_ORDER: &str = "round-robin";
 
