@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use var_tokenizer::ScaleSchedule;
 
 use crate::error::{Error, Result};
+use crate::order::Order;
 
 /// Hidden width of the feed-forward part, in widths.
 pub const MLP_RATIO: usize = 4;
@@ -26,6 +27,9 @@ pub struct TransformerConfig {
     pub latent_channels: usize,
     /// Sides of the token maps.
     pub schedule: ScaleSchedule,
+    /// Which tokens are predicted together; files from before there were two do not state it.
+    #[serde(default, skip_serializing_if = "Order::is_next_scale")]
+    pub order: Order,
     /// One AdaLN projection for all blocks instead of one each.
     pub shared_adaln: bool,
     /// Queries and keys L2-normalised, with a learned temperature a head.
@@ -57,6 +61,7 @@ impl TransformerConfig {
             vocabulary: 4096,
             latent_channels: 32,
             schedule: ScaleSchedule::published_256(),
+            order: Order::NextScale,
             shared_adaln: false,
             qk_norm: true,
             input: None,
@@ -104,6 +109,6 @@ impl TransformerConfig {
                 return fail(format!("input standardisation needs {z} means and {z} positive deviations"));
             }
         }
-        Ok(())
+        self.check_order()
     }
 }

@@ -1,7 +1,7 @@
 //! Parameters, FLOPs and memory, computed from the configuration without building a network.
 //!
 //! A multiply-add is 2 FLOPs. A linear layer costs `2·in·out` per token. Attention costs `4·C` per pair of a query and a
-//! key that it sees; a token of scale `k` sees all keys of scales up to `k`. AdaLN projections run once per image. Forward
+//! key that it sees; a token of step `k` sees all keys of steps up to `k`. AdaLN projections run once per image. Forward
 //! and backward pass together cost three forward passes.
 
 mod training;
@@ -28,7 +28,7 @@ pub fn parameters(config: &TransformerConfig) -> u64 {
     let c = config.width as u64;
     let hidden = MLP_RATIO as u64 * c;
     let scales = config.schedule.scales() as u64;
-    let first = (config.schedule.side(0) * config.schedule.side(0)) as u64;
+    let first = config.step(0).len() as u64;
     let vocabulary = config.vocabulary as u64;
     let adaln = 6 * c * c + 6 * c;
     let attention = 3 * c * c + 2 * c + (c * c + c) + if config.qk_norm { config.heads as u64 } else { 0 };
@@ -48,7 +48,7 @@ pub fn parameters(config: &TransformerConfig) -> u64 {
 pub fn forward_flops(config: &TransformerConfig) -> f64 {
     let c = config.width as f64;
     let tokens = config.schedule.tokens() as f64;
-    let first = (config.schedule.side(0) * config.schedule.side(0)) as f64;
+    let first = config.step(0).len() as f64;
     let depth = config.depth as f64;
     let linear = 2.0 * (3.0 * c * c + c * c + 2.0 * MLP_RATIO as f64 * c * c) * tokens;
     let attention = 4.0 * c * attended_pairs(config);
@@ -69,10 +69,9 @@ pub fn six_n_d(config: &TransformerConfig) -> f64 {
     6.0 * parameters(config) as f64 * config.schedule.tokens() as f64
 }
 
-/// Number of pairs of query and key in one image: `Σ_k s_k² · Σ_{j≤k} s_j²`.
+/// Number of pairs of query and key in one image: `Σ_k l_k · Σ_{j≤k} l_j` for steps of `l_k` tokens.
 fn attended_pairs(config: &TransformerConfig) -> f64 {
-    let schedule = &config.schedule;
-    (0..schedule.scales()).map(|k| schedule.range(k).len() as f64 * schedule.seen(k) as f64).sum()
+    (0..config.steps()).map(|k| config.step(k).len() as f64 * config.step(k).end as f64).sum()
 }
 
 /// Memory of sampling in bytes, by purpose.
@@ -84,7 +83,7 @@ pub(crate) struct SamplingMemory {
     pub tokenizer: f64,
     /// Keys and values of all tokens, for both halves of a guided batch.
     pub cache: f64,
-    /// Drawing the tokens of the last scale: logits, their order and their sums.
+    /// Drawing the tokens of the largest step: logits, their order and their sums.
     pub logits: f64,
     /// The widest layer of the decoder.
     pub decoder: f64,
@@ -115,7 +114,7 @@ pub(crate) fn sampling_memory(
     let in_kind = depth * (4.0 + 2.0 * MLP_RATIO as f64) * c * c
         + if config.shared_adaln { adaln } else { depth * adaln };
     let parameters = parameters(config) as f64;
-    let last = config.schedule.range(config.schedule.scales() - 1).len() as f64;
+    let last = config.largest_step() as f64;
     // Bytes per logit: the logits of every row; guided, filtered, sorted, softmax: 4 each; the order, the workspace of
     // the sort, and the sums in f64: 8 each.
     let drawing = b * last * config.vocabulary as f64;

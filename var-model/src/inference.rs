@@ -5,6 +5,7 @@ use var_tokenizer::weights::StateDict;
 
 use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
+use crate::order::Order;
 use crate::transformer::CONFIG_KEY;
 
 /// Channels per head in every published model. Gives the number of heads if no tensor does.
@@ -16,7 +17,7 @@ impl TransformerConfig {
     /// The configuration of the transformer in `dict`: from its metadata (our own files), otherwise from names and shapes.
     /// `schedule` and `heads` override both.
     ///
-    /// Shapes give the numbers of scales and tokens. The schedule is the published one with these numbers, or the only
+    /// Shapes give the order and the numbers of scales and tokens. The schedule is the published one with these numbers, or the only
     /// possible one. The temperatures of QK-norm give the number of heads; without QK-norm, a head has 64 channels.
     ///
     /// # Errors
@@ -43,6 +44,11 @@ impl TransformerConfig {
         } else {
             width / HEAD_WIDTH
         };
+        let (order, known) = order(dict)?;
+        let schedule = match schedule.cloned().or(known) {
+            Some(schedule) => schedule,
+            None => only_schedule(dict)?,
+        };
         let config = Self {
             depth: dict.count("blocks.", "."),
             width,
@@ -50,7 +56,8 @@ impl TransformerConfig {
             classes: rows.saturating_sub(1),
             vocabulary,
             latent_channels,
-            schedule: schedule.cloned().map_or_else(|| only_schedule(dict), Ok)?,
+            schedule,
+            order,
             shared_adaln: dict.get("shared_ada_lin.1.weight").is_some(),
             qk_norm,
             input: None,
@@ -58,6 +65,18 @@ impl TransformerConfig {
         config.validate()?;
         Ok(config)
     }
+}
+
+/// The order of the transformer in `dict`, with the schedule of a raster scan: that has one level, one start position,
+/// and one position per token of a square.
+fn order(dict: &StateDict) -> Result<(Order, Option<ScaleSchedule>)> {
+    let [levels, _] = dict.shape("lvl_embed.weight")?;
+    let [_, tokens, _] = dict.shape("pos_1LC")?;
+    let [_, first, _] = dict.shape("pos_start")?;
+    if levels != 1 || first != 1 || tokens < 2 || tokens.isqrt().pow(2) != tokens {
+        return Ok((Order::NextScale, None));
+    }
+    Ok((Order::Raster, Some(ScaleSchedule::new(vec![tokens.isqrt()])?)))
 }
 
 /// The only schedule with the numbers of scales and tokens of `dict`.

@@ -49,6 +49,7 @@ pub mod source;
 mod builtin;
 mod error;
 mod inference;
+mod order;
 mod var;
 
 #[doc(inline)]
@@ -58,6 +59,7 @@ pub use config::{Standardisation, TransformerConfig};
 #[doc(inline)]
 pub use edit::FractionBox;
 pub use error::{Error, Result};
+pub use order::Order;
 pub use transformer::Transformer;
 pub use var::{Class, Edit, Sampling, Var};
 pub use var_tokenizer::{DeviceChoice, Precision, ScaleSchedule, tch};

@@ -86,6 +86,7 @@ pub(crate) fn planned_run(
     let config = TransformerConfig {
         shared_adaln: trained.model.shared_adaln,
         qk_norm: trained.model.qk_norm,
+        order: trained.model.order,
         depth: size.depth,
         width: size.width,
         heads: size.heads,

@@ -3,7 +3,7 @@
 use clap::Args;
 use var_model::commands::cost;
 use var_model::commands::sample::MOST_PICTURES;
-use var_model::{Error, TransformerConfig};
+use var_model::{Error, Order, ScaleSchedule, TransformerConfig};
 
 use super::up_to;
 
@@ -14,6 +14,7 @@ const MOST_RANKS: usize = 1 << 17;
 #[command(after_help = "Examples:
   var-model cost --depth 16
   var-model cost --depth 30 --batch 8 --json
+  var-model cost --depth 16 --order raster
   var-model cost --depth 3 --width 96 --heads 3 --schedule 1,2,3,4,6,8 --vocabulary 512 --latent-channels 16")]
 pub struct Cost {
     /// Number of blocks
@@ -25,9 +26,12 @@ pub struct Cost {
     /// Number of attention heads (default: depth)
     #[arg(long)]
     heads: Option<usize>,
-    /// Sides of the token maps
-    #[arg(long, default_value = "1,2,3,4,5,6,8,10,13,16", allow_hyphen_values = true)]
-    schedule: String,
+    /// Order of generation
+    #[arg(long, default_value = "next-scale", value_parser = ["next-scale", "raster"])]
+    order: String,
+    /// Sides of the token maps [default: 1,2,3,4,5,6,8,10,13,16; in raster order 16]
+    #[arg(long, allow_hyphen_values = true)]
+    schedule: Option<String>,
     /// Number of codes
     #[arg(long, default_value_t = 4096)]
     vocabulary: usize,
@@ -53,6 +57,12 @@ pub struct Cost {
 
 impl Cost {
     pub fn run(self) -> Result<(), Error> {
+        let order: Order = self.order.parse()?;
+        let schedule = match (self.schedule, order) {
+            (Some(given), _) => given.parse()?,
+            (None, Order::NextScale) => ScaleSchedule::published_256(),
+            (None, Order::Raster) => ScaleSchedule::new(vec![ScaleSchedule::published_256().last_side()])?,
+        };
         let config = TransformerConfig {
             depth: self.depth,
             // What does not fit is refused by the check of the whole configuration.
@@ -61,7 +71,8 @@ impl Cost {
             classes: self.classes,
             vocabulary: self.vocabulary,
             latent_channels: self.latent_channels,
-            schedule: self.schedule.parse()?,
+            schedule,
+            order,
             shared_adaln: self.shared_adaln,
             qk_norm: true,
             input: None,

@@ -182,17 +182,17 @@ fn fold(tensors: &mut BTreeMap<String, Tensor>, input: &Standardisation) {
 
 /// Buffers without weights that the published code expects when it loads strictly.
 pub(super) fn published_buffers(config: &TransformerConfig, kind: Kind) -> Vec<(String, Tensor)> {
-    let scales: Vec<i64> = config
-        .schedule
-        .lengths()
-        .iter()
-        .enumerate()
-        .flat_map(|(k, &length)| std::iter::repeat_n(k as i64, length))
-        .collect();
-    let scales = Tensor::from_slice(&scales);
+    let positions = |value: &dyn Fn(usize) -> usize| {
+        let all: Vec<i64> = (0..config.steps())
+            .flat_map(|k| config.step(k).map(move |_| k))
+            .map(|k| value(k) as i64)
+            .collect();
+        Tensor::from_slice(&all)
+    };
+    let (steps, scales) = (positions(&|k| k), positions(&|k| config.place(k).scale));
     let tokens = config.schedule.tokens() as i64;
     let options = (kind, Device::Cpu);
-    let hidden = scales.view([tokens, 1]).lt_tensor(&scales.view([1, tokens]));
+    let hidden = steps.view([tokens, 1]).lt_tensor(&steps.view([1, tokens]));
     let mask = Tensor::zeros([tokens, tokens], options).masked_fill(&hidden, f64::NEG_INFINITY);
     let mut buffers = vec![
         ("lvl_1L".to_owned(), scales.view([1, tokens])),

@@ -1,25 +1,26 @@
-//! Golden cases of `kind: var` and the filters of `ops`.
+//! Golden cases of `kind: var` and `kind: raster`, and the filters of `ops`.
 //!
 //! Cases of all sizes are computed completely. Those of the released sizes (`official_d16`) take gigabytes and minutes.
 //! They are not committed; `cargo xtask golden --dir` checks them.
 
 mod edit;
 mod files;
+mod raster;
 
 use std::path::Path;
 
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
-use var_tokenizer::ScaleSchedule;
 use var_tokenizer::golden::{self, Case, Check, FEATURES, IMAGES, LOSSES};
 use var_tokenizer::weights::portable;
+use var_tokenizer::{ScaleSchedule, VqVae};
 
 use crate::cost;
 use crate::error::{Error, Result};
 use crate::sampling::filter::filter;
-use crate::sampling::{Draws, Sampler, SamplingOptions};
+use crate::sampling::{Draws, Guidance, Sampler, SamplingOptions};
 use crate::transformer::Initialisation;
-use crate::{Transformer, TransformerConfig};
+use crate::{Order, Transformer, TransformerConfig};
 
 /// From this depth on, features and logits have the tolerance [`DEEP_FEATURES`], because rounding adds up over the
 /// blocks.
@@ -33,7 +34,7 @@ const DEEP_FEATURES: f64 = 1e-3;
 /// When the case cannot be read.
 pub fn check(folder: &Path) -> Result<Vec<Check>> {
     let mut case = Case::open(folder)?;
-    if case.text("kind") == "var" {
+    if matches!(case.text("kind"), "var" | "raster") {
         check_transformer(&mut case)?;
     } else if case.text("case") == "ops" {
         check_filters(&mut case);
@@ -56,6 +57,7 @@ pub(crate) fn transformer_config(case: &Case) -> Result<TransformerConfig> {
         vocabulary: case.number("V")? as usize,
         latent_channels: case.number("z")? as usize,
         schedule: ScaleSchedule::new(case.numbers("patch_nums")?)?,
+        order: if case.text("kind") == "raster" { Order::Raster } else { Order::NextScale },
         shared_adaln: case.flag("shared_aln"),
         qk_norm: case.flag("l2"),
         input: None,
@@ -99,10 +101,33 @@ fn check_transformer(case: &mut Case) -> Result<()> {
     let ids = portable::integers("ids", seed, &[batch, tokens], config.vocabulary as u64);
     case.exact("labels", &labels);
     case.exact("ids", &ids);
-    let vectors = tokenizer.to_model_input(&ids)?;
+    let subject = Subject { model, tokenizer, labels, ids, features };
+    match config.order {
+        Order::NextScale => check_scales(case, &subject, gradients)?,
+        Order::Raster => raster::check(case, &subject)?,
+    }
+    files::check(case)?;
+    case.finish(&[]);
+    Ok(())
+}
+
+/// What a case is about: networks with portable weights, and the labels and ids of its teacher-forced pass.
+struct Subject {
+    model: Transformer,
+    tokenizer: VqVae,
+    labels: Tensor,
+    ids: Tensor,
+    /// Tolerance of features and logits.
+    features: f64,
+}
+
+fn check_scales(case: &mut Case, subject: &Subject, gradients: bool) -> Result<()> {
+    let Subject { model, tokenizer, labels, ids, features } = subject;
+    let (config, features) = (model.config(), *features);
+    let vectors = tokenizer.to_model_input(ids)?;
     case.close("model_input", &vectors, features);
     model.parameters().set_requires_grad(gradients);
-    let loss = check_losses(case, &model, &labels, &ids, &vectors, features)?;
+    let loss = check_losses(case, model, labels, ids, &vectors, features)?;
     if gradients {
         loss.f_backward()?;
         case.gradients(model.parameters());
@@ -112,16 +137,13 @@ fn check_transformer(case: &mut Case) -> Result<()> {
         if case.has(&name) {
             let first = ids.narrow(1, 0, config.schedule.seen(k) as i64);
             let vectors = tokenizer.quantizer().to_model_input(&first, k + 1)?;
-            let logits = tch::no_grad(|| model.forward(&labels, &vectors, k + 1, None))?;
+            let logits = tch::no_grad(|| model.forward(labels, &vectors, k + 1, None))?;
             case.close(&name, &logits, features);
         }
     }
-    let sampler = Sampler::new(&model, &tokenizer)?;
-    check_sampling(case, &sampler, &labels)?;
-    edit::check(case, &sampler, &tokenizer)?;
-    files::check(case)?;
-    case.finish(&[]);
-    Ok(())
+    let sampler = Sampler::new(model, tokenizer)?;
+    check_sampling(case, &sampler, labels)?;
+    edit::check(case, &sampler, tokenizer)
 }
 
 /// Compares the teacher-forced pass. Returns its loss, for the backward pass.
@@ -180,6 +202,10 @@ fn check_sampling(case: &mut Case, sampler: &Sampler, labels: &Tensor) -> Result
         let number = |key: &str| run.get(key).and_then(Value::as_f64).unwrap_or(0.0);
         let options = SamplingOptions {
             cfg: number("cfg"),
+            guidance: match run.get("ramp").and_then(Value::as_bool) {
+                Some(false) => Guidance::Constant,
+                _ => Guidance::Ramp,
+            },
             top_k: number("top_k") as usize,
             top_p: number("top_p"),
             more_smooth: run.get("more_smooth").and_then(Value::as_bool).unwrap_or(false),

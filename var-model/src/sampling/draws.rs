@@ -4,6 +4,8 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::random::Stream;
 
+use crate::order::Place;
+
 /// Draws for a batch of images. Each image is given by its index in the run.
 #[derive(Debug, Clone)]
 pub struct Draws {
@@ -17,14 +19,15 @@ impl Draws {
         Self { seed, pictures }
     }
 
-    /// One uniform number per position of scale `k`: `[B, length]` in `f64`, inside (0, 1).
-    pub(crate) fn uniforms(&self, k: usize, length: usize, device: Device) -> Tensor {
+    /// One uniform number per position of `place`: `[B, l]` in `f64`, inside (0, 1).
+    pub(crate) fn uniforms(&self, place: &Place, device: Device) -> Tensor {
+        let (k, length) = (place.scale, place.within.len());
         let values: Vec<f64> = self
             .pictures
             .iter()
             .flat_map(|b| {
                 let stream = Stream::new(&format!("draw.{b}.{k}"), self.seed);
-                (0..length as u64).map(move |i| stream.draw(i))
+                place.within.clone().map(move |i| stream.draw(i as u64))
             })
             .collect();
         Tensor::from_slice(&values).view([self.pictures.len() as i64, length as i64]).to_device(device)
@@ -66,9 +69,12 @@ mod tests {
 
     #[test]
     fn a_picture_draws_the_same_whatever_its_batch() {
-        let alone = Draws::new(5, vec![7]).uniforms(3, 16, Device::Cpu);
-        let among = Draws::new(5, vec![2, 7, 9]).uniforms(3, 16, Device::Cpu).get(1).unsqueeze(0);
+        let place = Place { scale: 3, within: 0..16 };
+        let alone = Draws::new(5, vec![7]).uniforms(&place, Device::Cpu);
+        let among = Draws::new(5, vec![2, 7, 9]).uniforms(&place, Device::Cpu).get(1).unsqueeze(0);
         assert_eq!(alone, among);
+        let part = Place { scale: 3, within: 4..6 };
+        assert_eq!(Draws::new(5, vec![7]).uniforms(&part, Device::Cpu), alone.narrow(1, 4, 2));
     }
 
     #[test]

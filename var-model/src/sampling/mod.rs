@@ -2,9 +2,11 @@
 //!
 //! Source: section 3 of the paper, `autoregressive_infer_cfg` of the published code.
 
+mod canvas;
 pub(crate) mod draws;
 pub(crate) mod filter;
 pub(crate) mod sampler;
 
 pub use draws::Draws;
+pub(crate) use sampler::check_edits;
 pub use sampler::{Guidance, Kept, Sample, Sampler, SamplingOptions, at_once, check_pair};

@@ -1,4 +1,4 @@
-//! The sampler: one forward pass per scale, with cached keys and values.
+//! The sampler: one forward pass per step, with cached keys and values.
 
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -6,19 +6,21 @@ use var_tokenizer::error::NotFinite;
 use var_tokenizer::torch::check_finite;
 use var_tokenizer::{TokenizerConfig, VqVae};
 
+use super::canvas::Canvas;
 use super::draws::{Draws, invert};
 use super::filter::filter;
 use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
+use crate::order::Order;
 use crate::transformer::{Context, KeyValueCache, Transformer};
 
 /// How tokens are chosen from the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingOptions {
-    /// Guidance at the last scale; 0: no guidance.
+    /// Guidance at the last step; 0: no guidance.
     pub cfg: f64,
-    /// Guidance over the scales.
+    /// Guidance over the steps.
     #[serde(default)]
     pub guidance: Guidance,
     /// Divides the guided logits before filtering; 1 changes nothing.
@@ -36,19 +38,19 @@ fn one() -> f64 {
     1.0
 }
 
-/// Guidance over the scales.
+/// Guidance over the steps: over the scales, or in a raster scan over the tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guidance {
-    /// Linearly from 0 at the first scale, as published.
+    /// Linearly from 0 at the first step, as published.
     #[default]
     Ramp,
-    /// The same at every scale.
+    /// The same at every step.
     Constant,
 }
 
 impl Guidance {
-    /// The guidance at `progress` (0 at the first scale, 1 at the last); `cfg` is that of the last scale.
+    /// The guidance at `progress` (0 at the first step, 1 at the last); `cfg` is that of the last step.
     fn at(self, cfg: f64, progress: f64) -> f64 {
         match self {
             Self::Ramp => cfg * progress,
@@ -91,6 +93,19 @@ impl SamplingOptions {
         }
         Ok(())
     }
+
+    /// Checks that a model of this order can do it.
+    ///
+    /// # Errors
+    /// When codes should be mixed in raster order.
+    pub(crate) fn check_order(&self, order: Order) -> Result<()> {
+        if self.more_smooth && order == Order::Raster {
+            return Err(Error::Config(
+                "the model generates in raster order and cannot mix codes; sample without more-smooth".into(),
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// A batch of sampled images.
@@ -98,7 +113,7 @@ impl SamplingOptions {
 pub struct Sample {
     /// Ids `[B, L]` as drawn. Kept positions of an edited image have drawn ids too, which were not used.
     pub ids: Tensor,
-    /// Latents `[B, z, h, w]` after each scale; `images` is the decoded last one.
+    /// Latents `[B, z, h, w]` after each token map; `images` is the decoded last one.
     pub latents: Vec<Tensor>,
     /// Images `[B, 3, S, S]` clamped to [-1, 1].
     pub images: Tensor,
@@ -114,13 +129,28 @@ pub struct Kept {
     pub masks: Vec<Tensor>,
 }
 
-/// Maximum number of logits of one scale in memory: 1 GiB.
+/// Maximum number of logits of one step in memory: 1 GiB.
 const MOST_LOGITS: usize = 1 << 28;
 
 /// Number of images to sample at once: `wanted`, or fewer if their logits would take gigabytes.
 pub fn at_once(config: &TransformerConfig, wanted: usize) -> usize {
-    let logits = config.schedule.last_side().pow(2) * config.vocabulary;
+    let logits = config.largest_step() * config.vocabulary;
     wanted.min(MOST_LOGITS / logits.max(1)).max(1)
+}
+
+/// Checks that a model of this order can edit photos.
+///
+/// # Errors
+/// In raster order.
+pub(crate) fn check_edits(order: Order) -> Result<()> {
+    match order {
+        Order::NextScale => Ok(()),
+        Order::Raster => Err(Error::Config(
+            "the model generates in raster order and cannot edit: its tokens do not see the kept ones that follow. Use a \
+             next-scale model"
+                .into(),
+        )),
+    }
 }
 
 /// Transformer and tokenizer, ready to sample.
@@ -192,7 +222,9 @@ impl<'a> Sampler<'a> {
         kept: Option<&Kept>,
     ) -> Result<Sample> {
         options.validate()?;
+        options.check_order(self.config().order)?;
         if let Some(kept) = kept {
+            check_edits(self.config().order)?;
             self.check_kept(kept, labels.len() as i64)?;
         }
         let classes = self.model.config().classes as i64;
@@ -233,7 +265,6 @@ impl<'a> Sampler<'a> {
     ) -> Result<Sample> {
         let (model, quantizer) = (self.model, self.tokenizer.quantizer());
         let config = model.config();
-        let schedule = &config.schedule;
         let batch = labels.len() as i64;
         let guided = options.cfg > 0.0;
         let mut all = labels.to_vec();
@@ -244,61 +275,60 @@ impl<'a> Sampler<'a> {
         let condition = model.condition(&Tensor::from_slice(&all).to_device(model.device()));
         let modulations = model.modulations(&condition)?;
         let mut cache = KeyValueCache::new(config, rows, model.compute_kind(), model.device())?;
-        let mut latent = quantizer.empty_latent(batch);
+        let mut canvas = Canvas::new(quantizer, config, batch);
         let mut tokens = model.embed_first(&condition);
-        let mut ids = Vec::with_capacity(schedule.scales());
-        let mut latents = Vec::with_capacity(schedule.scales());
-        for k in 0..schedule.scales() {
-            let length = schedule.range(k).len();
+        let mut ids = Vec::with_capacity(config.steps());
+        for k in 0..config.steps() {
+            let (place, range) = (config.place(k), config.step(k));
+            let length = range.len();
             let logits = model.run(&tokens, &modulations, &mut Context::Cached(&mut cache), None)?;
-            let t = options.guidance.at(options.cfg, schedule.progress(k));
+            let t = options.guidance.at(options.cfg, config.progress(k));
             let raw = logits;
             let logits = guide(&raw, batch, t, guided, options.temperature);
             self.check_logits(&raw, &logits, k, options)?;
             let vocabulary = config.vocabulary as i64;
             let allowed = filter(&logits.view([-1, vocabulary]), options.top_k, options.top_p);
-            let uniforms = draws.uniforms(k, length, model.device()).view([-1]);
+            let uniforms = draws.uniforms(&place, model.device()).view([-1]);
             let chosen = invert(&allowed.softmax(-1, None), &uniforms).view([batch, length as i64]);
             let mut vectors = if options.more_smooth {
-                let gumbels = draws.gumbels(k, length, config.vocabulary, model.device());
+                let gumbels = draws.gumbels(place.scale, length, config.vocabulary, model.device());
                 let logits = allowed.view([batch, length as i64, vocabulary]);
-                smooth(&logits, &gumbels, schedule.progress(k)).matmul(quantizer.codebook().embedding())
+                smooth(&logits, &gumbels, config.progress(k)).matmul(quantizer.codebook().embedding())
             } else {
                 quantizer.codebook().vectors(&chosen)
             };
             ids.push(chosen);
             if let Some(kept) = kept {
-                let range = schedule.range(k);
                 let own = kept.ids.narrow(1, range.start as i64, range.len() as i64);
                 if let Some(mask) = kept.masks.get(k).map(|mask| mask.to_device(model.device())) {
                     let own = quantizer.codebook().vectors(&own.to_device(model.device()));
                     vectors = own.where_self(&mask.unsqueeze(-1).gt(0.5), &vectors);
                 }
             }
-            let contribution = quantizer.contribution(&vectors, k);
-            let next = quantizer.next_input(&mut latent, &contribution, k);
-            check_finite(&latent, || format!("{}: latent after {}", self.names.1, self.scale(k)))?;
-            latents.push(latent.shallow_clone());
-            if let Some(next) = next {
-                let embedded = model.embed_vectors(&next, schedule.range(k + 1).start);
+            if let Some(latent) = canvas.add(vectors, k)? {
+                check_finite(latent, || format!("{}: latent after {}", self.names.1, self.step(k)))?;
+            }
+            if let Some(next) = (k + 1 < config.steps()).then(|| canvas.input(k + 1)).flatten() {
+                let embedded = model.embed_vectors(&next, range.end);
                 tokens = if guided { embedded.repeat([2, 1, 1]) } else { embedded };
             }
         }
+        let (latent, latents) = canvas.finish();
         let images = self.decode(&latent, || "pictures".into())?;
         Ok(Sample { ids: Tensor::cat(&ids, 1), latents, images })
     }
 
-    /// Checks that the `logits` of scale `k` are finite; `raw` are the model's logits before guidance and temperature.
+    /// Checks that the `logits` of step `k` are finite; `raw` are the model's logits before guidance and temperature.
     /// Costs one sum, little next to the sort of the filter.
     fn check_logits(&self, raw: &Tensor, logits: &Tensor, k: usize, options: &SamplingOptions) -> Result<()> {
         let Some(found) = NotFinite::in_tensor(logits)? else { return Ok(()) };
-        check_finite(raw, || format!("{}: logits of {}", self.names.0, self.scale(k)))?;
+        check_finite(raw, || format!("{}: logits of {}", self.names.0, self.step(k)))?;
         Err(Error::Config(format!(
             "guidance {} and temperature {}: logits of {} are finite before them, not after ({found}); lower the \
              guidance, or raise the temperature",
             options.cfg,
             options.temperature,
-            self.scale(k)
+            self.step(k)
         )))
     }
 
@@ -324,9 +354,14 @@ impl<'a> Sampler<'a> {
         })
     }
 
-    /// Scale `k` in words.
-    fn scale(&self, k: usize) -> String {
-        format!("scale {} of {}", k + 1, self.model.config().schedule.scales())
+    /// Step `k` in words.
+    fn step(&self, k: usize) -> String {
+        let config = self.model.config();
+        let what = match config.order {
+            Order::NextScale => "scale",
+            Order::Raster => "token",
+        };
+        format!("{what} {} of {}", k + 1, config.steps())
     }
 }
 

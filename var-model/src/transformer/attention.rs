@@ -1,6 +1,6 @@
-//! Self-attention in which a token sees its own scale and all earlier ones.
+//! Self-attention in which a token sees its own step and all earlier ones.
 //!
-//! This needs no mask: the queries of scale `k` meet only the keys of scales up to `k`. In sampling, the earlier keys come
+//! This needs no mask: the queries of step `k` meet only the keys of steps up to `k`. In sampling, the earlier keys come
 //! from a cache.
 
 use tch::{Kind, Tensor};
@@ -19,13 +19,13 @@ const MAX_LOG_TEMPERATURE: f64 = 4.605_170_185_988_092;
 /// The source of keys and values.
 #[derive(Debug)]
 pub enum Context<'a> {
-    /// All scales at once; they end at these positions. For training.
+    /// All steps at once; they end at these positions. For training.
     TeacherForced(&'a [i64]),
-    /// One scale at a time, with earlier ones in a cache. For sampling.
+    /// One step at a time, with earlier ones in a cache. For sampling.
     Cached(&'a mut KeyValueCache),
 }
 
-/// Keys and values of all blocks, allocated once for the whole schedule.
+/// Keys and values of all blocks, allocated once for all tokens.
 #[derive(Debug)]
 pub struct KeyValueCache {
     layers: Vec<AttentionCache>,

@@ -158,7 +158,7 @@ impl Block {
         Ok(x)
     }
 
-    /// [`Block::forward`] on all scales at once, which end at `ends`. Keeps only `x` and the modulation for the backward
+    /// [`Block::forward`] on all steps at once, which end at `ends`. Keeps only `x` and the modulation for the backward
     /// pass, which computes the rest again. Gradients are the same.
     ///
     /// # Errors

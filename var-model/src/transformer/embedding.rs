@@ -9,7 +9,7 @@ use crate::config::TransformerConfig;
 /// The transformer's embeddings.
 #[derive(Debug)]
 pub(crate) struct Embedding {
-    /// `[1, s_1², C]`
+    /// `[1, l_1, C]`, for the `l_1` tokens of the first step.
     start: Tensor,
     /// `[1, L, C]`
     position: Tensor,
@@ -17,7 +17,7 @@ pub(crate) struct Embedding {
     word_bias: Tensor,
     /// `[classes + 1, C]`
     class: Tensor,
-    /// `[K, C]`
+    /// `[K, C]`, one row per token map.
     level: Tensor,
     /// Scale of each position, `[L]`.
     scale_of_position: Tensor,
@@ -28,7 +28,7 @@ pub(crate) struct Embedding {
 impl Embedding {
     pub(crate) fn new(mut b: Builder<'_>, config: &TransformerConfig, init: &Deviations) -> Self {
         let c = config.width as i64;
-        let first = config.schedule.range(0).len() as i64;
+        let first = config.step(0).len() as i64;
         let tokens = config.schedule.tokens() as i64;
         let start = b.parameter("pos_start", &[1, first, c], init.plain());
         let position = b.parameter("pos_1LC", &[1, tokens, c], init.plain());
@@ -66,7 +66,7 @@ impl Embedding {
         level + self.position.narrow(1, begin, length)
     }
 
-    /// Tokens of the first scale for class vectors `[B, C]`: `[B, s_1², C]`.
+    /// Tokens of the first step for class vectors `[B, C]`: `[B, l_1, C]`.
     pub(crate) fn first(&self, condition: &Tensor) -> Tensor {
         let length = self.start.size().get(1).copied().unwrap_or(1);
         condition.unsqueeze(1) + &self.start + self.place(0, length)

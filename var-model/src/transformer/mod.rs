@@ -247,7 +247,7 @@ impl Transformer {
         Ok(Modulations { blocks: blocks.collect::<Result<_>>()?, head: self.head.modulation(&activated)? })
     }
 
-    /// Input of the first scale, `[B, s_1², C]` in `f32`.
+    /// Input of the first step, `[B, l_1, C]` in `f32`.
     pub fn embed_first(&self, condition: &Tensor) -> Tensor {
         self.embedding.first(condition)
     }
@@ -288,34 +288,36 @@ impl Transformer {
         self.head.forward(&x, &modulations.head)
     }
 
-    /// Teacher-forced logits `[B, l, V]` in `f32` of the first `scales` scales.
+    /// Teacher-forced logits `[B, l, V]` in `f32` of the first `steps` steps.
     ///
-    /// `labels` `[B]` (i64); `vectors` `[B, l − s_1², z]` are the tokenizer's `to_model_input`; `drop_path`
-    /// as in [`Transformer::run`].
+    /// `labels` `[B]` (i64); `vectors` `[B, l − l_1, z]` are [`TransformerConfig::model_input`], up to these steps;
+    /// `drop_path` as in [`Transformer::run`].
     ///
     /// # Errors
-    /// When the vectors do not cover these scales, or libtorch fails.
+    /// When the vectors do not cover these steps, or libtorch fails.
     pub fn forward(
         &self,
         labels: &Tensor,
         vectors: &Tensor,
-        scales: usize,
+        steps: usize,
         drop_path: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let schedule = &self.config.schedule;
-        let first = schedule.range(0).len();
-        let expected = if scales == 0 { 0 } else { schedule.seen(scales - 1) };
+        let config = &self.config;
+        let first = config.step(0).len();
+        let expected = if steps == 0 { 0 } else { config.step(steps - 1).end };
         let (_, found, _) = vectors.size3()?;
-        if scales == 0 || scales > schedule.scales() || found as usize + first != expected {
+        if steps == 0 || steps > config.steps() || found as usize + first != expected {
             return Err(Error::Config(format!(
-                "input vectors for {found} tokens, expected {} for the first {scales} scales of {schedule}",
-                expected.saturating_sub(first)
+                "input vectors for {found} tokens, expected {} for the first {steps} of {} steps (schedule {})",
+                expected.saturating_sub(first),
+                config.steps(),
+                config.schedule
             )));
         }
         let condition = self.condition(labels);
         let modulations = self.modulations(&condition)?;
         let tokens = Tensor::cat(&[self.embed_first(&condition), self.embed_vectors(vectors, first)], 1);
-        let ends: Vec<i64> = (0..scales).map(|k| schedule.seen(k) as i64).collect();
+        let ends = config.ends(steps);
         self.run(&tokens, &modulations, &mut Context::TeacherForced(&ends), drop_path)
     }
 }

@@ -137,3 +137,9 @@ fn tensors_of_editing_that_are_missing_fail_and_so_do_tasks_without_a_number() {
     let checks = changed("tiny_nol2", |manifest| manifest["edit"] = json!({}), |_| true);
     assert_eq!(failed(&checks), ["edit", "tensors without a check"]);
 }
+
+#[test]
+fn in_raster_order_it_agrees_with_the_published_class() {
+    all_pass("raster_4x4", 40);
+    all_pass("raster_6x6_nol2", 40);
+}

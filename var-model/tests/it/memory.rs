@@ -18,6 +18,7 @@ fn config(depth: usize, width: usize, vocabulary: usize) -> TransformerConfig {
         vocabulary,
         latent_channels: 16,
         schedule: "1,2,3,4,6,8".parse().unwrap(),
+        order: var_model::Order::NextScale,
         ..TransformerConfig::published(depth)
     }
 }

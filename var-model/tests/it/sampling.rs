@@ -19,6 +19,7 @@ fn pair() -> (Transformer, VqVae) {
         vocabulary: 24,
         latent_channels: 4,
         schedule,
+        order: var_model::Order::NextScale,
         shared_adaln: false,
         qk_norm: true,
         input: None,

@@ -73,6 +73,7 @@ pub(crate) fn fill_run_folder(folder: &Path, classes: usize, names: &[&str]) {
         vocabulary: 24,
         latent_channels: 4,
         schedule,
+        order: var_model::Order::NextScale,
         shared_adaln: false,
         qk_norm: true,
         input: None,

@@ -20,6 +20,7 @@ fn config(sides: &[usize], depth: usize, shared_adaln: bool, qk_norm: bool) -> T
         vocabulary: 24,
         latent_channels: 4,
         schedule: ScaleSchedule::new(sides.to_vec()).unwrap(),
+        order: var_model::Order::NextScale,
         shared_adaln,
         qk_norm,
         input: None,
@@ -120,7 +121,8 @@ proptest! {
     ) {
         let config = TransformerConfig {
             depth, width: heads * head_width, heads, classes, vocabulary, latent_channels,
-            schedule: ScaleSchedule::new(vec![1, 2, 4]).unwrap(), shared_adaln, qk_norm, input: None,
+            schedule: ScaleSchedule::new(vec![1, 2, 4]).unwrap(), order: var_model::Order::NextScale,
+            shared_adaln, qk_norm, input: None,
         };
         let model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, None).unwrap();
         prop_assert_eq!(model.parameters().count(), cost::parameters(&config));

@@ -39,7 +39,7 @@ fn even_sample(list: &[usize], count: usize, seed: u64) -> Vec<usize> {
 /// Returns mean and deviation per latent channel over the first views of an even sample of `train`, the indices of all
 /// training images. The ids come from `writer`, so a resumed call gives the same numbers to the bit.
 ///
-/// Returns `None` when the schedule has one scale: there are no input vectors then.
+/// With one scale, the input vectors are those of a raster scan: the code vectors.
 pub(super) fn measure(
     vae: &VqVae,
     writer: &TokenWriter,
@@ -90,7 +90,11 @@ impl<'a> Sums<'a> {
     /// Adds rows of `length` ids each.
     fn add(&mut self, ids: &[i64], length: usize) -> Result<()> {
         let ids = Tensor::from_slice(ids).view([-1, length as i64]).to_device(self.vae.device());
-        let vectors = self.vae.to_model_input(&ids)?.to_kind(Kind::Double).flatten(0, 1);
+        let vectors = match self.vae.config().schedule.scales() {
+            1 => self.vae.quantizer().codebook().vectors(&ids),
+            _ => self.vae.to_model_input(&ids)?,
+        };
+        let vectors = vectors.to_kind(Kind::Double).flatten(0, 1);
         check_finite(&vectors, || "input vectors of the transformer".into())?;
         self.count += vectors.size().first().copied().unwrap_or(0);
         self.sum = &self.sum + vectors.sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);

@@ -167,22 +167,15 @@ impl Quantizer {
             let mut inputs = vec![Tensor::zeros([batch, 0, z], (Kind::Float, latent.device()))];
             for (k, part) in parts.iter().enumerate().take(scales.saturating_sub(1)) {
                 latent += self.contribution(&self.codebook.vectors(part), k);
-                inputs.push(self.vectors_for(&latent, k + 1));
+                inputs.push(self.input_vectors(&latent, k + 1));
             }
             Ok(Tensor::cat(&inputs, 1))
         })
     }
 
-    /// Adds scale `k`'s `contribution` to the running latent (both `[B, z, h, w]`) and gives the input
-    /// vectors `[B, s², z]` of the next scale (`None` after the last).
-    pub fn next_input(&self, latent: &mut Tensor, contribution: &Tensor, k: usize) -> Option<Tensor> {
-        // Not in place: the vectors given earlier may be views of the latent.
-        *latent = &*latent + contribution;
-        (k + 1 < self.schedule.scales()).then(|| self.vectors_for(latent, k + 1))
-    }
-
-    /// The latent seen at scale `k`'s side, row-major: `[B, s², z]`.
-    fn vectors_for(&self, latent: &Tensor, k: usize) -> Tensor {
+    /// The latent `[B, z, h, w]` at the side of scale `k`, row by row: `[B, s², z]`, the transformer's input there. It may
+    /// share the memory of the latent.
+    pub fn input_vectors(&self, latent: &Tensor, k: usize) -> Tensor {
         Self::area(latent, self.schedule.side(k)).flatten(2, 3).transpose(1, 2)
     }
 

@@ -51,7 +51,10 @@ proptest! {
             let range = schedule.range(k);
             let part = ids.narrow(1, range.start as i64, range.len() as i64);
             let contribution = q.contribution(&q.codebook().vectors(&part), k);
-            parts.extend(q.next_input(&mut latent, &contribution, k));
+            latent = latent + contribution;
+            if k + 1 < schedule.scales() {
+                parts.push(q.input_vectors(&latent, k + 1));
+            }
         }
         prop_assert!(largest(&whole, &Tensor::cat(&parts, 1)) < 1e-6);
         prop_assert!(largest(&latent, q.latents(&ids).unwrap().last().unwrap()) < 1e-6);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use var_model::Order;
 use var_tokenizer::h5::check::check_in_child;
 use var_tokenizer::torch::Precision;
 use var_train::distributed::launch;
@@ -36,6 +37,9 @@ pub struct Model {
     /// Number of attention heads [default: the preset's; depth with --depth]
     #[arg(long)]
     heads: Option<usize>,
+    /// Order of generation: next-scale, or raster (for a tokenizer with one token map) [default: the preset's]
+    #[arg(long)]
+    order: Option<Order>,
     /// Preset: published or nano
     #[arg(long, default_value = "published")]
     preset: String,
@@ -61,7 +65,7 @@ impl Model {
         // One check per machine. The launcher of `--nproc` checks before it starts the ranks.
         let checks = place.as_ref().is_none_or(|place| place.local_rank == 0) && !launch::is_launched()?;
         let launches = ranks > 1 && place.is_none();
-        let found = ModelRun::resolve(&self.run.layers(&self.preset, self.size()))?;
+        let found = ModelRun::resolve(&self.run.layers(&self.preset, self.network()))?;
         let training =
             TrainModel::new(self.tokens.clone().unwrap_or_default(), &self.tokenizer, self.run.out())
                 .settings(found.settings)
@@ -98,11 +102,12 @@ impl Model {
         Ok(0)
     }
 
-    /// The size flags as settings. A depth alone means the published width and heads.
-    fn size(&self) -> Vec<String> {
+    /// The flags of size and order as settings. A depth alone means the published width and heads.
+    fn network(&self) -> Vec<String> {
         let width = self.width.or(self.depth.map(|_| 0));
         let heads = self.heads.or(self.depth.map(|_| 0));
         let size = [("depth", self.depth), ("width", width), ("heads", heads)];
-        size.iter().filter_map(|(key, value)| Some(format!("model.{key}={}", (*value)?))).collect()
+        let size = size.iter().filter_map(|(key, value)| Some(format!("model.{key}={}", (*value)?)));
+        size.chain(self.order.map(|order| format!("model.order={order}"))).collect()
     }
 }

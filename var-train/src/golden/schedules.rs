@@ -109,6 +109,7 @@ fn check_groups(case: &mut Case) -> Result<()> {
             vocabulary: 4,
             latent_channels: 2,
             schedule: var_tokenizer::ScaleSchedule::new(vec![1, 2])?,
+            order: var_model::Order::NextScale,
             shared_adaln: text.contains("shared_ada_lin"),
             qk_norm: text.contains("scale_mul"),
             ..TransformerConfig::published(depth)

@@ -1,10 +1,11 @@
 //! The settings of a transformer's run.
 
 use serde::{Deserialize, Serialize};
+use var_model::Order;
 use var_model::transformer::Initialisation;
 
 use super::training::{Training, within};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schedule::Shape;
 
 /// Size and regularisation of the transformer. Classes and vocabulary come from the token file.
@@ -17,6 +18,9 @@ pub struct Model {
     pub width: usize,
     /// Heads; 0 takes `depth`.
     pub heads: usize,
+    /// Order of generation: `next-scale`, or `raster` (one token per step, for a tokenizer with one token map).
+    #[serde(default)]
+    pub order: Order,
     /// All blocks share one AdaLN projection.
     pub shared_adaln: bool,
     /// L2-normalised queries and keys.
@@ -64,6 +68,7 @@ impl Default for Model {
             depth: 16,
             width: 0,
             heads: 0,
+            order: Order::NextScale,
             shared_adaln: false,
             qk_norm: true,
             drop_path: -1.0,
@@ -108,6 +113,11 @@ impl ModelRun {
     pub fn validate(&self) -> Result<()> {
         self.training.validate()?;
         let model = &self.model;
+        if model.order == Order::Raster && model.progressive > 0.0 {
+            return Err(Error::config(
+                "model.progressive trains scale after scale, and order raster has one scale; set progressive=0",
+            ));
+        }
         within(
             "model",
             &[

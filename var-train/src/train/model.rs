@@ -234,6 +234,7 @@ impl TrainModel {
             vocabulary: latent.vocabulary,
             latent_channels: latent.latent_channels,
             schedule: latent.schedule.clone(),
+            order: network.order,
             shared_adaln: network.shared_adaln,
             qk_norm: network.qk_norm,
             input,

@@ -137,13 +137,15 @@ impl ModelTask {
         masks: Option<&Tensor>,
         smoothing: f64,
     ) -> Result<(Tensor, Tensor)> {
-        let schedule = &self.model.config().schedule;
-        let seen = schedule.seen(scales - 1);
-        let vectors = self.quantizer.to_model_input(ids, schedule.scales())?;
-        let vectors = vectors.narrow(1, 0, (seen - schedule.range(0).len()) as i64);
+        let config = self.model.config();
+        // Fewer scales than all are trained in next-scale order only, in which a scale is a step.
+        let steps = if scales < config.schedule.scales() { scales } else { config.steps() };
+        let seen = config.step(steps - 1).end;
+        let vectors = config.model_input(&self.quantizer, ids)?;
+        let vectors = vectors.narrow(1, 0, (seen - config.step(0).len()) as i64);
         let ids = ids.narrow(1, 0, seen as i64);
         let labels = Tensor::from_slice(labels).to_device(self.model.device());
-        let logits = self.model.forward(&labels, &vectors, scales, masks)?;
+        let logits = self.model.forward(&labels, &vectors, steps, masks)?;
         let (batch, tokens, vocabulary) = logits.size3()?;
         let losses = cross_entropy(&logits.view([-1, vocabulary]), &ids.reshape([-1]), smoothing)?;
         Ok((losses.loss.view([batch, tokens]), (losses.hit.neg() + 1.0).view([batch, tokens])))

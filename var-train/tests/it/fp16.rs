@@ -67,6 +67,7 @@ fn fp16_with_a_scaled_loss_learns_as_f32_does() {
             vocabulary: 32,
             latent_channels: 4,
             schedule: file.info().schedule.clone(),
+            order: var_model::Order::NextScale,
             ..TransformerConfig::published(2)
         };
         let rows = |split| TokenRows::new(file.read_split(split).unwrap());

@@ -22,7 +22,7 @@ use crate::commands::sample::options_notes;
 use crate::edit::{Area, EditPlan, Generation, Region, generate};
 use crate::error::{Error, Result};
 use crate::outputs::settings;
-use crate::sampling::check_pair;
+use crate::sampling::{check_edits, check_pair};
 use crate::source::{FileDigest, Loaded};
 
 /// Maximum width of a strip: viewers open no wider PNG.
@@ -43,6 +43,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
     let label = class_label(request.class.as_deref(), &opened.names)?;
     let config = &opened.config;
     check_pair(config, &opened.tokenizer_config)?;
+    check_edits(config.order)?;
     let side = opened.tokenizer_config.image_side();
     let plan = EditPlan::new(photo, &area, side as u32, config.schedule.last_side())?;
     let blends = request.blend.unwrap_or(request.feather.is_some() || !plan.is_native());

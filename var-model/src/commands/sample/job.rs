@@ -7,6 +7,7 @@ use var_tokenizer::torch::Precision;
 use super::record::{RejectionSettings, SampleSettings, SampleSummary};
 use super::request::{MOST_PICTURES, SampleRequest};
 use crate::error::{Error, Result};
+use crate::order::Order;
 use crate::outputs::OutputPlan;
 use crate::sampling::{at_once, check_pair};
 use crate::source::{FileDigest, Opened};
@@ -41,6 +42,12 @@ impl Job {
         let opened = request.source.open()?;
         let config = &opened.config;
         check_pair(config, &opened.tokenizer_config)?;
+        request.options.check_order(config.order)?;
+        if config.order == Order::Raster && !request.show_scales.is_empty() {
+            return Err(Error::Config(
+                "the model generates in raster order and has one scale only; omit --show-scales".into(),
+            ));
+        }
         let labels = if request.classes.is_empty() {
             (0..config.classes.min(DEFAULT_CLASSES) as i64).collect::<Vec<i64>>()
         } else {

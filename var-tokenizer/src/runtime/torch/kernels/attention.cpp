@@ -143,6 +143,9 @@ at::Tensor join(const at::Tensor& mixed) {
 at::Tensor composed(const at::Tensor& qkv, const at::Tensor& scale, int64_t heads, at::IntArrayRef ends,
                     bool normalise) {
   auto [q, k, v] = split(qkv, scale, heads, normalise);
+  // One token per step: plain causal attention in one call.
+  if (int64_t(ends.size()) == qkv.size(1))
+    return join(at::scaled_dot_product_attention(q, k, v, {}, 0.0, true, 1.0));
   std::vector<at::Tensor> mixed;
   int64_t begin = 0;
   for (int64_t end : ends) {
