@@ -213,12 +213,26 @@ impl ScoreReport {
                     s.guidance.as_deref().unwrap_or("?"),
                     whole(s.top_k),
                     number(s.top_p),
-                    number(s.temperature),
+                    match &s.temperatures {
+                        Some(list) => list.iter().map(f64::to_string).collect::<Vec<_>>().join(","),
+                        None => number(s.temperature),
+                    },
                     whole(s.seed),
                     whole(s.per_class),
                     s.more_smooth.map_or("?", |on| if on { "on" } else { "off" }),
                     s.precision.as_deref().unwrap_or("?"),
-                    s.kept.map(|kept| format!(", the best {kept} kept by a classifier")).unwrap_or_default(),
+                    [
+                        s.kept.map(|kept| format!(", the best {kept} kept by a classifier")),
+                        s.guided_scales.as_ref().map(|scales| format!(", guidance at scales {scales}")),
+                        s.large_scales.map(|n| format!(
+                            ", from scale {} on by the smaller model {}",
+                            n + 1,
+                            s.small_model_sha256.as_deref().unwrap_or("?")
+                        )),
+                    ]
+                    .into_iter()
+                    .flatten()
+                    .collect::<String>(),
                     s.program.as_deref().unwrap_or("?"),
                     s.model_sha256.as_deref().unwrap_or("?"),
                     s.tokenizer_sha256.as_deref().unwrap_or("?"),

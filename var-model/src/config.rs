@@ -30,6 +30,10 @@ pub struct TransformerConfig {
     /// Which tokens are predicted together; files from before there were two do not state it.
     #[serde(default, skip_serializing_if = "Order::is_next_scale")]
     pub order: Order,
+    /// The class scales, shifts and gates every block (AdaLN). Without it, the class is the start token only, and blocks have
+    /// plain norms and gates of their own.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub adaln: bool,
     /// One AdaLN projection for all blocks instead of one each.
     pub shared_adaln: bool,
     /// Queries and keys L2-normalised, with a learned temperature a head.
@@ -37,6 +41,14 @@ pub struct TransformerConfig {
     /// What is taken off the input vectors before `word_embed`; the released models have none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Standardisation>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// Mean and deviation of the input vectors, per latent channel.
@@ -62,6 +74,7 @@ impl TransformerConfig {
             latent_channels: 32,
             schedule: ScaleSchedule::published_256(),
             order: Order::NextScale,
+            adaln: true,
             shared_adaln: false,
             qk_norm: true,
             input: None,
@@ -108,6 +121,9 @@ impl TransformerConfig {
             if input.mean.len() != z || input.deviation.len() != z || !positive {
                 return fail(format!("input standardisation needs {z} means and {z} positive deviations"));
             }
+        }
+        if self.shared_adaln && !self.adaln {
+            return fail("shared_adaln needs adaln".into());
         }
         self.check_order()
     }

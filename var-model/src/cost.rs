@@ -33,30 +33,48 @@ pub fn parameters(config: &TransformerConfig) -> u64 {
     let adaln = 6 * c * c + 6 * c;
     let attention = 3 * c * c + 2 * c + (c * c + c) + if config.qk_norm { config.heads as u64 } else { 0 };
     let feed_forward = (c * hidden + hidden) + (hidden * c + c);
-    let block = attention + feed_forward + if config.shared_adaln { 6 * c } else { adaln };
+    let own_adaln = config.adaln && !config.shared_adaln;
+    let block = attention + feed_forward + if own_adaln { adaln } else { 6 * c };
     let embeddings = config.latent_channels as u64 * c
         + c
         + (config.classes as u64 + 1) * c
         + first * c
         + config.schedule.tokens() as u64 * c
         + scales * c;
-    let head = (2 * c * c + 2 * c) + (c * vocabulary + vocabulary);
+    let head_norm = if config.adaln { 2 * c * c + 2 * c } else { 2 * c };
+    let head = head_norm + (c * vocabulary + vocabulary);
     embeddings + config.depth as u64 * block + head + if config.shared_adaln { adaln } else { 0 }
 }
 
 /// FLOPs of one forward pass over one image (all `L` tokens, teacher-forced).
 pub fn forward_flops(config: &TransformerConfig) -> f64 {
-    let c = config.width as f64;
-    let tokens = config.schedule.tokens() as f64;
-    let first = config.step(0).len() as f64;
-    let depth = config.depth as f64;
+    let (c, depth) = (config.width as f64, config.depth as f64);
+    let per_picture_adaln = match (config.adaln, config.shared_adaln) {
+        (false, _) => 0.0,
+        (true, shared) => 2.0 * 6.0 * c * c * if shared { 1.0 } else { depth } + 2.0 * 2.0 * c * c,
+    };
+    let steps: f64 = (0..config.steps()).map(|k| step_flops(config, k)).sum();
+    steps + per_picture_adaln
+}
+
+/// FLOPs of step `k` of one image, without AdaLN.
+pub(crate) fn step_flops(config: &TransformerConfig, k: usize) -> f64 {
+    let (c, depth, range) = (config.width as f64, config.depth as f64, config.step(k));
+    let (tokens, seen) = (range.len() as f64, range.end as f64);
     let linear = 2.0 * (3.0 * c * c + c * c + 2.0 * MLP_RATIO as f64 * c * c) * tokens;
-    let attention = 4.0 * c * attended_pairs(config);
-    let per_picture_adaln =
-        2.0 * 6.0 * c * c * if config.shared_adaln { 1.0 } else { depth } + 2.0 * 2.0 * c * c;
-    let word_embedding = 2.0 * config.latent_channels as f64 * c * (tokens - first);
+    let attention = 4.0 * c * tokens * seen;
+    let word_embedding = if k == 0 { 0.0 } else { 2.0 * config.latent_channels as f64 * c * tokens };
     let head = 2.0 * c * config.vocabulary as f64 * tokens;
-    depth * (linear + attention) + per_picture_adaln + word_embedding + head
+    depth * (linear + attention) + word_embedding + head
+}
+
+/// Bytes that step `k` reads in sampling `rows` sequences: the matrices of the blocks, keys and values with `bytes` per
+/// element, the matrix of the head in `f32`.
+pub(crate) fn step_bytes(config: &TransformerConfig, k: usize, rows: f64, bytes: usize) -> f64 {
+    let (c, depth) = (config.width as f64, config.depth as f64);
+    let matrices = depth * (4.0 + 2.0 * MLP_RATIO as f64) * c * c;
+    let cache = 2.0 * depth * rows * c * config.step(k).end as f64;
+    (matrices + cache) * bytes as f64 + 4.0 * c * config.vocabulary as f64
 }
 
 /// FLOPs of forward and backward over one image: three forwards.
@@ -67,11 +85,6 @@ pub fn training_flops(config: &TransformerConfig) -> f64 {
 /// `6·N·D` of the scaling literature for one image, to compare with [`training_flops`].
 pub fn six_n_d(config: &TransformerConfig) -> f64 {
     6.0 * parameters(config) as f64 * config.schedule.tokens() as f64
-}
-
-/// Number of pairs of query and key in one image: `Σ_k l_k · Σ_{j≤k} l_j` for steps of `l_k` tokens.
-fn attended_pairs(config: &TransformerConfig) -> f64 {
-    (0..config.steps()).map(|k| config.step(k).len() as f64 * config.step(k).end as f64).sum()
 }
 
 /// Memory of sampling in bytes, by purpose.
@@ -112,7 +125,11 @@ pub(crate) fn sampling_memory(
     // AdaLN, attention and feed-forward, without biases.
     let adaln = 6.0 * c * c;
     let in_kind = depth * (4.0 + 2.0 * MLP_RATIO as f64) * c * c
-        + if config.shared_adaln { adaln } else { depth * adaln };
+        + match (config.adaln, config.shared_adaln) {
+            (false, _) => 0.0,
+            (true, true) => adaln,
+            (true, false) => depth * adaln,
+        };
     let parameters = parameters(config) as f64;
     let last = config.largest_step() as f64;
     // Bytes per logit: the logits of every row; guided, filtered, sorted, softmax: 4 each; the order, the workspace of

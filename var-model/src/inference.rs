@@ -49,6 +49,7 @@ impl TransformerConfig {
             Some(schedule) => schedule,
             None => only_schedule(dict)?,
         };
+        let shared_adaln = dict.get("shared_ada_lin.1.weight").is_some();
         let config = Self {
             depth: dict.count("blocks.", "."),
             width,
@@ -58,7 +59,8 @@ impl TransformerConfig {
             latent_channels,
             schedule,
             order,
-            shared_adaln: dict.get("shared_ada_lin.1.weight").is_some(),
+            adaln: shared_adaln || dict.get("blocks.0.ada_lin.1.weight").is_some(),
+            shared_adaln,
             qk_norm,
             input: None,
         };

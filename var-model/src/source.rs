@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 use var_tokenizer::files::sha256_of;
 use var_tokenizer::torch::{DeviceChoice, Precision};
-use var_tokenizer::weights::{Role, StateDict};
+use var_tokenizer::weights::{Role, StateDict, shards};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
 
 use crate::builtin;
@@ -92,6 +92,20 @@ pub(crate) struct Loaded {
 }
 
 impl ModelSource {
+    /// The model at `path`: `builtin`, a run folder, or a model file of any layout.
+    ///
+    /// # Errors
+    /// When an index of several files is damaged.
+    pub(crate) fn at(path: &Path) -> Result<Self> {
+        let is_run = !builtin::is_named(path) && path.is_dir() && shards::index_of(path)?.is_none();
+        let path = Some(path.to_owned());
+        Ok(if is_run {
+            Self { run: path, ..Self::default() }
+        } else {
+            Self { model: path, ..Self::default() }
+        })
+    }
+
     /// Opens both files and finds the configurations. Takes no memory for weights.
     ///
     /// # Errors
@@ -245,8 +259,16 @@ impl Opened {
     /// # Errors
     /// When the tensors do not fit the configurations, or a file cannot be read.
     pub(crate) fn load(&self, device: Device, kind: Kind) -> Result<Loaded> {
-        let model = Transformer::for_inference(&self.model, &self.config, device, kind)?;
+        let model = self.load_model(device, kind)?;
         let tokenizer = VqVae::for_inference(&self.tokenizer, &self.tokenizer_config, device, kind)?;
         Ok(Loaded { model, tokenizer })
+    }
+
+    /// As [`Opened::load`], the transformer alone.
+    ///
+    /// # Errors
+    /// As [`Opened::load`].
+    pub(crate) fn load_model(&self, device: Device, kind: Kind) -> Result<Transformer> {
+        Transformer::for_inference(&self.model, &self.config, device, kind)
     }
 }

@@ -8,13 +8,13 @@ use tch::Tensor;
 use var_tokenizer::ScaleSchedule;
 use var_tokenizer::images::from_tensor;
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
-use var_tokenizer::weights::{Role, shards};
+use var_tokenizer::weights::Role;
 
 use crate::builtin;
 use crate::classes::{ClassNames, NONE, by_number};
 use crate::edit::{Area, EditPlan, FractionBox, Generation, Region, generate};
 use crate::error::{Error, Result};
-use crate::sampling::{Draws, Guidance, Sampler, SamplingOptions, at_once};
+use crate::sampling::{Draws, Guidance, Sampler, SamplingOptions, ScaleRange, Temperature, at_once};
 use crate::source::{Loaded, ModelSource, Opened};
 
 /// Maximum number of images to sample at once.
@@ -85,14 +85,16 @@ impl Class {
 }
 
 /// Settings of sampling. The defaults are the published settings of evaluation.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sampling {
     /// Classifier-free guidance at the last scale; 0: no guidance.
     pub cfg: f64,
     /// Guidance over the scales.
     pub guidance: Guidance,
+    /// The scales with guidance; `None`: all. Later scales take half the work.
+    pub guided_scales: Option<ScaleRange>,
     /// Divides the guided logits.
-    pub temperature: f64,
+    pub temperature: Temperature,
     /// Draws among this many codes; 0: all.
     pub top_k: usize,
     /// Draws among the most likely codes that together reach this probability; 0: all.
@@ -105,16 +107,16 @@ pub struct Sampling {
 
 impl Default for Sampling {
     fn default() -> Self {
-        let SamplingOptions { cfg, guidance, temperature, top_k, top_p, more_smooth } =
+        let SamplingOptions { cfg, guidance, guided_scales, temperature, top_k, top_p, more_smooth } =
             SamplingOptions::default();
-        Self { cfg, guidance, temperature, top_k, top_p, more_smooth, seed: 0 }
+        Self { cfg, guidance, guided_scales, temperature, top_k, top_p, more_smooth, seed: 0 }
     }
 }
 
 impl Sampling {
     fn options(&self) -> SamplingOptions {
-        let Self { cfg, guidance, temperature, top_k, top_p, more_smooth, .. } = *self;
-        SamplingOptions { cfg, guidance, temperature, top_k, top_p, more_smooth }
+        let Self { cfg, guidance, guided_scales, temperature, top_k, top_p, more_smooth, .. } = self.clone();
+        SamplingOptions { cfg, guidance, guided_scales, temperature, top_k, top_p, more_smooth }
     }
 }
 
@@ -170,14 +172,12 @@ impl Var {
     /// When the file is missing or damaged, or has no transformer.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let mut source =
-            ModelSource { precision: Precision::F32, device: DeviceChoice::Cpu, ..Default::default() };
-        if !builtin::is_named(path) && path.is_dir() && shards::index_of(path)?.is_none() {
-            source.run = Some(path.to_owned());
+        let (precision, device) = (Precision::F32, DeviceChoice::Cpu);
+        let source = ModelSource { precision, device, ..ModelSource::at(path)? };
+        if source.run.is_some() {
             source.open()?;
         } else {
             builtin::checkpoint(path)?.part(Role::Transformer)?;
-            source.model = Some(path.to_owned());
         }
         Ok(Self { source, ready: OnceCell::new() })
     }

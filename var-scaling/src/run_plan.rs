@@ -84,6 +84,7 @@ pub(crate) fn planned_run(
     }
     let trained = trainer::model(&name, &train.preset, size, &set)?;
     let config = TransformerConfig {
+        adaln: trained.model.adaln,
         shared_adaln: trained.model.shared_adaln,
         qk_norm: trained.model.qk_norm,
         order: trained.model.order,

@@ -33,6 +33,7 @@ Examples:
   cargo xtask eval-fid --samples others.npz --reference statistics.npz
   cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000      (all sizes; then in the report)
   cargo xtask eval-fid --run runs/small --sweep cfg=1.0:4.0:0.5
+  cargo xtask eval-fid --run runs/d16 --sweep guided-to=6:10:1
   cargo xtask eval-fid -- --metrics fd,kid,pr --bootstrap 200
 
 Options after `--` go to `var-eval score`; see `var-eval score --help`.";
@@ -80,6 +81,15 @@ pub struct Options {
     /// Divisor of the logits
     #[arg(long, default_value_t = 1.0)]
     temperature: f64,
+    /// The last scale with guidance, counted from 1; later scales take half the work [default: all have it]
+    #[arg(long, value_name = "SCALE")]
+    guided_to: Option<u64>,
+    /// Smaller model (run folder or model file) that continues after --large-scales
+    #[arg(long, value_name = "PATH", conflicts_with = "samples")]
+    small_model: Option<PathBuf>,
+    /// Number of scales that the model itself samples before the smaller one continues
+    #[arg(long, value_name = "N", requires = "small_model")]
+    large_scales: Option<u64>,
     /// Seed of the samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -92,7 +102,7 @@ pub struct Options {
     /// Precision of sampling: auto (measures), f32 or bf16
     #[arg(long)]
     precision: Option<String>,
-    /// Score several values of cfg, top-k, top-p or temperature, and draw the curve
+    /// Score several values of cfg, top-k, top-p, temperature, guided-to or large-scales, and draw the curve
     #[arg(long, value_name = "KEY=FROM:TO:STEP")]
     sweep: Option<Sweep>,
     /// Folder for samples and scores [default: RUN/evaluation; with --samples: evaluation]
@@ -133,6 +143,13 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         if options.reference.is_none() {
             held_out_of(run)?;
         }
+    }
+    let sweeps_scales = options.sweep.as_ref().is_some_and(Sweep::needs_small);
+    if options.small_model.is_none() && sweeps_scales {
+        return Err(bad_use("--sweep large-scales needs --small-model: the model that continues"));
+    }
+    if options.small_model.is_some() && options.large_scales.is_none() && !sweeps_scales {
+        return Err(bad_use("--small-model needs --large-scales: after how many scales it continues"));
     }
     if options.sweep.is_some() && !measures_distance(&options.score) {
         return Err(bad_use("--sweep draws a curve of the Fréchet distance: add fd to --metrics"));
@@ -180,6 +197,8 @@ impl Tools<'_> {
             top_k: options.top_k as f64,
             top_p: options.top_p,
             temperature: options.temperature,
+            guided_to: options.guided_to.map(|scale| scale as f64),
+            large_scales: options.large_scales.map(|scales| scales as f64),
         };
         let Some(sweep) = &options.sweep else {
             return self.one(options, run, plain, &out).map(|_| ());
@@ -232,6 +251,9 @@ impl Tools<'_> {
         let mut command = Command::new(self.sample);
         command.arg("sample").arg("--run").arg(run);
         command.args(["--classes", classes, "--per-class", &per_class.to_string()]);
+        if let Some(small) = &options.small_model {
+            command.arg("--small-model").arg(small);
+        }
         command.args(settings.arguments()).args(["--seed", &options.seed.to_string()]);
         if options.ema {
             command.arg("--ema");
@@ -328,9 +350,19 @@ mod tests {
 
     #[test]
     fn a_folder_is_named_after_what_was_sampled() {
-        let published = Settings { cfg: 1.5, top_k: 900.0, top_p: 0.96, temperature: 1.0 };
+        let published = Settings {
+            cfg: 1.5,
+            top_k: 900.0,
+            top_p: 0.96,
+            temperature: 1.0,
+            guided_to: None,
+            large_scales: None,
+        };
         assert_eq!(published.name(50_000, 0), "cfg1.5-k900-p0.96-n50000-s0");
         assert_eq!(Settings { temperature: 0.9, ..published }.name(10, 3), "cfg1.5-k900-p0.96-t0.9-n10-s3");
+        let less = Settings { guided_to: Some(8.0), large_scales: Some(7.0), ..published };
+        assert_eq!(less.name(10, 3), "cfg1.5-k900-p0.96-g8-l7-n10-s3");
+        assert!(less.arguments().join(" ").ends_with("--guide-scales 1-8 --large-scales 7"));
     }
 
     #[test]

@@ -25,8 +25,20 @@ pub struct Sampler {
     pub top_k: Option<u64>,
     /// Total probability of the codes to draw from; 0: all.
     pub top_p: Option<f64>,
-    /// Divisor of the logits.
+    /// Divisor of the logits, if it is the same at all scales.
     pub temperature: Option<f64>,
+    /// Divisors of the logits by scale.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperatures: Option<Vec<f64>>,
+    /// The scales with guidance, such as `1-8`; `None`: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guided_scales: Option<String>,
+    /// SHA-256 of the smaller model that continued; `None`: one model sampled all scales.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small_model_sha256: Option<String>,
+    /// Number of scales before the smaller model continued.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub large_scales: Option<u64>,
     /// Whether code vectors were mixed by a Gumbel softmax.
     pub more_smooth: Option<bool>,
     /// Seed of the run.
@@ -74,6 +86,13 @@ impl Sampler {
             top_k: whole("/sampling/top_k"),
             top_p: number("/sampling/top_p"),
             temperature: number("/sampling/temperature"),
+            temperatures: value
+                .pointer("/sampling/temperature")
+                .and_then(Value::as_array)
+                .map(|list| list.iter().filter_map(Value::as_f64).collect()),
+            guided_scales: text("/sampling/guided_scales"),
+            small_model_sha256: text("/small/model/sha256"),
+            large_scales: whole("/small/large_scales"),
             more_smooth: value.pointer("/sampling/more_smooth").and_then(Value::as_bool),
             seed: whole("/seed"),
             per_class: whole("/per_class"),

@@ -73,6 +73,7 @@ impl Cost {
             latent_channels: self.latent_channels,
             schedule,
             order,
+            adaln: true,
             shared_adaln: self.shared_adaln,
             qk_norm: true,
             input: None,

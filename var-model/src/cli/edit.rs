@@ -7,7 +7,7 @@ use serde_json::json;
 use var_model::Error;
 use var_model::commands::edit::{self, AreaRequest, EditRequest, MOST_VARIANTS, MOST_ZOOM};
 use var_model::edit::FractionBox;
-use var_model::sampling::SamplingOptions;
+use var_model::sampling::{SamplingOptions, Temperature};
 use var_tokenizer::command_line::Given;
 
 use super::{ModelArgs, ShowArgs, up_to};
@@ -56,9 +56,9 @@ pub struct Edit {
     /// Draw single codes instead of mixing codes with a Gumbel softmax
     #[arg(long)]
     no_more_smooth: bool,
-    /// Sampling temperature: below 1, likely codes are drawn more often
-    #[arg(long, default_value_t = 1.0)]
-    temperature: f64,
+    /// Sampling temperature: below 1, likely codes are drawn more often. One number, or one per scale: 1.1,1.1,…
+    #[arg(long, default_value = "1", value_name = "NUMBERS", allow_hyphen_values = true)]
+    temperature: Temperature,
     /// Seed. Each variant depends only on the seed and on its own number
     #[arg(long, default_value_t = 0)]
     seed: u64,

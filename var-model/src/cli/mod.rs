@@ -5,6 +5,7 @@ mod cost;
 mod edit;
 mod inspect;
 mod sample;
+mod speed;
 
 use std::path::PathBuf;
 
@@ -35,6 +36,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
   var-model edit --run runs/small --image photo.jpg --mask mask.png --out edited.png
   var-model inspect var_d16.pth                          tensors, configuration, FLOPs
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
+  var-model speed --depth 16                             images per second, next-scale and raster
 Run `var-model COMMAND --help` for the options and more examples.")]
 pub struct Cli {
     #[command(subcommand)]
@@ -53,6 +55,8 @@ enum Command {
     Convert(convert::Convert),
     /// Compute parameters, FLOPs and memory of a model size
     Cost(cost::Cost),
+    /// Time sampling against the batch size, next to what the machine can do
+    Speed(speed::Speed),
     /// Write files like the released ones with portable weights, for checks and timings
     #[command(hide = true)]
     Portable {
@@ -91,6 +95,7 @@ impl Cli {
             Command::Inspect(inspect) => inspect.run(),
             Command::Edit(edit) => edit.run(given),
             Command::Cost(cost) => cost.run(),
+            Command::Speed(speed) => speed.run(),
             Command::Portable { case, depth, dtype, out } => {
                 portable::write(case.as_deref(), depth, dtype.kind(), &out)
             }

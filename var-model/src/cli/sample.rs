@@ -6,11 +6,11 @@ use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use serde_json::json;
 use var_model::Error;
-use var_model::commands::sample::{self, MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
+use var_model::commands::sample::{self, MOST_AT_ONCE, MOST_PICTURES, SampleRequest, SmallRequest};
 use var_model::outputs::Target;
 use var_model::outputs::scales::ScalesFile;
 use var_model::rejection::{MOST_SIZE, RejectionRequest, SIZE};
-use var_model::sampling::{Guidance, SamplingOptions};
+use var_model::sampling::{Guidance, SamplingOptions, ScaleRange, Temperature};
 use var_tokenizer::command_line::Given;
 use var_tokenizer::signals;
 use var_tokenizer::torch::module::{Channels, IMAGENET_DEVIATION, IMAGENET_MEAN};
@@ -25,6 +25,8 @@ use super::{ModelArgs, ShowArgs, up_to};
   var-model sample --run runs/d16 --classes all --per-class 50 --out samples.npz --out samples/ --dry-run
   var-model sample --run runs/d16 --classes all --per-class 50 --out samples.npz --resume
   var-model sample --run runs/small --per-class 1 --show-scales scales.png --show-scales scales.gif
+  var-model sample --model d16.pth --tokenizer vae.pth --guide-scales 1-8 --out grid.png
+  var-model sample --run runs/d30 --small-model runs/d16 --large-scales 8 --out grid.png
   var-model sample --run runs/d30 --classes all --per-class 50 --keep 0.5 --classifier resnet.pt --out re.npz")]
 pub struct Sample {
     #[command(flatten)]
@@ -42,9 +44,18 @@ pub struct Sample {
     /// Guidance over the scales: a ramp from 0 at the first scale, or constant
     #[arg(long, default_value = "ramp", value_parser = ["ramp", "constant"])]
     guidance: String,
-    /// Sampling temperature: below 1, likely codes are drawn more often
-    #[arg(long, default_value_t = 1.0)]
-    temperature: f64,
+    /// Guide only these scales, counted from 1; later scales take half the work (default: all)
+    #[arg(long, value_name = "FROM-TO")]
+    guide_scales: Option<ScaleRange>,
+    /// Sampling temperature: below 1, likely codes are drawn more often. One number, or one per scale: 1.1,1.1,…
+    #[arg(long, default_value = "1", value_name = "NUMBERS", allow_hyphen_values = true)]
+    temperature: Temperature,
+    /// Smaller model (run folder or model file) that continues after --large-scales
+    #[arg(long, value_name = "PATH", requires = "large_scales")]
+    small_model: Option<PathBuf>,
+    /// Number of scales that the model itself samples before the smaller one continues
+    #[arg(long, value_name = "N", requires = "small_model")]
+    large_scales: Option<usize>,
     /// Draw from the TOP_K most likely codes; 0: from all
     #[arg(long, default_value_t = 900)]
     top_k: usize,
@@ -127,10 +138,15 @@ impl Sample {
                 cfg: self.cfg,
                 guidance: if self.guidance == "constant" { Guidance::Constant } else { Guidance::Ramp },
                 temperature: self.temperature,
+                guided_scales: self.guide_scales,
                 top_k: self.top_k,
                 top_p: self.top_p,
                 more_smooth: self.more_smooth,
             },
+            small: self
+                .small_model
+                .zip(self.large_scales)
+                .map(|(model, large_scales)| SmallRequest { model, large_scales }),
             seed: self.seed,
             batch: self.batch,
             out: self.out,

@@ -7,3 +7,4 @@ pub mod edit;
 pub mod inspect;
 pub mod portable;
 pub mod sample;
+pub mod speed;

@@ -75,7 +75,11 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
     // Matrices cast to the compute type stay until the backward pass: the block's own, and its AdaLN.
     let cast = |matrices: f64| if step.bytes < 4 { e * matrices * c * c } else { 0.0 };
     let block_cast = cast(4.0 + 2.0 * mlp);
-    let adaln_cast = cast(6.0) * if config.shared_adaln { 1.0 } else { depth };
+    let adaln_cast = match (config.adaln, config.shared_adaln) {
+        (false, _) => 0.0,
+        (true, true) => cast(6.0),
+        (true, false) => cast(6.0) * depth,
+    };
     // Six parts of AdaLN per image and block, with copies of the scales and gates, and their gradients.
     let modulation = step.batch as f64 * depth * c * (6.0 * (4.0 + e) + 4.0 * 4.0);
     // Vectors before and after standardisation, ids, losses.

@@ -14,7 +14,7 @@ use crate::sampling::{Draws, Sampler, SamplingOptions, at_once};
 const MOST_AT_ONCE: usize = 64;
 
 /// Settings of the sampler.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Generation {
     /// Class, or the number of classes for "no class".
     pub label: i64,

@@ -58,6 +58,7 @@ pub(crate) fn transformer_config(case: &Case) -> Result<TransformerConfig> {
         latent_channels: case.number("z")? as usize,
         schedule: ScaleSchedule::new(case.numbers("patch_nums")?)?,
         order: if case.text("kind") == "raster" { Order::Raster } else { Order::NextScale },
+        adaln: true,
         shared_adaln: case.flag("shared_aln"),
         qk_norm: case.flag("l2"),
         input: None,

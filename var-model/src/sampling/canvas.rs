@@ -55,8 +55,8 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// The last latent and the latents after each token map.
-    pub(super) fn finish(self) -> (Tensor, Vec<Tensor>) {
-        (self.latent, self.latents)
+    /// The latents after each token map.
+    pub(super) fn finish(self) -> Vec<Tensor> {
+        self.latents
     }
 }

@@ -5,8 +5,11 @@
 mod canvas;
 pub(crate) mod draws;
 pub(crate) mod filter;
+pub(crate) mod options;
+mod pass;
 pub(crate) mod sampler;
 
 pub use draws::Draws;
-pub(crate) use sampler::check_edits;
-pub use sampler::{Guidance, Kept, Sample, Sampler, SamplingOptions, at_once, check_pair};
+pub use options::{Guidance, SamplingOptions, ScaleRange, Temperature};
+pub use sampler::{Kept, Sample, Sampler, at_once, check_pair};
+pub(crate) use sampler::{check_edits, check_small};

@@ -1,6 +1,5 @@
 //! The sampler: one forward pass per step, with cached keys and values.
 
-use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 use var_tokenizer::error::NotFinite;
 use var_tokenizer::torch::check_finite;
@@ -9,104 +8,12 @@ use var_tokenizer::{TokenizerConfig, VqVae};
 use super::canvas::Canvas;
 use super::draws::{Draws, invert};
 use super::filter::filter;
+use super::options::SamplingOptions;
+use super::pass::Pass;
 use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::order::Order;
-use crate::transformer::{Context, KeyValueCache, Transformer};
-
-/// How tokens are chosen from the logits.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SamplingOptions {
-    /// Guidance at the last step; 0: no guidance.
-    pub cfg: f64,
-    /// Guidance over the steps.
-    #[serde(default)]
-    pub guidance: Guidance,
-    /// Divides the guided logits before filtering; 1 changes nothing.
-    #[serde(default = "one")]
-    pub temperature: f64,
-    /// Draw among this many codes (0: all).
-    pub top_k: usize,
-    /// Draw among the most likely codes that together reach this probability (0: all).
-    pub top_p: f64,
-    /// Mix code vectors by a Gumbel softmax instead of drawing one. For images only, never for scores.
-    pub more_smooth: bool,
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-/// Guidance over the steps: over the scales, or in a raster scan over the tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Guidance {
-    /// Linearly from 0 at the first step, as published.
-    #[default]
-    Ramp,
-    /// The same at every step.
-    Constant,
-}
-
-impl Guidance {
-    /// The guidance at `progress` (0 at the first step, 1 at the last); `cfg` is that of the last step.
-    fn at(self, cfg: f64, progress: f64) -> f64 {
-        match self {
-            Self::Ramp => cfg * progress,
-            Self::Constant => cfg,
-        }
-    }
-}
-
-impl Default for SamplingOptions {
-    /// The published settings of evaluation.
-    fn default() -> Self {
-        Self {
-            cfg: 1.5,
-            guidance: Guidance::Ramp,
-            temperature: 1.0,
-            top_k: 900,
-            top_p: 0.96,
-            more_smooth: false,
-        }
-    }
-}
-
-impl SamplingOptions {
-    /// Checks the ranges.
-    ///
-    /// # Errors
-    /// Names the setting that is out of range.
-    pub fn validate(&self) -> Result<()> {
-        if !self.cfg.is_finite() || self.cfg < 0.0 {
-            return Err(Error::Config(format!("cfg is {}; it must be a number from 0 on", self.cfg)));
-        }
-        if !self.temperature.is_finite() || self.temperature <= 0.0 {
-            return Err(Error::Config(format!(
-                "temperature is {}; it must be a number above 0",
-                self.temperature
-            )));
-        }
-        if !(0.0..=1.0).contains(&self.top_p) {
-            return Err(Error::Config(format!("top-p is {}; it must be from 0 to 1", self.top_p)));
-        }
-        Ok(())
-    }
-
-    /// Checks that a model of this order can do it.
-    ///
-    /// # Errors
-    /// When codes should be mixed in raster order.
-    pub(crate) fn check_order(&self, order: Order) -> Result<()> {
-        if self.more_smooth && order == Order::Raster {
-            return Err(Error::Config(
-                "the model generates in raster order and cannot mix codes; sample without more-smooth".into(),
-            ));
-        }
-        Ok(())
-    }
-}
+use crate::transformer::Transformer;
 
 /// A batch of sampled images.
 #[derive(Debug)]
@@ -138,6 +45,42 @@ pub fn at_once(config: &TransformerConfig, wanted: usize) -> usize {
     wanted.min(MOST_LOGITS / logits.max(1)).max(1)
 }
 
+/// Checks that `small` can continue what `large` has begun.
+///
+/// # Errors
+/// When they generate in raster order, or have other token maps, codes or classes, or the number of scales is out of range.
+pub(crate) fn check_small(
+    large: &TransformerConfig,
+    small: &TransformerConfig,
+    large_scales: usize,
+) -> Result<()> {
+    let scales = large.schedule.scales();
+    if large.order == Order::Raster || small.order == Order::Raster {
+        return Err(Error::Config(
+            "a model in raster order has one scale; the large and the small model must be next-scale models"
+                .into(),
+        ));
+    }
+    let key = |c: &TransformerConfig| (c.schedule.clone(), c.vocabulary, c.latent_channels, c.classes);
+    if key(large) != key(small) {
+        let told = |c: &TransformerConfig| {
+            format!(
+                "schedule {}, {} codes, {} latent channels, {} classes",
+                c.schedule, c.vocabulary, c.latent_channels, c.classes
+            )
+        };
+        return Err(Error::Config(format!(
+            "the large model has {}; the small one has {}. Use two models of the same tokenizer and classes",
+            told(large),
+            told(small)
+        )));
+    }
+    if !(1..=scales).contains(&large_scales) {
+        return Err(Error::Config(format!("large-scales is {large_scales}; it must be from 1 to {scales}")));
+    }
+    Ok(())
+}
+
 /// Checks that a model of this order can edit photos.
 ///
 /// # Errors
@@ -158,7 +101,8 @@ pub(crate) fn check_edits(order: Order) -> Result<()> {
 pub struct Sampler<'a> {
     model: &'a Transformer,
     tokenizer: &'a VqVae,
-    /// Names of the two in errors.
+    small: Option<Small<'a>>,
+    /// Names of model and tokenizer in errors.
     names: (String, String),
 }
 
@@ -178,6 +122,15 @@ pub fn check_pair(model: &TransformerConfig, tokenizer: &TokenizerConfig) -> Res
     )))
 }
 
+/// A transformer that continues after the first scales.
+#[derive(Debug)]
+struct Small<'a> {
+    model: &'a Transformer,
+    large_scales: usize,
+    /// Its name in errors.
+    name: String,
+}
+
 impl<'a> Sampler<'a> {
     /// A sampler of these two.
     ///
@@ -185,7 +138,20 @@ impl<'a> Sampler<'a> {
     /// As [`check_pair`].
     pub fn new(model: &'a Transformer, tokenizer: &'a VqVae) -> Result<Self> {
         check_pair(model.config(), tokenizer.config())?;
-        Ok(Self { model, tokenizer, names: ("the model".into(), "the tokenizer".into()) })
+        Ok(Self { model, tokenizer, small: None, names: ("the model".into(), "the tokenizer".into()) })
+    }
+
+    /// Draft and refine: after `large_scales` scales, the smaller transformer `model` continues. It reads these scales
+    /// first. `name` is its name in errors.
+    ///
+    /// Source: Chen et al., Collaborative Decoding Makes Visual Auto-Regressive Modeling Efficient (2024).
+    ///
+    /// # Errors
+    /// When the two do not fit together, or the number of scales is out of range.
+    pub fn with_small(mut self, model: &'a Transformer, large_scales: usize, name: String) -> Result<Self> {
+        check_small(self.config(), model.config(), large_scales)?;
+        self.small = Some(Small { model, large_scales, name });
+        Ok(self)
     }
 
     /// Names the files of model and tokenizer, for errors about values that are not finite.
@@ -222,7 +188,7 @@ impl<'a> Sampler<'a> {
         kept: Option<&Kept>,
     ) -> Result<Sample> {
         options.validate()?;
-        options.check_order(self.config().order)?;
+        options.check_model(self.config())?;
         if let Some(kept) = kept {
             check_edits(self.config().order)?;
             self.check_kept(kept, labels.len() as i64)?;
@@ -234,7 +200,14 @@ impl<'a> Sampler<'a> {
                 classes - 1
             )));
         }
-        tch::no_grad(|| self.run(labels, draws, options, kept))
+        tch::no_grad(|| {
+            let (ids, latents) = self.generate(labels, draws, options, kept)?;
+            let images = match latents.last() {
+                Some(latent) => self.decode(latent, || "pictures".into())?,
+                None => return Err(Error::Config("the schedule has no scale".into())),
+            };
+            Ok(Sample { ids, latents, images })
+        })
     }
 
     fn check_kept(&self, kept: &Kept, batch: i64) -> Result<()> {
@@ -256,35 +229,47 @@ impl<'a> Sampler<'a> {
         )))
     }
 
-    fn run(
+    /// Ids `[B, L]`, and latents `[B, z, h, w]` after each token map; decodes nothing. Its arguments must be checked, and
+    /// gradients off.
+    pub(crate) fn generate(
         &self,
         labels: &[i64],
         draws: &Draws,
         options: &SamplingOptions,
         kept: Option<&Kept>,
-    ) -> Result<Sample> {
+    ) -> Result<(Tensor, Vec<Tensor>)> {
         let (model, quantizer) = (self.model, self.tokenizer.quantizer());
         let config = model.config();
         let batch = labels.len() as i64;
-        let guided = options.cfg > 0.0;
-        let mut all = labels.to_vec();
-        if guided {
-            all.extend(std::iter::repeat_n(config.classes as i64, labels.len()));
+        let guided_steps = options.guided_steps(config);
+        let mut rows = labels.to_vec();
+        if guided_steps > 0 {
+            rows.extend(std::iter::repeat_n(config.classes as i64, labels.len()));
         }
-        let rows = all.len() as i64;
-        let condition = model.condition(&Tensor::from_slice(&all).to_device(model.device()));
-        let modulations = model.modulations(&condition)?;
-        let mut cache = KeyValueCache::new(config, rows, model.compute_kind(), model.device())?;
+        let mut pass = Pass::new(model, &rows)?;
         let mut canvas = Canvas::new(quantizer, config, batch);
-        let mut tokens = model.embed_first(&condition);
+        let mut inputs: Vec<Option<Tensor>> = Vec::new();
         let mut ids = Vec::with_capacity(config.steps());
         for k in 0..config.steps() {
             let (place, range) = (config.place(k), config.step(k));
             let length = range.len();
-            let logits = model.run(&tokens, &modulations, &mut Context::Cached(&mut cache), None)?;
-            let t = options.guidance.at(options.cfg, config.progress(k));
-            let raw = logits;
-            let logits = guide(&raw, batch, t, guided, options.temperature);
+            let vectors = if k == 0 { None } else { canvas.input(k) };
+            if let Some(small) = &self.small {
+                if k == small.large_scales {
+                    pass = Pass::new(small.model, &rows)?;
+                    for (earlier, vectors) in inputs.drain(..).enumerate() {
+                        pass.read(vectors.as_ref(), config.step(earlier).start)?;
+                    }
+                } else if k < small.large_scales {
+                    inputs.push(vectors.as_ref().map(Tensor::shallow_clone));
+                }
+            }
+            if k >= guided_steps {
+                pass.keep_first(batch);
+            }
+            let raw = pass.logits(vectors.as_ref(), range.start)?;
+            let (t, temperature) = (options.guidance_at(config, k), options.temperature.at(place.scale));
+            let logits = guide(&raw, batch, t, k < guided_steps, temperature);
             self.check_logits(&raw, &logits, k, options)?;
             let vocabulary = config.vocabulary as i64;
             let allowed = filter(&logits.view([-1, vocabulary]), options.top_k, options.top_p);
@@ -308,21 +293,19 @@ impl<'a> Sampler<'a> {
             if let Some(latent) = canvas.add(vectors, k)? {
                 check_finite(latent, || format!("{}: latent after {}", self.names.1, self.step(k)))?;
             }
-            if let Some(next) = (k + 1 < config.steps()).then(|| canvas.input(k + 1)).flatten() {
-                let embedded = model.embed_vectors(&next, range.end);
-                tokens = if guided { embedded.repeat([2, 1, 1]) } else { embedded };
-            }
         }
-        let (latent, latents) = canvas.finish();
-        let images = self.decode(&latent, || "pictures".into())?;
-        Ok(Sample { ids: Tensor::cat(&ids, 1), latents, images })
+        Ok((Tensor::cat(&ids, 1), canvas.finish()))
     }
 
     /// Checks that the `logits` of step `k` are finite; `raw` are the model's logits before guidance and temperature.
     /// Costs one sum, little next to the sort of the filter.
     fn check_logits(&self, raw: &Tensor, logits: &Tensor, k: usize, options: &SamplingOptions) -> Result<()> {
         let Some(found) = NotFinite::in_tensor(logits)? else { return Ok(()) };
-        check_finite(raw, || format!("{}: logits of {}", self.names.0, self.step(k)))?;
+        let name = match &self.small {
+            Some(small) if k >= small.large_scales => &small.name,
+            _ => &self.names.0,
+        };
+        check_finite(raw, || format!("{name}: logits of {}", self.step(k)))?;
         Err(Error::Config(format!(
             "guidance {} and temperature {}: logits of {} are finite before them, not after ({found}); lower the \
              guidance, or raise the temperature",

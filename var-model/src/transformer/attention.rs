@@ -49,6 +49,11 @@ impl KeyValueCache {
             .collect::<Result<_>>()?;
         Ok(Self { layers })
     }
+
+    /// Keeps the first `rows` sequences.
+    pub(crate) fn keep_first(&mut self, rows: i64) {
+        self.layers.iter_mut().for_each(|layer| layer.keep_first(rows));
+    }
 }
 
 /// Multi-head self-attention with optional QK-norm.

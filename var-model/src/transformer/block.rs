@@ -27,6 +27,12 @@ impl Modulation {
         Self { parts: all.unbind(1).iter().map(|t| t.unsqueeze(1)).collect() }
     }
 
+    /// That of the first `rows` images.
+    pub(super) fn first(&self, rows: i64) -> Self {
+        let first = |part: &Tensor| part.narrow(0, 0, rows.min(part.size().first().copied().unwrap_or(rows)));
+        Self { parts: self.parts.iter().map(first).collect() }
+    }
+
     /// Gate, scale and shift of branch 0 (attention) or 1 (feed-forward).
     fn branch(&self, i: usize) -> Option<(&Tensor, &Tensor, &Tensor)> {
         Some((self.parts.get(i)?, self.parts.get(2 + i)?, self.parts.get(4 + i)?))
@@ -73,6 +79,8 @@ enum Condition {
     Own(AdaLn),
     /// Offsets `[1, 1, 6, C]` on the shared projection.
     Offsets(Tensor),
+    /// The same for every class: offsets `[1, 1, 6, C]` on open gates and plain norms.
+    Fixed(Tensor),
 }
 
 /// One transformer block.
@@ -88,8 +96,11 @@ impl Block {
     pub(crate) fn new(mut b: Builder<'_>, config: &TransformerConfig, init: &Deviations) -> Self {
         let c = config.width as i64;
         let hidden = c * MLP_RATIO as i64;
-        let offsets =
-            config.shared_adaln.then(|| b.parameter("ada_gss", &[1, 1, 6, c], init.adaln_offsets()));
+        let offsets = match (config.adaln, config.shared_adaln) {
+            (true, false) => None,
+            (true, true) => Some(b.parameter("ada_gss", &[1, 1, 6, c], init.adaln_offsets())),
+            (false, _) => Some(b.parameter("ada_gss", &[1, 1, 6, c], Init::Constant(0.0))),
+        };
         let attention = SelfAttention::new(b.sub("attn"), config, init);
         let zero = Init::Constant(0.0);
         let mut ffn = b.sub("ffn");
@@ -100,7 +111,8 @@ impl Block {
         let fc1 = layer("fc1", [hidden, c], init.plain());
         let fc2 = layer("fc2", [c, hidden], init.branch_output());
         let condition = match offsets {
-            Some(offsets) => Condition::Offsets(offsets),
+            Some(offsets) if config.adaln => Condition::Offsets(offsets),
+            Some(offsets) => Condition::Fixed(offsets),
             None => Condition::Own(AdaLn::new(b.sub("ada_lin.1"), config.width, init.adaln())),
         };
         Self { attention, fc1, fc2, condition }
@@ -122,6 +134,14 @@ impl Block {
                 Modulation::new(&(shared + offsets.squeeze_dim(0)))
             }
             (Condition::Offsets(offsets), None) => Modulation::new(&offsets.squeeze_dim(0)),
+            (Condition::Fixed(offsets), _) => {
+                let open =
+                    Tensor::from_slice(&[1.0_f32, 1.0, 0.0, 0.0, 0.0, 0.0]).to_device(offsets.device());
+                let batch = activated.size().first().copied().unwrap_or(1);
+                Modulation::new(
+                    &(offsets.squeeze_dim(0) + open.view([1, 6, 1])).expand([batch, -1, -1], false),
+                )
+            }
         })
     }
 
@@ -189,6 +209,7 @@ impl Block {
         let condition = match &self.condition {
             Condition::Own(adaln) => Condition::Own(adaln.share()),
             Condition::Offsets(offsets) => Condition::Offsets(offsets.shallow_clone()),
+            Condition::Fixed(offsets) => Condition::Fixed(offsets.shallow_clone()),
         };
         Self { attention: self.attention.share(), fc1: pair(&self.fc1), fc2: pair(&self.fc2), condition }
     }

@@ -1,4 +1,4 @@
-//! The head: AdaLN, then a linear layer to the logits, all in `f32`.
+//! The head: AdaLN (or a plain norm), then a linear layer to the logits, all in `f32`.
 
 use tch::{Kind, Tensor};
 use var_tokenizer::torch::kernels::{layer_norm_modulate, linear};
@@ -16,10 +16,26 @@ pub(crate) struct HeadModulation {
     shift: Tensor,
 }
 
+impl HeadModulation {
+    /// That of the first `rows` images.
+    pub(super) fn first(&self, rows: i64) -> Self {
+        Self { scale: self.scale.narrow(0, 0, rows), shift: self.shift.narrow(0, 0, rows) }
+    }
+}
+
+/// The source of scale and shift.
+#[derive(Debug)]
+enum Condition {
+    /// A projection of the condition.
+    Own(Tensor, Tensor),
+    /// The same for every class, `[1, 1, 2, C]`.
+    Fixed(Tensor),
+}
+
 /// Output layer.
 #[derive(Debug)]
 pub(crate) struct Head {
-    adaln: (Tensor, Tensor),
+    condition: Condition,
     output: (Tensor, Tensor),
 }
 
@@ -27,14 +43,16 @@ impl Head {
     pub(crate) fn new(mut b: Builder<'_>, config: &TransformerConfig, init: &Deviations) -> Self {
         let (c, v) = (config.width as i64, config.vocabulary as i64);
         let zero = Init::Constant(0.0);
-        let mut norm = b.sub("head_nm.ada_lin.1");
-        let adaln = (
-            norm.parameter("weight", &[2 * c, c], init.head_adaln()),
-            norm.parameter("bias", &[2 * c], zero),
-        );
+        let condition = if config.adaln {
+            let mut norm = b.sub("head_nm.ada_lin.1");
+            let weight = norm.parameter("weight", &[2 * c, c], init.head_adaln());
+            Condition::Own(weight, norm.parameter("bias", &[2 * c], zero))
+        } else {
+            Condition::Fixed(b.sub("head_nm").parameter("ada_gss", &[1, 1, 2, c], zero))
+        };
         let mut output = b.sub("head");
         let output = (output.parameter("weight", &[v, c], init.head()), output.parameter("bias", &[v], zero));
-        Self { adaln, output }
+        Self { condition, output }
     }
 
     /// Modulation for an activated condition `[B, C]`.
@@ -42,8 +60,15 @@ impl Head {
     /// # Errors
     /// When libtorch fails.
     pub(crate) fn modulation(&self, activated: &Tensor) -> Result<HeadModulation> {
-        let activated = activated.to_kind(Kind::Float);
-        let both = linear(&activated, &self.adaln.0, Some(&self.adaln.1))?.unsqueeze(1);
+        let both = match &self.condition {
+            Condition::Own(weight, bias) => {
+                linear(&activated.to_kind(Kind::Float), weight, Some(bias))?.unsqueeze(1)
+            }
+            Condition::Fixed(both) => {
+                let batch = activated.size().first().copied().unwrap_or(1);
+                both.flatten(2, 3).squeeze_dim(0).unsqueeze(0).expand([batch, -1, -1], false)
+            }
+        };
         let width = both.size().last().copied().unwrap_or(0) / 2;
         Ok(HeadModulation { scale: both.narrow(2, 0, width), shift: both.narrow(2, width, width) })
     }

@@ -68,6 +68,13 @@ pub struct Modulations {
     head: head::HeadModulation,
 }
 
+impl Modulations {
+    /// Those of the first `rows` conditions.
+    pub(crate) fn first(&self, rows: i64) -> Self {
+        Self { blocks: self.blocks.iter().map(|m| m.first(rows)).collect(), head: self.head.first(rows) }
+    }
+}
+
 impl Transformer {
     /// A transformer on `device`, initialised from `seed`; without a seed, zeros that a file will replace.
     ///
@@ -270,6 +277,21 @@ impl Transformer {
         context: &mut Context<'_>,
         drop_path: Option<&Tensor>,
     ) -> Result<Tensor> {
+        let x = self.run_blocks(tokens, modulations, context, drop_path)?;
+        self.head.forward(&x, &modulations.head)
+    }
+
+    /// Runs the blocks alone, as [`Transformer::run`]: `[B, l, C]` in `f32`.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    pub(crate) fn run_blocks(
+        &self,
+        tokens: &Tensor,
+        modulations: &Modulations,
+        context: &mut Context<'_>,
+        drop_path: Option<&Tensor>,
+    ) -> Result<Tensor> {
         // The residual stream is f32, whatever the type of the branches.
         let mut x = tokens.shallow_clone();
         for (i, (block, modulation)) in self.blocks.iter().zip(&modulations.blocks).enumerate() {
@@ -285,7 +307,7 @@ impl Transformer {
                 None => block.forward(&x, modulation, i, context, branches.as_ref(), self.compute)?,
             };
         }
-        self.head.forward(&x, &modulations.head)
+        Ok(x)
     }
 
     /// Teacher-forced logits `[B, l, V]` in `f32` of the first `steps` steps.

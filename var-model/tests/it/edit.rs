@@ -275,7 +275,7 @@ fn what_makes_no_sense_is_refused_with_what_would() {
     no(&|r| r.class = Some("dog".into()), &["'dog'", "ant, bee, cat"]);
     no(&|r| r.variants = 0, &["--variants is 0", "1 to 64"]);
     no(&|r| r.strip_zoom = 99, &["--strip-zoom is 99", "1 to 16"]);
-    no(&|r| r.options.temperature = 0.0, &["temperature is 0"]);
+    no(&|r| r.options.temperature = 0.0.into(), &["temperature is 0"]);
     no(&|r| r.options.cfg = f64::NAN, &["cfg is NaN"]);
     no(&|r| r.out = None, &["--out", "--strip"]);
     no(&|r| r.out = Some(place.path("square.png")), &["square.png", "overwritten"]);

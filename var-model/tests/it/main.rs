@@ -8,6 +8,7 @@ mod edit;
 mod finite;
 mod golden;
 mod memory;
+mod order_cli;
 mod outputs;
 mod sample_cli;
 mod sample_flags;

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use tch::Device;
 use var_model::transformer::Initialisation;
-use var_model::{ScaleSchedule, Transformer, TransformerConfig};
+use var_model::{Order, ScaleSchedule, Transformer, TransformerConfig};
 use var_tokenizer::weights::portable;
 use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae};
 
@@ -61,8 +61,13 @@ pub(crate) fn run_folder() -> tempfile::TempDir {
 
 /// Fills `folder` with a tiny model of `classes` classes, its tokenizer, and the names of the classes if any.
 pub(crate) fn fill_run_folder(folder: &Path, classes: usize, names: &[&str]) {
+    fill_run(folder, classes, names, "1,2,4", Order::NextScale);
+}
+
+/// The same in any order, with token maps of these sides.
+pub(crate) fn fill_run(folder: &Path, classes: usize, names: &[&str], schedule: &str, order: Order) {
     var_tokenizer::torch::start();
-    let schedule = ScaleSchedule::new(vec![1, 2, 4]).unwrap();
+    let schedule: ScaleSchedule = schedule.parse().unwrap();
     let vae = tokenizer(&schedule);
     vae.save(&folder.join("tokenizer.safetensors")).unwrap();
     let config = TransformerConfig {
@@ -73,7 +78,8 @@ pub(crate) fn fill_run_folder(folder: &Path, classes: usize, names: &[&str]) {
         vocabulary: 24,
         latent_channels: 4,
         schedule,
-        order: var_model::Order::NextScale,
+        order,
+        adaln: true,
         shared_adaln: false,
         qk_norm: true,
         input: None,

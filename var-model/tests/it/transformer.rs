@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_model::config::Standardisation;
-use var_model::transformer::Initialisation;
+use var_model::transformer::{Context, Initialisation};
 use var_model::{ScaleSchedule, Transformer, TransformerConfig, cost};
 use var_tokenizer::torch;
 use var_tokenizer::weights::portable;
@@ -21,6 +21,7 @@ fn config(sides: &[usize], depth: usize, shared_adaln: bool, qk_norm: bool) -> T
         latent_channels: 4,
         schedule: ScaleSchedule::new(sides.to_vec()).unwrap(),
         order: var_model::Order::NextScale,
+        adaln: true,
         shared_adaln,
         qk_norm,
         input: None,
@@ -122,6 +123,7 @@ proptest! {
         let config = TransformerConfig {
             depth, width: heads * head_width, heads, classes, vocabulary, latent_channels,
             schedule: ScaleSchedule::new(vec![1, 2, 4]).unwrap(), order: var_model::Order::NextScale,
+            adaln: true,
             shared_adaln, qk_norm, input: None,
         };
         let model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, None).unwrap();
@@ -260,4 +262,33 @@ fn the_cost_of_the_largest_configuration_is_counted_without_overflow() {
     assert!(cost::training_memory(&config, &cost::TrainingStep::plain(1_000_000, 4)).total().is_finite());
     assert!(cost::training_flops(&config).is_finite() && cost::six_n_d(&config).is_finite());
     assert!(TransformerConfig::published(usize::MAX).validate().is_err());
+}
+
+#[test]
+fn without_adaln_the_class_acts_through_the_first_token_alone() {
+    var_tokenizer::torch::start();
+    let config = TransformerConfig { adaln: false, ..config(&[1, 2, 4], 2, false, true) };
+    let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, Some(1)).unwrap();
+    assert_eq!(model.parameters().count(), cost::parameters(&config));
+    assert!(model.parameters().entries().iter().all(|p| !p.name.contains("ada_lin")));
+    portable::fill(model.parameters_mut(), 3);
+    model.parameters().set_requires_grad(true);
+    let conditions = [0_i64, 4].map(|label| model.condition(&Tensor::from_slice(&[label, label])));
+    let tokens = model.embed_first(&conditions[0]);
+    let logits = |condition: &Tensor| {
+        let modulations = model.modulations(condition).unwrap();
+        model.run(&tokens, &modulations, &mut Context::TeacherForced(&[1]), None).unwrap()
+    };
+    assert_eq!(logits(&conditions[0]), logits(&conditions[1]));
+    let vectors = portable::normal("vectors", 1, &[2, 20, config.latent_channels as i64]);
+    let forward =
+        |label: i64| model.forward(&Tensor::from_slice(&[label, label]), &vectors, 3, None).unwrap();
+    assert_ne!(forward(0), forward(4));
+    forward(0).square().mean(Kind::Float).backward();
+    for name in ["blocks.0.ada_gss", "head_nm.ada_gss", "class_emb.weight"] {
+        let gradient = model.parameters().get(name).unwrap().grad();
+        assert!(gradient.defined() && gradient.abs().sum(Kind::Float).double_value(&[]) > 0.0, "{name}");
+    }
+    let wrong = TransformerConfig { shared_adaln: true, ..config };
+    assert!(wrong.validate().unwrap_err().to_string().contains("shared_adaln needs adaln"));
 }

@@ -110,6 +110,7 @@ fn check_groups(case: &mut Case) -> Result<()> {
             latent_channels: 2,
             schedule: var_tokenizer::ScaleSchedule::new(vec![1, 2])?,
             order: var_model::Order::NextScale,
+            adaln: true,
             shared_adaln: text.contains("shared_ada_lin"),
             qk_norm: text.contains("scale_mul"),
             ..TransformerConfig::published(depth)

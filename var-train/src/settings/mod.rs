@@ -8,6 +8,7 @@ pub mod layers;
 pub mod model;
 pub mod presets;
 pub mod resolve;
+pub mod scale_weights;
 pub mod tokenizer;
 pub mod training;
 
@@ -15,5 +16,6 @@ pub use adversary::{AdversaryTraining, PerceptualTraining};
 pub use layers::Given;
 pub use model::{Model, ModelRun};
 pub use resolve::{Layers, Resolved};
+pub use scale_weights::ScaleWeights;
 pub use tokenizer::{TokenizerRun, TokenizerTraining};
 pub use training::Training;

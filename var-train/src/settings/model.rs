@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use var_model::Order;
 use var_model::transformer::Initialisation;
 
+use super::scale_weights::ScaleWeights;
 use super::training::{Training, within};
 use crate::error::{Error, Result};
 use crate::schedule::Shape;
@@ -21,6 +22,9 @@ pub struct Model {
     /// Order of generation: `next-scale`, or `raster` (one token per step, for a tokenizer with one token map).
     #[serde(default)]
     pub order: Order,
+    /// The class scales, shifts and gates every block. Without it, the class is the start token only.
+    #[serde(default = "yes")]
+    pub adaln: bool,
     /// All blocks share one AdaLN projection.
     pub shared_adaln: bool,
     /// L2-normalised queries and keys.
@@ -31,6 +35,10 @@ pub struct Model {
     pub condition_drop: f64,
     /// Label smoothing.
     pub label_smoothing: f64,
+    /// Weights of the scales in the loss: `"uniform"` (every token the same), `"normal"` (most for the middle scales), or
+    /// a list with one number per scale.
+    #[serde(default)]
+    pub scale_loss_weights: ScaleWeights,
     /// Standardise the input vectors per channel, with the statistics of the training tokens.
     pub standardise_inputs: bool,
     /// Probability of "no class" in validation; 0 gives the clean figure, 0.1 the published one.
@@ -57,6 +65,10 @@ pub struct Model {
     pub progressive_warmup: f64,
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// The default for run folders that are older than the setting.
 fn published_first() -> usize {
     Model::default().progressive_first
@@ -69,11 +81,13 @@ impl Default for Model {
             width: 0,
             heads: 0,
             order: Order::NextScale,
+            adaln: true,
             shared_adaln: false,
             qk_norm: true,
             drop_path: -1.0,
             condition_drop: 0.1,
             label_smoothing: 0.0,
+            scale_loss_weights: ScaleWeights::default(),
             standardise_inputs: false,
             validation_drop: 0.0,
             validation_rows: 0,

@@ -205,6 +205,7 @@ impl TrainModel {
         let config = self.configuration(file.info(), opened.tokenizer.config())?;
         let steps = self.settings.training.total_steps(train);
         Stages::of(&self.settings, steps, config.schedule.scales())?;
+        self.settings.model.scale_loss_weights.per_token(&config.schedule)?;
         let data_sha256 = sha256_of(&self.tokens)?;
         let asked = self.stored(String::new(), &data_sha256, &opened.sha256);
         let found = if leads { precision_to_resume(&self.options, &asked)? } else { None };
@@ -235,6 +236,7 @@ impl TrainModel {
             latent_channels: latent.latent_channels,
             schedule: latent.schedule.clone(),
             order: network.order,
+            adaln: network.adaln,
             shared_adaln: network.shared_adaln,
             qk_norm: network.qk_norm,
             input,

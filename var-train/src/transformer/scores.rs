@@ -62,12 +62,10 @@ impl Sums {
         self.mean(&self.loss, 0..self.schedule.tokens())
     }
 
-    /// The loss of progressive training: the sum of the cross-entropies, where the last scale has the weight `newest`,
-    /// divided by `tokens` tokens per image.
-    pub(crate) fn weighted(&self, newest: f64, tokens: usize) -> f64 {
-        let last = self.schedule.range(self.schedule.scales() - 1);
-        let sum = |range: std::ops::Range<usize>| self.loss.get(range).map_or(f64::NAN, |l| l.iter().sum());
-        (sum(0..last.start) + newest * sum(last)) / (tokens as f64 * self.pictures)
+    /// Mean over the images of the cross-entropy with a weight per token.
+    pub(crate) fn weighted(&self, weights: &[f64]) -> f64 {
+        let sum: f64 = self.loss.iter().zip(weights).map(|(loss, weight)| loss * weight).sum();
+        sum / self.pictures
     }
 
     /// The means over all tokens, over the last scale, and per scale.

@@ -71,6 +71,8 @@ pub struct ModelTask {
     compute: Kind,
     waited: Duration,
     stages: Option<Stages>,
+    /// Weight of each token in the loss; `None`: all the same.
+    weights: Option<Vec<f64>>,
     average: Option<Average>,
     /// In fp16.
     scale: Option<LossScale>,
@@ -101,6 +103,7 @@ impl ModelTask {
         let order = Order::new(seed, train.len());
         let steps = settings.training.total_steps(train.len());
         let stages = Stages::of(settings, steps, config.schedule.scales())?;
+        let weights = settings.model.scale_loss_weights.per_token(&config.schedule)?;
         let decay = settings.model.ema;
         let average = (decay > 0.0).then(|| Average::new(model.parameters(), decay));
         Ok(Self {
@@ -115,6 +118,7 @@ impl ModelTask {
             compute,
             waited: Duration::ZERO,
             stages,
+            weights,
             average,
             scale: (compute == Kind::Half).then(LossScale::default),
         })
@@ -152,6 +156,25 @@ impl ModelTask {
     }
 }
 
+impl ModelTask {
+    /// Weight of each token of a stage, whose token maps are `schedule`; `None` if all tokens are trained and count the same.
+    ///
+    /// As published, the weights of tokens that are not trained yet are not given to others.
+    fn weights_of(&self, stage: Stage, schedule: &ScaleSchedule) -> Option<Vec<f64>> {
+        let all = &self.model.config().schedule;
+        let partial = stage.scales < all.scales();
+        let weights = match &self.weights {
+            Some(weights) => weights.clone(),
+            None if partial => vec![1.0 / all.tokens() as f64; all.tokens()],
+            None => return None,
+        };
+        let newest = schedule.range(stage.scales - 1);
+        let weight =
+            |(i, weight): (usize, f64)| if newest.contains(&i) { weight * stage.newest } else { weight };
+        Some(weights.into_iter().take(schedule.tokens()).enumerate().map(weight).collect())
+    }
+}
+
 impl Task for ModelTask {
     fn parameters(&self) -> &Parameters {
         self.model.parameters()
@@ -175,6 +198,7 @@ impl Task for ModelTask {
         let factor = self.scale.map_or(1.0, |scale| scale.factor());
         let schedule =
             ScaleSchedule::new(config.schedule.sides().iter().copied().take(stage.scales).collect())?;
+        let weights = self.weights_of(stage, &schedule);
         // Randomness depends on the place of a sample in the whole batch, never on the rank.
         let own = self.ranks.share(training.batch);
         let micro = (own.len() / training.accumulation).max(1);
@@ -192,16 +216,13 @@ impl Task for ModelTask {
             let (entropy, errors) =
                 self.losses(&ids, &labels, stage.scales, masks.as_ref(), network.label_smoothing)?;
             let share = rows.len() as f64 / own.len() as f64;
-            let loss = if partial {
-                // As published: divided by all tokens, whether they are trained yet or not.
-                let newest = schedule.range(stage.scales - 1);
-                let sum = |from: usize, to: usize| {
-                    entropy.narrow(1, from as i64, (to - from) as i64).sum(Kind::Float)
-                };
-                let sum = sum(0, newest.start) + sum(newest.start, newest.end) * stage.newest;
-                sum / (rows.len() * config.schedule.tokens()) as f64
-            } else {
-                entropy.mean(Kind::Float)
+            let loss = match &weights {
+                Some(weights) => {
+                    let weights: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
+                    let weights = Tensor::from_slice(&weights).to_device(self.model.device());
+                    (&entropy * weights).sum(Kind::Float) / rows.len() as f64
+                }
+                None => entropy.mean(Kind::Float),
             };
             let loss = if stage.scales == 1 { loss + nothing(self.model.parameters())? } else { loss };
             self.ranks.backward(&(loss * (share * factor)), part == last_part)?;
@@ -210,7 +231,7 @@ impl Task for ModelTask {
         sums.join(self.ranks)?;
         let ModelScores { loss_all, loss_last, err_all, err_last, loss_per_scale, err_per_scale } =
             sums.scores();
-        let loss = if partial { sums.weighted(stage.newest, config.schedule.tokens()) } else { loss_all };
+        let loss = weights.map_or(loss_all, |weights| sums.weighted(&weights));
         let progressive = self.stages.is_some();
         Ok(Losses::Model(ModelLosses {
             loss_all,

@@ -9,21 +9,21 @@ use var_tokenizer::images::Split;
 use var_tokenizer::random::Stream;
 use var_tokenizer::tokens::{InputStatistics, Rows, TokenFile, TokenInfo, TokenWriter};
 use var_tokenizer::weights::portable;
-use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae};
+use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae};
 
 /// A folder with `tokenizer.safetensors` and `tokens.h5`.
 pub struct Fixture {
     folder: TempDir,
 }
 
-fn config() -> TokenizerConfig {
+fn config(schedule: &str) -> TokenizerConfig {
     TokenizerConfig {
         channels: 32,
         channel_multipliers: vec![1, 1],
         residual_blocks: 1,
         latent_channels: 4,
         vocabulary: 32,
-        schedule: ScaleSchedule::new(vec![1, 2, 4]).unwrap(),
+        schedule: schedule.parse().unwrap(),
         phi: PhiSharing::Partial(4),
         phi_ratio: 0.5,
         z_norm: false,
@@ -56,11 +56,20 @@ impl Fixture {
 
     /// The same with training tokens from the stream of this name.
     pub fn with_tokens(stream: &str) -> Self {
+        Self::with(stream, "1,2,4")
+    }
+
+    /// With one token map of 4 × 4, for models in raster order.
+    pub fn one_map() -> Self {
+        Self::with("train", "4")
+    }
+
+    fn with(stream: &str, schedule: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut vae = VqVae::new(&config(), tch::Device::Cpu, None).unwrap();
+        let config = config(schedule);
+        let mut vae = VqVae::new(&config, tch::Device::Cpu, None).unwrap();
         portable::fill(vae.parameters_mut(), 1);
         let sha256 = vae.save(&folder.path().join("tokenizer.safetensors")).unwrap();
-        let config = config();
         let info = TokenInfo {
             schedule: config.schedule.clone(),
             vocabulary: config.vocabulary,

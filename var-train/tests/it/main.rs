@@ -16,6 +16,7 @@ mod made_up;
 mod memory;
 mod missing;
 mod not_finite;
+mod order;
 mod progressive;
 mod ranks;
 mod ranks_lost;

@@ -19,13 +19,17 @@ enum Key {
     TopK,
     TopP,
     Temperature,
+    GuidedTo,
+    LargeScales,
 }
 
-const KEYS: [(Key, &str, &str); 4] = [
+const KEYS: [(Key, &str, &str); 6] = [
     (Key::Cfg, "cfg", "guidance (cfg)"),
     (Key::TopK, "top-k", "top-k"),
     (Key::TopP, "top-p", "top-p"),
     (Key::Temperature, "temperature", "temperature"),
+    (Key::GuidedTo, "guided-to", "last scale with guidance"),
+    (Key::LargeScales, "large-scales", "scales of the large model"),
 ];
 
 /// Which setting takes which values.
@@ -67,6 +71,11 @@ impl Sweep {
         self.values.iter().copied()
     }
 
+    /// Whether the sweep needs a smaller model.
+    pub(super) fn needs_small(&self) -> bool {
+        self.key == Key::LargeScales
+    }
+
     /// Name of the setting.
     pub fn key(&self) -> &'static str {
         self.names().0
@@ -84,6 +93,8 @@ impl Sweep {
             Key::TopK => Settings { top_k: value, ..settings },
             Key::TopP => Settings { top_p: value, ..settings },
             Key::Temperature => Settings { temperature: value, ..settings },
+            Key::GuidedTo => Settings { guided_to: Some(value), ..settings },
+            Key::LargeScales => Settings { large_scales: Some(value), ..settings },
         }
     }
 
@@ -144,7 +155,7 @@ mod tests {
     fn wrong_ranges_say_what_is_wrong() {
         for (text, fault) in [
             ("cfg", "expected KEY=FROM:TO:STEP"),
-            ("guidance=1:2:1", "cfg, top-k, top-p, temperature"),
+            ("guidance=1:2:1", "cfg, top-k, top-p, temperature, guided-to, large-scales"),
             ("cfg=1:2", "expected"),
             ("cfg=2:1:0.5", "TO not below FROM"),
             ("cfg=1:2:0", "STEP above 0"),

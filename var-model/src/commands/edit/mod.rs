@@ -44,6 +44,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
     let config = &opened.config;
     check_pair(config, &opened.tokenizer_config)?;
     check_edits(config.order)?;
+    request.options.check_model(config)?;
     let side = opened.tokenizer_config.image_side();
     let plan = EditPlan::new(photo, &area, side as u32, config.schedule.last_side())?;
     let blends = request.blend.unwrap_or(request.feather.is_some() || !plan.is_native());
@@ -62,8 +63,12 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
     let Loaded { model, tokenizer } = opened.load(device, kind)?;
     let sampler = opened.sampler(&model, &tokenizer)?;
     let began = Instant::now();
-    let generation =
-        Generation { label, options: request.options, seed: request.seed, variants: request.variants };
+    let generation = Generation {
+        label,
+        options: request.options.clone(),
+        seed: request.seed,
+        variants: request.variants,
+    };
     let mut results = Vec::new();
     progress.start(0, request.variants as u64);
     generate(&sampler, &tokenizer, &square, plan.mask(), &generation, |number, generated| {
@@ -101,7 +106,7 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
         cells: plan.mask().side().pow(2),
         class,
         class_name: class.map(|_| opened.names.name(label).to_owned()),
-        options: request.options,
+        options: request.options.clone(),
         seed: request.seed,
         blend: blends,
         feather: blends.then(|| request.feather.unwrap_or_else(|| plan.feather())),

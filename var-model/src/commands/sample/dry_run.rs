@@ -33,10 +33,17 @@ pub fn dry_run(request: SampleRequest, as_json: bool) -> Result<()> {
     };
     let (config, tokenizer) = (&job.opened.config, &job.opened.tokenizer_config);
     let together = job.at_once.min(job.sampled());
-    let memory: Vec<(&str, SamplingMemory)> = kinds
-        .iter()
-        .map(|&(name, bytes)| (name, cost::sampling_memory(config, tokenizer, together, guided, bytes)))
-        .collect();
+    let needs = |bytes| {
+        let mut memory = cost::sampling_memory(config, tokenizer, together, guided, bytes);
+        if let Some(small) = &job.small {
+            let more = cost::sampling_memory(&small.config, tokenizer, together, guided, bytes);
+            memory.transformer += more.transformer;
+            memory.cache += more.cache;
+        }
+        memory
+    };
+    let memory: Vec<(&str, SamplingMemory)> =
+        kinds.iter().map(|&(name, bytes)| (name, needs(bytes))).collect();
     let (pictures, sampled) = (job.plan.pictures(), job.sampled());
     let batches = batches(&job);
     if as_json {

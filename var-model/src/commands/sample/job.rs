@@ -4,13 +4,13 @@ use serde_json::Value;
 use tch::{Device, Kind};
 use var_tokenizer::torch::Precision;
 
-use super::record::{RejectionSettings, SampleSettings, SampleSummary};
-use super::request::{MOST_PICTURES, SampleRequest};
+use super::record::{RejectionSettings, SampleSettings, SampleSummary, SmallSettings};
+use super::request::{MOST_PICTURES, SampleRequest, SmallRequest};
 use crate::error::{Error, Result};
 use crate::order::Order;
 use crate::outputs::OutputPlan;
-use crate::sampling::{at_once, check_pair};
-use crate::source::{FileDigest, Opened};
+use crate::sampling::{at_once, check_pair, check_small};
+use crate::source::{FileDigest, ModelSource, Opened};
 
 /// Number of classes if the user names none.
 const DEFAULT_CLASSES: usize = 10;
@@ -22,6 +22,8 @@ const ROW_ORDER: &str = "round-robin";
 pub(super) struct Job {
     pub request: SampleRequest,
     pub opened: Opened,
+    /// The smaller model that continues.
+    pub small: Option<Opened>,
     pub plan: OutputPlan,
     /// Candidates per class; without rejection, images per class.
     pub candidates: usize,
@@ -42,12 +44,13 @@ impl Job {
         let opened = request.source.open()?;
         let config = &opened.config;
         check_pair(config, &opened.tokenizer_config)?;
-        request.options.check_order(config.order)?;
+        request.options.check_model(config)?;
         if config.order == Order::Raster && !request.show_scales.is_empty() {
             return Err(Error::Config(
                 "the model generates in raster order and has one scale only; omit --show-scales".into(),
             ));
         }
+        let small = request.small.as_ref().map(|small| open_small(small, &opened)).transpose()?;
         let labels = if request.classes.is_empty() {
             (0..config.classes.min(DEFAULT_CLASSES) as i64).collect::<Vec<i64>>()
         } else {
@@ -69,7 +72,7 @@ impl Job {
             chosen: request.rejection.is_some(),
         };
         let at_once = at_once(config, request.batch);
-        Ok(Self { request, opened, plan, candidates, at_once, notes: Vec::new() })
+        Ok(Self { request, opened, small, plan, candidates, at_once, notes: Vec::new() })
     }
 
     /// Number of images to sample, including rejected ones.
@@ -115,15 +118,22 @@ impl Job {
                 classifier: FileDigest::of(&r.classifier)?,
             }),
         };
+        let small = match (&self.small, &request.small) {
+            (Some(opened), Some(asked)) => {
+                Some(SmallSettings { model: opened.fingerprints()?.0, large_scales: asked.large_scales })
+            }
+            _ => None,
+        };
         let settings = SampleSettings {
             program: concat!("var-model ", env!("CARGO_PKG_VERSION")).to_owned(),
             model,
             tokenizer,
+            small,
             classes: plan.labels.clone(),
             class_names: plan.labels.iter().map(|&label| plan.names.name(label).to_owned()).collect(),
             per_class: plan.per_class,
             seed: request.seed,
-            sampling: request.options,
+            sampling: request.options.clone(),
             batch: self.at_once,
             precision: Precision::name_of(kind).to_owned(),
             device: match device {
@@ -154,6 +164,25 @@ impl Job {
             complete,
         }
     }
+}
+
+/// Opens the model that continues what `large` begins. A run folder must have the same tokenizer; a model file has none.
+fn open_small(asked: &SmallRequest, large: &Opened) -> Result<Opened> {
+    let mut source = ModelSource::at(&asked.model)?;
+    if source.run.is_none() {
+        source.tokenizer = Some(large.tokenizer_name.clone());
+        source.schedule = Some(large.config.schedule.clone());
+    }
+    let small = source.open()?;
+    check_small(&large.config, &small.config, asked.large_scales)?;
+    let (first, second) = (large.fingerprints()?.1, small.fingerprints()?.1);
+    if first.sha256 != second.sha256 {
+        return Err(Error::Config(format!(
+            "the models have different tokenizers, {} and {}; the tokens of one mean nothing to the other",
+            first.file, second.file
+        )));
+    }
+    Ok(small)
 }
 
 fn check_count(request: &SampleRequest, classes: usize, candidates: usize) -> Result<()> {

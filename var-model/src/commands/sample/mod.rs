@@ -15,7 +15,7 @@ use var_tokenizer::progress::Progress;
 pub use dry_run::dry_run;
 pub(super) use notes::options as options_notes;
 pub(crate) use record::SampleSummary;
-pub use request::{MOST_AT_ONCE, MOST_PICTURES, SampleRequest};
+pub use request::{MOST_AT_ONCE, MOST_PICTURES, SampleRequest, SmallRequest};
 
 use crate::error::Result;
 use crate::outputs::Outputs;
@@ -58,7 +58,14 @@ pub fn sample(
         None => None,
     };
     let Loaded { model, tokenizer } = job.opened.load(device, kind)?;
-    let sampler = job.opened.sampler(&model, &tokenizer)?;
+    let small = match &job.small {
+        Some(small) => Some(small.load_model(device, kind)?),
+        None => None,
+    };
+    let mut sampler = job.opened.sampler(&model, &tokenizer)?;
+    if let (Some(small), Some(opened), Some(asked)) = (&small, &job.small, &job.request.small) {
+        sampler = sampler.with_small(small, asked.large_scales, opened.model_path.display().to_string())?;
+    }
     let (sampled, seconds) = Work::new(&job, &sampler, outputs, stop, progress).run(classifier.as_ref())?;
     Ok(job.summary(sampled, seconds, false))
 }

@@ -48,6 +48,13 @@ pub(super) fn of(job: &Job) -> Vec<String> {
     if !request.show_scales.is_empty() && plan.pictures() > MOST_SHOWN {
         notes.push(format!("--show-scales shows the first {MOST_SHOWN} of {} images", plan.pictures()));
     }
+    if let Some(small) = request.small.as_ref().filter(|small| small.large_scales == config.schedule.scales())
+    {
+        notes.push(format!(
+            "--small-model {} has no effect: --large-scales are all scales",
+            small.model.display()
+        ));
+    }
     notes
 }
 
@@ -64,6 +71,11 @@ pub(in crate::commands) fn options(
     }
     if given.has("cfg") && options.cfg > 0.0 && unconditional {
         notes.push(format!("--cfg {} has no effect without a class", options.cfg));
+    }
+    if given.has("guide_scales") && (options.cfg == 0.0 || unconditional) {
+        notes.push(
+            "--guide-scales has no effect without guidance: --cfg is 0, or there is no class".to_owned(),
+        );
     }
     if given.has("guidance") && (options.cfg == 0.0 || unconditional) {
         notes.push("--guidance has no effect without guidance: --cfg is 0, or there is no class".to_owned());

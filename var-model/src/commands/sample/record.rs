@@ -15,6 +15,9 @@ pub(crate) struct SampleSettings {
     pub model: FileDigest,
     /// The tokenizer's file.
     pub tokenizer: FileDigest,
+    /// The smaller model that continued; `None` if one model sampled all scales.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub small: Option<SmallSettings>,
     /// Labels of the classes, in the order in which their images are made.
     pub classes: Vec<i64>,
     /// Names of the classes.
@@ -39,6 +42,15 @@ pub(crate) struct SampleSettings {
     pub side: usize,
     /// Order of the rows of an archive and a folder.
     pub order: String,
+}
+
+/// A smaller model that continued after the first scales.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SmallSettings {
+    /// Its file.
+    pub model: FileDigest,
+    /// Number of scales that the first model sampled.
+    pub large_scales: usize,
 }
 
 /// How candidates were chosen by a classifier.

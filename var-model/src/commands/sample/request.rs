@@ -1,5 +1,7 @@
 //! The request of `var-model sample`.
 
+use std::path::PathBuf;
+
 use var_tokenizer::command_line::Given;
 use var_tokenizer::files::check_place;
 
@@ -26,6 +28,8 @@ pub struct SampleRequest {
     pub per_class: usize,
     /// How tokens are chosen.
     pub options: SamplingOptions,
+    /// A smaller model that continues after the first scales.
+    pub small: Option<SmallRequest>,
     /// Seed of the run.
     pub seed: u64,
     /// Maximum number of images to sample at once; fewer if their logits would take gigabytes.
@@ -40,6 +44,15 @@ pub struct SampleRequest {
     pub resume: bool,
     /// The flags that the user gave. Only for these, a note says that they have no effect.
     pub given: Given,
+}
+
+/// Draft and refine: the model samples the first scales, and a smaller one continues.
+#[derive(Debug)]
+pub struct SmallRequest {
+    /// Run folder or model file.
+    pub model: PathBuf,
+    /// Number of scales of the first model.
+    pub large_scales: usize,
 }
 
 impl SampleRequest {

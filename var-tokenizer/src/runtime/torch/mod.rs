@@ -23,7 +23,7 @@ pub use allocation::Allocations;
 pub use device::DeviceChoice;
 pub use finite::check_finite;
 pub use guard::guarded;
-pub use peak::product_peak;
+pub use peak::{product_peak, read_peak};
 pub use precision::Precision;
 pub use recompute::recomputed;
 pub use start::start;

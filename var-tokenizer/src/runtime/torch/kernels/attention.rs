@@ -84,6 +84,12 @@ impl AttentionCache {
         })
     }
 
+    /// Keeps the first `rows` sequences; copies nothing.
+    pub fn keep_first(&mut self, rows: i64) {
+        self.keys = self.keys.narrow(0, 0, rows);
+        self.values = self.values.narrow(0, 0, rows);
+    }
+
     /// Tokens held.
     pub fn len(&self) -> i64 {
         self.filled
