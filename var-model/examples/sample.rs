@@ -1,15 +1,17 @@
-//! Samples one image per class: `cargo run --release --example sample -- RUN_OR_MODEL TOKENIZER CLASS…`.
+//! Samples one image per class with the built-in model: `cargo run --release --example sample -- flags animals-nature`.
+//!
+//! `Var::open` takes a run folder or a model file in the same way.
 
 use var_model::{Sampling, Var};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [model, tokenizer, classes @ ..] = arguments.as_slice() else {
-        return Err("give a model, a tokenizer, and classes".into());
-    };
-    let var = Var::open(model)?.with_tokenizer(tokenizer)?;
+    let classes: Vec<String> = std::env::args().skip(1).collect();
+    if classes.is_empty() {
+        return Err("give classes, such as: flags animals-nature".into());
+    }
+    let var = Var::open("builtin")?;
     let sampling = Sampling { cfg: 4.0, ..Default::default() };
-    for (i, image) in var.sample(classes, &sampling)?.iter().enumerate() {
+    for (i, image) in var.sample(&classes, &sampling)?.iter().enumerate() {
         image.save(format!("{i}.png"))?;
     }
     Ok(())

@@ -127,4 +127,17 @@ impl TransformerConfig {
         }
         self.check_order()
     }
+
+    /// Checks that the order fits the token maps.
+    fn check_order(&self) -> Result<()> {
+        if self.order == Order::Raster && self.schedule.scales() != 1 {
+            return Err(Error::Config(format!(
+                "order raster needs a tokenizer with one token map; this one has the schedule {}. Train a tokenizer with \
+                 `schedule={}`",
+                self.schedule,
+                self.schedule.last_side()
+            )));
+        }
+        Ok(())
+    }
 }

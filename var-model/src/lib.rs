@@ -3,9 +3,9 @@
 //! ```no_run
 //! use var_model::{Sampling, Var};
 //!
-//! let var = Var::open("var_d16.pth")?.with_tokenizer("vae_ch160v4096z32.pth")?;
+//! let var = Var::open("builtin")?; // or Var::open("var_d16.pth")?.with_tokenizer("vae_ch160v4096z32.pth")?
 //! let sampling = Sampling { cfg: 4.0, ..Default::default() };
-//! for (i, image) in var.sample(&["goldfish", "980"], &sampling)?.iter().enumerate() {
+//! for (i, image) in var.sample(&["flags", "animals-nature"], &sampling)?.iter().enumerate() {
 //!     image.save(format!("{i}.png"))?;
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -50,6 +50,7 @@ mod builtin;
 mod error;
 mod inference;
 mod order;
+mod steps;
 mod var;
 
 #[doc(inline)]

@@ -17,9 +17,9 @@ use super::{ModelArgs, ShowArgs, up_to};
 #[command(group = ArgGroup::new("places").args(["out", "strip"]).required(true).multiple(true))]
 #[command(after_help = "Examples:
   var-model edit --run runs/small --image photo.jpg --mask mask.png --out edited.png
-  var-model edit --run runs/small --image photo.jpg --box 0.25,0.25,0.75,0.75 --variants 8 --strip strip.png
+  var-model edit --image photo.jpg --box 0.25,0.25,0.75,0.75 --variants 8 --strip strip.png
   var-model edit --run runs/small --image photo.jpg --box 0.2,0.2,0.8,0.8 --outpaint --out wide.png
-  var-model edit --run runs/small --image cat.png --box 0,0.5,1,1 --class flags --seed 3 --out flag.png
+  var-model edit --image flag.png --box 0,0.5,1,1 --class flags --seed 3 --out edited.png
 If the photo has another size than the model's images, the model sees a square around the generated area.
 Pixels outside that area do not change.")]
 pub struct Edit {

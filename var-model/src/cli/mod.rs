@@ -30,10 +30,10 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
     about = "Samples images from VAR transformers, edits photos, and computes costs"
 )]
 #[command(after_help = "Examples:
-  var-model sample --run runs/small --out grid.png       a grid of images from a run folder
-  var-model sample --run runs/small --out samples.npz    the same as an archive for evaluators
+  var-model sample --out grid.png                        a grid of images from the built-in model
+  var-model sample --run runs/small --out samples.npz    from a run folder, as an archive for evaluators
   var-model sample --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --classes goldfish --out grid.png
-  var-model edit --run runs/small --image photo.jpg --mask mask.png --out edited.png
+  var-model edit --image photo.jpg --mask mask.png --out edited.png
   var-model inspect var_d16.pth                          tensors, configuration, FLOPs
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
   var-model speed --depth 16                             images per second, next-scale and raster

@@ -94,6 +94,8 @@ pub fn convert(request: &ConvertRequest) -> Result<(Value, Vec<String>)> {
             (vae.parameters().to_map(), vae.metadata()?, None)
         }
     };
+    // What else the file says of the weights, such as the network of a perceptual loss.
+    let metadata: BTreeMap<String, String> = dict.metadata.clone().into_iter().chain(metadata).collect();
     tensors = finished(tensors, kind, &dict.name)?;
     let values: usize = tensors.values().map(Tensor::numel).sum();
     match target {

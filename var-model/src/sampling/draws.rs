@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::random::Stream;
 
-use crate::order::Place;
+use crate::steps::Place;
 
 /// Draws for a batch of images. Each image is given by its index in the run.
 #[derive(Debug, Clone)]

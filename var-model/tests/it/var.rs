@@ -104,9 +104,9 @@ fn the_examples_write_images() {
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(png(&folder.path().join(file)).dimensions(), size, "{name}");
     };
-    let (model, tokenizer) = (path("model.safetensors"), path("tokenizer.safetensors"));
-    runs("sample", &[model, tokenizer, "1".into()], "0.png", (8, 8));
+    runs("sample", &["flags".into()], "0.png", (32, 32));
+    runs("scales", &["builtin".into(), "flags".into(), path("strip.png")], "strip.png", (192, 32));
     runs("scales", &[path(""), "bee".into(), path("strip.png")], "strip.png", (24, 8));
-    let edit = [path(""), path("photo.png"), path("mask.png"), "cat".into(), path("edited.png")];
+    let edit = [path("photo.png"), path("mask.png"), "objects".into(), path("edited.png")];
     runs("edit", &edit, "edited.png", (12, 9));
 }
