@@ -14,6 +14,8 @@ use crate::tokenizer::perceptual::PerceptualNetwork;
 pub struct PerceptualTraining {
     /// Weight of the loss; 0 turns it off.
     pub weight: f64,
+    /// Share of the steps before the loss counts. Steps without it take half the time.
+    pub start: f64,
     /// The network.
     pub network: PerceptualNetwork,
     /// File of the network; empty takes the fetched one (ST-LPIPS).
@@ -26,6 +28,7 @@ impl Default for PerceptualTraining {
     fn default() -> Self {
         Self {
             weight: 0.0,
+            start: 0.0,
             network: PerceptualNetwork::StLpipsAlex,
             weights: String::new(),
             heads: String::new(),
@@ -100,9 +103,19 @@ impl PerceptualTraining {
         self.weight > 0.0
     }
 
+    /// Whether the loss counts at `step` of a run of `steps`.
+    pub(crate) fn counts_at(&self, step: u64, steps: u64) -> bool {
+        self.is_on() && step as f64 >= share_of(steps, self.start)
+    }
+
+    /// Number of the steps of a run of `steps` with the loss.
+    pub(crate) fn steps_with(&self, steps: u64) -> f64 {
+        if self.is_on() { (steps as f64 - share_of(steps, self.start)).max(0.0) } else { 0.0 }
+    }
+
     /// Checks the ranges, and that images of `side` pixels are large enough.
     pub(super) fn validate(&self, side: usize) -> Result<()> {
-        within("perceptual", &[("weight", self.weight, 0.0..=1e6)])?;
+        within("perceptual", &[("weight", self.weight, 0.0..=1e6), ("start", self.start, 0.0..=1.0)])?;
         if self.is_on() { self.network.check_side(side) } else { Ok(()) }
     }
 }

@@ -200,9 +200,10 @@ impl TokenizerTask {
         }
     }
 
-    /// The perceptual loss, unless the images of `step` keep fewer scales.
+    /// The perceptual loss, once it has started and unless the images of `step` keep fewer scales.
     fn perceptual(&self, step: u64) -> Option<&Perceptual> {
-        self.perceptual.as_ref().filter(|_| self.kept(step).is_none())
+        let counts = self.settings.perceptual.counts_at(step, self.steps) && self.kept(step).is_none();
+        self.perceptual.as_ref().filter(|_| counts)
     }
 
     /// How many scales the images of `step` keep; `None` when they keep all.

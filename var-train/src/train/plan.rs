@@ -134,7 +134,8 @@ pub(super) fn of_tokenizer(
     let (mut fixed, mut kept) = (0.0_f64, 0.0_f64);
     if let Some(network) = perceptual {
         let cost = network.cost(config.image_side())?;
-        flops += PERCEPTUAL_PASSES * cost.flops * images as f64;
+        flops +=
+            PERCEPTUAL_PASSES * cost.flops * settings.perceptual.steps_with(steps) * training.batch as f64;
         fixed += 4.0 * cost.parameters as f64;
         kept = 4.0 * (micro * cost.kept) as f64;
     }

@@ -114,6 +114,19 @@ fn a_batch_of_fewer_scales_has_no_perceptual_and_no_adversarial_loss() {
 }
 
 #[test]
+fn a_perceptual_loss_starts_at_its_share_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pictures(folder.path());
+    let run = folder.path().join("run");
+    let weights = format!("perceptual.weights={}", network(folder.path()));
+    let settings = ["steps=8", "image_side=32", "schedule=1,2,4,16", "perceptual.weight=1", &weights];
+    let mut command = command(&data, &run);
+    assert!(with(with(&mut command, &settings), &["perceptual.start=0.75"]).status().unwrap().success());
+    let found: Vec<bool> = lines(&run).iter().map(|line| line["perceptual"].is_number()).collect();
+    assert_eq!(found, [false, false, false, false, false, false, true, true]);
+}
+
+#[test]
 fn a_perceptual_loss_is_trained_and_logged() {
     let folder = tempfile::tempdir().unwrap();
     let data = pictures(folder.path());
