@@ -138,7 +138,7 @@ pub fn speed(request: &SpeedRequest, as_json: bool, progress: &mut Progress) -> 
         for ((one, batch), times) in cases.iter().zip(&mut times) {
             times.push(time(one, *batch, request)?);
             done += 1;
-            progress.advance(done, &format!("{}, batch {batch}", one.name));
+            progress.advance(done, "cases");
         }
     }
     progress.finish();
@@ -210,7 +210,9 @@ fn prepare(subject: Subject, request: &SpeedRequest, device: Device, kind: Kind)
     model.set_compute_kind(kind);
     model.freeze();
     let mut tokenizer = VqVae::new(&latent, device, None)?;
-    portable::fill(tokenizer.parameters_mut(), 1);
+    if request.decode {
+        portable::fill(tokenizer.parameters_mut(), 1);
+    }
     tokenizer.set_compute_kind(kind);
     tokenizer.freeze();
     Ok(Ready { name: format!("d{depth}"), loaded: Loaded { model, tokenizer } })

@@ -118,7 +118,11 @@ pub(crate) fn set(base: &mut Table, assignment: &str, given: &mut Given) -> Resu
         });
     };
     let mut inner = Table::new();
-    inner.insert(leaf.to_owned(), value_of(text.trim()));
+    let value = value_of(text.trim());
+    // One number for a list is a list of one, such as `schedule=8`.
+    let is_list = base.get(&section).and_then(|table| table.get(leaf)).is_some_and(Value::is_array);
+    let value = if is_list && !value.is_array() { Value::Array(vec![value]) } else { value };
+    inner.insert(leaf.to_owned(), value);
     let mut changes = Table::new();
     changes.insert(section, Value::Table(inner));
     overlay(base, &changes, "")?;
@@ -156,7 +160,7 @@ pub(crate) fn from_table<T: DeserializeOwned>(table: &Table) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::ModelRun;
+    use crate::settings::{ModelRun, TokenizerRun};
 
     #[test]
     fn a_key_of_several_sections_needs_its_section() {
@@ -194,5 +198,15 @@ mod tests {
         assert_eq!((run.training.learning_rate, run.model.depth), (1.0, 3));
         assert!(set(&mut table, "dept=3", &mut given).unwrap_err().to_string().contains("'model.depth'"));
         assert!(set(&mut table, "depth", &mut given).is_err());
+    }
+
+    #[test]
+    fn one_number_for_a_list_is_a_list_of_one() {
+        let mut table = to_table(&TokenizerRun::default()).unwrap();
+        for (text, sides) in [("schedule=8", vec![8]), ("schedule=1,2,4", vec![1, 2, 4])] {
+            set(&mut table, text, &mut Given::default()).unwrap();
+            let run: TokenizerRun = from_table(&table).unwrap();
+            assert_eq!(run.tokenizer.schedule.sides(), sides);
+        }
     }
 }
