@@ -187,7 +187,7 @@ fn precision(request: &SpeedRequest, device: Device) -> Result<Kind> {
         Subject::Published { depth, .. } => 64 * depth,
     });
     let width = largest.max().unwrap_or(256) as i64;
-    Ok(request.source.precision.resolve(device, [256, width, 4 * width])?)
+    request.source.precision.resolve(device, [256, width, 4 * width])
 }
 
 /// Loads a model, or makes one with portable weights.
