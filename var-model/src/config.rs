@@ -123,7 +123,7 @@ impl TransformerConfig {
             }
         }
         if self.shared_adaln && !self.adaln {
-            return fail("shared_adaln needs adaln".into());
+            return fail("shared_adaln needs adaln: set adaln=true, or shared_adaln=false".into());
         }
         self.check_order()
     }

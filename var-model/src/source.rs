@@ -153,8 +153,15 @@ impl ModelSource {
     /// # Errors
     /// When the device does not support it.
     pub(crate) fn compute_kind(&self, opened: &Opened, device: Device, batch: usize) -> Result<Kind> {
-        let config = &opened.config;
-        let last_scale = config.schedule.range(config.schedule.scales() - 1).len();
+        self.kind_for(&opened.config, device, batch)
+    }
+
+    /// The same for a model of `config`.
+    ///
+    /// # Errors
+    /// When the device does not support it.
+    pub(crate) fn kind_for(&self, config: &TransformerConfig, device: Device, batch: usize) -> Result<Kind> {
+        let last_scale = config.largest_step();
         let product = [(batch.min(64) * last_scale) as i64, config.width as i64, 4 * config.width as i64];
         self.precision.resolve(device, product)
     }
@@ -235,14 +242,18 @@ impl Opened {
     /// When a file cannot be read.
     pub(crate) fn fingerprints(&self) -> Result<(FileDigest, FileDigest)> {
         // In parallel: each file can have gigabytes.
-        let (model, tokenizer) = rayon::join(
-            || builtin::digest(&self.model_path),
-            || var_tokenizer::builtin::digest(&self.tokenizer_name),
-        );
-        Ok((
-            FileDigest { file: self.model_path.display().to_string(), sha256: model? },
-            FileDigest { file: self.tokenizer_name.clone(), sha256: tokenizer? },
-        ))
+        let (model, tokenizer) =
+            rayon::join(|| self.model_digest(), || var_tokenizer::builtin::digest(&self.tokenizer_name));
+        Ok((model?, FileDigest { file: self.tokenizer_name.clone(), sha256: tokenizer? }))
+    }
+
+    /// Name and SHA-256 of the transformer's file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn model_digest(&self) -> Result<FileDigest> {
+        let sha256 = builtin::digest(&self.model_path)?;
+        Ok(FileDigest { file: self.model_path.display().to_string(), sha256 })
     }
 
     /// A sampler of `model` and `tokenizer`, which [`Self::load`] gave. Its errors name the files.

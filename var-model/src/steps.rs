@@ -59,6 +59,14 @@ impl TransformerConfig {
         }
     }
 
+    /// The token map of each position, `[L]`.
+    pub(crate) fn scale_of_positions(&self) -> Tensor {
+        let lengths = self.schedule.lengths();
+        let scales: Vec<i64> =
+            (0..).zip(&lengths).flat_map(|(k, &length)| std::iter::repeat_n(k, length)).collect();
+        Tensor::from_slice(&scales)
+    }
+
     /// How far step `k` is between the first (0) and the last (1); 0 for a single step. Guidance rises with it.
     pub(crate) fn progress(&self, k: usize) -> f64 {
         match self.steps() {

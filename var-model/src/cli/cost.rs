@@ -27,8 +27,8 @@ pub struct Cost {
     #[arg(long)]
     heads: Option<usize>,
     /// Order of generation
-    #[arg(long, default_value = "next-scale", value_parser = ["next-scale", "raster"])]
-    order: String,
+    #[arg(long, default_value_t = Order::NextScale)]
+    order: Order,
     /// Sides of the token maps [default: 1,2,3,4,5,6,8,10,13,16; in raster order 16]
     #[arg(long, allow_hyphen_values = true)]
     schedule: Option<String>,
@@ -57,8 +57,7 @@ pub struct Cost {
 
 impl Cost {
     pub fn run(self) -> Result<(), Error> {
-        let order: Order = self.order.parse()?;
-        let schedule = match (self.schedule, order) {
+        let schedule = match (self.schedule, self.order) {
             (Some(given), _) => given.parse()?,
             (None, Order::NextScale) => ScaleSchedule::published_256(),
             (None, Order::Raster) => ScaleSchedule::new(vec![ScaleSchedule::published_256().last_side()])?,
@@ -72,7 +71,7 @@ impl Cost {
             vocabulary: self.vocabulary,
             latent_channels: self.latent_channels,
             schedule,
-            order,
+            order: self.order,
             adaln: true,
             shared_adaln: self.shared_adaln,
             qk_norm: true,

@@ -184,20 +184,14 @@ fn fold(tensors: &mut BTreeMap<String, Tensor>, input: &Standardisation) {
 
 /// Buffers without weights that the published code expects when it loads strictly.
 pub(super) fn published_buffers(config: &TransformerConfig, kind: Kind) -> Vec<(String, Tensor)> {
-    let positions = |value: &dyn Fn(usize) -> usize| {
-        let all: Vec<i64> = (0..config.steps())
-            .flat_map(|k| config.step(k).map(move |_| k))
-            .map(|k| value(k) as i64)
-            .collect();
-        Tensor::from_slice(&all)
-    };
-    let (steps, scales) = (positions(&|k| k), positions(&|k| config.place(k).scale));
+    let steps: Vec<i64> = (0..config.steps()).flat_map(|k| config.step(k).map(move |_| k as i64)).collect();
+    let steps = Tensor::from_slice(&steps);
     let tokens = config.schedule.tokens() as i64;
     let options = (kind, Device::Cpu);
     let hidden = steps.view([tokens, 1]).lt_tensor(&steps.view([1, tokens]));
     let mask = Tensor::zeros([tokens, tokens], options).masked_fill(&hidden, f64::NEG_INFINITY);
     let mut buffers = vec![
-        ("lvl_1L".to_owned(), scales.view([1, tokens])),
+        ("lvl_1L".to_owned(), config.scale_of_positions().view([1, tokens])),
         ("attn_bias_for_masking".to_owned(), mask.view([1, 1, tokens, tokens])),
     ];
     buffers

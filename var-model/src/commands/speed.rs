@@ -182,12 +182,13 @@ fn check(request: &SpeedRequest) -> Result<()> {
 
 /// The type to compute in: the same for all models.
 fn precision(request: &SpeedRequest, device: Device) -> Result<Kind> {
-    let largest = request.subjects.iter().map(|subject| match subject {
-        Subject::Given => 256,
-        Subject::Published { depth, .. } => 64 * depth,
-    });
-    let width = largest.max().unwrap_or(256) as i64;
-    request.source.precision.resolve(device, [256, width, 4 * width])
+    let at_once = request.batches.iter().copied().max().unwrap_or(1);
+    match request.subjects.first() {
+        Some(Subject::Published { depth, .. }) => {
+            request.source.kind_for(&TransformerConfig::published(*depth), device, at_once)
+        }
+        _ => request.source.kind_for(&request.source.open()?.config, device, at_once),
+    }
 }
 
 /// Loads a model, or makes one with portable weights.

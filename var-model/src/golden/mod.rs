@@ -10,7 +10,7 @@ mod raster;
 use std::path::Path;
 
 use serde_json::Value;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 use var_tokenizer::golden::{self, Case, Check, FEATURES, IMAGES, LOSSES};
 use var_tokenizer::weights::portable;
 use var_tokenizer::{ScaleSchedule, VqVae};
@@ -105,7 +105,7 @@ fn check_transformer(case: &mut Case) -> Result<()> {
     let subject = Subject { model, tokenizer, labels, ids, features };
     match config.order {
         Order::NextScale => check_scales(case, &subject, gradients)?,
-        Order::Raster => raster::check(case, &subject)?,
+        Order::Raster => raster::check(case, &subject, gradients)?,
     }
     files::check(case)?;
     case.finish(&[]);
@@ -125,12 +125,21 @@ struct Subject {
 fn check_scales(case: &mut Case, subject: &Subject, gradients: bool) -> Result<()> {
     let Subject { model, tokenizer, labels, ids, features } = subject;
     let (config, features) = (model.config(), *features);
-    let vectors = tokenizer.to_model_input(ids)?;
+    let vectors = config.model_input(tokenizer.quantizer(), ids)?;
     case.close("model_input", &vectors, features);
     model.parameters().set_requires_grad(gradients);
-    let loss = check_losses(case, model, labels, ids, &vectors, features)?;
+    let (entropy, wrong) = teacher_forced(case, subject, &vectors)?;
+    let scales = config.schedule.scales();
+    let mean = |values: &Tensor, k: usize| {
+        let range = config.schedule.range(k);
+        values.narrow(1, range.start as i64, range.len() as i64).mean(Kind::Float)
+    };
+    case.relative("loss_last_scale", &mean(&entropy, scales - 1), LOSSES);
+    let per_scale: Vec<Tensor> = (0..scales).map(|k| mean(&entropy, k)).collect();
+    case.relative("loss_per_scale", &Tensor::stack(&per_scale, 0), LOSSES);
+    case.relative("error_rate_last_scale", &mean(&wrong, scales - 1), LOSSES);
     if gradients {
-        loss.f_backward()?;
+        entropy.mean(Kind::Float).f_backward()?;
         case.gradients(model.parameters());
     }
     for k in 0..config.schedule.scales() {
@@ -147,18 +156,11 @@ fn check_scales(case: &mut Case, subject: &Subject, gradients: bool) -> Result<(
     edit::check(case, &sampler, tokenizer)
 }
 
-/// Compares the teacher-forced pass. Returns its loss, for the backward pass.
-fn check_losses(
-    case: &mut Case,
-    model: &Transformer,
-    labels: &Tensor,
-    ids: &Tensor,
-    vectors: &Tensor,
-    features: f64,
-) -> Result<Tensor> {
-    let schedule = &model.config().schedule;
-    let vocabulary = model.config().vocabulary as i64;
-    let logits = model.forward(labels, vectors, schedule.scales(), None)?;
+/// Compares what both orders have of the teacher-forced pass: logits, loss and error rate. Gives the cross-entropy, and 1
+/// where another code is more likely, `[B, L]` each.
+fn teacher_forced(case: &mut Case, subject: &Subject, vectors: &Tensor) -> Result<(Tensor, Tensor)> {
+    let Subject { model, labels, ids, features, .. } = subject;
+    let logits = model.forward(labels, vectors, model.config().steps(), None)?;
     let picked = match case.numbers("logit_positions") {
         Ok(positions) => {
             let positions: Vec<i64> = positions.iter().map(|&p| p as i64).collect();
@@ -166,31 +168,15 @@ fn check_losses(
         }
         Err(_) => logits.shallow_clone(),
     };
-    case.close("logits", &picked, features);
-    let (batch, tokens) = ids.size2()?;
-    let rows = logits.view([-1, vocabulary]);
-    let targets = ids.view([-1]);
-    let entropy = rows
-        .cross_entropy_loss::<Tensor>(&targets, None, tch::Reduction::None, -100, 0.0)
-        .view([batch, tokens]);
-    let last = schedule.range(schedule.scales() - 1);
-    let (begin, length) = (last.start as i64, last.len() as i64);
-    let loss = entropy.mean(Kind::Float);
-    case.relative("loss", &loss, LOSSES);
-    case.relative("loss_last_scale", &entropy.narrow(1, begin, length).mean(Kind::Float), LOSSES);
-    let per_scale: Vec<Tensor> = (0..schedule.scales())
-        .map(|k| {
-            let range = schedule.range(k);
-            entropy.narrow(1, range.start as i64, range.len() as i64).mean(Kind::Float)
-        })
-        .collect();
-    case.relative("loss_per_scale", &Tensor::stack(&per_scale, 0), LOSSES);
-    let smoothed = rows.cross_entropy_loss::<Tensor>(&targets, None, tch::Reduction::Mean, -100, 0.1);
+    case.close("logits", &picked, *features);
+    let (rows, targets) = (logits.view([-1, model.config().vocabulary as i64]), ids.view([-1]));
+    let entropy = rows.cross_entropy_loss::<Tensor>(&targets, None, Reduction::None, -100, 0.0).view_as(ids);
+    case.relative("loss", &entropy.mean(Kind::Float), LOSSES);
+    let smoothed = rows.cross_entropy_loss::<Tensor>(&targets, None, Reduction::Mean, -100, 0.1);
     case.relative("smoothed_loss", &smoothed, LOSSES);
     let wrong = logits.argmax(-1, false).not_equal_tensor(ids).to_kind(Kind::Float);
     case.relative("error_rate", &wrong.mean(Kind::Float), LOSSES);
-    case.relative("error_rate_last_scale", &wrong.narrow(1, begin, length).mean(Kind::Float), LOSSES);
-    Ok(loss)
+    Ok((entropy, wrong))
 }
 
 fn check_sampling(case: &mut Case, sampler: &Sampler, labels: &Tensor) -> Result<()> {

@@ -38,14 +38,7 @@ impl Embedding {
         let class = b.sub("class_emb").parameter("weight", &[config.classes as i64 + 1, c], init.plain());
         let level =
             b.sub("lvl_embed").parameter("weight", &[config.schedule.scales() as i64, c], init.plain());
-        let scales: Vec<i64> = config
-            .schedule
-            .lengths()
-            .iter()
-            .enumerate()
-            .flat_map(|(k, &l)| std::iter::repeat_n(k as i64, l))
-            .collect();
-        let scale_of_position = Tensor::from_slice(&scales).to_device(class.device());
+        let scale_of_position = config.scale_of_positions().to_device(class.device());
         let device = class.device();
         let standardisation = config.input.as_ref().map(|s| {
             let mean = Tensor::from_slice(&s.mean).to_device(device);

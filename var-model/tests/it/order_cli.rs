@@ -151,3 +151,41 @@ fn a_small_model_continues_and_one_of_another_tokenizer_is_refused() {
     refused(&asked(&folder, "1"), &["different tokenizers", "mean nothing to the other"]);
     refused(&asked(&text(raster().run.path()), "1"), &["raster order", "next-scale models"]);
 }
+
+#[test]
+fn speed_times_every_batch_and_knows_the_least_time() {
+    let output = run(&["speed", "--batch", "1,2", "--rounds", "2", "--precision", "f32", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["batch"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);
+    for row in rows {
+        let number = |key: &str| row[key].as_f64().unwrap();
+        assert_eq!((&row["model"], &row["order"]), (&"builtin".into(), &"next-scale".into()));
+        assert!(number("transformer_seconds") > 0.0 && number("decoder_seconds") > 0.0, "{row}");
+        assert!(
+            (number("share_of_bound") * number("transformer_seconds") / number("bound_seconds") - 1.0).abs()
+                < 1e-9
+        );
+    }
+    // Guidance doubles the work, and half a pass less is less work.
+    let flops = |more: &[&str]| -> f64 {
+        let args = ["speed", "--batch", "1", "--rounds", "1", "--no-decoder", "--precision", "f32", "--json"];
+        let output = run(&[&args[..], more].concat());
+        let text = String::from_utf8(output.stdout).unwrap();
+        let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        report["rows"][0]["flops_per_image"].as_f64().unwrap()
+    };
+    let (guided, plain, ends) = (flops(&[]), flops(&["--cfg", "0"]), flops(&["--guide-scales", "1-5"]));
+    assert!((guided / plain - 2.0).abs() < 1e-9 && plain < ends && ends < guided, "{guided} {plain} {ends}");
+    for (more, part) in [
+        (&["--rounds", "0"][..], "rounds is 0"),
+        (&["--batch", "0"], "from 1 to"),
+        (&["--guide-scales", "1-9"], "6 scales"),
+        (&["--order", "raster"], "--depth"),
+        (&["--depth", "2", "--order", "diagonal"], "next-scale or raster"),
+    ] {
+        refused(&run(&[&["speed"], more].concat()), &[part]);
+    }
+}

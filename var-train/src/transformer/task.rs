@@ -154,9 +154,7 @@ impl ModelTask {
         let losses = cross_entropy(&logits.view([-1, vocabulary]), &ids.reshape([-1]), smoothing)?;
         Ok((losses.loss.view([batch, tokens]), (losses.hit.neg() + 1.0).view([batch, tokens])))
     }
-}
 
-impl ModelTask {
     /// Weight of each token of a stage, whose token maps are `schedule`; `None` if all tokens are trained and count the same.
     ///
     /// As published, the weights of tokens that are not trained yet are not given to others.
@@ -199,6 +197,9 @@ impl Task for ModelTask {
         let schedule =
             ScaleSchedule::new(config.schedule.sides().iter().copied().take(stage.scales).collect())?;
         let weights = self.weights_of(stage, &schedule);
+        let on_device = weights
+            .as_ref()
+            .map(|weights| Tensor::from_slice(weights).to_kind(Kind::Float).to_device(self.model.device()));
         // Randomness depends on the place of a sample in the whole batch, never on the rank.
         let own = self.ranks.share(training.batch);
         let micro = (own.len() / training.accumulation).max(1);
@@ -216,12 +217,8 @@ impl Task for ModelTask {
             let (entropy, errors) =
                 self.losses(&ids, &labels, stage.scales, masks.as_ref(), network.label_smoothing)?;
             let share = rows.len() as f64 / own.len() as f64;
-            let loss = match &weights {
-                Some(weights) => {
-                    let weights: Vec<f32> = weights.iter().map(|&w| w as f32).collect();
-                    let weights = Tensor::from_slice(&weights).to_device(self.model.device());
-                    (&entropy * weights).sum(Kind::Float) / rows.len() as f64
-                }
+            let loss = match &on_device {
+                Some(weights) => (&entropy * weights).sum(Kind::Float) / rows.len() as f64,
                 None => entropy.mean(Kind::Float),
             };
             let loss = if stage.scales == 1 { loss + nothing(self.model.parameters())? } else { loss };

@@ -188,6 +188,8 @@ fn what_can_be_refused_is_refused_before_a_picture_is_sampled() {
             "none.tar: no such file or folder; correct --samples",
         ),
         (&["--sweep", "cfg=1:2:1", "--", "--metrics", "kid"], "add fd to --metrics"),
+        (&["--sweep", "large-scales=1:3:1"], "needs --small-model"),
+        (&["--small-model", "runs/small"], "needs --large-scales"),
     ] {
         sandbox.xtask().arg("eval-fid").args(arguments).assert().code(2).stderr(contains(message));
     }

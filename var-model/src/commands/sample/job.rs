@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use tch::{Device, Kind};
+use var_tokenizer::builtin::digest;
 use var_tokenizer::torch::Precision;
 
 use super::record::{RejectionSettings, SampleSettings, SampleSummary, SmallSettings};
@@ -120,7 +121,7 @@ impl Job {
         };
         let small = match (&self.small, &request.small) {
             (Some(opened), Some(asked)) => {
-                Some(SmallSettings { model: opened.fingerprints()?.0, large_scales: asked.large_scales })
+                Some(SmallSettings { model: opened.model_digest()?, large_scales: asked.large_scales })
             }
             _ => None,
         };
@@ -175,11 +176,11 @@ fn open_small(asked: &SmallRequest, large: &Opened) -> Result<Opened> {
     }
     let small = source.open()?;
     check_small(&large.config, &small.config, asked.large_scales)?;
-    let (first, second) = (large.fingerprints()?.1, small.fingerprints()?.1);
-    if first.sha256 != second.sha256 {
+    let (first, second) = (&large.tokenizer_name, &small.tokenizer_name);
+    if first != second && digest(first)? != digest(second)? {
         return Err(Error::Config(format!(
-            "the models have different tokenizers, {} and {}; the tokens of one mean nothing to the other",
-            first.file, second.file
+            "the models have different tokenizers, {first} and {second}; the tokens of one mean nothing to the other. Name a \
+             small model of the same tokenizer"
         )));
     }
     Ok(small)

@@ -347,3 +347,16 @@ fn input_that_does_not_fit_is_an_error() {
         assert!(!message.contains('\n'), "{message}");
     }
 }
+
+#[test]
+fn attention_of_heads_beyond_the_fused_width_is_masked_attention_too() {
+    start();
+    // As on a GPU: libtorch's own operations, with one call when every token is a step.
+    let qkv = noise(&[2, 6, 3 * 1040], 3) * 0.3;
+    let factors = Tensor::full([1], 0.2, (Kind::Float, Device::Cpu));
+    for ends in [&[1, 2, 3, 4, 5, 6][..], &[1, 6]] {
+        let found = block_causal_attention(&qkv, 1, ends, QueryKey::Scaled(0.2)).unwrap();
+        let off = (found - masked_attention(&qkv, 1, ends, &factors, false)).abs().max().double_value(&[]);
+        assert!(off < 1e-4, "{off} {ends:?}");
+    }
+}
