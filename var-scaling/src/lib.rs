@@ -19,8 +19,10 @@
 //! - [`Results`]: finished trainings, their curves and scores; [`Metric`]: the held-out scores
 //! - [`fit::FitsFile`]: the eight laws of a sweep
 //! - [`SweepPlan`]: the trainings of a sweep and their cost, from a [`request::SweepRequest`]; [`sweep::sweep`] runs it
+//! - [`compare`]: several sweeps that differ in one thing, scored and timed together
 //! - [`report`]: fits, plots and the HTML page of a sweep folder
 
+pub mod compare;
 #[doc(hidden)]
 pub mod error;
 pub mod fit;

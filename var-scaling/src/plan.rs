@@ -48,16 +48,31 @@ impl SweepPlan {
     /// When the preset, a size or a setting is unknown, a number is out of range, or the named images
     /// cannot be opened.
     pub fn new(request: &SweepRequest) -> Result<Self> {
-        let fallback = if request.data.is_some() { preset::DEFAULT_FOR_DATA } else { preset::DEFAULT };
-        let name = request.preset.clone().unwrap_or_else(|| fallback.into());
-        let mut preset = SweepPreset::load(&name)?;
+        let fallback = preset::default_for(request.data.is_some());
+        let name = request.preset.as_deref().unwrap_or(fallback);
+        Self::of(name, SweepPreset::load(name)?, request, None)
+    }
+
+    /// The plan of `preset`, called `name`. `tokenizer`: this one, and no other.
+    ///
+    /// # Errors
+    /// As for [`SweepPlan::new`].
+    pub(crate) fn of(
+        name: &str,
+        mut preset: SweepPreset,
+        request: &SweepRequest,
+        tokenizer: Option<TokenizerSource>,
+    ) -> Result<Self> {
         if preset.data.source.is_some()
             && request.data.as_ref().is_some_and(|d| Some(d) != preset.data.source.as_ref())
         {
             // The tokenizer of the preset does not fit other images.
             preset.tokenizer.weights = "train".into();
         }
-        let tokenizer = tokenizer(request, &preset)?;
+        let tokenizer = match tokenizer {
+            Some(tokenizer) => tokenizer,
+            None => tokenizer_of(request, &preset)?,
+        };
         let sizes = match &request.sizes {
             Some(list) => ladder::parse(list)?,
             None => preset.sizes()?,
@@ -77,8 +92,8 @@ impl SweepPlan {
         let preparations = preparations(&tokenizer, &preset, &images, request.flops_rate)?;
         let assumption = machine::assumption(request.flops_rate);
         let mut notes = images.notes.clone();
-        notes.extend(plan_notes::of(request, &name, &preset, &tokenizer, &images, &runs));
-        let name = Path::new(&name).file_stem().map_or(name.clone(), |s| s.to_string_lossy().into_owned());
+        notes.extend(plan_notes::of(request, name, &preset, &tokenizer, &images, &runs));
+        let name = Path::new(name).file_stem().map_or(name.to_owned(), |s| s.to_string_lossy().into_owned());
         Ok(Self {
             name,
             preset,
@@ -167,7 +182,8 @@ fn seeds(request: &SweepRequest) -> Result<std::ops::Range<u64>> {
     }
 }
 
-fn tokenizer(request: &SweepRequest, preset: &SweepPreset) -> Result<TokenizerSource> {
+/// The tokenizer that the request or the preset names.
+fn tokenizer_of(request: &SweepRequest, preset: &SweepPreset) -> Result<TokenizerSource> {
     let named = request.tokenizer.clone().unwrap_or_else(|| preset.tokenizer.weights.clone());
     if request.train_tokenizer && request.tokenizer.is_some() {
         return Err(Error::config(

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use var_model::TransformerConfig;
+
 use crate::ladder::Size;
 
 /// A request for a sweep.
@@ -52,6 +54,8 @@ pub struct PlannedRun {
     pub preset: String,
     /// Settings of `var-train model`, including steps, batch, learning_rate and seed.
     pub set: BTreeMap<String, String>,
+    /// Shape of the model.
+    pub config: TransformerConfig,
     /// Optimizer steps.
     pub steps: u64,
     /// Images per step.

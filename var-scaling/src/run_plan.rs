@@ -120,5 +120,6 @@ pub(crate) fn planned_run(
         seconds: flops / machine::rate(size.width, rate),
         size: size.clone(),
         set,
+        config,
     })
 }

@@ -53,6 +53,9 @@ enum Command {
     /// Sample from a checkpoint and score the images (FID and other metrics)
     #[command(after_help = eval_fid::EXAMPLES)]
     EvalFid(Box<eval_fid::Options>),
+    /// Compare next-scale prediction with raster scan, or the arms of another comparison (`var-scaling compare`)
+    #[command(disable_help_flag = true)]
+    Compare(Rest),
     /// Fit scaling laws to the results of a sweep (`var-scaling fit`)
     #[command(disable_help_flag = true)]
     Fit(Rest),
@@ -136,6 +139,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup { check: false, extras } => setup::run(&project, extras),
         Command::Sweep(rest) => scaling::run(&project, "sweep", &rest.untouched()),
         Command::EvalFid(options) => eval_fid::run(&project, &options).map(|()| ExitCode::SUCCESS),
+        Command::Compare(rest) => scaling::compare(&project, &rest.untouched()),
         Command::Fit(rest) => scaling::run(&project, "fit", &rest.untouched()),
         Command::Plot(rest) => scaling::run(&project, "plot", &rest.untouched()),
         Command::Report(rest) => scaling::run(&project, "report", &rest.untouched()),

@@ -1,5 +1,8 @@
 //! Flags of `var-model speed`.
 
+use std::iter;
+use std::path::PathBuf;
+
 use clap::Args;
 use var_model::commands::speed::{SpeedRequest, Subject, speed};
 use var_model::sampling::{SamplingOptions, ScaleRange};
@@ -11,6 +14,7 @@ use super::{ModelArgs, ShowArgs};
 #[command(after_help = "Examples:
   var-model speed                                              the built-in model
   var-model speed --run runs/small --batch 1,16
+  var-model speed --run runs/small --also runs/large           two models, in turn
   var-model speed --depth 16 --batch 1,8,64 --precision bf16   both orders at the published size, not trained
   var-model speed --depth 16 --order next-scale --guide-scales 1-8 --no-decoder --batch 1
 The share of the bound compares the time of the transformer with what the machine needs at least: for the products at
@@ -21,6 +25,9 @@ pub struct Speed {
     /// Time the published size with this number of blocks instead, with weights that were not trained
     #[arg(long, conflicts_with_all = ["run", "model"])]
     depth: Option<usize>,
+    /// Another run folder to time in turn with the model; can be repeated
+    #[arg(long, value_name = "DIR", conflicts_with = "depth")]
+    also: Vec<PathBuf>,
     /// Orders of generation to time with --depth: next-scale, raster or both
     #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "depth", default_values = ["next-scale", "raster"])]
     order: Vec<Order>,
@@ -48,7 +55,7 @@ impl Speed {
         let mut progress = self.show.progress();
         let subjects = match self.depth {
             Some(depth) => self.order.iter().map(|&order| Subject::Published { depth, order }).collect(),
-            None => vec![Subject::Given],
+            None => iter::once(Subject::Given).chain(self.also.into_iter().map(Subject::Run)).collect(),
         };
         let request = SpeedRequest {
             subjects,

@@ -1,5 +1,6 @@
 //! `var-model speed`: images per second against the batch, in one run with what the machine can do at most.
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use serde::Serialize;
@@ -40,10 +41,12 @@ pub struct SpeedRequest {
 }
 
 /// A model to time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// That of the source.
     Given,
+    /// That of another run folder.
+    Run(PathBuf),
     /// One of the published shapes, with weights that were not trained.
     Published {
         /// Number of blocks.
@@ -106,6 +109,14 @@ pub struct SpeedReport {
     pub rows: Vec<SpeedRow>,
 }
 
+/// The last line of the events of this program.
+#[derive(Serialize)]
+struct Done<'a> {
+    event: &'static str,
+    #[serde(flatten)]
+    report: &'a SpeedReport,
+}
+
 /// A model in memory.
 struct Ready {
     name: String,
@@ -123,7 +134,7 @@ pub fn speed(request: &SpeedRequest, as_json: bool, progress: &mut Progress) -> 
     let ready: Vec<Ready> = request
         .subjects
         .iter()
-        .map(|&subject| prepare(subject, request, device, kind))
+        .map(|subject| prepare(subject, request, device, kind))
         .collect::<Result<_>>()?;
     for one in &ready {
         request.options.check_model(one.loaded.model.config())?;
@@ -159,7 +170,8 @@ pub fn speed(request: &SpeedRequest, as_json: bool, progress: &mut Progress) -> 
         rows,
     };
     if as_json {
-        say(serde_json::json!(report))?
+        say(serde_json::to_string(&Done { event: "done", report: &report })
+            .map_err(|e| Error::Config(e.to_string()))?)?
     } else {
         print(&report)?
     }
@@ -192,14 +204,16 @@ fn precision(request: &SpeedRequest, device: Device) -> Result<Kind> {
 }
 
 /// Loads a model, or makes one with portable weights.
-fn prepare(subject: Subject, request: &SpeedRequest, device: Device, kind: Kind) -> Result<Ready> {
+fn prepare(subject: &Subject, request: &SpeedRequest, device: Device, kind: Kind) -> Result<Ready> {
     let (depth, order) = match subject {
-        Subject::Given => {
-            let opened = request.source.open()?;
-            let name = opened.model_path.display().to_string();
-            return Ok(Ready { name, loaded: opened.load(device, kind)? });
+        Subject::Given => return load(&request.source, device, kind),
+        Subject::Run(folder) => {
+            let (device_choice, precision) = (request.source.device, request.source.precision);
+            let run = Some(folder.clone());
+            let source = ModelSource { run, device: device_choice, precision, ..ModelSource::default() };
+            return load(&source, device, kind);
         }
-        Subject::Published { depth, order } => (depth, order),
+        Subject::Published { depth, order } => (*depth, *order),
     };
     let mut config = TransformerConfig { order, ..TransformerConfig::published(depth) };
     let mut latent = TokenizerConfig::published();
@@ -217,6 +231,12 @@ fn prepare(subject: Subject, request: &SpeedRequest, device: Device, kind: Kind)
     tokenizer.set_compute_kind(kind);
     tokenizer.freeze();
     Ok(Ready { name: format!("d{depth}"), loaded: Loaded { model, tokenizer } })
+}
+
+fn load(source: &ModelSource, device: Device, kind: Kind) -> Result<Ready> {
+    let opened = source.open()?;
+    let name = opened.model_path.display().to_string();
+    Ok(Ready { name, loaded: opened.load(device, kind)? })
 }
 
 /// Seconds of transformer and decoder for one batch.

@@ -1,5 +1,6 @@
 //! The command line: flags, and the functions that they call.
 
+mod compare;
 mod tables;
 
 use std::ffi::OsString;
@@ -23,6 +24,7 @@ use var_tokenizer::torch::{DeviceChoice, Precision};
 #[command(name = "var-scaling", version)]
 #[command(after_help = "Examples:
   var-scaling sweep                                      (built-in emoji, five sizes, report)
+  var-scaling compare                                    (next-scale prediction against raster scan)
   var-scaling plan --preset imagenet-256                 (parameters, compute and time)
   var-scaling fit runs/sweep-emoji-nano --irreducible loss_all=3.2
   var-scaling report runs/sweep-emoji-nano")]
@@ -45,6 +47,8 @@ enum Command {
 To resume after an interruption or a failure, run the same command again.
 Exit status: 0 all sizes done, 1 something failed, 2 bad input, 3 interrupted.")]
     Sweep(Box<SweepArgs>),
+    /// Compare several sweeps that differ in one thing: distances of samples, losses, times, report
+    Compare(Box<compare::Compare>),
     /// Print the plan of a sweep without starting it (same as `sweep --dry-run`)
     #[command(after_help = "Examples:
   var-scaling plan                                       (the built-in sweep)
@@ -235,6 +239,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Sweep(args) => run_sweep(&args)?,
         Command::Plan(args) => show_plan(&args)?,
+        Command::Compare(args) => args.run()?,
         Command::Fit { folder, fit, json } => {
             let (fits, skipped) = report::fit(&folder, &fit.options()?)?;
             warn(&skipped);

@@ -91,7 +91,7 @@ fn results_table(results: &[ResultLine]) -> String {
 }
 
 /// Pads columns to their widest cell. The first column is left-aligned, the others right-aligned.
-fn columns<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
+pub fn columns<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> String {
     let mut all = vec![head.map(str::to_owned)];
     all.extend(rows);
     let widths: [usize; N] =

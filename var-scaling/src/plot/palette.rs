@@ -14,6 +14,15 @@ pub(crate) const AXIS: RGBColor = RGBColor(140, 148, 156);
 /// Two kinds next to each other (blue and vermilion of Okabe and Ito).
 pub(crate) const PAIR: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
 
+/// Kinds in an order that means nothing: the other colours of Okabe and Ito that are dark enough, then again.
+const KINDS: [RGBColor; 5] =
+    [PAIR[0], PAIR[1], RGBColor(0, 158, 115), RGBColor(204, 121, 167), RGBColor(230, 159, 0)];
+
+/// Colour of kind `i`.
+pub(crate) fn kind(i: usize) -> RGBColor {
+    KINDS[i % KINDS.len()]
+}
+
 /// Colours of a ramp that gets darker in print, too: viridis without its pale end.
 const RAMP: [(u8, u8, u8); 6] =
     [(122, 209, 81), (53, 183, 121), (31, 158, 137), (38, 130, 142), (49, 104, 142), (68, 1, 84)];

@@ -20,10 +20,10 @@ const EMBEDDED: [(&str, &str); 3] = [
     ("imagenet-256", include_str!("../../presets/imagenet-256.toml")),
 ];
 
-/// The preset if a request names neither a preset nor images.
-pub(crate) const DEFAULT: &str = "emoji-nano";
-/// The preset if a request names only images.
-pub(crate) const DEFAULT_FOR_DATA: &str = "cifar-nano";
+/// The preset if a request names none. `own`: whether it names images.
+pub(crate) fn default_for(own: bool) -> &'static str {
+    if own { "cifar-nano" } else { "emoji-nano" }
+}
 
 /// The preset of a sweep.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -198,20 +198,25 @@ impl SweepPreset {
     /// When there is no such preset (the message lists the presets), or the file is not a preset (the message names an
     /// unknown key with the nearest known key).
     pub(crate) fn load(name: &str) -> Result<Self> {
-        if let Some((name, text)) = EMBEDDED.iter().find(|(n, _)| *n == name) {
-            return Self::parse(text, &format!("preset {name}"));
-        }
-        if name.ends_with(".toml") || name.contains('/') {
-            let text = std::fs::read_to_string(name).map_err(|e| Error::io(Path::new(name), e))?;
-            return Self::parse(&text, name);
-        }
-        let names: Vec<&str> = EMBEDDED.iter().map(|p| p.0).collect();
-        let hint = nearest(name, names.iter().copied())
-            .map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
-        Err(Error::config(format!(
-            "unknown preset '{name}'; known: {}, or a .toml file{hint}",
-            names.join(", ")
-        )))
+        let (text, origin) = text_of(name)?;
+        Self::parse(&text, &origin)
+    }
+
+    /// The preset `name`, as for [`SweepPreset::load`], with the values of `change` instead of its own.
+    ///
+    /// # Errors
+    /// As for [`SweepPreset::load`]; also when `change` has an unknown key, or the result does not fit together.
+    pub(crate) fn changed(name: &str, change: &toml::Table) -> Result<Self> {
+        let (text, origin) = text_of(name)?;
+        Self::parse(&text, &origin)?;
+        let mut table: toml::Table = toml::from_str(without_mark(&text))
+            .map_err(|e| Error::config(format!("{origin}: {}", e.message())))?;
+        merge(&mut table, change);
+        let preset: Self = toml::Value::Table(table)
+            .try_into()
+            .map_err(|e: toml::de::Error| Error::config(explain_unknown_key(e.message())))?;
+        preset.validate().map_err(Error::config)?;
+        Ok(preset)
     }
 
     /// The preset in the text of a TOML file. Messages call the file `origin`.
@@ -235,6 +240,33 @@ impl SweepPreset {
     /// When a size or ladder is unknown.
     pub(crate) fn sizes(&self) -> Result<Vec<Size>> {
         ladder::parse(&self.ladder.sizes.join(","))
+    }
+}
+
+/// The text of the preset `name` (see [`SweepPreset::load`]), and how messages call it.
+fn text_of(name: &str) -> Result<(String, String)> {
+    if let Some((name, text)) = EMBEDDED.iter().find(|(n, _)| *n == name) {
+        return Ok(((*text).to_owned(), format!("preset {name}")));
+    }
+    if name.ends_with(".toml") || name.contains('/') {
+        let text = std::fs::read_to_string(name).map_err(|e| Error::io(Path::new(name), e))?;
+        return Ok((text, name.to_owned()));
+    }
+    let names: Vec<&str> = EMBEDDED.iter().map(|p| p.0).collect();
+    let hint = nearest(name, names.iter().copied())
+        .map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
+    Err(Error::config(format!("unknown preset '{name}'; known: {}, or a .toml file{hint}", names.join(", "))))
+}
+
+/// Puts the values of `change` into `table`, table by table.
+fn merge(table: &mut toml::Table, change: &toml::Table) {
+    for (key, value) in change {
+        match (table.get_mut(key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => merge(old, new),
+            _ => {
+                table.insert(key.clone(), value.clone());
+            }
+        }
     }
 }
 
@@ -290,6 +322,24 @@ mod tests {
         assert_eq!(rate.at(64), 0.01);
         assert_eq!(rate.at(192), 0.004387);
         assert_eq!(SweepPreset::load("imagenet-256").unwrap().train.learning_rate.at(1024), 3e-4);
+    }
+
+    #[test]
+    fn a_change_replaces_single_values_and_keeps_the_others() {
+        let base = SweepPreset::load("emoji-nano").unwrap();
+        let change: toml::Table =
+            toml::from_str("[train.set]\norder = \"raster\"\n[tokens]\nschedule = [8]").unwrap();
+        let changed = SweepPreset::changed("emoji-nano", &change).unwrap();
+        assert_eq!(changed.tokens.schedule.tokens(), 64);
+        assert_eq!(changed.tokens.vocabulary, base.tokens.vocabulary);
+        assert_eq!(changed.train.set.len(), base.train.set.len() + 1);
+        for (text, fault) in
+            [("[train]\nbacth = 3", "did you mean `batch`?"), ("[train]\nbatch = 0", "train.batch")]
+        {
+            let change: toml::Table = toml::from_str(text).unwrap();
+            let message = SweepPreset::changed("emoji-nano", &change).unwrap_err().to_string();
+            assert!(message.contains(fault), "{message}");
+        }
     }
 
     #[test]

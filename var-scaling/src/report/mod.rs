@@ -1,10 +1,10 @@
 //! The report: fits, plots and one self-contained page.
 
-mod html;
+pub(crate) mod html;
 mod law_table;
-mod page;
+pub(crate) mod page;
 mod provenance;
-mod sections;
+pub(crate) mod sections;
 
 use std::path::{Path, PathBuf};
 

@@ -25,6 +25,11 @@ pub(crate) fn page(material: &Material) -> Result<String> {
     ] {
         body.push_str(&section);
     }
+    Ok(document("Scaling of visual autoregressive models", &body))
+}
+
+/// A page that needs no other file: style, fonts and `body`.
+pub(crate) fn document(title: &str, body: &str) -> String {
     let face = |weight: u32, bytes: &[u8]| {
         format!(
             "@font-face {{ font-family: \"Report\"; font-weight: {weight}; \
@@ -32,12 +37,12 @@ pub(crate) fn page(material: &Material) -> Result<String> {
             STANDARD.encode(bytes)
         )
     };
-    Ok(format!(
+    format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>Scaling of visual autoregressive models</title>\n<style>\n{}{}{STYLE}</style>\n</head>\n\
+         <title>{title}</title>\n<style>\n{}{}{STYLE}</style>\n</head>\n\
          <body>\n<main>\n{body}</main>\n</body>\n</html>\n",
         face(400, FONT_REGULAR),
         face(600, FONT_BOLD),
-    ))
+    )
 }

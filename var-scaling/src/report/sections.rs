@@ -173,7 +173,8 @@ pub(crate) fn sizes(material: &Material) -> String {
     )
 }
 
-fn figure(figure: &SweepFigure) -> String {
+/// A plot with its caption.
+pub(crate) fn figure(figure: &SweepFigure) -> String {
     match (figure.wide().svg(), figure.narrow().svg()) {
         (Ok(wide), Ok(narrow)) => format!(
             "<figure><div class=\"wide\">{}</div><div class=\"narrow\">{}</div><figcaption>{}</figcaption></figure>\n",

@@ -9,16 +9,21 @@ use serde_json::Value;
 
 use crate::wait::while_alive;
 
-/// `var-tokenizer`: writes the file of `--out`. With `$FAKE/no-tokens` it fails with status 2, with `$FAKE/odd-result` its
+/// `var-tokenizer`: writes the file of `--out`, or the folder of `--folder`. With `$FAKE/no-tokens` it fails with status 2, with `$FAKE/odd-result` its
 /// result has another form.
 const TOKENIZER: &str = r#"#!/bin/sh
 echo "tokenizer $*" >> "$FAKE/calls"
 what=$1; out=
 while [ $# -gt 0 ]; do
-  case $1 in --out) out=$2;; esac
+  case $1 in --out) out=$2;; --folder) folder=$2;; esac
   shift
 done
 if [ -e "$FAKE/no-tokens" ]; then echo "error: photos: none can be read" >&2; exit 2; fi
+if [ -n "$folder" ]; then
+  mkdir -p "$folder/originals" "$folder/reconstructions"
+  echo '{"event":"done"}'
+  exit 0
+fi
 if [ "$what" != encode ]; then
   cp "$FAKE/image.png" "$out"
   echo '{"event":"done","scores":{"psnr":23.5,"l1":0.25},"images":6,"bad":0,"out":"strip.png","folder":null}'
@@ -79,12 +84,39 @@ awk -v p="$params" -v s="$steps" -v precision="$precision" -v nan="$( [ -e "$FAK
 cat "$out/result.json"
 "#;
 
-/// `var-model sample`: writes an image. With `$FAKE/no-samples` it fails.
+/// `var-model`: `sample` writes an image, `speed` prints times: 10 images per second for the first model, 20 for the
+/// second, and so on, at batch 1; ten times as many at batches 8 and 64. With `$FAKE/no-samples` it fails.
 const MODEL: &str = r#"#!/bin/sh
 echo "model $*" >> "$FAKE/calls"
 if [ -e "$FAKE/no-samples" ]; then echo "error: no memory for samples" >&2; exit 1; fi
-while [ $# -gt 0 ]; do case $1 in --out) out=$2;; esac; shift; done
+what=$1; rows=; rate=0
+while [ $# -gt 0 ]; do
+  case $1 in
+    --out) out=$2;;
+    --run|--also)
+      rate=$((rate + 10))
+      rows="$rows,{\"model\":\"$2/model.safetensors\",\"batch\":1,\"images_per_second\":$rate.0}"
+      rows="$rows,{\"model\":\"$2/model.safetensors\",\"batch\":8,\"images_per_second\":${rate}0.0}"
+      rows="$rows,{\"model\":\"$2/model.safetensors\",\"batch\":64,\"images_per_second\":${rate}0.0}";;
+  esac
+  shift
+done
+if [ "$what" = speed ]; then
+  echo "{\"event\":\"done\",\"precision\":\"f32\",\"device\":\"cpu\",\"threads\":2,\"rows\":[${rows#,}]}"
+  exit 0
+fi
 cp "$FAKE/image.png" "$out"
+"#;
+
+/// `var-eval score`: writes a report whose distance is 40 plus 1 for each earlier call. With `$FAKE/no-score` it fails.
+const EVAL: &str = r#"#!/bin/sh
+if [ -e "$FAKE/no-score" ]; then echo "error: the network is missing; run: cargo xtask setup --features" >&2; exit 2; fi
+before=$(grep -c ^eval "$FAKE/calls")
+echo "eval $*" >> "$FAKE/calls"
+while [ $# -gt 0 ]; do case $1 in --out) out=$2;; esac; shift; done
+mkdir -p "$out"
+sed "s/@VALUE@/$((40 + before)).5/" "$FAKE/metrics.json" > "$out/metrics.json"
+echo '{"event":"done"}'
 "#;
 
 /// A folder with the stand-ins and a sweep folder.
@@ -98,11 +130,18 @@ impl Fake {
         let place = tempfile::tempdir().unwrap();
         let bin = place.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
-        for (name, text) in [("var-tokenizer", TOKENIZER), ("var-train", TRAIN), ("var-model", MODEL)] {
+        let programs =
+            [("var-tokenizer", TOKENIZER), ("var-train", TRAIN), ("var-model", MODEL), ("var-eval", EVAL)];
+        for (name, text) in programs {
             let path = bin.join(name);
             std::fs::write(&path, text).unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         }
+        let report = include_str!("../data/metrics.json");
+        let report =
+            report.replacen("44551.9382107642", "@VALUE@", 1).replacen("39298.21052346652", "39.5", 1);
+        std::fs::write(place.path().join("metrics.json"), report.replacen("50623.583924184546", "55.5", 1))
+            .unwrap();
         image::RgbImage::from_pixel(34, 34, image::Rgb([200, 80, 20]))
             .save(place.path().join("image.png"))
             .unwrap();
