@@ -21,6 +21,14 @@ pub enum Error {
         /// The log with the output of the program.
         log: Option<PathBuf>,
     },
+    /// No size of a sweep finished.
+    #[error("every size failed: {}{}", first_of(failed), log_hint(&Some(log.clone())))]
+    NothingFinished {
+        /// The sizes: name, and reason.
+        failed: Vec<(String, String)>,
+        /// The folder with their logs.
+        log: PathBuf,
+    },
     /// The work of an earlier call does not fit this one, or is lost.
     #[error("{}: {message}, or {remedy}", path.display())]
     CannotResume {
@@ -79,7 +87,9 @@ impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NewSweep => f.write_str("start a new sweep in another folder"),
-            Self::StartOver(name) if name == "tokens" => f.write_str("encode the images again"),
+            Self::StartOver(name) if name == "tokens" || name.ends_with("/tokens") => {
+                f.write_str("encode the images again")
+            }
             Self::StartOver(name) => write!(f, "train {name} from the beginning"),
         }
     }
@@ -87,6 +97,10 @@ impl fmt::Display for Remedy {
 
 /// Result with this crate's error.
 pub type Result<T> = std::result::Result<T, Error>;
+
+fn first_of(failed: &[(String, String)]) -> String {
+    failed.first().map_or_else(String::new, |(name, why)| format!("{name}: {why}"))
+}
 
 fn log_hint(log: &Option<PathBuf>) -> String {
     log.as_ref().map_or_else(String::new, |path| format!(" (see {})", path.display()))
@@ -120,7 +134,7 @@ impl Error {
             Self::CannotResume { .. } | Self::NoImages { .. } | Self::NoLaw { .. } => 2,
             Self::Stage { code, .. } => *code,
             Self::Interrupted => 3,
-            Self::Incomplete { .. } | Self::Plot { .. } => 1,
+            Self::NothingFinished { .. } | Self::Incomplete { .. } | Self::Plot { .. } => 1,
         }
     }
 }

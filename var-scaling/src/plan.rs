@@ -120,6 +120,7 @@ impl SweepPlan {
         let data = &self.preset.data;
         let tokenizer = match &self.tokenizer {
             TokenizerSource::Given(file) => file.clone(),
+            TokenizerSource::Beside(other) => format!("that of {other}"),
             TokenizerSource::Trained { preset, set } => format!("trained with {preset} {set:?}"),
         };
         BTreeMap::from([

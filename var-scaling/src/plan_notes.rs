@@ -45,7 +45,7 @@ pub(crate) fn of(
             unused.join("], [size.")
         ));
     }
-    if matches!(tokenizer, TokenizerSource::Given(_)) && !preset.tokenizer.set.is_empty() {
+    if !matches!(tokenizer, TokenizerSource::Trained { .. }) && !preset.tokenizer.set.is_empty() {
         notes.push("[tokenizer.set] of the preset has no effect: the tokenizer is not trained".into());
     }
     let beyond: Vec<String> =

@@ -55,7 +55,7 @@ pub(crate) fn preparations(
     rate: Option<f64>,
 ) -> Result<Vec<Preparation>> {
     let training = match source {
-        TokenizerSource::Given(_) => None,
+        TokenizerSource::Given(_) | TokenizerSource::Beside(_) => None,
         TokenizerSource::Trained { preset, set } => Some(trainer::tokenizer(preset, set)?),
     };
     let shape = match (source, &training) {

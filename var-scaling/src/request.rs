@@ -34,6 +34,8 @@ pub struct SweepRequest {
 pub enum TokenizerSource {
     /// `builtin` or a file.
     Given(String),
+    /// The one that the sweep in the folder of this name, next to this sweep's folder, trains.
+    Beside(String),
     /// Trained first, with these settings of `var-train tokenizer`.
     Trained {
         /// Its preset.

@@ -88,6 +88,7 @@ pub struct SpeedRow {
 
 /// All times of a call.
 #[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename = "done")]
 pub struct SpeedReport {
     /// Name and version of the program.
     pub program: String,
@@ -107,14 +108,6 @@ pub struct SpeedReport {
     pub rounds: usize,
     /// The cases.
     pub rows: Vec<SpeedRow>,
-}
-
-/// The last line of the events of this program.
-#[derive(Serialize)]
-struct Done<'a> {
-    event: &'static str,
-    #[serde(flatten)]
-    report: &'a SpeedReport,
 }
 
 /// A model in memory.
@@ -170,8 +163,7 @@ pub fn speed(request: &SpeedRequest, as_json: bool, progress: &mut Progress) -> 
         rows,
     };
     if as_json {
-        say(serde_json::to_string(&Done { event: "done", report: &report })
-            .map_err(|e| Error::Config(e.to_string()))?)?
+        say(serde_json::to_string(&report).map_err(|e| Error::Config(e.to_string()))?)?
     } else {
         print(&report)?
     }

@@ -47,6 +47,9 @@ pub struct Compare {
     /// Number of samples of each model [default: from the comparison]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     number: Option<u64>,
+    /// Trainings to start from the beginning, as ARM/NAME, separated by commas, or ARM/tokens to encode again
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    start_over: Vec<String>,
     /// Folder of the comparison [default: runs/compare-NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -81,13 +84,9 @@ impl Compare {
             return Ok(say(format_args!("Comparisons:\n{}", all.collect::<String>().trim_end()))?);
         }
         let name = self.comparison.as_deref();
-        let stem = |name: &str| Path::new(name).file_stem().unwrap_or_default().display().to_string();
-        let out = self.out.clone().unwrap_or_else(|| {
-            Path::new("runs").join(format!("compare-{}", stem(name.unwrap_or("raster-vs-var"))))
-        });
-        // A tokenizer in the folder has an absolute path, wherever a later call starts.
-        let out = std::path::absolute(&out).map_err(|e| Error::io(&out, e))?;
-        let plan = ComparisonPlan::new(name, &self.request()?, self.number, &out)?;
+        let plan = ComparisonPlan::new(name, &self.request()?, self.number)?;
+        let out =
+            self.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("compare-{}", plan.name)));
         if self.dry_run {
             return Ok(if self.json { say(plan.json()) } else { say(planned(&plan)) }?);
         }
@@ -102,6 +101,7 @@ impl Compare {
             device: self.device.clone(),
             precision: self.precision.clone(),
             quiet: self.quiet,
+            start_over: self.start_over.clone(),
         };
         let outcome = compare(&plan, &options)?;
         if self.json { say(outcome.json()) } else { say(compared(&outcome)) }?;

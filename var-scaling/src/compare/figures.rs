@@ -64,11 +64,15 @@ fn figure(
         series.push(Series { name, end: None, color, mark: Mark::Dots, points: points.clone() });
         series.push(Series { name: None, end: None, color, mark: Mark::Line(3), points: means(&points) });
     }
-    let subtitle = match outcome.rows.iter().find_map(|row| row.distance.as_ref()?.counts.0) {
-        Some(samples) if with_interval => {
-            format!("Lower is better; {samples} samples of each model; bars: 95 % over samples")
+    let found = outcome.rows.iter().find_map(|row| row.distance.as_ref()).filter(|_| with_interval);
+    let subtitle = match found {
+        None => "Losses of different tokenizers do not compare".into(),
+        Some(distance) => {
+            let samples =
+                distance.counts.0.map_or_else(String::new, |n| format!("; {n} samples of each model"));
+            let bars = if distance.interval.is_some() { "; bars: 95 % over samples" } else { "" };
+            format!("Lower is better{samples}{bars}")
         }
-        _ => "Losses of different tokenizers do not compare".into(),
     };
     let chart = Chart {
         title: format!("{y_title} against {words}"),

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use var_eval::{Quantity, ScoreReport};
 
+use super::places::{evaluation_of, folder_of, has_tokenizer, is_timed, reconstruction_of};
 use super::plan::{ComparisonPlan, PlannedArm};
-use super::run::{evaluation_of, folder_of, has_tokenizer, reconstruction_of};
 use crate::error::{Error, Result};
 use crate::json_text::without_mark;
+use crate::result_line::ResultLine;
 use crate::results_file;
 use crate::sweep::state::read_record;
 
@@ -47,6 +48,8 @@ pub struct ComparisonRow {
     pub training_flops: f64,
     /// Seconds of the training.
     pub training_seconds: f64,
+    /// Precision of the training: `f32` or `bf16`.
+    pub precision: String,
     /// Held-out loss in nats per token.
     pub loss: f64,
     /// Held-out loss in bits per image: all tokens of an image.
@@ -87,41 +90,36 @@ pub struct ComparisonOutcome {
     pub rows: Vec<ComparisonRow>,
     /// The tokenizers that were trained.
     pub tokenizers: Vec<Tokenizer>,
-    /// What the times were measured with; `None` without times.
-    pub speed: Option<SpeedSummary>,
-    /// Failed trainings: arm and name, and reason.
+    /// How the times were measured: precision, device and threads; `None` without times.
+    pub speed: Option<(String, String, i64)>,
+    /// Failed trainings: `ARM/NAME`, and reason.
     pub failed: Vec<(String, String)>,
+    /// What makes numbers doubtful.
+    pub warnings: Vec<String>,
     /// Seconds of this call.
     pub seconds: f64,
 }
 
+/// The content of `speed.json`.
+#[derive(Deserialize)]
+struct SpeedFile {
+    report: SpeedParts,
+}
+
 /// The parts of the report of `var-model speed` that a comparison uses.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SpeedSummary {
-    /// Precision.
-    pub precision: String,
-    /// The device.
-    pub device: String,
-    /// Threads.
-    pub threads: i64,
+#[derive(Deserialize)]
+struct SpeedParts {
+    precision: String,
+    device: String,
+    threads: i64,
     rows: Vec<SpeedRow>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct SpeedRow {
     model: PathBuf,
     batch: u64,
     images_per_second: f64,
-}
-
-impl SpeedSummary {
-    /// Whether every model was timed at every batch size.
-    pub(super) fn has_all(&self, models: &[PathBuf], batches: &[u64]) -> bool {
-        let has = |model: &PathBuf, batch: u64| {
-            self.rows.iter().any(|row| row.model.starts_with(model) && row.batch == batch)
-        };
-        models.iter().all(|model| batches.iter().all(|&batch| has(model, batch)))
-    }
 }
 
 impl ComparisonOutcome {
@@ -129,10 +127,11 @@ impl ComparisonOutcome {
     pub fn json(&self) -> Value {
         json!({
             "event": "done", "report": self.report, "rows": self.rows, "tokenizers": self.tokenizers,
-            "speed": self.speed.as_ref().map(|speed| json!({
-                "precision": speed.precision, "device": speed.device, "threads": speed.threads,
+            "speed": self.speed.as_ref().map(|(precision, device, threads)| json!({
+                "precision": precision, "device": device, "threads": threads,
             })),
             "failed": self.failed.iter().map(|(name, why)| json!({"name": name, "reason": why})).collect::<Vec<_>>(),
+            "warnings": self.warnings,
             "seconds": self.seconds,
         })
     }
@@ -148,15 +147,23 @@ impl ComparisonOutcome {
 /// # Errors
 /// When a file cannot be read.
 pub(super) fn outcome(plan: &ComparisonPlan, root: &Path) -> Result<ComparisonOutcome> {
-    let speed: Option<SpeedSummary> = read(&root.join("speed.json"))?;
-    let mut rows = Vec::new();
+    let file =
+        if plan.scoring.speed.is_empty() { None } else { read::<SpeedFile>(&root.join("speed.json"))? };
+    let speed = file.map(|file| file.report);
+    let (mut rows, mut warnings) = (Vec::new(), Vec::new());
     for arm in &plan.arms {
-        let lines = results_file::read(&root.join(&arm.models).join("results.jsonl"))?.lines;
+        let lines = finished(arm, root)?;
         for run in &arm.plan.runs {
             let Some(line) = lines.iter().find(|line| line.name == run.name) else { continue };
             let model = root.join(folder_of(arm, run));
-            let timed =
-                speed.iter().flat_map(|speed| &speed.rows).filter(|row| row.model.starts_with(&model));
+            let timed = speed.iter().filter(|_| is_timed(plan, arm)).flat_map(|speed| &speed.rows);
+            let timed = timed.filter(|row| row.model.starts_with(&model));
+            let evaluation = root.join(evaluation_of(plan, arm, run));
+            for warning in warnings_of(&evaluation)? {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
             rows.push(ComparisonRow {
                 arm: arm.name.clone(),
                 run: run.name.clone(),
@@ -166,9 +173,10 @@ pub(super) fn outcome(plan: &ComparisonPlan, root: &Path) -> Result<ComparisonOu
                 images: run.steps * run.batch,
                 training_flops: line.flops,
                 training_seconds: line.seconds,
+                precision: line.precision.clone(),
                 loss: line.val_loss_all,
                 bits_per_image: line.val_loss_all * arm.tokens() as f64 / std::f64::consts::LN_2,
-                distance: distance(&root.join(evaluation_of(plan, arm, run)))?,
+                distance: distance(&evaluation)?,
                 sampling_flops: arm.sampling_flops(run),
                 seconds_per_image: timed.map(|row| (row.batch, 1.0 / row.images_per_second)).collect(),
             });
@@ -192,14 +200,33 @@ pub(super) fn outcome(plan: &ComparisonPlan, root: &Path) -> Result<ComparisonOu
         report: PathBuf::new(),
         rows,
         tokenizers,
-        speed,
+        speed: speed.map(|speed| (speed.precision, speed.device, speed.threads)),
         failed: Vec::new(),
+        warnings,
         seconds: 0.0,
     })
 }
 
+/// The results of the finished models of an arm; empty if none finished.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn finished(arm: &PlannedArm, root: &Path) -> Result<Vec<ResultLine>> {
+    let path = root.join(&arm.models).join("results.jsonl");
+    if path.is_file() { Ok(results_file::read(&path)?.lines) } else { Ok(Vec::new()) }
+}
+
+/// The warnings about a score.
+fn warnings_of(folder: &Path) -> Result<Vec<String>> {
+    let report: Option<ScoreReport> = read(&folder.join("metrics.json"))?;
+    Ok(report.into_iter().flat_map(|report| report.warnings).map(|warning| warning.message).collect())
+}
+
 /// The Fréchet distance in the folder of an evaluation; `None` if it is not there.
-fn distance(folder: &Path) -> Result<Option<Distance>> {
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn distance(folder: &Path) -> Result<Option<Distance>> {
     let report: Option<ScoreReport> = read(&folder.join("metrics.json"))?;
     let figure = report.into_iter().flat_map(|report| report.metrics).find(|f| f.metric == Quantity::Fd);
     Ok(figure.map(|figure| Distance {
@@ -211,6 +238,9 @@ fn distance(folder: &Path) -> Result<Option<Distance>> {
 }
 
 /// The content of a JSON file; `None` if it is missing.
+///
+/// # Errors
+/// When it cannot be read, or is damaged.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,

@@ -7,7 +7,6 @@ use var_model::cost;
 
 use super::settings::{self, Arm, Comparison, Scoring};
 use crate::error::{Error, Result};
-use crate::images::absolute;
 use crate::plan::SweepPlan;
 use crate::preset::{self, SweepPreset};
 use crate::request::{PlannedRun, SweepRequest, TokenizerSource};
@@ -63,21 +62,22 @@ impl PlannedArm {
 }
 
 impl ComparisonPlan {
-    /// Plans the comparison `name` in the folder `out`. `request` changes all arms; its preset is not used. `images`: the
+    /// Plans the comparison `name`. `request` changes all arms; its preset is not used. `images`: the
     /// number of samples of each model, instead of that of the comparison.
     ///
     /// # Errors
     /// When the comparison, a size or a setting is unknown, arms do not fit together, or the images cannot be opened.
-    pub fn new(name: Option<&str>, request: &SweepRequest, images: Option<u64>, out: &Path) -> Result<Self> {
+    pub fn new(name: Option<&str>, request: &SweepRequest, images: Option<u64>) -> Result<Self> {
         let name = name.unwrap_or(settings::DEFAULT);
         let mut comparison = Comparison::load(name)?;
         if let Some(images) = images {
             comparison.score.images = images;
         }
+        comparison.admits(request)?;
         let base = comparison.base.as_deref().unwrap_or(preset::default_for(request.data.is_some()));
         let mut arms: Vec<PlannedArm> = Vec::new();
         for arm in &comparison.arms {
-            let planned = planned(arm, base, request, &arms, out)
+            let planned = planned(arm, base, request, &arms)
                 .map_err(|e| Error::config(format!("arm {}: {e}", arm.name)))?;
             arms.push(planned);
         }
@@ -108,13 +108,7 @@ impl ComparisonPlan {
     }
 }
 
-fn planned(
-    arm: &Arm,
-    base: &str,
-    request: &SweepRequest,
-    earlier: &[PlannedArm],
-    out: &Path,
-) -> Result<PlannedArm> {
+fn planned(arm: &Arm, base: &str, request: &SweepRequest, earlier: &[PlannedArm]) -> Result<PlannedArm> {
     let find = |name: &String| {
         let found = earlier.iter().find(|arm| arm.name == *name);
         found.ok_or_else(|| Error::config(format!("there is no arm {name}")))
@@ -128,7 +122,7 @@ fn planned(
     }
     let preset = SweepPreset::changed(base, &arm.change)?;
     let tokenizer = match &arm.tokenizer_of {
-        Some(other) => Some(tokenizer_of(find(other)?, out)),
+        Some(other) => Some(tokenizer_of(find(other)?)),
         None => None,
     };
     let mut plan = SweepPlan::of(&arm.name, preset.clone(), request, tokenizer.clone())?;
@@ -139,14 +133,10 @@ fn planned(
 }
 
 /// The tokenizer of another arm, which may have to be trained first.
-fn tokenizer_of(other: &PlannedArm, out: &Path) -> TokenizerSource {
+fn tokenizer_of(other: &PlannedArm) -> TokenizerSource {
     match &other.plan.tokenizer {
-        given @ TokenizerSource::Given(_) => given.clone(),
-        TokenizerSource::Trained { .. } => {
-            let folder = absolute(&out.display().to_string());
-            let file = Path::new(&folder).join(&other.name).join("tokenizer/tokenizer.safetensors");
-            TokenizerSource::Given(file.display().to_string())
-        }
+        TokenizerSource::Trained { .. } => TokenizerSource::Beside(other.name.clone()),
+        found => found.clone(),
     }
 }
 
@@ -179,7 +169,7 @@ mod tests {
     use super::*;
 
     fn plan(name: &str, request: &SweepRequest) -> ComparisonPlan {
-        ComparisonPlan::new(Some(name), request, None, Path::new("out")).unwrap()
+        ComparisonPlan::new(Some(name), request, None).unwrap()
     }
 
     #[test]
@@ -194,9 +184,7 @@ mod tests {
             assert!((a.parameters as f64 / b.parameters as f64 - 1.0).abs() < 0.15);
         }
         assert!(matches!(scales.plan.tokenizer, TokenizerSource::Trained { .. }));
-        assert!(
-            matches!(&compute.plan.tokenizer, TokenizerSource::Given(file) if file.contains("raster/tokenizer"))
-        );
+        assert!(compute.plan.tokenizer == TokenizerSource::Beside("raster".into()));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The page of a comparison.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use var_tokenizer::files::{make_folder, write_atomically};
 
 use super::figures::figures;
 use super::outcome::{ComparisonOutcome, ComparisonRow, Distance};
+use super::places::grid_of;
 use super::plan::{ComparisonPlan, PlannedArm};
-use super::run::grid_of;
 use crate::error::Result;
 use crate::machine::SweepMachine;
 use crate::quantity::{count, duration, flops};
@@ -29,7 +30,7 @@ pub(super) fn write(plan: &ComparisonPlan, outcome: &ComparisonOutcome, folder: 
     let title = format!("Comparison: {}", plan.name);
     let plots: String = figures.iter().map(figure).collect();
     let body = [
-        format!("<h1>{}</h1>\n<p class=\"lead\">{}.</p>\n", escape(&title), escape(&plan.about)),
+        format!("<h1>{}</h1>\n<p class=\"lead\">Compared: {}.</p>\n", escape(&title), escape(&plan.about)),
         arms(plan),
         findings(plan, outcome),
         models(plan, outcome),
@@ -81,42 +82,41 @@ fn distances(first: &PlannedArm, arm: &PlannedArm, outcome: &ComparisonOutcome) 
             Some((a.distance.as_ref()?, b.distance.as_ref()?))
         })
         .collect();
-    let apart = |low: &Distance, high: &Distance| matches!((low.interval, high.interval), (Some(low), Some(high)) if low.1 < high.0);
-    let first_wins = pairs.iter().filter(|(a, b)| a.value < b.value).count();
-    let clear = pairs.iter().filter(|(a, b)| apart(a, b) || apart(b, a)).count();
-    let mean = (pairs.iter().map(|(a, b)| (b.value / a.value).ln()).sum::<f64>() / pairs.len() as f64).exp();
-    let (_, name) = (pairs.first()?, &pairs.first()?.0.name);
-    Some(format!(
-        "{name} of {} is {:.2} times that of {} (geometric mean of {}); {} is lower in {first_wins} of {}. The intervals \
-         do not overlap in {clear} of {}.",
-        arm.name,
-        mean,
-        first.name,
-        models_in_words(pairs.len()),
-        first.name,
-        pairs.len(),
-        pairs.len(),
-    ))
-}
-
-fn models_in_words(count: usize) -> String {
-    if count == 1 { "one model".into() } else { format!("{count} models") }
+    let below =
+        |a: &Distance, b: &Distance| matches!((a.interval, b.interval), (Some(a), Some(b)) if a.1 < b.0);
+    let count = pairs.len();
+    let wins = pairs.iter().filter(|(a, b)| b.value < a.value).count();
+    let clear = pairs.iter().filter(|(a, b)| below(b, a)).count();
+    let clear_losses = pairs.iter().filter(|(a, b)| below(a, b)).count();
+    let mean = (pairs.iter().map(|(a, b)| (b.value / a.value).ln()).sum::<f64>() / count as f64).exp();
+    let (name, arm, first) = (&pairs.first()?.0.name, &arm.name, &first.name);
+    let mut text = format!("{name} of {arm} is {mean:.2} times that of {first}");
+    if count > 1 {
+        text.push_str(&format!(" (geometric mean of {count} pairs); {arm} is lower in {wins} of {count}"));
+    }
+    if pairs.iter().all(|(a, b)| a.interval.is_some() && b.interval.is_some()) {
+        text.push_str(&format!(
+            ". The interval of {arm} is below that of {first} in {clear} of {count}, above it in {clear_losses}"
+        ));
+    }
+    Some(text + ".")
 }
 
 /// The times of two arms at the largest size that both have.
 fn speeds(first: &PlannedArm, arm: &PlannedArm, outcome: &ComparisonOutcome) -> Option<String> {
     let timed = |row: &&ComparisonRow| !row.seconds_per_image.is_empty();
-    let a = outcome.of(first).filter(timed).max_by_key(|row| row.parameters)?;
-    let b = outcome.of(arm).filter(timed).find(|b| b.size == a.size)?;
+    let same = |a: &ComparisonRow| outcome.of(arm).filter(timed).find(|b| b.size == a.size);
+    let pairs = outcome.of(first).filter(timed).filter_map(|a| Some((a, same(a)?)));
+    let (a, b) = pairs.max_by_key(|(a, _)| a.parameters)?;
     let ratios: Vec<String> = a
         .seconds_per_image
         .iter()
         .filter_map(|(batch, seconds)| {
-            Some(format!("{:.2} at batch {batch}", b.seconds_per_image.get(batch)? / seconds))
+            Some(format!("{:.2} times as long at batch {batch}", b.seconds_per_image.get(batch)? / seconds))
         })
         .collect();
     Some(format!(
-        "An image of {} {} takes this many times the seconds of {} {}: {}. It takes {:.2} times the FLOPs.",
+        "{} {} needs per image, compared with {} {}: {}. Its transformer computes {:.2} times the FLOPs.",
         arm.name,
         b.size,
         first.name,
@@ -140,7 +140,7 @@ fn in_words(distance: Option<&Distance>) -> String {
 /// All models.
 fn models(plan: &ComparisonPlan, outcome: &ComparisonOutcome) -> String {
     let seeds = outcome.rows.windows(2).any(|pair| matches!(pair, [a, b] if a.seed != b.seed));
-    let cheapest = outcome.rows.first().map_or(1.0, |row| row.sampling_flops);
+    let first = outcome.rows.first().map_or(1.0, |row| row.sampling_flops);
     let name = outcome.rows.iter().find_map(|row| row.distance.as_ref()).map_or("FD", |d| d.name.as_str());
     let distance = format!("#{name}");
     let mut head = vec!["Arm", "Size"];
@@ -168,7 +168,7 @@ fn models(plan: &ComparisonPlan, outcome: &ComparisonOutcome) -> String {
             }
             cells.extend([
                 in_words(row.distance.as_ref()),
-                format!("{} (×{:.2})", flops(row.sampling_flops), row.sampling_flops / cheapest),
+                format!("{} (×{:.2})", flops(row.sampling_flops), row.sampling_flops / first),
                 format!("{:.1}", row.bits_per_image),
                 count(row.parameters as f64),
                 count(row.images as f64),
@@ -201,7 +201,7 @@ fn models(plan: &ComparisonPlan, outcome: &ComparisonOutcome) -> String {
 
 /// Seconds per image at each batch size.
 fn times(plan: &ComparisonPlan, outcome: &ComparisonOutcome) -> String {
-    let Some(speed) = &outcome.speed else { return String::new() };
+    let Some((precision, device, threads)) = &outcome.speed else { return String::new() };
     let titles: Vec<String> =
         plan.scoring.speed.iter().map(|batch| format!("#s/image, batch {batch}")).collect();
     let mut head = vec!["Arm", "Size", "#FLOPs per image"];
@@ -224,9 +224,9 @@ fn times(plan: &ComparisonPlan, outcome: &ComparisonOutcome) -> String {
          both orders.</p>\n",
         table(&head, &rows),
         if guided { "with guidance" } else { "without guidance" },
-        escape(&speed.precision),
-        escape(&speed.device),
-        speed.threads
+        escape(precision),
+        escape(device),
+        threads
     )
 }
 
@@ -258,9 +258,9 @@ fn tokenizers(outcome: &ComparisonOutcome) -> String {
     let head =
         ["Trained by", "Sides of its maps", "#Tokens", "#rFD", "#PSNR, dB", "#Perplexity", "#Training time"];
     format!(
-        "<h2>Tokenizers</h2>\n{}<p class=\"note\">One architecture and one number of steps. rFD: distance between \
-         reconstructions and originals{}. No model of the tokens of a tokenizer can be better than its \
-         reconstructions.</p>\n",
+        "<h2>Tokenizers</h2>\n{}<p class=\"note\">rFD: distance between \
+         reconstructions and originals{}. Samples come out of the same decoder, with \
+         its faults.</p>\n",
         table(&head, &rows),
         counts.map_or_else(String::new, |n| format!(", {n} held-out images"))
     )
@@ -295,18 +295,28 @@ fn limits(plan: &ComparisonPlan, outcome: &ComparisonOutcome) -> String {
     let several = plan.arms.iter().any(|arm| arm.plan.runs.iter().any(|run| run.seed != arm.plan.seed));
     let mut items = vec![
         format!(
-            "A distance between {} samples and {} images is larger than one of many images, for all rows alike: compare \
-             it only within this page.",
+            "A distance between {} samples and {} images is larger than one of many images would be, and not by the same \
+             amount for every model: compare it only within this page.",
             number(samples),
             number(reference)
         ),
-        "An interval covers which images were drawn, not another training.".into(),
-        "All arms have one recipe and one rule for the learning rate. An arm that needs another one is worse here than it \
-         could be."
+        "No setting was tuned for a single arm. An arm that needs another learning rate is worse here than it could be."
             .into(),
-        "The paper compares models that are thousands of times larger, on ImageNet. Its factors are not expected here."
-            .into(),
+        "The models are small. Larger ones, or other images, may order the arms differently.".into(),
     ];
+    if plan.scoring.bootstrap > 0 {
+        items.push(format!(
+            "An interval has 95 % of {} draws of the same images. It does not cover another training.",
+            plan.scoring.bootstrap
+        ));
+    }
+    let precisions: BTreeSet<&str> = outcome.rows.iter().map(|row| row.precision.as_str()).collect();
+    if precisions.len() > 1 {
+        items.push(
+            "The models were trained in different precisions; comparison.json has that of each.".into(),
+        );
+    }
+    items.extend(outcome.warnings.iter().cloned());
     if !several {
         items.insert(
             1,
@@ -336,7 +346,7 @@ fn made(plan: &ComparisonPlan, outcome: &ComparisonOutcome) -> String {
         .collect();
     let images = plan.arms.first().map_or_else(String::new, |arm| arm.plan.images.describe());
     format!(
-        "<h2>How it was made</h2>\n<p>Images: {}. Machine: {}, {} cores. Last call: {}. The numbers are in \
+        "<h2>How it was made</h2>\n<p>Images: {}. Machine of the last call: {}, {} cores; it took {}. The numbers are in \
          <code>comparison.json</code>, the settings of each training in the pages of the arms.</p>\n<p>Sampling (0: \
          off):</p>\n<ul>\n{sampling}</ul>\n",
         escape(&images),

@@ -7,6 +7,8 @@ use var_tokenizer::nearest::{explain_unknown_key, nearest};
 
 use crate::error::{Error, Result};
 use crate::json_text::without_mark;
+use crate::request::SweepRequest;
+use crate::settings::plain;
 
 /// The comparisons of the program: name and text.
 const EMBEDDED: [(&str, &str); 2] = [
@@ -18,7 +20,7 @@ const EMBEDDED: [(&str, &str); 2] = [
 pub(crate) const DEFAULT: &str = "raster-vs-var";
 
 /// Names that folders of a comparison have for other purposes.
-const TAKEN: [&str; 2] = ["reference", "logs"];
+const TAKEN: [&str; 3] = ["reference", "logs", "plots"];
 
 /// A comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -77,7 +79,14 @@ impl Comparison {
         }
         if name.ends_with(".toml") || name.contains('/') {
             let text = std::fs::read_to_string(name).map_err(|e| Error::io(Path::new(name), e))?;
-            return Self::parse(&text, name);
+            let mut found = Self::parse(&text, name)?;
+            // A preset in a file is named from the folder of the comparison.
+            if let (Some(base), Some(folder)) = (&mut found.base, Path::new(name).parent())
+                && base.ends_with(".toml")
+            {
+                *base = folder.join(&*base).display().to_string();
+            }
+            return Ok(found);
         }
         let names = EMBEDDED.map(|(name, _)| name);
         let hint = nearest(name, names).map_or_else(String::new, |meant| format!("; did you mean {meant}?"));
@@ -98,6 +107,37 @@ impl Comparison {
         Ok(found)
     }
 
+    /// Refuses a request that would undo what the arms differ in.
+    ///
+    /// # Errors
+    /// When it does.
+    pub(crate) fn admits(&self, request: &SweepRequest) -> Result<()> {
+        for text in &request.set {
+            let key = plain(text.split('=').next().unwrap_or_default());
+            let changes = |arm: &&Arm| {
+                let set =
+                    arm.change.get("train").and_then(|train| train.get("set")).and_then(|set| set.as_table());
+                set.is_some_and(|set| set.keys().any(|other| plain(other) == key))
+            };
+            if let Some(arm) = self.arms.iter().find(changes) {
+                return Err(Error::config(format!(
+                    "{key}: the arms of this comparison differ in it (arm {}); set something else, or change the \
+                     comparison",
+                    arm.name
+                )));
+            }
+        }
+        let sizes = |arm: &Arm| arm.change.get("ladder").and_then(|ladder| ladder.get("sizes")).cloned();
+        let mut own = self.arms.iter().filter(|arm| arm.models_of.is_none()).map(sizes);
+        let first = own.next();
+        if request.sizes.is_some() && own.any(|other| Some(other) != first) {
+            return Err(Error::config(
+                "the arms of this comparison differ in their sizes; leave the sizes out, or change the comparison",
+            ));
+        }
+        Ok(())
+    }
+
     fn check(&self) -> std::result::Result<(), String> {
         if self.arms.len() < 2 {
             return Err("a comparison needs two arms or more ([[arm]])".into());
@@ -111,8 +151,8 @@ impl Comparison {
             }
         }
         for (i, arm) in self.arms.iter().enumerate() {
-            let good = |c: char| c.is_ascii_alphanumeric() || "-_+.".contains(c);
-            if arm.name.is_empty() || arm.name.starts_with('.') || !arm.name.chars().all(good) {
+            let good = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+            if arm.name.is_empty() || !arm.name.chars().all(good) {
                 return Err(format!("arm '{}': use letters, digits, - and _; it names a folder", arm.name));
             }
             let earlier = self.arms.get(..i).unwrap_or_default();

@@ -257,7 +257,7 @@ pub(crate) fn images(material: &Material) -> Result<String> {
         text.push_str(&format!(
             "<h2>What the tokenizer keeps</h2>\n<figure>{strip}<figcaption>Held-out images. The left column is the \
              original. The next columns are the images from the tokens of the first scale, of the first two scales, and so \
-             on. The last column is the full reconstruction. No model of these tokens can be better.</figcaption></figure>\n"
+             on. The last column is the full reconstruction. Samples come out of the same decoder.</figcaption></figure>\n"
         ));
     }
     let mut grids = String::new();

@@ -86,13 +86,7 @@ pub fn sweep(plan: &SweepPlan, options: &SweepOptions) -> Result<SweepOutcome> {
     done.retain(|line| plan.runs.iter().any(|r| r.name == line.name));
     done.sort_by_key(|line| line.params);
     if done.is_empty() {
-        let (name, why) = failed.into_iter().next().unwrap_or_default();
-        return Err(Error::Stage {
-            what: "every size".into(),
-            message: format!("{name}: {why}"),
-            code: 1,
-            log: Some(options.out.join("runs")),
-        });
+        return Err(Error::NothingFinished { failed, log: options.out.join("runs") });
     }
     let precisions = results::precisions(&done);
     if precisions.len() > 1 {

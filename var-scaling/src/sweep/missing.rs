@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::evidence::has_checkpoint;
+use super::stages::TRAINED;
 use super::state::SweepFolder;
 use super::training::begun;
 use crate::error::{Error, Remedy, Result};
@@ -25,7 +26,7 @@ pub(crate) fn nothing_lost(
         return Ok(());
     }
     let starts_over = |name: &str| again.iter().any(|a| a == name);
-    let tokenizer = path.join("tokenizer/tokenizer.safetensors");
+    let tokenizer = path.join(TRAINED);
     if matches!(plan.tokenizer, TokenizerSource::Trained { .. })
         && folder.stages().tokenizer.is_some()
         && !tokenizer.is_file()

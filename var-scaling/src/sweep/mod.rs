@@ -13,7 +13,7 @@ mod missing;
 mod outcome;
 pub(crate) mod progress;
 pub(crate) mod samples;
-mod stages;
+pub(crate) mod stages;
 pub(crate) mod state;
 mod training;
 

@@ -27,6 +27,9 @@ use crate::results_file;
 /// Maximum time for a training process of an earlier call to save and end.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The tokenizer that a sweep trains, in its folder.
+pub(crate) const TRAINED: &str = "tokenizer/tokenizer.safetensors";
+
 /// The programs that a sweep starts.
 pub(super) struct Programs {
     tokenizer: PathBuf,
@@ -164,9 +167,13 @@ impl Launcher<'_> {
     fn tokenizer(&mut self) -> Result<String> {
         let (preset, set) = match &self.plan.tokenizer {
             TokenizerSource::Given(name) => return Ok(name.clone()),
+            TokenizerSource::Beside(other) => {
+                let file = self.root.with_file_name(other).join(TRAINED);
+                return Ok(file.display().to_string());
+            }
             TokenizerSource::Trained { preset, set } => (preset, set),
         };
-        let file = self.root.join("tokenizer/tokenizer.safetensors");
+        let file = self.root.join(TRAINED);
         let needed = self.plan.runs.iter().any(|run| !self.is_done(run));
         let trained = self.folder.stages().tokenizer.is_some();
         if trained && (file.is_file() || !needed) {

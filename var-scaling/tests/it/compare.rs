@@ -107,17 +107,17 @@ fn a_comparison_trains_every_arm_scores_every_model_times_all_and_ends_with_its_
 #[test]
 fn an_arm_that_only_samples_differently_trains_nothing() {
     let fake = Fake::new();
-    compare(&fake, &["--comparison", "ablation", "--sizes", "1x32"]).assert().success();
+    compare(&fake, &["--comparison", "ablation"]).assert().success();
     assert_eq!(rows(&comparison(&fake)).len(), 7);
     assert_eq!(calls(&fake, "train model", "").len(), 5);
     assert_eq!(calls(&fake, "train tokenizer", "").len(), 2);
     assert_eq!(calls(&fake, "model speed", "").len(), 0);
     let guided = calls(&fake, "model sample", "/cfg2-k100-p0.95-n90-b50/samples.npz");
     assert!(
-        guided.len() == 3 && guided[0].contains("/adaln/runs/1x32") && guided[0].contains("--cfg 2"),
+        guided.len() == 3 && guided[0].contains("/adaln/runs/3x96") && guided[0].contains("--cfg 2"),
         "{guided:?}"
     );
-    let plain = calls(&fake, "model sample", "adaln/runs/1x32/evaluation/cfg0-k0-p0-n90-b50/samples.npz");
+    let plain = calls(&fake, "model sample", "adaln/runs/3x96/evaluation/cfg0-k0-p0-n90-b50/samples.npz");
     assert!(plain.len() == 1 && plain[0].contains("--cfg 0") && plain[0].contains("--top-k 0"), "{plain:?}");
     assert!(!fake.out().join("guidance").exists());
     assert!(!page(&fake).contains("<h2>Plots"), "one size makes no curve");
@@ -151,10 +151,11 @@ fn a_score_that_fails_stops_with_its_reason_and_the_next_call_goes_on_there() {
     let fake = Fake::new();
     fake.mark("no-score");
     compare(&fake, &TWO).assert().code(2).stderr(contains("cargo xtask setup --features"));
-    let trainings = calls(&fake, "train", "").len();
+    let first = calls(&fake, "train", "/next-scale/").len();
+    assert_eq!(calls(&fake, "train", "").len(), first, "a fault is found after the first arm, not after all");
     fake.unmark("no-score");
     compare(&fake, &TWO).assert().success();
-    assert_eq!(calls(&fake, "train", "").len(), trainings);
+    assert_eq!(calls(&fake, "train", "/next-scale/").len(), first);
 }
 
 #[test]
@@ -190,6 +191,12 @@ fn bad_input_is_refused_in_one_line_before_anything_starts() {
         (&["--data", "nowhere"], "nowhere"),
         (&["-n", "0"], "--number"),
         (&["--set", "setps=3"], "steps"),
+        (
+            &["--comparison", "ablation", "--set", "qk_norm=false"],
+            "the arms of this comparison differ in it (arm raster)",
+        ),
+        (&["--comparison", "ablation", "--sizes", "1x32"], "differ in their sizes"),
+        (&["--start-over", "1x32"], "expected ARM/NAME, where ARM is one of next-scale, raster"),
     ] {
         compare(&fake, arguments).assert().code(2).stderr(contains(fault));
     }
@@ -197,10 +204,89 @@ fn bad_input_is_refused_in_one_line_before_anything_starts() {
 }
 
 #[test]
-fn a_folder_of_another_comparison_is_refused() {
+fn a_folder_of_another_comparison_or_of_other_settings_is_refused() {
     let fake = Fake::new();
     compare(&fake, &TWO).assert().success();
-    let before = comparison(&fake);
+    let (before, calls) = (comparison(&fake), fake.calls());
+    compare(&fake, &["--comparison", "ablation"])
+        .assert()
+        .code(2)
+        .stderr(contains("this folder has the comparison raster-vs-var").and(contains("--out DIR")));
     compare(&fake, &["--sizes", "1x32,2x64", "--set", "learning_rate=0.5"]).assert().code(2);
-    assert_eq!(comparison(&fake), before);
+    assert_eq!((comparison(&fake), fake.calls()), (before, calls));
+}
+
+#[test]
+fn a_folder_that_was_moved_goes_on() {
+    let fake = Fake::new();
+    compare(&fake, &TWO).assert().success();
+    let before = calls(&fake, "train", "").len();
+    std::fs::rename(fake.out(), fake.path("moved")).unwrap();
+    std::os::unix::fs::symlink(fake.path("moved"), fake.out()).unwrap();
+    compare(&fake, &["--sizes", "1x32,2x64,3x96"]).assert().success();
+    assert_eq!(calls(&fake, "train", "").len(), before + 3, "only the new size is trained");
+    assert_eq!(rows(&comparison(&fake)).len(), 9);
+    assert_eq!(calls(&fake, "model speed", "").len(), 2, "all models are timed in one run again");
+}
+
+#[test]
+fn a_report_without_the_distance_is_not_taken_for_a_score() {
+    let fake = Fake::new();
+    fake.mark("no-value");
+    compare(&fake, &TWO).assert().code(1).stderr(contains("the covariance is invalid"));
+    fake.unmark("no-value");
+    compare(&fake, &TWO).assert().success();
+    assert!(
+        comparison(&fake)["rows"].as_array().unwrap().iter().all(|row| row["distance"]["value"].is_f64())
+    );
+}
+
+#[test]
+fn an_arm_that_fails_as_a_whole_leaves_the_others() {
+    let fake = Fake::new();
+    fake.mark("fail-4x192");
+    compare(&fake, &["--comparison", "ablation"])
+        .assert()
+        .code(1)
+        .stdout(contains("scale-up/4x192 failed: step 3: the loss is NaN"));
+    assert_eq!(rows(&comparison(&fake)).len(), 6);
+    assert!(page(&fake).contains("Not finished: scale-up 4x192"));
+    fake.mark("fail-1x32");
+    let other = fake.path("other");
+    let mut command = fake.program();
+    command.args(["compare", "--sizes", "1x32", "--set", "steps=10", "--out"]).arg(other);
+    command.assert().code(1).stderr(contains("every size failed: next-scale/1x32: step 3"));
+}
+
+#[test]
+fn a_second_comparison_in_the_folder_is_refused_while_the_first_runs() {
+    let fake = Fake::new();
+    fake.mark("slow-1x32");
+    let mut child = fake.spawn_command("compare", &TWO);
+    fake.wait_for("started-1x32", &mut child);
+    compare(&fake, &TWO).assert().code(2).stderr(contains("another comparison is running in this folder"));
+    fake.unmark("slow-1x32");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn without_draws_and_times_the_page_speaks_of_neither() {
+    let fake = Fake::new();
+    let arm = |name: &str| {
+        format!("[[arm]]\nname = \"{name}\"\nabout = \"{name}\"\n[arm.change.ladder]\nsizes = [\"1x32\"]\n")
+    };
+    let head = "about = \"x\"\n[score]\nimages = 90\nbootstrap = 0\nspeed = []\n";
+    std::fs::write(fake.path("mine.toml"), format!("{head}{}{}", arm("a"), arm("b"))).unwrap();
+    let report: String = std::fs::read_to_string(fake.path("metrics.json")).unwrap();
+    let (start, rest) = report.split_once("\"interval\": {").unwrap();
+    std::fs::write(fake.path("metrics.json"), format!("{start}{}", rest.split_once("},").unwrap().1))
+        .unwrap();
+    compare(&fake, &["--comparison", "mine.toml"]).assert().success();
+    let page = page(&fake);
+    assert!(
+        page.contains("FD-colour-grid of b is 1.02 times that of a.") && !page.contains("interval"),
+        "{page}"
+    );
+    assert!(!page.contains("Seconds per image"));
+    assert!(calls(&fake, "model speed", "").is_empty());
 }

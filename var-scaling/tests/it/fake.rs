@@ -108,13 +108,19 @@ fi
 cp "$FAKE/image.png" "$out"
 "#;
 
-/// `var-eval score`: writes a report whose distance is 40 plus 1 for each earlier call. With `$FAKE/no-score` it fails.
+/// `var-eval score`: writes a report whose distance is 40 plus 1 for each earlier call. With `$FAKE/no-score` it fails
+/// before it writes one, with `$FAKE/no-value` after it wrote one without a distance.
 const EVAL: &str = r#"#!/bin/sh
 if [ -e "$FAKE/no-score" ]; then echo "error: the network is missing; run: cargo xtask setup --features" >&2; exit 2; fi
 before=$(grep -c ^eval "$FAKE/calls")
 echo "eval $*" >> "$FAKE/calls"
 while [ $# -gt 0 ]; do case $1 in --out) out=$2;; esac; shift; done
 mkdir -p "$out"
+if [ -e "$FAKE/no-value" ]; then
+  sed 's/"metric": "fd"/"metric": "is"/' "$FAKE/metrics.json" | sed "s/@VALUE@/1.5/" > "$out/metrics.json"
+  echo "error: fd: the covariance is invalid" >&2
+  exit 1
+fi
 sed "s/@VALUE@/$((40 + before)).5/" "$FAKE/metrics.json" > "$out/metrics.json"
 echo '{"event":"done"}'
 "#;
@@ -199,11 +205,16 @@ impl Fake {
 
     /// The same as a plain process, to send signals to.
     pub fn spawn(&self, arguments: &[&str]) -> std::process::Child {
+        self.spawn_command("sweep", arguments)
+    }
+
+    /// Another command on the same folder, as a plain process.
+    pub fn spawn_command(&self, command: &str, arguments: &[&str]) -> std::process::Child {
         std::process::Command::new(assert_cmd::cargo::cargo_bin("var-scaling"))
             .env("VAR_BIN_DIR", self.path("bin"))
             .env("FAKE", self.place.path())
             .current_dir(self.place.path())
-            .args(["sweep", "--out"])
+            .args([command, "--out"])
             .arg(self.out())
             .args(["--set", "steps=10"])
             .args(arguments)

@@ -1,5 +1,6 @@
 //! The training loop of tokenizer and transformer: step, log, validation, checkpoint, stop.
 
+mod alarms;
 pub(crate) mod event;
 mod restore;
 pub(crate) mod task;
@@ -21,6 +22,7 @@ use crate::schedule::Schedule;
 use crate::settings::Training;
 use crate::throughput::Throughput;
 
+use alarms::Alarms;
 pub use event::{Event, Watch};
 use event::{note, tell};
 pub use task::Task;
@@ -108,8 +110,7 @@ struct Progress<'a, 'w> {
     saved_at: Instant,
     last_checkpoint: Option<PathBuf>,
     validation: Option<Validation>,
-    /// The alarm of the last line of the log.
-    alarm: String,
+    alarms: Alarms,
 }
 
 impl<'a, 'w> Progress<'a, 'w> {
@@ -155,7 +156,7 @@ impl<'a, 'w> Progress<'a, 'w> {
             started: (Instant::now(), state.seconds),
             saved_at: Instant::now(),
             validation: None,
-            alarm: String::new(),
+            alarms: Alarms::default(),
             task,
             run,
             course,
@@ -207,12 +208,9 @@ impl<'a, 'w> Progress<'a, 'w> {
         let line = MetricsLine::Train(report);
         let MetricsLine::Train(report) = &line else { return Ok(false) };
         if report.rates.is_some() {
-            // Told when it begins and when it changes, not at every line.
-            let alarm = report.losses.alarm().unwrap_or_default();
-            if !alarm.is_empty() && alarm != self.alarm {
+            if let Some(alarm) = report.losses.alarm().filter(|alarm| self.alarms.is_new(alarm)) {
                 note(self.watch, &format!("warning: step {step}: {alarm}"))?;
             }
-            self.alarm = alarm.to_owned();
             self.run.log(&line).map_err(|e| self.diverged(step, e))?;
         }
         Ok((self.watch)(Event::Step(report))?.is_break())
@@ -244,6 +242,7 @@ impl<'a, 'w> Progress<'a, 'w> {
             self.run.show(validation.step, &grid)?;
         }
         self.validation = Some(validation);
+        self.alarms.forget();
         Ok(())
     }
 
