@@ -149,10 +149,16 @@ fn by_cholesky(a: &Tensor, b: &Tensor, trace_sum: f64) -> Result<Option<f64>> {
     let product = factor.f_tr()?.f_mm(&b.f_mm(&factor)?)?;
     // The solver reads the lower half; the halves differ by rounding.
     let values = matrix::cells::<f64>(&product.f_linalg_eigvalsh("L")?)?;
-    let noise = ROUNDING * norm(a)? * norm(b)?;
+    Ok(sum_of_roots(&values, norm(a)? * norm(b)?, trace_sum))
+}
+
+/// The sum of the roots of the eigenvalues of a product whose factors have the norms that multiply to `size`; `None` if
+/// rounding could change it by more than is allowed of `trace_sum`.
+pub(super) fn sum_of_roots(values: &[f64], size: f64, trace_sum: f64) -> Option<f64> {
+    let noise = ROUNDING * size;
     // Errors of well-separated eigenvalues have random signs; those of eigenvalues below the noise have the same sign.
     let (mut squares, mut drowned, mut root) = (0.0, 0.0, 0.0);
-    for value in values {
+    for &value in values {
         if value > 16.0 * noise {
             squares += 0.25 / value;
         } else {
@@ -161,7 +167,13 @@ fn by_cholesky(a: &Tensor, b: &Tensor, trace_sum: f64) -> Result<Option<f64>> {
         root += value.max(0.0).sqrt();
     }
     let error = 2.0 * (noise * squares.sqrt() + drowned);
-    Ok((error <= ALLOWED * trace_sum).then_some(root))
+    (error <= ALLOWED * trace_sum).then_some(root)
+}
+
+/// R `[D, rank]` with R Rᵀ = `covariance`: its Cholesky factor, or from its eigenvectors if it is singular.
+pub(super) fn factor(covariance: &Tensor) -> Result<Tensor> {
+    let (factor, failed) = covariance.f_linalg_cholesky_ex(false, false)?;
+    if failed.f_int64_value(&[])? == 0 { Ok(factor) } else { root(covariance) }
 }
 
 /// Root of the sum of squares.
@@ -183,7 +195,7 @@ fn root(covariance: &Tensor) -> Result<Tensor> {
 }
 
 /// Sum of the singular values of a matrix, which may be empty.
-fn singular_values(product: &Tensor) -> Result<f64> {
+pub(super) fn singular_values(product: &Tensor) -> Result<f64> {
     if product.numel() == 0 {
         return Ok(0.0);
     }

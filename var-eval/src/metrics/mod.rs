@@ -17,6 +17,7 @@ pub(crate) mod neighbours;
 pub mod numpy_random;
 pub mod precision_recall;
 pub mod psnr;
+pub(crate) mod resampled;
 pub mod ssim;
 
 use crate::error::{Error, Result};

@@ -12,6 +12,7 @@ use crate::features::network::Identity;
 use crate::features::store::FeatureFile;
 use crate::metrics::bootstrap::{Bootstrap, Interval};
 use crate::metrics::precision_recall::Hits;
+use crate::metrics::resampled::Draws;
 use crate::metrics::{fd_infinity, frechet, inception_score, kid, precision_recall};
 use crate::report::{Figure, distance_name, named};
 use crate::statistics::Gaussian;
@@ -391,10 +392,10 @@ fn resampled(
     distance: f64,
     bootstrap: &Bootstrap,
 ) -> Result<Interval> {
+    let draws = Draws::new(theirs, samples.view())?;
     let mut sum = 0.0;
     let found = bootstrap.of(samples.nrows(), |rows| {
-        let ours = Gaussian::of(samples.select(Axis(0), rows).view())?;
-        let drawn = frechet::distance(theirs, &ours)?.distance;
+        let drawn = draws.distance(rows)?;
         sum += drawn;
         Ok(drawn)
     })?;

@@ -112,12 +112,12 @@ fn an_arm_that_only_samples_differently_trains_nothing() {
     assert_eq!(calls(&fake, "train model", "").len(), 5);
     assert_eq!(calls(&fake, "train tokenizer", "").len(), 2);
     assert_eq!(calls(&fake, "model speed", "").len(), 0);
-    let guided = calls(&fake, "model sample", "/cfg2-k100-p0.95-n90-b50/samples.npz");
+    let guided = calls(&fake, "model sample", "/cfg2-k100-p0.95-n90-b200/samples.npz");
     assert!(
         guided.len() == 3 && guided[0].contains("/adaln/runs/3x96") && guided[0].contains("--cfg 2"),
         "{guided:?}"
     );
-    let plain = calls(&fake, "model sample", "adaln/runs/3x96/evaluation/cfg0-k0-p0-n90-b50/samples.npz");
+    let plain = calls(&fake, "model sample", "adaln/runs/3x96/evaluation/cfg0-k0-p0-n90-b200/samples.npz");
     assert!(plain.len() == 1 && plain[0].contains("--cfg 0") && plain[0].contains("--top-k 0"), "{plain:?}");
     assert!(!fake.out().join("guidance").exists());
     assert!(!page(&fake).contains("<h2>Plots"), "one size makes no curve");
