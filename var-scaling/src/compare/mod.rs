@@ -5,6 +5,7 @@
 //! `report` show them.
 
 mod figures;
+mod options;
 mod outcome;
 mod places;
 mod plan;
@@ -13,7 +14,8 @@ mod run;
 mod score;
 mod settings;
 
+pub use options::CompareOptions;
 pub use outcome::{ComparisonOutcome, ComparisonRow, Distance, Tokenizer};
 pub use plan::{ComparisonPlan, PlannedArm};
-pub use run::{CompareOptions, compare};
+pub use run::compare;
 pub use settings::list;

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::{Value, json};
 use var_tokenizer::files::{lock, make_folder, write_atomically};
 use var_tokenizer::progress::tell;
 
+use super::options::CompareOptions;
 use super::outcome::{ComparisonOutcome, finished, outcome, read};
 use super::plan::{ComparisonPlan, PlannedArm};
 use super::report;
@@ -17,21 +18,6 @@ use crate::error::{Error, Remedy, Result};
 use crate::fit::FitOptions;
 use crate::request::TokenizerSource;
 use crate::sweep::{self, SweepOptions};
-
-/// How a comparison runs; no result depends on it.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct CompareOptions {
-    /// Folder; each arm has one in it.
-    pub out: PathBuf,
-    /// Device for the other programs: `auto`, `cpu`, `cuda` or `cuda:N`.
-    pub device: Option<String>,
-    /// Precision for the other programs: `auto`, `f32` or `bf16`.
-    pub precision: Option<String>,
-    /// Prints no progress.
-    pub quiet: bool,
-    /// Trainings, or tokens, that start over, as `ARM/NAME` or `ARM/tokens`.
-    pub start_over: Vec<String>,
-}
 
 /// Runs `plan`. Resumes the work of an earlier call.
 ///

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use var_tokenizer::files::{make_folder, write_atomically};
 
+use super::options::CompareOptions;
 use super::outcome::{distance, finished, read};
 use super::places::{evaluation_of, folder_of, grid_of, has_tokenizer, reconstruction_of, timed};
 use super::plan::{ComparisonPlan, PlannedArm};
-use super::run::CompareOptions;
 use crate::error::{Error, Result};
 use crate::fit::FitOptions;
 use crate::report;
