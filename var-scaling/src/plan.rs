@@ -118,14 +118,9 @@ impl SweepPlan {
     /// Settings that all runs share and that affect the tokens.
     pub fn shared(&self) -> BTreeMap<String, String> {
         let data = &self.preset.data;
-        let tokenizer = match &self.tokenizer {
-            TokenizerSource::Given(file) => file.clone(),
-            TokenizerSource::Beside(other) => format!("that of {other}"),
-            TokenizerSource::Trained { preset, set } => format!("trained with {preset} {set:?}"),
-        };
         BTreeMap::from([
             ("data".to_owned(), self.images.name().to_owned()),
-            ("tokenizer".into(), tokenizer),
+            ("tokenizer".into(), self.tokenizer.to_string()),
             ("crops".into(), data.crops.to_string()),
             ("flip".into(), data.flip.to_string()),
             ("limit".into(), data.limit.to_string()),

@@ -1,6 +1,7 @@
 //! The request for a sweep, and its planned runs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use var_model::TransformerConfig;
 
@@ -43,6 +44,16 @@ pub enum TokenizerSource {
         /// More settings.
         set: BTreeMap<String, String>,
     },
+}
+
+impl fmt::Display for TokenizerSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Given(file) => f.write_str(file),
+            Self::Beside(other) => write!(f, "that of {other}"),
+            Self::Trained { preset, set } => write!(f, "trained with {preset} {set:?}"),
+        }
+    }
 }
 
 /// One planned run of a sweep.

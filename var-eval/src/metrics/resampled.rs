@@ -5,14 +5,14 @@
 //! root of its count. The squares of the singular values are the eigenvalues of a Gram matrix of that side.
 
 use ndarray::ArrayView2;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::frechet::{factor, singular_values, sum_of_roots};
 use super::matrix;
 use crate::error::{Error, Result};
 use crate::statistics::Gaussian;
 
-/// A Gaussian, and a set of features of which draws are compared with it.
+/// A Gaussian, and a set of features. Draws of its rows are compared with the Gaussian.
 #[derive(Debug)]
 pub(crate) struct Draws {
     /// Mean `[D]`, trace of the covariance, and R `[D, rank]`.
@@ -73,7 +73,7 @@ fn nuclear_norm(product: &Tensor, scale: f64) -> Result<f64> {
     let other = product.f_tr()?;
     let gram = if rows < columns { product.f_mm(&other)? } else { other.f_mm(product)? };
     let values = matrix::cells::<f64>(&gram.f_linalg_eigvalsh("L")?)?;
-    let size = product.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
+    let size = matrix::sum(&product.f_square()?)?;
     sum_of_roots(&values, size, scale).map_or_else(|| singular_values(product), Ok)
 }
 

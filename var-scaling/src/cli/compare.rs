@@ -3,15 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use var_scaling::compare::{CompareOptions, ComparisonOutcome, ComparisonPlan, compare, list};
+use var_scaling::compare::{ComparisonOutcome, ComparisonPlan, compare, list};
 use var_scaling::error::{Error, Result};
+use var_scaling::fit::FitOptions;
 use var_scaling::quantity::{count, duration, flops};
 use var_scaling::request::SweepRequest;
-use var_scaling::settings::MAX_SEEDS;
+use var_scaling::sweep::SweepOptions;
 use var_tokenizer::progress::{say, tell};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 
-use super::{tables, valid};
+use super::{TrainingArgs, tables, valid};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -35,15 +36,8 @@ pub struct Compare {
     /// Sizes of all arms, separated by commas [default: from the comparison]
     #[arg(long, value_name = "LIST")]
     sizes: Option<String>,
-    /// Seed for encoding, training and samples
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// Number of trainings per size, with consecutive seeds
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=MAX_SEEDS))]
-    seeds: u64,
-    /// Setting for all trainings, for example --set steps=800; see `var-train model --help`
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    #[command(flatten)]
+    trainings: TrainingArgs,
     /// Number of samples of each model [default: from the comparison]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     number: Option<u64>,
@@ -53,9 +47,6 @@ pub struct Compare {
     /// Folder of the comparison [default: runs/compare-NAME]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Assumed speed for the estimated times, in FLOPs per second [default: two CPU cores]
-    #[arg(long, value_name = "N")]
-    flops_rate: Option<f64>,
     /// Print the arms with their sizes and times; start nothing
     #[arg(long)]
     dry_run: bool,
@@ -96,12 +87,13 @@ impl Compare {
         if !self.quiet {
             tell(format_args!("{} in {}:\n{}", plan.name, out.display(), planned(&plan)));
         }
-        let options = CompareOptions {
+        let options = SweepOptions {
             out,
             device: self.device.clone(),
             precision: self.precision.clone(),
             quiet: self.quiet,
             start_over: self.start_over.clone(),
+            fit: FitOptions::default(),
         };
         let outcome = compare(&plan, &options)?;
         if self.json { say(outcome.json()) } else { say(compared(&outcome)) }?;
@@ -113,18 +105,8 @@ impl Compare {
     }
 
     fn request(&self) -> Result<SweepRequest> {
-        if self.flops_rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
-            return Err(Error::config("--flops-rate: expected a number above 0, for example 4e14"));
-        }
-        Ok(SweepRequest {
-            data: self.data.clone(),
-            sizes: self.sizes.clone(),
-            seed: self.seed,
-            seeds: self.seeds,
-            set: self.set.clone(),
-            flops_rate: self.flops_rate,
-            ..SweepRequest::default()
-        })
+        let (data, sizes) = (self.data.clone(), self.sizes.clone());
+        Ok(SweepRequest { data, sizes, ..self.trainings.request()? })
     }
 }
 

@@ -117,6 +117,19 @@ struct PlanArgs {
     /// Train a tokenizer first, even if the preset names one
     #[arg(long, conflicts_with = "tokenizer")]
     train_tokenizer: bool,
+    #[command(flatten)]
+    trainings: TrainingArgs,
+    /// List presets and ladders
+    #[arg(long)]
+    list_presets: bool,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// What all trainings of a command have.
+#[derive(Args)]
+struct TrainingArgs {
     /// Seed for encoding, training and samples
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -129,12 +142,22 @@ struct PlanArgs {
     /// Assumed speed for the estimated times, in FLOPs per second [default: two CPU cores]
     #[arg(long, value_name = "N")]
     flops_rate: Option<f64>,
-    /// List presets and ladders
-    #[arg(long)]
-    list_presets: bool,
-    /// Print the result as one JSON object
-    #[arg(long)]
-    json: bool,
+}
+
+impl TrainingArgs {
+    /// A request with these settings.
+    fn request(&self) -> Result<SweepRequest> {
+        if self.flops_rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
+            return Err(Error::config("--flops-rate: expected a number above 0, for example 4e14"));
+        }
+        Ok(SweepRequest {
+            seed: self.seed,
+            seeds: self.seeds,
+            set: self.set.clone(),
+            flops_rate: self.flops_rate,
+            ..SweepRequest::default()
+        })
+    }
 }
 
 #[derive(Args)]
@@ -197,7 +220,7 @@ impl PlanArgs {
     /// The table of `plan`, with the flags that make its numbers more exact.
     fn table(&self, plan: &SweepPlan) -> String {
         let mut text = tables::plan(plan);
-        if self.flops_rate.is_none() {
+        if self.trainings.flops_rate.is_none() {
             text.push_str("\nhint: --flops-rate N assumes another speed");
         }
         if plan.images.source.is_none() {
@@ -207,19 +230,13 @@ impl PlanArgs {
     }
 
     fn plan(&self) -> Result<SweepPlan> {
-        if self.flops_rate.is_some_and(|r| !r.is_finite() || r <= 0.0) {
-            return Err(Error::config("--flops-rate: expected a number above 0, for example 4e14"));
-        }
         SweepPlan::new(&SweepRequest {
             preset: self.preset.clone(),
             data: self.data.clone(),
             sizes: self.sizes.clone(),
             tokenizer: self.tokenizer.clone(),
             train_tokenizer: self.train_tokenizer,
-            seed: self.seed,
-            seeds: self.seeds,
-            set: self.set.clone(),
-            flops_rate: self.flops_rate,
+            ..self.trainings.request()?
         })
     }
 }

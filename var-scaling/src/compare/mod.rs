@@ -5,7 +5,6 @@
 //! `report` show them.
 
 mod figures;
-mod options;
 mod outcome;
 mod places;
 mod plan;
@@ -14,7 +13,6 @@ mod run;
 mod score;
 mod settings;
 
-pub use options::CompareOptions;
 pub use outcome::{ComparisonOutcome, ComparisonRow, Distance, Tokenizer};
 pub use plan::{ComparisonPlan, PlannedArm};
 pub use run::compare;

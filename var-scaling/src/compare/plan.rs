@@ -11,9 +11,6 @@ use crate::plan::SweepPlan;
 use crate::preset::{self, SweepPreset};
 use crate::request::{PlannedRun, SweepRequest, TokenizerSource};
 
-/// Assumed seconds of two CPU cores to sample and score one image of a nano model.
-const SCORE_SECONDS: f64 = 0.06;
-
 /// The plan of a comparison.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ComparisonPlan {
@@ -88,8 +85,8 @@ impl ComparisonPlan {
     /// Estimated seconds of all arms, with their scores.
     pub fn seconds(&self) -> f64 {
         let trained: f64 = self.arms.iter().filter(|arm| arm.trains()).map(|arm| arm.plan.seconds()).sum();
-        let scored: usize = self.arms.iter().map(|arm| arm.plan.runs.len()).sum();
-        trained + (scored as u64 * self.scoring.images) as f64 * SCORE_SECONDS
+        let models: usize = self.arms.iter().map(|arm| arm.plan.runs.len()).sum();
+        trained + models as f64 * (self.scoring.sampling_seconds() + self.scoring.score_seconds())
     }
 
     /// The plan as JSON.

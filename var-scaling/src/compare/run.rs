@@ -9,22 +9,19 @@ use serde_json::{Value, json};
 use var_tokenizer::files::{lock, make_folder, write_atomically};
 use var_tokenizer::progress::tell;
 
-use super::options::CompareOptions;
 use super::outcome::{ComparisonOutcome, finished, outcome, read};
 use super::plan::{ComparisonPlan, PlannedArm};
 use super::report;
 use super::score::Scorer;
 use crate::error::{Error, Remedy, Result};
-use crate::fit::FitOptions;
-use crate::request::TokenizerSource;
 use crate::sweep::{self, SweepOptions};
 
-/// Runs `plan`. Resumes the work of an earlier call.
+/// Runs `plan`. Resumes the work of an earlier call. What starts over is named `ARM/NAME` or `ARM/tokens`.
 ///
 /// # Errors
 /// When the plan has no images, the folder has another comparison or is in use, a program that prepares, samples, scores
 /// or times fails, no model of any arm finishes, or a signal comes. The outcome lists the sizes that failed.
-pub fn compare(plan: &ComparisonPlan, options: &CompareOptions) -> Result<ComparisonOutcome> {
+pub fn compare(plan: &ComparisonPlan, options: &SweepOptions) -> Result<ComparisonOutcome> {
     let began = Instant::now();
     check_start_over(plan, options)?;
     make_folder(&options.out.join("logs"))?;
@@ -64,7 +61,7 @@ pub fn compare(plan: &ComparisonPlan, options: &CompareOptions) -> Result<Compar
 fn train(
     plan: &ComparisonPlan,
     arm: &PlannedArm,
-    options: &CompareOptions,
+    options: &SweepOptions,
     scorer: &mut Scorer<'_>,
     failed: &mut Vec<(String, String)>,
     warnings: &mut Vec<String>,
@@ -76,19 +73,13 @@ fn train(
         tell(format_args!("arm {number} of {}: {name} ({})", plan.arms.len(), arm.about));
     }
     let own = format!("{name}/");
+    let own_names = options.start_over.iter().filter_map(|text| text.strip_prefix(&own));
     let options = SweepOptions {
         out: options.out.join(name),
-        device: options.device.clone(),
         // Where the first arm measured which precision is faster, the others have the same.
         precision: scorer.precision().cloned(),
-        quiet: options.quiet,
-        start_over: options
-            .start_over
-            .iter()
-            .filter_map(|text| text.strip_prefix(&own))
-            .map(Into::into)
-            .collect(),
-        fit: FitOptions::default(),
+        start_over: own_names.map(Into::into).collect(),
+        ..options.clone()
     };
     let sizes = match sweep::sweep(&arm.plan, &options) {
         Ok(outcome) => {
@@ -109,7 +100,7 @@ fn train(
 }
 
 /// Everything that starts over must be of an arm that trains.
-fn check_start_over(plan: &ComparisonPlan, options: &CompareOptions) -> Result<()> {
+fn check_start_over(plan: &ComparisonPlan, options: &SweepOptions) -> Result<()> {
     let arms: BTreeSet<&str> =
         plan.arms.iter().filter(|arm| arm.trains()).map(|arm| arm.name.as_str()).collect();
     for text in &options.start_over {
@@ -150,13 +141,8 @@ fn agree(plan: &ComparisonPlan, root: &Path) -> Result<()> {
 /// What makes an arm: the sizes and `--set` may differ between calls, as in a sweep.
 fn compared(arm: &PlannedArm) -> Value {
     let (plan, sample) = (&arm.plan, &arm.plan.preset.sample);
-    let tokenizer = match &plan.tokenizer {
-        TokenizerSource::Given(file) => file.clone(),
-        TokenizerSource::Beside(other) => format!("that of {other}"),
-        TokenizerSource::Trained { preset, set } => format!("trained with {preset} {set:?}"),
-    };
     json!({
-        "name": arm.name, "models": arm.models, "tokenizer": tokenizer, "train": plan.preset.train.set,
+        "name": arm.name, "models": arm.models, "tokenizer": plan.tokenizer.to_string(), "train": plan.preset.train.set,
         "sample": {"cfg": sample.cfg, "top_k": sample.top_k, "top_p": sample.top_p},
     })
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use var_tokenizer::files::{make_folder, write_atomically};
 
-use super::options::CompareOptions;
 use super::outcome::{distance, finished, read};
 use super::places::{evaluation_of, folder_of, grid_of, has_tokenizer, reconstruction_of, timed};
 use super::plan::{ComparisonPlan, PlannedArm};
@@ -13,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::fit::FitOptions;
 use crate::report;
 use crate::request::PlannedRun;
+use crate::sweep::SweepOptions;
 use crate::sweep::child::{self, Ending, Stop};
 use crate::sweep::progress::SweepProgress;
 use crate::sweep::samples::sample_arguments;
@@ -37,6 +37,7 @@ pub(super) struct Scorer<'a> {
     device: Option<&'a String>,
     precision: Option<String>,
     quiet: bool,
+    fit: &'a FitOptions,
     progress: SweepProgress,
     stop: Stop,
     programs: Programs,
@@ -47,13 +48,14 @@ impl<'a> Scorer<'a> {
     ///
     /// # Errors
     /// When a program is missing, or the system refuses a handler of signals.
-    pub(super) fn new(plan: &'a ComparisonPlan, options: &'a CompareOptions, root: PathBuf) -> Result<Self> {
+    pub(super) fn new(plan: &'a ComparisonPlan, options: &'a SweepOptions, root: PathBuf) -> Result<Self> {
         Ok(Self {
             plan,
             root,
             device: options.device.as_ref(),
             precision: options.precision.clone(),
             quiet: options.quiet,
+            fit: &options.fit,
             progress: SweepProgress::new(true, []),
             stop: Stop::listen()?,
             programs: Programs {
@@ -104,7 +106,7 @@ impl<'a> Scorer<'a> {
         self.progress.finish();
         // The page of the arm shows the scores that came after its sweep.
         if result? && arm.trains() {
-            report::analyse(&self.root.join(&arm.name), &FitOptions::default())?;
+            report::analyse(&self.root.join(&arm.name), self.fit)?;
         }
         Ok(())
     }
@@ -123,14 +125,13 @@ impl<'a> Scorer<'a> {
 
     /// The pieces of work, with a rough time.
     fn pieces(&self, arm: &PlannedArm, runs: &[&PlannedRun], tokenizer: bool) -> Vec<(String, f64, bool)> {
-        let images = self.plan.scoring.images as f64;
         let mut pieces = Vec::new();
         if tokenizer {
             pieces.push((reconstructions(arm), 60.0, false));
         }
         for run in runs {
-            pieces.push((samples(arm, run), 0.02 * images, false));
-            pieces.push((score(arm, run), 0.04 * images + self.plan.scoring.bootstrap as f64, false));
+            pieces.push((samples(arm, run), self.plan.scoring.sampling_seconds(), false));
+            pieces.push((score(arm, run), self.plan.scoring.score_seconds(), false));
         }
         pieces
     }
@@ -143,17 +144,7 @@ impl<'a> Scorer<'a> {
         progress.begin(name);
         let ending = child::run(program, arguments, &log, &self.stop, &mut |event| progress.tick(event));
         progress.end(matches!(ending, Ok(Ending::Done(_))));
-        match ending? {
-            Ending::Done(event) => Ok(event),
-            _ if self.stop.count() > 0 => Err(Error::Interrupted),
-            Ending::Interrupted => Err(Error::Interrupted),
-            Ending::Failed { message, code } => Err(Error::Stage {
-                what: name.into(),
-                message,
-                code: if code == Some(2) { 2 } else { 1 },
-                log: Some(log),
-            }),
-        }
+        ending?.done(&self.stop, name, log)
     }
 
     /// Flags with the device, and with the precision for programs that have it.

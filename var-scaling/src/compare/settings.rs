@@ -49,6 +49,18 @@ pub(crate) struct Scoring {
     pub speed: Vec<u64>,
 }
 
+impl Scoring {
+    /// Rough seconds of two CPU cores to sample the images of a nano model.
+    pub(crate) fn sampling_seconds(&self) -> f64 {
+        0.02 * self.images as f64
+    }
+
+    /// Rough seconds of two CPU cores to score them: their features, then the draws.
+    pub(crate) fn score_seconds(&self) -> f64 {
+        0.04 * self.images as f64 + 0.1 * self.bootstrap as f64
+    }
+}
+
 /// One arm of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

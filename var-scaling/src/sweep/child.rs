@@ -79,6 +79,25 @@ pub(crate) enum Ending {
     },
 }
 
+impl Ending {
+    /// The event of a success. `what` is the work, `log` its output, for the error.
+    ///
+    /// # Errors
+    /// When the program failed, or a signal came.
+    pub(crate) fn done(self, stop: &Stop, what: &str, log: PathBuf) -> Result<Option<Value>> {
+        match self {
+            Self::Done(event) => Ok(event),
+            Self::Failed { message, code } if stop.count() == 0 => Err(Error::Stage {
+                what: what.into(),
+                message,
+                code: if code == Some(2) { 2 } else { 1 },
+                log: Some(log),
+            }),
+            _ => Err(Error::Interrupted),
+        }
+    }
+}
+
 /// The path of a program of this workspace: in `VAR_BIN_DIR`, else next to this executable.
 ///
 /// # Errors

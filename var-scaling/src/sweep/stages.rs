@@ -148,19 +148,10 @@ impl Launcher<'_> {
         arguments: &[String],
     ) -> Result<FinishedStage<T>> {
         let log = self.root.join("logs").join(format!("{name}.log"));
-        match self.start(name, program, arguments, &log)? {
-            (Ending::Done(event), seconds) => {
-                self.progress.note(&format!("{name}: done in {}", crate::quantity::duration(seconds)));
-                Ok(self.finished(name, seconds, event))
-            }
-            (Ending::Interrupted, _) => Err(Error::Interrupted),
-            (Ending::Failed { message, code }, _) => Err(Error::Stage {
-                what: what.into(),
-                message,
-                code: if code == Some(2) { 2 } else { 1 },
-                log: Some(log),
-            }),
-        }
+        let (ending, seconds) = self.start(name, program, arguments, &log)?;
+        let event = ending.done(&self.stop, what, log)?;
+        self.progress.note(&format!("{name}: done in {}", crate::quantity::duration(seconds)));
+        Ok(self.finished(name, seconds, event))
     }
 
     /// The tokenizer: `builtin` or a file. Trains it if the plan says so.
