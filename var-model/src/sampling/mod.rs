@@ -3,6 +3,7 @@
 //! Source: section 3 of the paper, `autoregressive_infer_cfg` of the published code.
 
 mod canvas;
+mod choice;
 pub(crate) mod draws;
 pub(crate) mod filter;
 pub(crate) mod options;

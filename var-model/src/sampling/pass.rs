@@ -22,8 +22,7 @@ impl<'a> Pass<'a> {
     pub(super) fn new(model: &'a Transformer, rows: &[i64]) -> Result<Self> {
         let condition = model.condition(&Tensor::from_slice(rows).to_device(model.device()));
         let modulations = model.modulations(&condition)?;
-        let kind = model.compute_kind();
-        let cache = KeyValueCache::new(model.config(), rows.len() as i64, kind, model.device())?;
+        let cache = model.cache(rows.len() as i64)?;
         Ok(Self { model, condition, modulations, cache })
     }
 

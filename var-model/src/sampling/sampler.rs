@@ -6,7 +6,8 @@ use var_tokenizer::torch::check_finite;
 use var_tokenizer::{TokenizerConfig, VqVae};
 
 use super::canvas::Canvas;
-use super::draws::{Draws, invert};
+use super::choice::choose;
+use super::draws::Draws;
 use super::filter::filter;
 use super::options::SamplingOptions;
 use super::pass::Pass;
@@ -272,10 +273,11 @@ impl<'a> Sampler<'a> {
             let logits = guide(&raw, batch, t, k < guided_steps, temperature);
             self.check_logits(&raw, &logits, k, options)?;
             let vocabulary = config.vocabulary as i64;
-            let allowed = filter(&logits.view([-1, vocabulary]), options.top_k, options.top_p);
+            let rows = logits.view([-1, vocabulary]);
             let uniforms = draws.uniforms(&place, model.device()).view([-1]);
-            let chosen = invert(&allowed.softmax(-1, None), &uniforms).view([batch, length as i64]);
+            let chosen = choose(&rows, options.top_k, options.top_p, &uniforms)?.view([batch, length as i64]);
             let mut vectors = if options.more_smooth {
+                let allowed = filter(&rows, options.top_k, options.top_p);
                 let gumbels = draws.gumbels(place.scale, length, config.vocabulary, model.device());
                 let logits = allowed.view([batch, length as i64, vocabulary]);
                 smooth(&logits, &gumbels, config.progress(k)).matmul(quantizer.codebook().embedding())
@@ -298,7 +300,7 @@ impl<'a> Sampler<'a> {
     }
 
     /// Checks that the `logits` of step `k` are finite; `raw` are the model's logits before guidance and temperature.
-    /// Costs one sum, little next to the sort of the filter.
+    /// Costs one sum.
     fn check_logits(&self, raw: &Tensor, logits: &Tensor, k: usize, options: &SamplingOptions) -> Result<()> {
         let Some(found) = NotFinite::in_tensor(logits)? else { return Ok(()) };
         let name = match &self.small {

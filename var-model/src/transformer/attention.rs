@@ -25,35 +25,41 @@ pub enum Context<'a> {
     Cached(&'a mut KeyValueCache),
 }
 
-/// Keys and values of all blocks, allocated once for all tokens.
+/// Keys and values of all blocks, allocated once for all tokens, and what each block computes from its weights alone.
 #[derive(Debug)]
 pub struct KeyValueCache {
-    layers: Vec<AttentionCache>,
+    layers: Vec<CachedLayer>,
 }
 
 impl KeyValueCache {
-    /// An empty cache for `batch` sequences of `config`, in `kind`.
+    /// Of the caches of all blocks.
+    pub(super) fn new(layers: Vec<CachedLayer>) -> Self {
+        Self { layers }
+    }
+
+    /// The part of a block.
     ///
     /// # Errors
-    /// When memory runs out.
-    pub(crate) fn new(
-        config: &TransformerConfig,
-        batch: i64,
-        kind: Kind,
-        device: tch::Device,
-    ) -> Result<Self> {
-        let (heads, width) = (config.heads as i64, config.head_width() as i64);
-        let room = config.schedule.tokens() as i64;
-        let layers = (0..config.depth)
-            .map(|_| AttentionCache::new(batch, heads, room, width, (kind, device)))
-            .collect::<Result<_>>()?;
-        Ok(Self { layers })
+    /// When there is no such block.
+    pub(super) fn layer(&mut self, block: usize) -> Result<&mut CachedLayer> {
+        let none = || crate::Error::Config("the cache has fewer blocks than the model".into());
+        self.layers.get_mut(block).ok_or_else(none)
     }
 
     /// Keeps the first `rows` sequences.
     pub(crate) fn keep_first(&mut self, rows: i64) {
-        self.layers.iter_mut().for_each(|layer| layer.keep_first(rows));
+        self.layers.iter_mut().for_each(|layer| layer.cache.keep_first(rows));
     }
+}
+
+/// The part of one block.
+#[derive(Debug)]
+pub(super) struct CachedLayer {
+    pub(super) cache: AttentionCache,
+    /// Bias of queries, keys and values `[3C]`.
+    pub(super) bias: Tensor,
+    /// As [`SelfAttention::temperature`].
+    pub(super) temperature: Option<Tensor>,
 }
 
 /// Multi-head self-attention with optional QK-norm.
@@ -102,14 +108,27 @@ impl SelfAttention {
         Self::new(b, config, &super::Initialisation::default().for_config(config))
     }
 
+    /// An empty cache for `batch` sequences of `room` tokens, in `kind`.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub(super) fn cached(&self, batch: i64, room: i64, kind: Kind) -> Result<CachedLayer> {
+        let (width, device) = (self.query_bias.size1()? / self.heads, self.query_bias.device());
+        let cache = AttentionCache::new(batch, self.heads, room, width, (kind, device))?;
+        Ok(CachedLayer { cache, bias: self.bias(), temperature: self.temperature() })
+    }
+
     /// Queries, keys and values packed, `[B, l, 3C]`, of `x` `[B, l, C]`.
     ///
     /// # Errors
     /// When libtorch fails.
     pub fn packed(&self, x: &Tensor) -> Result<Tensor> {
-        // Keys have no bias, because it would cancel in the softmax.
-        let bias = Tensor::cat(&[&self.query_bias, &self.query_bias.zeros_like(), &self.value_bias], 0);
-        linear(x, &self.qkv, Some(&bias))
+        linear(x, &self.qkv, Some(&self.bias()))
+    }
+
+    /// Bias of the packed projections `[3C]`. Keys have none, because it would cancel in the softmax.
+    fn bias(&self) -> Tensor {
+        Tensor::cat(&[&self.query_bias, &self.query_bias.zeros_like(), &self.value_bias], 0)
     }
 
     /// The factor of the normalised queries of each head `[1, H, 1, 1]`; `None` without QK-norm.
@@ -117,25 +136,41 @@ impl SelfAttention {
         self.log_temperature.as_ref().map(|log| log.clamp_max(MAX_LOG_TEMPERATURE).exp())
     }
 
+    /// How queries and keys become scores, with [`SelfAttention::temperature`].
+    pub(super) fn mode<'a>(&self, temperature: Option<&'a Tensor>) -> QueryKey<'a> {
+        match temperature {
+            Some(temperature) => QueryKey::Normalised(temperature),
+            None => {
+                let width = self.query_bias.size().first().copied().unwrap_or(0);
+                QueryKey::Scaled(0.25 / ((width / self.heads) as f64).sqrt())
+            }
+        }
+    }
+
+    /// Number of heads, weight of queries, keys and values, and the output layer.
+    pub(super) fn parts(&self) -> (i64, &Tensor, (&Tensor, &Tensor)) {
+        (self.heads, &self.qkv, (&self.projection.0, &self.projection.1))
+    }
+
     /// `[B, l, C]` → the same shape, in the type of `x`. `block` is the number of the block in the cache.
     ///
     /// # Errors
     /// When the cache is full or libtorch fails.
     pub fn forward(&self, x: &Tensor, block: usize, context: &mut Context<'_>) -> Result<Tensor> {
-        let packed = self.packed(x)?;
-        let head_width = x.size().last().copied().unwrap_or(0) / self.heads;
-        let temperature = self.temperature();
-        let mode = match &temperature {
-            Some(temperature) => QueryKey::Normalised(temperature),
-            None => QueryKey::Scaled(0.25 / (head_width as f64).sqrt()),
-        };
         let mixed = match context {
-            Context::TeacherForced(ends) => block_causal_attention(&packed, self.heads, ends, mode)?,
+            Context::TeacherForced(ends) => {
+                let temperature = self.temperature();
+                block_causal_attention(&self.packed(x)?, self.heads, ends, self.mode(temperature.as_ref()))?
+            }
             Context::Cached(cache) => {
-                let layer = cache.layers.get_mut(block).ok_or_else(|| {
-                    crate::Error::Config("the cache has fewer blocks than the model".into())
-                })?;
-                cached_attention(&packed, self.heads, layer, mode)?
+                let layer = cache.layer(block)?;
+                let packed = linear(x, &self.qkv, Some(&layer.bias))?;
+                cached_attention(
+                    &packed,
+                    self.heads,
+                    &mut layer.cache,
+                    self.mode(layer.temperature.as_ref()),
+                )?
             }
         };
         self.output(&mixed)

@@ -3,11 +3,11 @@
 //! Source: `models/basic_var.py` of the published code.
 
 use tch::{Kind, Tensor};
-use var_tokenizer::torch::kernels::{gated_add, gelu, layer_norm_modulate, linear};
+use var_tokenizer::torch::kernels::{BlockStep, gated_add, gelu, layer_norm_modulate, linear};
 use var_tokenizer::torch::recomputed;
 use var_tokenizer::weights::{Builder, Init};
 
-use super::attention::{Context, SelfAttention};
+use super::attention::{CachedLayer, Context, SelfAttention};
 use super::initialisation::Deviations;
 use crate::config::{MLP_RATIO, TransformerConfig};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ pub struct Modulation {
 impl Modulation {
     /// From `[B, 6, C]`, in the order γ1 γ2 scale1 scale2 shift1 shift2.
     fn new(all: &Tensor) -> Self {
-        Self { parts: all.unbind(1).iter().map(|t| t.unsqueeze(1)).collect() }
+        Self { parts: all.unbind(1).iter().map(|t| t.unsqueeze(1).contiguous()).collect() }
     }
 
     /// That of the first `rows` images.
@@ -118,6 +118,14 @@ impl Block {
         Self { attention, fc1, fc2, condition }
     }
 
+    /// An empty cache of its attention.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub(super) fn cached(&self, batch: i64, room: i64, kind: Kind) -> Result<CachedLayer> {
+        self.attention.cached(batch, room, kind)
+    }
+
     /// Modulation for an activated condition `[B, C]`; `shared` is the output of the shared projection, `[B, 6, C]`.
     ///
     /// # Errors
@@ -159,6 +167,12 @@ impl Block {
         drop_path: Option<&Tensor>,
         kind: Kind,
     ) -> Result<Tensor> {
+        if let (Context::Cached(cache), None) = (&mut *context, drop_path) {
+            let layer = cache.layer(index)?;
+            if let Some(x) = self.step(x, modulation, layer, kind)? {
+                return Ok(x);
+            }
+        }
         let mut x = x.shallow_clone();
         for branch in 0..2 {
             let Some((gate, scale, shift)) = modulation.branch(branch) else { continue };
@@ -176,6 +190,32 @@ impl Block {
             x = gated_add(&x, &output, &gate)?;
         }
         Ok(x)
+    }
+
+    /// [`Block::forward`] in one piece, for a few tokens; `None` if there are more, or on other devices.
+    fn step(
+        &self,
+        x: &Tensor,
+        modulation: &Modulation,
+        layer: &mut CachedLayer,
+        kind: Kind,
+    ) -> Result<Option<Tensor>> {
+        let [g1, g2, scale1, scale2, shift1, shift2] = modulation.parts.as_slice() else { return Ok(None) };
+        let (heads, qkv, projection) = self.attention.parts();
+        let CachedLayer { cache, bias, temperature } = layer;
+        let step = BlockStep {
+            modulation: [g1, g2, scale1, scale2, shift1, shift2],
+            qkv: (qkv, bias),
+            projection,
+            expand: (&self.fc1.0, &self.fc1.1),
+            contract: (&self.fc2.0, &self.fc2.1),
+            heads,
+            epsilon: EPSILON,
+        };
+        if !step.fits(x, kind) {
+            return Ok(None);
+        }
+        Ok(Some(step.run(x, cache, self.attention.mode(temperature.as_ref()))?))
     }
 
     /// [`Block::forward`] on all steps at once, which end at `ends`. Keeps only `x` and the modulation for the backward

@@ -70,7 +70,10 @@ impl Head {
             }
         };
         let width = both.size().last().copied().unwrap_or(0) / 2;
-        Ok(HeadModulation { scale: both.narrow(2, 0, width), shift: both.narrow(2, width, width) })
+        Ok(HeadModulation {
+            scale: both.narrow(2, 0, width).contiguous(),
+            shift: both.narrow(2, width, width).contiguous(),
+        })
     }
 
     /// `[B, l, C]` → logits `[B, l, V]`.

@@ -254,6 +254,16 @@ impl Transformer {
         Ok(Modulations { blocks: blocks.collect::<Result<_>>()?, head: self.head.modulation(&activated)? })
     }
 
+    /// An empty cache for `batch` sequences.
+    ///
+    /// # Errors
+    /// When memory runs out.
+    pub(crate) fn cache(&self, batch: i64) -> Result<KeyValueCache> {
+        let room = self.config.schedule.tokens() as i64;
+        let layers = self.blocks.iter().map(|block| block.cached(batch, room, self.compute));
+        Ok(KeyValueCache::new(layers.collect::<Result<_>>()?))
+    }
+
     /// Input of the first step, `[B, l_1, C]` in `f32`.
     pub fn embed_first(&self, condition: &Tensor) -> Tensor {
         self.embedding.first(condition)

@@ -1,6 +1,6 @@
 //! Stand-ins for the programs that a sweep starts: shell scripts that behave as agreed, in a second.
 
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -139,9 +139,7 @@ impl Fake {
         let programs =
             [("var-tokenizer", TOKENIZER), ("var-train", TRAIN), ("var-model", MODEL), ("var-eval", EVAL)];
         for (name, text) in programs {
-            let path = bin.join(name);
-            std::fs::write(&path, text).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            write_program(&bin.join(name), text);
         }
         let report = include_str!("../data/metrics.json");
         let report =
@@ -261,4 +259,14 @@ pub fn lines(path: &Path) -> Vec<Value> {
 /// Names in results.
 pub fn names(results: &[Value]) -> Vec<&str> {
     results.iter().map(|r| r["name"].as_str().unwrap()).collect()
+}
+
+/// Writes an executable file by a process of its own: a file that this one had open could still be open in a process that
+/// another test starts at this moment, and is then too busy to be executed.
+fn write_program(path: &Path, text: &str) {
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(std::process::Stdio::piped());
+    let mut writer = command.spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
 }

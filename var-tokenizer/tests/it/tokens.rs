@@ -1,6 +1,7 @@
 //! tokens.h5: nothing is lost by a kill, and nothing damaged passes for tokens.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -230,11 +231,19 @@ fn files_that_contradict_themselves_are_refused() {
 
 /// A program that does as `script` says instead of checking a file.
 fn program(folder: &Path, script: &str) -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt;
     let path = folder.join("program");
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&path, &format!("#!/bin/sh\n{script}\n"));
     path
+}
+
+/// Writes an executable file by a process of its own: a file that this one had open could still be open in a process that
+/// another test starts at this moment, and is then too busy to be executed.
+fn write_program(path: &Path, text: &str) {
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(std::process::Stdio::piped());
+    let mut writer = command.spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A clone, a cache and a PATH of the test's own; nothing of the machine is seen but `/bin/sh`.
 
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -56,8 +56,7 @@ impl Sandbox {
     /// Puts a shell script on the PATH; it finds the usual small programs itself.
     pub fn program(&self, name: &str, script: &str) -> PathBuf {
         let path = self.path("programs").join(name);
-        std::fs::write(&path, format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&path, &format!("#!/bin/sh\nPATH=/usr/bin:/bin\n{script}\n"));
         path
     }
 
@@ -181,4 +180,14 @@ impl Sandbox {
         found.sort();
         found
     }
+}
+
+/// Writes an executable file by a process of its own: a file that this one had open could still be open in a process that
+/// another test starts at this moment, and is then too busy to be executed.
+fn write_program(path: &Path, text: &str) {
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(std::process::Stdio::piped());
+    let mut writer = command.spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(writer.wait().unwrap().success());
 }

@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::torch::kernels::{
-    AttentionCache, QueryKey, block_causal_attention, cached_attention, channels_last, cross_entropy,
-    gated_add, gelu, group_norm_silu, layer_norm_modulate, linear, most_similar_code, nearest_code,
-    upsample_convolution,
+    AttentionCache, BlockStep, QueryKey, block_causal_attention, cached_attention, channels_last,
+    cross_entropy, gated_add, gelu, group_norm_silu, layer_norm_modulate, linear, most_similar_code,
+    nearest_code, upsample_convolution,
 };
 use var_tokenizer::torch::start;
 
@@ -210,6 +210,67 @@ proptest! {
         let error = error_of(&all,
             |t| linear(&t[0], &t[1], t.get(2)).unwrap(), |t| t[0].linear(&t[1], t.get(2)));
         prop_assert!(error < tolerance(kind), "{error}");
+    }
+
+    #[test]
+    fn linear_of_a_few_rows_without_gradients_is_linear(
+        (rows, inputs, outputs) in (1..12_i64, 1..300_i64, 1..80_i64),
+        kind in kinds(), biased in any::<bool>(), seed in any::<u64>(),
+    ) {
+        start();
+        let x = noise(&[rows, inputs], seed).to_kind(kind);
+        let (w, b) = (noise(&[outputs, inputs], seed ^ 1).to_kind(kind), noise(&[outputs], seed ^ 2));
+        let bias = biased.then_some(&b);
+        let found = linear(&x, &w, bias).unwrap();
+        let double = |t: &Tensor| t.to_kind(Kind::Double);
+        let expected = double(&x).linear(&double(&w), bias.map(double).as_ref());
+        let least = if kind == Kind::BFloat16 { 0.1 } else { 1e-3 };
+        let error = distance_from(&found, &expected, least);
+        prop_assert!(found.kind() == kind && error < tolerance(kind), "{error}");
+    }
+
+    #[test]
+    fn a_block_step_is_its_operations_to_the_bit(
+        (batch, length, heads, dim) in (1..4_i64, 1..4_i64, 1..4_i64, 1..40_i64),
+        kind in kinds(), normalise in any::<bool>(), seed in any::<u64>(),
+    ) {
+        start();
+        let _no_grad = tch::no_grad_guard();
+        let (c, hidden) = (heads * dim, 3 * heads * dim + 1);
+        let layer = |n: i64, k: i64, i: u64| {
+            ((noise(&[n, k], seed ^ i) * 0.3).to_kind(kind), noise(&[n], seed ^ (i + 1)))
+        };
+        let layers = [layer(3 * c, c, 1), layer(c, c, 3), layer(hidden, c, 5), layer(c, hidden, 7)];
+        let modulation: Vec<Tensor> = (0..6).map(|i| noise(&[batch, 1, c], seed ^ (20 + i))).collect();
+        let [g1, g2, scale1, scale2, shift1, shift2] = modulation.as_slice() else { unreachable!() };
+        let [qkv, projection, expand, contract] = layers.each_ref().map(|(weight, bias)| (weight, bias));
+        let modulation = [g1, g2, scale1, scale2, shift1, shift2];
+        let step = BlockStep { modulation, qkv, projection, expand, contract, heads, epsilon: 1e-6 };
+        let factors = Tensor::full([heads], 3.0, (Kind::Float, Device::Cpu));
+        let mode = if normalise { QueryKey::Normalised(&factors) } else { QueryKey::Scaled(0.2) };
+        let new_cache = || AttentionCache::new(batch, heads, 2 * length, dim, (kind, Device::Cpu)).unwrap();
+        let (mut ours, mut theirs) = (new_cache(), new_cache());
+        for k in 0..2 {
+            let x = noise(&[batch, length, c], seed ^ (40 + k));
+            let fits = step.fits(&x, kind);
+            prop_assert_eq!(fits, batch * length <= 8);
+            if !fits {
+                return Ok(());
+            }
+            let found = step.run(&x, &mut ours, mode).unwrap();
+            let input = layer_norm_modulate(&x, scale1, shift1, 1e-6, kind).unwrap();
+            let packed = linear(&input, qkv.0, Some(qkv.1)).unwrap();
+            let mixed = cached_attention(&packed, heads, &mut theirs, mode).unwrap();
+            let output = linear(&mixed, projection.0, Some(projection.1)).unwrap();
+            let y = gated_add(&x, &output, g1).unwrap();
+            let input = layer_norm_modulate(&y, scale2, shift2, 1e-6, kind).unwrap();
+            let wide = gelu(&linear(&input, expand.0, Some(expand.1)).unwrap()).unwrap();
+            let y = gated_add(&y, &linear(&wide, contract.0, Some(contract.1)).unwrap(), g2).unwrap();
+            prop_assert_eq!(found, y);
+            prop_assert_eq!(ours.len(), (k as i64 + 1) * length);
+        }
+        let full = step.run(&noise(&[batch, length, c], seed), &mut ours, mode);
+        prop_assert!(full.is_err() && ours.len() == 2 * length, "the cache is full");
     }
 
     #[test]

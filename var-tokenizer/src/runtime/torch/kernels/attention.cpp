@@ -1,7 +1,5 @@
 // Block-causal attention as an autograd function on packed projections.
-#include "attention.h"
-
-#include "autograd.h"
+#include "cached_attention.h"
 
 VAR_KERNEL(attention_forward, (const var::Head&, char*, int64_t*))
 VAR_KERNEL(attention_backward, (const var::Head&, const var::HeadGradient&, char*, int64_t*))
@@ -194,34 +192,43 @@ at::Tensor cached(const at::Tensor& input, const at::Tensor& scale, int64_t head
                                                  {}, 0.0, false, 1.0));
   }
   auto qkv = input.contiguous();
-  auto factors = scale.contiguous();
-  const int64_t room = cache_k.size(2);
   auto out = at::empty({B, L, width}, qkv.options());
-  std::vector<int32_t> seen(L, int32_t(start + L));
-  auto append = VAR_PICK(attention_append);
-  auto run = VAR_PICK(attention_forward);
-  auto describe = [&](int64_t i) {
-    Head one = head_of(qkv, out, heads, i / heads, i % heads);
-    one.key_end = seen.data();
-    one.scale = factors.data_ptr<float>()[i % heads];
-    one.normalise_q = normalise;
-    one.keys = start + L;
-    one.k = at_offset(cache_k, i * room * d);
-    one.v = at_offset(cache_v, i * room * d);
-    one.k_stride = one.v_stride = d;
-    return one;
-  };
-  int64_t bytes = 0;
-  run(describe(0), nullptr, &bytes);
-  each_head(B * heads, bytes, [&](int64_t i, char* scratch) {
-    Head fresh = head_of(qkv, out, heads, i / heads, i % heads);
-    const int64_t at = (i * room + start) * d;
-    append(fresh.brief, L, d, fresh.k, fresh.v, fresh.k_stride, normalise, at_offset(cache_k, at),
-           at_offset(cache_v, at), d);
-    int64_t unused;
-    run(describe(i), scratch, &unused);
-  });
+  CachedAttention attention(qkv, out, scale, heads, cache_k, cache_v, start, normalise);
+  each_head(attention.count(), attention.bytes(), [&](int64_t i, char* scratch) { attention.run(i, scratch); });
   return out;
+}
+
+CachedAttention::CachedAttention(const at::Tensor& qkv, const at::Tensor& out, const at::Tensor& factors, int64_t heads,
+                                 const at::Tensor& keys, const at::Tensor& values, int64_t start, bool normalise)
+    : qkv_(qkv), out_(out), factors_(factors.contiguous()), keys_(keys), values_(values), heads_(heads), start_(start),
+      normalise_(normalise), seen_(qkv.size(1), int32_t(start + qkv.size(1))) {}
+
+Head CachedAttention::describe(int64_t i) const {
+  Head one = head_of(qkv_, out_, heads_, i / heads_, i % heads_);
+  const int64_t room = keys_.size(2);
+  one.key_end = seen_.data();
+  one.scale = factors_.data_ptr<float>()[i % heads_];
+  one.normalise_q = normalise_;
+  one.keys = start_ + one.queries;
+  one.k = at_offset(keys_, i * room * one.dim);
+  one.v = at_offset(values_, i * room * one.dim);
+  one.k_stride = one.v_stride = one.dim;
+  return one;
+}
+
+int64_t CachedAttention::bytes() const {
+  int64_t bytes = 0;
+  VAR_PICK(attention_forward)(describe(0), nullptr, &bytes);
+  return bytes;
+}
+
+void CachedAttention::run(int64_t i, char* scratch) const {
+  Head fresh = head_of(qkv_, out_, heads_, i / heads_, i % heads_);
+  const int64_t at = (i * keys_.size(2) + start_) * fresh.dim;
+  VAR_PICK(attention_append)(fresh.brief, fresh.queries, fresh.dim, fresh.k, fresh.v, fresh.k_stride, normalise_,
+                             at_offset(keys_, at), at_offset(values_, at), fresh.dim);
+  int64_t unused;
+  VAR_PICK(attention_forward)(describe(i), scratch, &unused);
 }
 
 }  // namespace var

@@ -39,7 +39,7 @@ pub enum QueryKey<'a> {
 
 impl QueryKey<'_> {
     /// Factors `[H]` and whether to normalise.
-    fn parts(self, heads: i64, device: Device) -> Result<(Tensor, i32)> {
+    pub(super) fn parts(self, heads: i64, device: Device) -> Result<(Tensor, i32)> {
         Ok(match self {
             Self::Normalised(factors) => (factors.f_reshape([-1])?, 1),
             Self::Scaled(factor) => (Tensor::f_full([heads], factor, (Kind::Float, device))?, 0),
@@ -90,6 +90,19 @@ impl AttentionCache {
         self.values = self.values.narrow(0, 0, rows);
     }
 
+    pub(super) fn keys(&self) -> &Tensor {
+        &self.keys
+    }
+
+    pub(super) fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// Counts `new` tokens that were written.
+    pub(super) fn grow(&mut self, new: i64) {
+        self.filled += new;
+    }
+
     /// Tokens held.
     pub fn len(&self) -> i64 {
         self.filled
@@ -126,6 +139,6 @@ pub fn cached_attention(
             normalise,
         )
     })?;
-    cache.filled += new;
+    cache.grow(new);
     Ok(mixed)
 }

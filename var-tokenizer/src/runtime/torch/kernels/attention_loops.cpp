@@ -139,6 +139,55 @@ static int64_t forward(const Head& h, char* scratch) {
   return 0;
 }
 
+// Most queries for which keys and values are read as they lie.
+constexpr int64_t FEW_QUERIES = 4;
+
+// The same for a few queries out of a cache, where packing keys and values would cost more than the products.
+template <class T>
+static int64_t forward_few(const Head& h, char* scratch) {
+  Arena arena{scratch};
+  const int64_t dim = (h.dim + W - 1) / W * W;
+  float* q = arena.take<float>(dim);
+  float* scores = arena.take<float>((h.keys + W - 1) / W * W);
+  float* mixed = arena.take<float>(dim);
+  if (!scratch) return arena.used;
+
+  const int64_t whole = h.dim / W * W;
+  for (int64_t i = 0; i < h.queries; i++) {
+    read_rows<T>((const T*)h.q + i * h.q_stride, h.q_stride, 1, 1, h.dim, dim, h.normalise_q, h.scale, q, (float*)nullptr);
+    const int64_t end = h.key_end[i], seen = (end + W - 1) / W * W;
+    for (int64_t j = 0; j < end; j++) {
+      const T* k = (const T*)h.k + j * h.k_stride;
+      vf products = {};
+      for (int64_t c = 0; c < whole; c += W) products += load(q + c) * load(k + c);
+      if (whole < h.dim) products += load(q + whole) * load_part(k + whole, h.dim - whole);
+      scores[j] = sum(products);
+    }
+    for (int64_t j = end; j < seen; j++) scores[j] = -__builtin_inff();
+    vf top = load(scores);
+    for (int64_t j = W; j < seen; j += W) top = max(top, load(scores + j));
+    const float m = largest(top);
+    vf total = {};
+    for (int64_t j = 0; j < seen; j += W) {
+      vf e = exp(load(scores + j) - m);
+      total += e;
+      store(scores + j, e);
+    }
+    const float factor = 1.0f / sum(total);
+    for (int64_t c = 0; c < dim; c += W) store(mixed + c, vf{});
+    for (int64_t j = 0; j < end; j++) {
+      const T* v = (const T*)h.v + j * h.v_stride;
+      const float weight = scores[j] * factor;
+      for (int64_t c = 0; c < whole; c += W) store(mixed + c, load(mixed + c) + weight * load(v + c));
+      if (whole < h.dim) store(mixed + whole, load(mixed + whole) + weight * load_part(v + whole, h.dim - whole));
+    }
+    T* to = (T*)h.out + i * h.out_stride;
+    for (int64_t c = 0; c < whole; c += W) store(to + c, load(mixed + c));
+    if (whole < h.dim) store_part(to + whole, load(mixed + whole), h.dim - whole);
+  }
+  return 0;
+}
+
 // Scores and their gradients of a block, row by row: weights P and dS = P·(dP − delta), both as A
 // operand (`ds`, [BLOCK][keys]) and packed over the block's rows.
 template <class E>
@@ -280,6 +329,10 @@ static int64_t backward(const Head& h, const HeadGradient& g, char* scratch) {
 
 // One head forward. With a null scratch: the bytes that it needs go to `bytes`.
 void attention_forward(const Head& h, char* scratch, int64_t* bytes) {
+  if (h.queries <= FEW_QUERIES && !h.log_sum && !h.normalise_k) {
+    *bytes = h.brief ? forward_few<bf16>(h, scratch) : forward_few<float>(h, scratch);
+    return;
+  }
 #if VAR_HAS_BRIEF
   if (h.brief) {
     *bytes = forward<bf16, bf16>(h, scratch);

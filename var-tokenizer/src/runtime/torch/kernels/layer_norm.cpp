@@ -14,12 +14,15 @@ namespace {
 
 // Rows one thread does at a time, and whose sums stand alone: the sums do not depend on threads.
 constexpr int64_t CHUNK = 128;
+// Elements below which another thread does not pay.
+constexpr int64_t SHARE = 16384;
 
-// Runs `one(image, first row, rows, chunk index)` over all chunks of [B, L].
+// Runs `one(image, first row, rows, chunk index)` over all chunks of [B, L, C].
 template <class F>
-void each_chunk(int64_t B, int64_t L, const F& one) {
+void each_chunk(int64_t B, int64_t L, int64_t C, const F& one) {
   const int64_t chunks = (L + CHUNK - 1) / CHUNK;
-  at::parallel_for(0, B * chunks, 1, [&](int64_t begin, int64_t end) {
+  const int64_t grain = std::max<int64_t>(1, SHARE / std::max<int64_t>(1, std::min(CHUNK, L) * C));
+  at::parallel_for(0, B * chunks, grain, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i++) {
       const int64_t first = i % chunks * CHUNK;
       one(i / chunks, first, std::min(CHUNK, L - first), i);
@@ -48,7 +51,7 @@ struct Norm : torch::autograd::Function<Norm> {
     auto y = at::empty({B, L, C}, x.options().dtype(kind));
     auto statistics = at::empty({2, B, L}, x.options().dtype(at::kFloat));
     auto run = VAR_PICK(layer_norm_forward);
-    each_chunk(B, L, [&](int64_t b, int64_t first, int64_t rows, int64_t) {
+    each_chunk(B, L, C, [&](int64_t b, int64_t first, int64_t rows, int64_t) {
       NormRows r = rows_of(x, scale, y, statistics, b, first, rows);
       r.shift = shift.data_ptr<float>() + b * C;
       r.y = at_offset(y, (b * L + first) * C);
@@ -83,7 +86,7 @@ struct Norm : torch::autograd::Function<Norm> {
     auto dx = at::empty_like(x);
     auto dscale = chunk_sums(B, L, C, x), dshift = chunk_sums(B, L, C, x);
     auto run = VAR_PICK(layer_norm_backward);
-    each_chunk(B, L, [&](int64_t b, int64_t first, int64_t rows, int64_t chunk) {
+    each_chunk(B, L, C, [&](int64_t b, int64_t first, int64_t rows, int64_t chunk) {
       NormRows r = rows_of(x, scale, dy, statistics, b, first, rows);
       r.dy = at_offset(dy, (b * L + first) * C);
       r.dx = at_offset(dx, (b * L + first) * C);
@@ -116,7 +119,7 @@ struct GatedAdd : torch::autograd::Function<GatedAdd> {
     const int64_t B = x.size(0), L = x.size(1), C = x.size(2);
     auto out = at::empty_like(x);
     auto run = VAR_PICK(gated_add_forward);
-    each_chunk(B, L, [&](int64_t b, int64_t first, int64_t rows, int64_t) {
+    each_chunk(B, L, C, [&](int64_t b, int64_t first, int64_t rows, int64_t) {
       GatedRows r = rows_of(x, y, gate, b, first, rows);
       r.out = at_offset(out, (b * L + first) * C);
       run(r);
@@ -134,7 +137,7 @@ struct GatedAdd : torch::autograd::Function<GatedAdd> {
     auto dy = at::empty_like(y);
     auto dgate = chunk_sums(B, L, C, y);
     auto run = VAR_PICK(gated_add_backward);
-    each_chunk(B, L, [&](int64_t b, int64_t first, int64_t rows, int64_t chunk) {
+    each_chunk(B, L, C, [&](int64_t b, int64_t first, int64_t rows, int64_t chunk) {
       GatedRows r = rows_of(dout, y, gate, b, first, rows);
       r.dout = r.x;
       r.dy = at_offset(dy, (b * L + first) * C);

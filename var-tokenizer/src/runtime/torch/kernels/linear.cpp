@@ -4,10 +4,27 @@
 // has linked in too and reaches through mkldnn::_linear_pointwise.
 #include <ATen/core/dispatch/Dispatcher.h>
 
-#include "autograd.h"
+#include "few_rows.h"
 
 namespace var {
 namespace {
+
+// Weights that one thread reads at least.
+constexpr int64_t SHARE = 1 << 15;
+
+// x [m, k], weight [n, k], bias [n] of any kind.
+at::Tensor few_rows_product(const at::Tensor& in, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+  auto x = in.contiguous();
+  auto b = bias ? bias->to(at::kFloat).contiguous() : at::Tensor();
+  const int64_t m = x.size(0), k = x.size(1), n = weight.size(0);
+  auto y = at::empty({m, n}, x.options());
+  auto run = VAR_PICK(few_rows);
+  const float* add = b.defined() ? b.data_ptr<float>() : nullptr;
+  at::parallel_for(0, n, std::max<int64_t>(1, SHARE / std::max<int64_t>(1, k)), [&](int64_t begin, int64_t end) {
+    run(brief(x), x.data_ptr(), weight.data_ptr(), add, y.data_ptr(), m, begin, end, n, k);
+  });
+  return y;
+}
 
 // oneDNN pays from about this many multiplications on.
 constexpr int64_t WORTH = 1 << 18;
@@ -67,6 +84,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
   auto rows = x.reshape({-1, x.size(-1)});
+  if (is_few(rows, weight, rows.scalar_type())) return few_rows_product(rows, weight, bias).view(shape);
   return Linear::apply(rows, weight, bias).view(shape);
 }
 

@@ -8,6 +8,7 @@
 
 mod activation;
 mod attention;
+mod block_step;
 mod convolution;
 mod cross_entropy;
 mod group_norm;
@@ -17,6 +18,7 @@ mod nearest;
 
 pub use activation::gelu;
 pub use attention::{AttentionCache, QueryKey, block_causal_attention, cached_attention};
+pub use block_step::BlockStep;
 pub use convolution::upsample_convolution;
 pub use cross_entropy::{TokenLosses, cross_entropy};
 pub use group_norm::{channels_last, group_norm_silu};
