@@ -1,5 +1,7 @@
 //! The choice of codes: top-k, top-p, and the draw from what they leave.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -8,11 +10,13 @@ use super::filter::filter;
 use crate::error::Result;
 
 /// Logits below which one thread is quicker than several.
-const FEW: usize = 1 << 16;
+const FEW: usize = 1 << 17;
+/// Codes that are sorted instead of halved once more.
+const SORTED: usize = 24;
 
 /// Draws one code from each row of finite `logits` `[N, V]`, with [`filter`] and [`invert`] at `uniforms` `[N]`: ids `[N]`.
 ///
-/// On a processor row by row, which sorts only the codes that top-k leaves.
+/// On a processor row by row, by selection: libtorch would sort all codes.
 ///
 /// # Errors
 /// When libtorch fails.
@@ -24,57 +28,94 @@ pub(crate) fn choose(logits: &Tensor, top_k: usize, top_p: f64, uniforms: &Tenso
     let vocabulary = vocabulary.max(1) as usize;
     let logits = Vec::<f32>::try_from(logits.to_kind(Kind::Float).contiguous().view([-1]))?;
     let uniforms = Vec::<f64>::try_from(uniforms)?;
-    let one = |codes: &mut Vec<Code>, (row, uniform): (&[f32], &f64)| {
-        choose_one(row, top_k, top_p, *uniform, codes)
-    };
+    let one =
+        |memory: &mut Memory, (row, uniform): (&[f32], &f64)| choose_one(row, top_k, top_p, *uniform, memory);
     let chosen: Vec<i64> = if logits.len() < FEW {
-        let mut codes = Vec::new();
-        logits.chunks(vocabulary).zip(&uniforms).map(|row| one(&mut codes, row)).collect()
+        let mut memory = Memory::default();
+        logits.chunks(vocabulary).zip(&uniforms).map(|row| one(&mut memory, row)).collect()
     } else {
-        logits.par_chunks(vocabulary).zip(&uniforms).map_init(Vec::new, one).collect()
+        logits.par_chunks(vocabulary).zip(&uniforms).map_init(Memory::default, one).collect()
     };
     Ok(Tensor::from_slice(&chosen))
 }
 
-/// A code: its logit and its id.
-type Code = (f32, usize);
-
-/// In the order of logits; equal ones in the order of ids, as a stable sort leaves them.
-fn ascending(a: &Code, b: &Code) -> std::cmp::Ordering {
-    a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))
+/// A code that can still be drawn.
+#[derive(Debug, Clone, Copy)]
+struct Code {
+    logit: f32,
+    id: usize,
+    /// Its probability, as a multiple of that of the most likely code.
+    weight: f32,
 }
 
-/// The code of one row. `codes` is memory that rows share.
-fn choose_one(logits: &[f32], top_k: usize, top_p: f64, uniform: f64, codes: &mut Vec<Code>) -> i64 {
+/// Memory that rows share.
+#[derive(Debug, Default)]
+struct Memory {
+    logits: Vec<f32>,
+    codes: Vec<Code>,
+    halved: Vec<Code>,
+}
+
+/// In the order of logits; equal ones in the order of ids, as a stable sort leaves them.
+fn ascending(a: &Code, b: &Code) -> Ordering {
+    a.logit.total_cmp(&b.logit).then(a.id.cmp(&b.id))
+}
+
+/// The code of one row.
+fn choose_one(logits: &[f32], top_k: usize, top_p: f64, uniform: f64, memory: &mut Memory) -> i64 {
+    let Memory { logits: sorted, codes, halved } = memory;
+    let mut least = f32::NEG_INFINITY;
+    if top_k > 0 && top_k < logits.len() {
+        sorted.clear();
+        sorted.extend_from_slice(logits);
+        least = *sorted.select_nth_unstable_by(top_k - 1, |a, b| b.total_cmp(a)).1;
+    }
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     codes.clear();
-    codes.extend(logits.iter().enumerate().map(|(id, &logit)| (logit, id)));
-    if top_k > 0 && top_k < codes.len() {
-        let (_, least, _) = codes.select_nth_unstable_by(top_k - 1, |a, b| ascending(b, a));
-        let least = least.0;
-        codes.retain(|code| code.0 >= least);
-    }
-    let top = codes.iter().fold(f32::NEG_INFINITY, |top, code| top.max(code.0));
+    let allowed = logits.iter().enumerate().filter(|(_, logit)| **logit >= least);
+    codes.extend(allowed.map(|(id, &logit)| Code { logit, id, weight: (logit - top).exp() }));
     if top_p > 0.0 && top_p < 1.0 {
-        codes.sort_unstable_by(ascending);
-        let total: f64 = codes.iter().map(|code| f64::from((code.0 - top).exp())).sum();
-        let mut below = 0.0;
-        let cut = codes.iter().position(|code| {
-            below += f64::from((code.0 - top).exp() / total as f32);
-            below as f32 > (1.0 - top_p) as f32
-        });
-        // The most likely code always stays.
-        codes.drain(..cut.unwrap_or(codes.len()).min(codes.len().saturating_sub(1)));
+        halved.clone_from(codes);
+        if let Some(least) = least_allowed(halved, (1.0 - top_p) as f32) {
+            codes.retain(|code| ascending(code, &least) != Ordering::Less);
+        }
     }
-    codes.sort_unstable_by_key(|code| code.1);
+    let end: f64 = codes.iter().map(|code| f64::from(code.weight)).sum();
     let mut sum = 0.0;
-    let sums = codes.iter().map(|code| {
-        sum += f64::from((code.0 - top).exp());
-        sum
+    let drawn = codes.iter().find(|code| {
+        sum += f64::from(code.weight);
+        sum / end > uniform
     });
-    let sums: Vec<f64> = sums.collect();
-    let end = sums.last().copied().unwrap_or(1.0);
-    let place = sums.partition_point(|sum| sum / end <= uniform).min(sums.len().saturating_sub(1));
-    codes.get(place).map_or(0, |code| code.1 as i64)
+    // Rounding may leave the last sum slightly below one.
+    drawn.or(codes.last()).map_or(0, |code| code.id as i64)
+}
+
+/// The code of least logit that stays: from the smallest up, codes go while their cumulative probability is at most
+/// `dropped`. The most likely one always stays.
+fn least_allowed(codes: &mut [Code], dropped: f32) -> Option<Code> {
+    let total = codes.iter().map(|code| f64::from(code.weight)).sum::<f64>() as f32;
+    let share = |code: &Code| f64::from(code.weight / total);
+    let most = codes.iter().copied().max_by(ascending);
+    let (mut left, mut below) = (codes, 0.0);
+    while left.len() > SORTED {
+        let (low, middle, high) = left.select_nth_unstable_by(left.len() / 2, ascending);
+        let smaller = below + low.iter().map(share).sum::<f64>();
+        if smaller as f32 > dropped {
+            left = low;
+            continue;
+        }
+        below = smaller + share(middle);
+        if below as f32 > dropped {
+            return Some(*middle);
+        }
+        left = high;
+    }
+    left.sort_unstable_by(ascending);
+    let first = left.iter().find(|code| {
+        below += share(code);
+        below as f32 > dropped
+    });
+    first.copied().or(most)
 }
 
 #[cfg(test)]
