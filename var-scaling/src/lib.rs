@@ -20,6 +20,7 @@
 //! - [`fit::FitsFile`]: the eight laws of a sweep
 //! - [`SweepPlan`]: the trainings of a sweep and their cost, from a [`request::SweepRequest`]; [`sweep::sweep`] runs it
 //! - [`compare`]: several sweeps that differ in one thing, scored and timed together
+//! - [`regression`]: laws of any table: power, joint, repetition, isoFLOP, frontier
 //! - [`report`]: fits, plots and the HTML page of a sweep folder
 
 pub mod compare;
@@ -39,6 +40,7 @@ pub mod plot;
 pub mod preparation;
 #[doc(hidden)]
 pub mod preset;
+pub mod regression;
 pub mod report;
 pub mod request;
 #[doc(hidden)]

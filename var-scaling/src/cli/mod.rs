@@ -1,6 +1,7 @@
 //! The command line: flags, and the functions that they call.
 
 mod compare;
+mod fit;
 mod tables;
 
 use std::ffi::OsString;
@@ -58,20 +59,8 @@ Exit status: 0 all sizes done, 1 something failed, 2 bad input, 3 interrupted.")
 
 With --data, it counts the images. Without, it uses the numbers of the preset.")]
     Plan(PlanArgs),
-    /// Fit scaling laws to the results of a sweep, and write fits.json
-    #[command(after_help = "Examples:
-  var-scaling fit runs/sweep-emoji-nano
-  var-scaling fit runs/cifar --irreducible loss_all=4.8 --irreducible loss_last=4.7
-  var-scaling fit runs/cifar --irreducible err_all=fitted --json")]
-    Fit {
-        /// Sweep folder
-        folder: PathBuf,
-        #[command(flatten)]
-        fit: FitArgs,
-        /// Print the content of fits.json
-        #[arg(long)]
-        json: bool,
-    },
+    /// Fit scaling laws to the results of a sweep or to any table, and write fits.json
+    Fit(Box<fit::Fit>),
     /// Draw the plots of a sweep (SVG and PNG)
     #[command(after_help = "Example:\n  var-scaling plot runs/sweep-emoji-nano")]
     Plot {
@@ -257,15 +246,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Sweep(args) => run_sweep(&args)?,
         Command::Plan(args) => show_plan(&args)?,
         Command::Compare(args) => args.run()?,
-        Command::Fit { folder, fit, json } => {
-            let (fits, skipped) = report::fit(&folder, &fit.options()?)?;
-            warn(&skipped);
-            if json {
-                say(serde_json::to_string_pretty(&fits).unwrap_or_default())?;
-            } else {
-                say(format_args!("{}{}", tables::laws(&fits), folder.join("fits.json").display()))?;
-            }
-        }
+        Command::Fit(args) => args.run()?,
         Command::Plot { folder } => {
             let (figures, skipped) = report::draw(&folder)?;
             warn(&skipped);

@@ -11,6 +11,7 @@ mod fits;
 mod input;
 mod library;
 mod lost;
+mod regression;
 mod sweeps;
 #[path = "../../../var-tokenizer/tests/it/wait.rs"]
 mod wait;

@@ -1,0 +1,20 @@
+//! Laws of the rows of any table: power, joint, repetition, and what training curves show.
+//!
+//! A fit starts from a grid of exponents. Linear least squares give the other coefficients (variable projection), and
+//! Newton's method with exact second derivatives goes to the minimum. Logarithms are centred, because otherwise factor and
+//! exponent would be nearly one direction. The fits of a sweep ([`crate::fit`]) have one law and their own file.
+
+mod closed;
+mod curves;
+mod interval;
+mod law;
+mod model;
+mod newton;
+mod objective;
+mod request;
+mod row;
+mod solve;
+mod starts;
+mod table;
+
+pub use request::{FitRequest, fit_table};

@@ -1,0 +1,142 @@
+//! The minimum from one start: Newton's method with damping, between bounds.
+
+use super::model::{A, ALPHA, B, BETA, E, MOST, Point, RSTAR};
+use super::objective::Problem;
+
+/// Range of exponents, as in the profile.
+pub(super) const EXPONENTS: (f64, f64) = (1e-3, 5.0);
+/// Most steps.
+const STEPS: usize = 400;
+
+/// Lower and upper bounds of the coefficients.
+pub(super) fn bounds(problem: &Problem<'_>) -> [(f64, f64); MOST] {
+    let least = problem.rows.iter().map(|r| r.loss).fold(f64::INFINITY, f64::min);
+    let mut all = [(f64::NEG_INFINITY, f64::INFINITY); MOST];
+    all[E] = match problem.given {
+        Some(e) => (e, e),
+        None => (0.0, least * (1.0 - 1e-12)),
+    };
+    all[ALPHA] = EXPONENTS;
+    all[BETA] = EXPONENTS;
+    // A power below e^−60 of a loss is none.
+    all[A].0 = -60.0;
+    all[B].0 = -60.0;
+    all[RSTAR] = (1e-3_f64.ln(), 1e6_f64.ln());
+    all
+}
+
+/// The minimum that Newton's method reaches from `start`; coefficients with `fixed` stay. Gives the coefficients and the sum.
+pub(super) fn minimise(problem: &Problem<'_>, start: &Point, fixed: &[bool; MOST]) -> (Point, f64) {
+    let (bounds, n) = (bounds(problem), problem.model.form.count());
+    let hold = |p: &mut Point| {
+        for i in 0..n {
+            if !fixed[i] {
+                p[i] = p[i].clamp(bounds[i].0, bounds[i].1);
+            }
+        }
+    };
+    let mut p = *start;
+    hold(&mut p);
+    let mut sum = problem.sum(&p);
+    let mut damping = 1e-3;
+    for _ in 0..STEPS {
+        let jet = problem.expand(&p);
+        // At a bound with a slope that leads out, a coefficient waits.
+        let free: Vec<usize> = (0..n)
+            .filter(|&i| {
+                let (low, high) = bounds[i];
+                let out = (p[i] <= low && jet.gradient[i] > 0.0) || (p[i] >= high && jet.gradient[i] < 0.0);
+                !fixed[i] && low < high && !out
+            })
+            .collect();
+        if free.is_empty() {
+            break;
+        }
+        let mut moved = false;
+        let mut expected = 0.0;
+        while damping < 1e15 {
+            let Some(step) = solve(&jet.hessian, &jet.gradient, &free, damping) else {
+                damping = (damping * 10.0).max(1e-9);
+                continue;
+            };
+            let mut next = p;
+            for (&i, s) in free.iter().zip(&step) {
+                next[i] -= s;
+            }
+            hold(&mut next);
+            expected = free.iter().zip(&step).map(|(&i, s)| jet.gradient[i] * s).sum::<f64>();
+            let found = problem.sum(&next);
+            if found < sum {
+                (p, sum, moved) = (next, found, true);
+                damping = if damping < 1e-12 { 0.0 } else { damping / 10.0 };
+                break;
+            }
+            if expected.abs() <= 1e-15 * sum {
+                break;
+            }
+            damping = (damping * 10.0).max(1e-9);
+        }
+        if !moved || expected.abs() <= 1e-17 * sum || sum < 1e-30 {
+            break;
+        }
+    }
+    (p, sum)
+}
+
+/// `(H + damping·|diag H|)⁻¹ g` over `free`; `None` if the matrix is not positive.
+fn solve(h: &[Point; MOST], g: &Point, free: &[usize], damping: f64) -> Option<Vec<f64>> {
+    let n = free.len();
+    let scale: Vec<f64> = free.iter().map(|&i| h[i][i].abs().max(1e-300).sqrt()).collect();
+    let mut m = vec![vec![0.0; n]; n];
+    for (a, &i) in free.iter().enumerate() {
+        for (b, &j) in free.iter().enumerate() {
+            m[a][b] = h[i][j] / scale[a] / scale[b];
+        }
+        m[a][a] += damping;
+    }
+    let right: Vec<f64> = free.iter().zip(&scale).map(|(&i, s)| g[i] / s).collect();
+    let factor = cholesky(m)?;
+    let x = substitute(&factor, &right);
+    Some(x.iter().zip(&scale).map(|(x, s)| x / s).collect())
+}
+
+/// Lower factor of a positive matrix.
+pub(super) fn cholesky(mut m: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
+    let n = m.len();
+    for j in 0..n {
+        for k in 0..j {
+            let f = m[j][k];
+            for i in j..n {
+                m[i][j] -= m[i][k] * f;
+            }
+        }
+        // The diagonal is about 1: less than rounding is nothing.
+        if !(m[j][j] > 1e-15) {
+            return None;
+        }
+        let root = m[j][j].sqrt();
+        for i in j..n {
+            m[i][j] /= root;
+        }
+    }
+    Some(m)
+}
+
+/// Solves with the factor.
+pub(super) fn substitute(factor: &[Vec<f64>], right: &[f64]) -> Vec<f64> {
+    let n = right.len();
+    let mut x = right.to_vec();
+    for i in 0..n {
+        for k in 0..i {
+            x[i] -= factor[i][k] * x[k];
+        }
+        x[i] /= factor[i][i];
+    }
+    for i in (0..n).rev() {
+        for k in i + 1..n {
+            x[i] -= factor[k][i] * x[k];
+        }
+        x[i] /= factor[i][i];
+    }
+    x
+}

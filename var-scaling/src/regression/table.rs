@@ -1,0 +1,101 @@
+//! Tables of runs: a CSV file, and which column has which role.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// What columns can be.
+pub(super) const ROLES: [&str; 9] = ["n", "d", "c", "loss", "run", "size", "seed", "step", "unique"];
+/// Roles that hold positive numbers.
+const NUMBERS: [&str; 5] = ["n", "d", "c", "loss", "unique"];
+
+/// A line of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Entry {
+    /// Its line in the file; the header is line 1.
+    pub line: usize,
+    /// Numbers by role.
+    pub numbers: BTreeMap<String, f64>,
+    /// Texts by role: run, size, seed, step.
+    pub texts: BTreeMap<String, String>,
+}
+
+/// The lines of a table, and those that were left out, with the reason.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Table {
+    /// Lines with a positive finite number in every column that needs one.
+    pub entries: Vec<Entry>,
+    /// Number of the line, and the reason.
+    pub dropped: Vec<(usize, String)>,
+}
+
+impl Entry {
+    /// The number of a role, if the table has its column.
+    pub(super) fn number(&self, role: &str) -> Option<f64> {
+        self.numbers.get(role).copied()
+    }
+}
+
+/// Reads the columns of `roles` (role and column name) from a CSV file.
+///
+/// # Errors
+/// When the file cannot be read, is not CSV, or has no such column.
+pub(super) fn read(path: &Path, roles: &[(String, String)]) -> Result<Table> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let fail = |e: csv::Error| Error::file(path, format!("is not a CSV table: {e}"));
+    // The reader counts lines by their line feeds.
+    let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+    let text = text.trim_start_matches('\u{feff}');
+    let first = text.lines().next().unwrap_or_default();
+    // A spreadsheet of a country with decimal commas writes semicolons.
+    let delimiter = [b',', b';', b'\t'].into_iter().max_by_key(|d| (first.bytes().filter(|b| b == d).count(), *d == b',')).unwrap_or(b',');
+    let mut reader =
+        csv::ReaderBuilder::new().trim(csv::Trim::All).delimiter(delimiter).flexible(true).has_headers(false).from_reader(text.as_bytes());
+    let mut records = reader.records();
+    let header = match records.next() {
+        Some(header) => header.map_err(fail)?,
+        None => return Err(Error::file(path, "is empty")),
+    };
+    let mut places = Vec::new();
+    for (role, column) in roles {
+        let place = header.iter().position(|name| name == column).ok_or_else(|| {
+            let columns = header.iter().collect::<Vec<_>>().join(", ");
+            Error::file(path, format!("has no column {column} (for {role}); its columns are {columns}"))
+        })?;
+        places.push((role.as_str(), column.as_str(), place));
+    }
+    let mut table = Table { entries: Vec::new(), dropped: Vec::new() };
+    for record in records {
+        let record = record.map_err(fail)?;
+        let line = record.position().map_or(0, |p| p.line()) as usize;
+        let mut entry = Entry { line, numbers: BTreeMap::new(), texts: BTreeMap::new() };
+        let mut fault = None;
+        for &(role, column, place) in &places {
+            let text = record.get(place).unwrap_or_default();
+            if NUMBERS.contains(&role) {
+                match number(text, delimiter) {
+                    Some(value) if value.is_finite() && value > 0.0 => {
+                        entry.numbers.insert(role.to_owned(), value);
+                    }
+                    _ if text.is_empty() => fault = Some(format!("no value in {column}")),
+                    _ => fault = Some(format!("{column} is {text}, not a number above 0")),
+                }
+            } else {
+                entry.texts.insert(role.to_owned(), text.to_owned());
+            }
+        }
+        match fault {
+            Some(reason) => table.dropped.push((line, reason)),
+            None => table.entries.push(entry),
+        }
+    }
+    Ok(table)
+}
+
+/// A number; with semicolons between columns, a comma is a decimal point.
+fn number(text: &str, delimiter: u8) -> Option<f64> {
+    let text = text.replace(['_', '\u{a0}', '\u{202f}', ' '], "");
+    let text = if delimiter == b';' && !text.contains('.') { text.replace(',', ".") } else { text };
+    text.parse().ok()
+}
