@@ -117,7 +117,9 @@ impl Fit {
         let dropped = file["table"]["dropped"].as_array().cloned().unwrap_or_default();
         let dropped: Vec<String> = dropped
             .iter()
-            .map(|row| format!("line {} left out: {}", row["line"], row["reason"].as_str().unwrap_or_default()))
+            .map(|row| {
+                format!("line {} left out: {}", row["line"], row["reason"].as_str().unwrap_or_default())
+            })
             .collect();
         warn(&dropped);
         Ok(say(format_args!("{}{}", summary(&file["laws"][0]), self.out.join("fits.json").display()))?)
@@ -179,7 +181,11 @@ fn summary(law: &Value) -> String {
     }
     for one in law["overfitted"].as_array().into_iter().flatten() {
         let (best, last) = (number(&one["best"]), number(&one["last"]));
-        out.push_str(&format!("  over-fitted: {}, best {best} at step {}, last {last}\n", text(&one["run"]), one["best_step"]));
+        out.push_str(&format!(
+            "  over-fitted: {}, best {best} at step {}, last {last}\n",
+            text(&one["run"]),
+            one["best_step"]
+        ));
     }
     for one in law["outliers"].as_array().into_iter().flatten() {
         out.push_str(&format!("  outlier: line {}\n", one["line"]));

@@ -59,8 +59,7 @@ pub(super) fn contested_from(points: &[Scored]) -> Option<f64> {
 /// are linear in ln C between validations, and no run counts outside of its own.
 pub(super) fn envelope(points: &[Scored], budgets: usize) -> Vec<(f64, String, f64, f64)> {
     let curves = curves(points);
-    let (Some(low), Some(high)) =
-        (contested_from(points), points.iter().map(|p| p.c).max_by(f64::total_cmp))
+    let (Some(low), Some(high)) = (contested_from(points), points.iter().map(|p| p.c).max_by(f64::total_cmp))
     else {
         return Vec::new();
     };
@@ -102,8 +101,12 @@ pub(super) fn overfitted(points: &[Scored]) -> Vec<Overfitted> {
         .filter_map(|(run, curve)| {
             let best = curve.iter().min_by(|a, b| a.loss.total_cmp(&b.loss))?;
             let last = curve.iter().max_by(|a, b| a.step.total_cmp(&b.step))?;
-            (last.loss > best.loss + RISE)
-                .then(|| Overfitted { run: run.into(), best_step: best.step, best: best.loss, last: last.loss })
+            (last.loss > best.loss + RISE).then(|| Overfitted {
+                run: run.into(),
+                best_step: best.step,
+                best: best.loss,
+                last: last.loss,
+            })
         })
         .collect()
 }
@@ -127,7 +130,8 @@ pub(super) fn isoflop(points: &[Scored]) -> Vec<Budget> {
     budgets
         .into_iter()
         .map(|c| {
-            let rows: Vec<(f64, f64)> = points.iter().filter(|p| p.c == c).map(|p| (p.n.ln(), p.loss)).collect();
+            let rows: Vec<(f64, f64)> =
+                points.iter().filter(|p| p.c == c).map(|p| (p.n.ln(), p.loss)).collect();
             let mut sizes: Vec<f64> = rows.iter().map(|r| r.0).collect();
             sizes.sort_by(f64::total_cmp);
             sizes.dedup();
@@ -147,7 +151,8 @@ pub(super) fn isoflop(points: &[Scored]) -> Vec<Budget> {
             }
             let x = middle - slope / (2.0 * bend);
             budget.vertex = Some((x.exp(), c / PER_TOKEN / x.exp(), height - slope * slope / (4.0 * bend)));
-            let inside = sizes.first().is_some_and(|low| x >= *low) && sizes.last().is_some_and(|high| x <= *high);
+            let inside =
+                sizes.first().is_some_and(|low| x >= *low) && sizes.last().is_some_and(|high| x <= *high);
             budget.excluded = (!inside).then_some("outside");
             budget
         })
@@ -165,13 +170,13 @@ fn parabola(rows: &[(f64, f64)], middle: f64) -> Option<[f64; 3]> {
         for i in 0..3 {
             right[i] += powers[i] * y;
             for j in 0..3 {
-                m[i][j] += powers[i] * powers[j] ;
+                m[i][j] += powers[i] * powers[j];
             }
         }
     }
     let count = rows.len() as f64;
     m.iter_mut().flatten().chain(&mut right).for_each(|v| *v /= count);
-    let x = substitute(&cholesky(m)?, &right);
+    let x = substitute(&cholesky(&m)?, &right);
     Some([x[0], x[1] / width, x[2] / (width * width)])
 }
 
@@ -179,8 +184,8 @@ fn parabola(rows: &[(f64, f64)], middle: f64) -> Option<[f64; 3]> {
 pub(super) fn log_line(points: &[(f64, f64)]) -> Option<LogLine> {
     let n = points.len() as f64;
     let (mx, my) = points.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x.ln() / n, b + y.ln() / n));
-    let (sxy, sxx) = points.iter().fold((0.0, 0.0), |(a, b), (x, y)| {
-        (a + (x.ln() - mx) * (y.ln() - my), b + (x.ln() - mx).powi(2))
-    });
+    let (sxy, sxx) = points
+        .iter()
+        .fold((0.0, 0.0), |(a, b), (x, y)| (a + (x.ln() - mx) * (y.ln() - my), b + (x.ln() - mx).powi(2)));
     (sxx > 0.0).then(|| LogLine { exponent: sxy / sxx, coefficient: (my - sxy / sxx * mx).exp() })
 }

@@ -1,10 +1,10 @@
 //! Intervals of coefficients: from the Hessian, and by profile likelihood. For sums of squares.
 
-use crate::fit::distribution::f_quantile;
 use super::model::{A, ALPHA, B, BETA, E, Form, MOST, Model, Point};
 use super::newton::{bounds, cholesky, minimise, substitute};
 use super::objective::Problem;
 use super::solve::Solution;
+use crate::fit::distribution::f_quantile;
 
 /// Lower and upper end; `None` where there is no end.
 pub(super) type Ends = (Option<f64>, Option<f64>);
@@ -24,8 +24,10 @@ pub(super) fn half_widths(problem: &Problem<'_>, solution: &Solution, level: f64
         .iter()
         .map(|row| problem.objective.gradient(&problem.model.jet(&solution.point, row)))
         .collect();
-    let scale: Vec<f64> =
-        columns.iter().map(|&i| gradients.iter().map(|g| g[i] * g[i]).sum::<f64>().sqrt().max(1e-300)).collect();
+    let scale: Vec<f64> = columns
+        .iter()
+        .map(|&i| gradients.iter().map(|g| g[i] * g[i]).sum::<f64>().sqrt().max(1e-300))
+        .collect();
     let mut m = vec![vec![0.0; n]; n];
     for g in &gradients {
         for (a, &i) in columns.iter().enumerate() {
@@ -34,7 +36,7 @@ pub(super) fn half_widths(problem: &Problem<'_>, solution: &Solution, level: f64
             }
         }
     }
-    let factor = cholesky(m)?;
+    let factor = cholesky(&m)?;
     let variance = 2.0 * solution.sum / freedom as f64;
     // The variance of a direction in the coefficients.
     let of = |direction: &Point| {
@@ -60,7 +62,9 @@ pub(super) fn half_widths(problem: &Problem<'_>, solution: &Solution, level: f64
 /// All values of coefficient `i` (A and B: their logarithms in raw units) whose best sum is at most
 /// `least·(1 + F/(n − p))`.
 pub(super) fn profile(problem: &Problem<'_>, solution: &Solution, i: usize, level: f64) -> Ends {
-    let Some(freedom) = problem.rows.len().checked_sub(problem.free()).filter(|f| *f > 0) else { return (None, None) };
+    let Some(freedom) = problem.rows.len().checked_sub(problem.free()).filter(|f| *f > 0) else {
+        return (None, None);
+    };
     if i == E && problem.given.is_some() {
         return (problem.given, problem.given);
     }
@@ -71,10 +75,14 @@ pub(super) fn profile(problem: &Problem<'_>, solution: &Solution, i: usize, leve
         (best[A], best[B]) = problem.model.ln_factors(&best);
         problem.model = Model { middle: (0.0, 0.0), ..problem.model.clone() };
     }
-    let scale: f64 = problem.rows.iter().map(|r| problem.objective.residual(r.loss * (1.0 + 1e-9), r.loss).powi(2)).sum();
+    let scale: f64 =
+        problem.rows.iter().map(|r| problem.objective.residual(r.loss * (1.0 + 1e-9), r.loss).powi(2)).sum();
     let limit = solution.sum.max(scale / 2.0) * (1.0 + f_quantile(level, freedom) / freedom as f64);
     let width = half_widths(&problem, &Solution { point: best, ..solution.clone() }, level);
-    let first = width.map(|w| w[i] / 2.0).filter(|w| w.is_finite() && *w > 0.0).unwrap_or(best[i].abs() * 0.01 + 1e-6);
+    let first = width
+        .map(|w| w[i] / 2.0)
+        .filter(|w| w.is_finite() && *w > 0.0)
+        .unwrap_or(best[i].abs() * 0.01 + 1e-6);
     let mut fixed = [false; MOST];
     fixed[i] = true;
     let range = match i {
@@ -116,7 +124,11 @@ fn crossing(
         let mut start = warm;
         start[i] = middle;
         let (point, sum) = minimise(problem, &start, fixed);
-        if sum <= limit { (value, warm) = (middle, point) } else { outside = middle }
+        if sum <= limit {
+            (value, warm) = (middle, point)
+        } else {
+            outside = middle
+        }
         if (outside - value).abs() <= 1e-10 * value.abs() {
             break;
         }
@@ -126,6 +138,7 @@ fn crossing(
 
 /// Coefficients that have intervals, in the order of fits.json.
 pub(super) fn of_form(form: Form) -> &'static [(usize, &'static str)] {
-    let all: &[(usize, &str)] = &[(E, "E"), (A, "A"), (ALPHA, "alpha"), (B, "B"), (BETA, "beta"), (super::model::RSTAR, "rstar")];
+    let all: &[(usize, &str)] =
+        &[(E, "E"), (A, "A"), (ALPHA, "alpha"), (B, "B"), (BETA, "beta"), (super::model::RSTAR, "rstar")];
     &all[..form.count()]
 }

@@ -4,22 +4,20 @@ use serde_json::{Map, Value, json};
 
 use super::closed::Joint;
 use super::curves::{self, Scored};
-use crate::fit::distribution::{f_quantile, f_tail};
 use super::interval::{self, Ends};
 use super::model::{A, ALPHA, B, BETA, E, Form, Model, RSTAR};
 use super::objective::{Objective, Problem};
-use super::request::FitRequest;
+use super::request::{FitRequest, LAWS};
 use super::row::Row;
 use super::solve::{self, Solution};
 use super::table::{Entry, Table};
 use crate::error::{Error, Result};
+use crate::fit::distribution::{f_quantile, f_tail};
 
 /// Fewest different sizes of a law.
 const LEAST_SIZES: usize = 4;
 /// Budgets of an envelope.
 const BUDGETS: usize = 200;
-/// All laws.
-pub(super) const LAWS: [&str; 7] = ["power", "error", "joint", "repetition", "frontier", "isoflop", "optimal"];
 
 /// The law, as in fits.json.
 pub(super) fn law(table: &Table, request: &FitRequest) -> Result<Value> {
@@ -36,9 +34,7 @@ pub(super) fn law(table: &Table, request: &FitRequest) -> Result<Value> {
 
 /// The rows of a law.
 fn rows(table: &Table, request: &FitRequest, form: Form) -> Result<Vec<Row>> {
-    let need = |entry: &Entry, role: &str| {
-        entry.number(role).ok_or_else(|| missing(&request.law, role))
-    };
+    let need = |entry: &Entry, role: &str| entry.number(role).ok_or_else(|| missing(&request.law, role));
     let one = |entry: &Entry| {
         let (n, d, c) = (entry.number("n"), entry.number("d"), entry.number("c"));
         let x = match (form, request.variable.as_str()) {
@@ -64,14 +60,19 @@ fn rows(table: &Table, request: &FitRequest, form: Form) -> Result<Vec<Row>> {
 
 /// A law needs a column.
 fn missing(law: &str, role: &str) -> Error {
-    Error::config(format!("the law {law} needs the column of {role}; name it, for example --columns {role}=COLUMN"))
+    Error::config(format!(
+        "the law {law} needs the column of {role}; name it, for example --columns {role}=COLUMN"
+    ))
 }
 
 /// Rows with equal variables.
 fn cells(rows: &[Row]) -> Vec<Vec<&Row>> {
     let mut cells: Vec<Vec<&Row>> = Vec::new();
     for row in rows {
-        match cells.iter_mut().find(|cell| cell.first().is_some_and(|r| r.x == row.x && r.d == row.d && r.unique == row.unique)) {
+        match cells
+            .iter_mut()
+            .find(|cell| cell.first().is_some_and(|r| r.x == row.x && r.d == row.d && r.unique == row.unique))
+        {
             Some(cell) => cell.push(row),
             None => cells.push(vec![row]),
         }
@@ -141,7 +142,9 @@ fn objective(request: &FitRequest, form: Form) -> Result<Option<Objective>> {
         None if text == "squares" => Ok(Some(Objective::Squares)),
         None if text == "log-squares" => Ok(Some(Objective::LogSquares)),
         None if text == "loglog" && form == Form::Power && request.given.is_some() => Ok(None),
-        None if text == "loglog" => Err(Error::config("objective loglog: needs the law power or error, and --irreducible NUMBER")),
+        None if text == "loglog" => {
+            Err(Error::config("objective loglog: needs the law power or error, and --irreducible NUMBER"))
+        }
         Some(("huber", delta)) => {
             let delta: f64 = delta.parse().map_err(|_| bad())?;
             if delta > 0.0 && delta.is_finite() { Ok(Some(Objective::Huber(delta))) } else { Err(bad()) }
@@ -179,7 +182,8 @@ fn unfit(rows: &[Row], request: &FitRequest, form: Form) -> Option<Map<String, V
         // D is one power of N in every run.
         let points: Vec<(f64, f64)> = rows.iter().map(|r| (r.x, r.d)).collect();
         if let (true, Some(line)) = (names.is_empty(), curves::log_line(&points)) {
-            let off = points.iter().map(|(x, d)| (d.ln() - line.coefficient.ln() - line.exponent * x.ln()).abs());
+            let off =
+                points.iter().map(|(x, d)| (d.ln() - line.coefficient.ln() - line.exponent * x.ln()).abs());
             if off.fold(0.0, f64::max) < 0.02 {
                 names.extend(["A", "alpha", "B", "beta"]);
             }
@@ -234,7 +238,9 @@ fn line(rows: &[Row], request: &FitRequest) -> Value {
 /// Student's intervals of α and ln A of a line in log-log.
 fn line_interval(points: &[(f64, f64)], request: &FitRequest) -> (Ends, Ends) {
     let none = ((None, None), (None, None));
-    let (Some(line), Some(freedom)) = (curves::log_line(points), points.len().checked_sub(2).filter(|f| *f > 0)) else {
+    let (Some(line), Some(freedom)) =
+        (curves::log_line(points), points.len().checked_sub(2).filter(|f| *f > 0))
+    else {
         return none;
     };
     if request.interval == "none" {
@@ -272,7 +278,8 @@ fn pearson(points: &[(f64, f64)]) -> Option<f64> {
 fn outliers(rows: &[Row], residuals: &[f64]) -> Value {
     let center = median(residuals.to_vec());
     let spread = 1.4826 * median(residuals.iter().map(|r| (r - center).abs()).collect());
-    let far = rows.iter().zip(residuals).filter(|(_, r)| (*r - center).abs() > 5.0 * spread && spread > 1e-12);
+    let far =
+        rows.iter().zip(residuals).filter(|(_, r)| (*r - center).abs() > 5.0 * spread && spread > 1e-12);
     far.map(|(row, r)| json!({"line": row.line, "residual": r})).collect::<Vec<_>>().into()
 }
 
@@ -293,8 +300,17 @@ fn curve(rows: &[Row], request: &FitRequest, form: Form, objective: Objective) -
     let ends = if wanted { ends(&problem, &found, request) } else { Vec::new() };
     let end = |i: usize| ends.iter().find(|(j, _)| *j == i).map_or((None, None), |(_, ends)| *ends);
     let closed = !wanted
-        || interval::of_form(form).iter().filter(|(i, _)| !matches!(*i, A | B)).all(|(i, _)| end(*i).0.is_some() && end(*i).1.is_some());
-    let status = if edge.is_some() { "at_bound" } else if closed { "determined" } else { "wide" };
+        || interval::of_form(form)
+            .iter()
+            .filter(|(i, _)| !matches!(*i, A | B))
+            .all(|(i, _)| end(*i).0.is_some() && end(*i).1.is_some());
+    let status = if edge.is_some() {
+        "at_bound"
+    } else if closed {
+        "determined"
+    } else {
+        "wide"
+    };
     let mut law = begin(request, status);
     if let Some(edge) = edge {
         law.insert("bound".into(), edge.name().into());
@@ -326,7 +342,13 @@ fn curve(rows: &[Row], request: &FitRequest, form: Form, objective: Objective) -
     law.insert("outliers".into(), outliers(rows, &residuals));
     law.insert("predictions".into(), forecasts(&problem, &found, request).into());
     if form == Form::Joint && edge.is_none() {
-        let joint = Joint { e: found.point[E], a: value(A), alpha: found.point[ALPHA], b: value(B), beta: found.point[BETA] };
+        let joint = Joint {
+            e: found.point[E],
+            a: value(A),
+            alpha: found.point[ALPHA],
+            b: value(B),
+            beta: found.point[BETA],
+        };
         law.insert("optimal".into(), split(&joint, request));
     }
     Value::Object(law)
@@ -403,7 +425,10 @@ fn forecasts(problem: &Problem<'_>, found: &Solution, request: &FitRequest) -> V
 
 /// The profile of the value at `row`: it takes the place of E.
 fn forecast_interval(problem: &Problem<'_>, found: &Solution, request: &FitRequest, row: &Row) -> Ends {
-    if matches!(problem.objective, Objective::Huber(_)) || problem.given.is_some() || request.interval == "none" {
+    if matches!(problem.objective, Objective::Huber(_))
+        || problem.given.is_some()
+        || request.interval == "none"
+    {
         return (None, None);
     }
     let units = if request.unit == "size" { means(problem.rows, None) } else { problem.rows.to_vec() };
@@ -443,8 +468,11 @@ fn optimal(table: &Table, request: &FitRequest) -> Result<Value> {
         request.compute = table.entries.iter().filter_map(|e| e.number("c")).collect();
     }
     let mut law = begin(&request, "determined");
-    let given: Map<String, Value> =
-        request.coefficients.iter().map(|(k, v)| (k.clone(), coefficient(*v, (Some(*v), Some(*v))))).collect();
+    let given: Map<String, Value> = request
+        .coefficients
+        .iter()
+        .map(|(k, v)| (k.clone(), coefficient(*v, (Some(*v), Some(*v)))))
+        .collect();
     law.insert("coefficients".into(), given.into());
     law.insert("optimal".into(), split(&joint, &request));
     Ok(Value::Object(law))
@@ -473,7 +501,8 @@ fn frontier(table: &Table, request: &FitRequest) -> Result<Value> {
     // L(C) on the contested part; its points are not independent, so there is no interval.
     let rows: Vec<Row> =
         contested.iter().map(|p| Row { line: p.line, x: p.c, d: 1.0, unique: None, loss: p.loss }).collect();
-    let power = FitRequest { law: "power".into(), variable: "c".into(), interval: "none".into(), ..request.clone() };
+    let power =
+        FitRequest { law: "power".into(), variable: "c".into(), interval: "none".into(), ..request.clone() };
     let law = unfit(&rows, &power, Form::Power).map(Value::Object);
     let law = law.unwrap_or_else(|| match objective(&power, Form::Power) {
         Ok(Some(objective)) => curve(&rows, &power, Form::Power, objective),
@@ -491,7 +520,8 @@ fn frontier(table: &Table, request: &FitRequest) -> Result<Value> {
     object.insert("contested".into(), contested.iter().map(|p| json!(p.line)).collect::<Vec<_>>().into());
     object.insert("envelope".into(), json!({"budgets": BUDGETS, "n_opt": n_opt.map(log_line)}));
     let over = curves::overfitted(&points);
-    let over = over.iter().map(|o| json!({"run": o.run, "best_step": o.best_step, "best": o.best, "last": o.last}));
+    let over =
+        over.iter().map(|o| json!({"run": o.run, "best_step": o.best_step, "best": o.best, "last": o.last}));
     object.insert("overfitted".into(), over.collect::<Vec<_>>().into());
     Ok(Value::Object(object))
 }
@@ -502,8 +532,11 @@ fn log_line(line: curves::LogLine) -> Value {
 
 fn isoflop(table: &Table, request: &FitRequest) -> Result<Value> {
     let budgets = curves::isoflop(&scored(table, &request.law)?);
-    let good: Vec<(f64, f64, f64)> =
-        budgets.iter().filter(|b| b.excluded.is_none()).filter_map(|b| Some((b.c, b.vertex?.0, b.vertex?.1))).collect();
+    let good: Vec<(f64, f64, f64)> = budgets
+        .iter()
+        .filter(|b| b.excluded.is_none())
+        .filter_map(|b| Some((b.c, b.vertex?.0, b.vertex?.1)))
+        .collect();
     let line = |value: &dyn Fn(&(f64, f64, f64)) -> f64| {
         curves::log_line(&good.iter().map(|g| (g.0, value(g))).collect::<Vec<_>>()).map(log_line)
     };

@@ -6,6 +6,7 @@
 
 mod closed;
 mod curves;
+mod file;
 mod interval;
 mod law;
 mod model;
@@ -17,4 +18,5 @@ mod solve;
 mod starts;
 mod table;
 
-pub use request::{FitRequest, fit_table};
+pub use file::fit_table;
+pub use request::FitRequest;

@@ -61,7 +61,8 @@ pub(super) struct Model {
 impl Model {
     /// A form on rows.
     pub(super) fn new(form: Form, rows: &[Row]) -> Self {
-        let mean = |value: &dyn Fn(&Row) -> f64| rows.iter().map(value).sum::<f64>() / rows.len().max(1) as f64;
+        let mean =
+            |value: &dyn Fn(&Row) -> f64| rows.iter().map(value).sum::<f64>() / rows.len().max(1) as f64;
         Self { form, middle: (mean(&|r| r.x.ln()), mean(&|r| r.d.ln())), anchor: None }
     }
 
@@ -99,7 +100,8 @@ impl Model {
 
     /// The value alone.
     pub(super) fn value(&self, p: &Point, row: &Row) -> f64 {
-        p[E] + self.power_value(p, row) - self.anchor.as_ref().map_or(0.0, |anchor| self.power_value(p, anchor))
+        p[E] + self.power_value(p, row)
+            - self.anchor.as_ref().map_or(0.0, |anchor| self.power_value(p, anchor))
     }
 
     fn power_value(&self, p: &Point, row: &Row) -> f64 {

@@ -95,31 +95,29 @@ fn solve(h: &[Point; MOST], g: &Point, free: &[usize], damping: f64) -> Option<V
         m[a][a] += damping;
     }
     let right: Vec<f64> = free.iter().zip(&scale).map(|(&i, s)| g[i] / s).collect();
-    let factor = cholesky(m)?;
+    let factor = cholesky(&m)?;
     let x = substitute(&factor, &right);
     Some(x.iter().zip(&scale).map(|(x, s)| x / s).collect())
 }
 
-/// Lower factor of a positive matrix.
-pub(super) fn cholesky(mut m: Vec<Vec<f64>>) -> Option<Vec<Vec<f64>>> {
-    let n = m.len();
-    for j in 0..n {
-        for k in 0..j {
-            let f = m[j][k];
-            for i in j..n {
-                m[i][j] -= m[i][k] * f;
-            }
+/// Lower factor of a positive matrix with a diagonal of about 1: row `i` has `i + 1` numbers.
+pub(super) fn cholesky(matrix: &[Vec<f64>]) -> Option<Vec<Vec<f64>>> {
+    let mut factor: Vec<Vec<f64>> = Vec::new();
+    for (i, row) in matrix.iter().enumerate() {
+        let mut new: Vec<f64> = Vec::with_capacity(i + 1);
+        for (j, earlier) in factor.iter().enumerate() {
+            let sum: f64 = new.iter().zip(earlier).map(|(a, b)| a * b).sum();
+            new.push((row[j] - sum) / earlier[j]);
         }
-        // The diagonal is about 1: less than rounding is nothing.
-        if !(m[j][j] > 1e-15) {
+        let rest = row[i] - new.iter().map(|v| v * v).sum::<f64>();
+        // Less than rounding is nothing.
+        if rest.is_nan() || rest <= 1e-15 {
             return None;
         }
-        let root = m[j][j].sqrt();
-        for i in j..n {
-            m[i][j] /= root;
-        }
+        new.push(rest.sqrt());
+        factor.push(new);
     }
-    Some(m)
+    Some(factor)
 }
 
 /// Solves with the factor.

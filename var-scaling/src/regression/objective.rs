@@ -34,7 +34,9 @@ impl Objective {
     /// The penalty of a residual, with two derivatives.
     fn penalty(self, r: f64) -> (f64, f64, f64) {
         match self {
-            Self::Huber(delta) if r.abs() > delta => (delta * (r.abs() - delta / 2.0), delta * r.signum(), 0.0),
+            Self::Huber(delta) if r.abs() > delta => {
+                (delta * (r.abs() - delta / 2.0), delta * r.signum(), 0.0)
+            }
             _ => (r * r / 2.0, r, 1.0),
         }
     }
@@ -66,7 +68,11 @@ impl Problem<'_> {
     pub(super) fn sum(&self, p: &Point) -> f64 {
         let one = |row: &Row| {
             let law = self.model.value(p, row);
-            if law > 0.0 { self.objective.penalty(self.objective.residual(law, row.loss)).0 } else { f64::INFINITY }
+            if law > 0.0 {
+                self.objective.penalty(self.objective.residual(law, row.loss)).0
+            } else {
+                f64::INFINITY
+            }
         };
         self.rows.iter().map(one).sum()
     }
@@ -84,7 +90,8 @@ impl Problem<'_> {
             for i in 0..n {
                 all.gradient[i] += inner * jet.gradient[i];
                 for j in 0..=i {
-                    all.hessian[i][j] += outer * jet.gradient[i] * jet.gradient[j] + inner * jet.hessian[i][j];
+                    all.hessian[i][j] +=
+                        outer * jet.gradient[i] * jet.gradient[j] + inner * jet.hessian[i][j];
                 }
             }
         }

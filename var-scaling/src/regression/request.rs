@@ -1,16 +1,13 @@
-//! A request for a law of a table, and its fits.json.
+//! A request for a law of a table.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
-use var_tokenizer::files::{make_folder, sha256_of, write_atomically};
-
-use super::law::{LAWS, law};
-use super::table::{ROLES, read};
+use super::table::ROLES;
 use crate::error::{Error, Result};
 
-/// Version of fits.json.
-const VERSION: u32 = 2;
+/// All laws.
+pub(super) const LAWS: [&str; 7] =
+    ["power", "error", "joint", "repetition", "frontier", "isoflop", "optimal"];
 
 /// What is fitted to a table.
 #[derive(Debug, Clone)]
@@ -45,7 +42,8 @@ pub struct FitRequest {
 }
 
 impl FitRequest {
-    fn check(&self) -> Result<()> {
+    /// Refuses unknown names and numbers out of range.
+    pub(super) fn check(&self) -> Result<()> {
         let one_of = |what: &str, value: &str, all: &[&str]| {
             if all.contains(&value) {
                 return Ok(());
@@ -71,28 +69,4 @@ impl FitRequest {
             None => Ok(()),
         }
     }
-}
-
-/// Fits a law to a table and writes `fits.json` into `out`; gives its content.
-///
-/// # Errors
-/// When the request or the table is bad, or the file cannot be written. A law that the rows do not carry is no error: its
-/// status says so.
-pub fn fit_table(request: &FitRequest, out: &Path) -> Result<Value> {
-    request.check()?;
-    let table = read(&request.table, &request.columns)?;
-    let law = law(&table, request)?;
-    let dropped: Vec<Value> =
-        table.dropped.iter().map(|(line, reason)| json!({"line": line, "reason": reason})).collect();
-    let file = json!({
-        "version": VERSION,
-        "table": {
-            "file": request.table.display().to_string(), "sha256": sha256_of(&request.table)?,
-            "used": table.entries.len(), "dropped": dropped,
-        },
-        "laws": [law],
-    });
-    make_folder(out)?;
-    write_atomically(&out.join("fits.json"), format!("{file:#}\n").as_bytes())?;
-    Ok(file)
 }

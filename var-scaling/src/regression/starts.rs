@@ -90,6 +90,6 @@ fn least_squares(rows: &[(f64, [f64; MOST], f64)], columns: &[usize]) -> Option<
             m[a][b] /= scale[a] * scale[b];
         }
     }
-    let x = substitute(&cholesky(m)?, &right);
+    let x = substitute(&cholesky(&m)?, &right);
     Some(x.iter().zip(&scale).map(|(x, s)| x / s).collect())
 }

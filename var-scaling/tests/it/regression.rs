@@ -39,7 +39,10 @@ fn request(case: &Value) -> FitRequest {
     let pairs = |value: &Value| value.as_object().cloned().unwrap_or_default();
     FitRequest {
         table: folder().join(case["csv"].as_str().unwrap()),
-        columns: pairs(&case["columns"]).into_iter().map(|(k, v)| (k, v.as_str().unwrap().to_owned())).collect(),
+        columns: pairs(&case["columns"])
+            .into_iter()
+            .map(|(k, v)| (k, v.as_str().unwrap().to_owned()))
+            .collect(),
         law: case["law"].as_str().unwrap().to_owned(),
         given: options["irreducible"].as_f64(),
         objective,
@@ -49,7 +52,10 @@ fn request(case: &Value) -> FitRequest {
         at: at.collect(),
         compute: numbers(&expected["optimal"]["points"], "C"),
         targets: numbers(&expected["compute_for"], "target"),
-        coefficients: pairs(&options["coefficients"]).into_iter().map(|(k, v)| (k, v.as_f64().unwrap())).collect(),
+        coefficients: pairs(&options["coefficients"])
+            .into_iter()
+            .map(|(k, v)| (k, v.as_f64().unwrap()))
+            .collect(),
         variable,
     }
 }
@@ -89,7 +95,8 @@ fn differences(law: &Value, expected: &Value) -> Vec<String> {
     }
     for (i, want) in expected["optimal"]["points"].as_array().into_iter().flatten().enumerate() {
         for key in ["N", "D", "loss"] {
-            let (value, share) = (want[key].as_f64().unwrap(), expected["optimal"]["tolerance_relative"].as_f64().unwrap());
+            let (value, share) =
+                (want[key].as_f64().unwrap(), expected["optimal"]["tolerance_relative"].as_f64().unwrap());
             near(format!("optimal {key}"), &law["optimal"]["points"][i][key], value, 10.0 * share * value);
         }
     }
@@ -109,7 +116,12 @@ fn differences(law: &Value, expected: &Value) -> Vec<String> {
         near("envelope".into(), &law["envelope"]["n_opt"]["exponent"], want, 1e-6);
     }
     let lines = |value: &Value| -> Vec<i64> {
-        value.as_array().into_iter().flatten().filter_map(|one| one["line"].as_i64().or(one.as_i64())).collect()
+        value
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|one| one["line"].as_i64().or(one.as_i64()))
+            .collect()
     };
     for (key, ours) in [("frontier", "frontier"), ("contested", "contested"), ("outlier_rows", "outliers")] {
         if !expected[key].is_null() && lines(&expected[key]) != lines(&law[ours]) {
@@ -131,7 +143,9 @@ fn differences(law: &Value, expected: &Value) -> Vec<String> {
     }
     let status = law["status"].clone();
     let any = expected["status_any_of"].as_array().cloned();
-    if any.is_some_and(|any| !any.contains(&status)) || (expected["status"].is_string() && expected["status"] != status) {
+    if any.is_some_and(|any| !any.contains(&status))
+        || (expected["status"].is_string() && expected["status"] != status)
+    {
         found.push(format!("status {status}"));
     }
     if expected["bound"].is_string() && expected["bound"] != law["bound"] {
@@ -154,7 +168,8 @@ fn golden_tables_give_the_golden_laws() {
         let found = differences(&file["laws"][0], &case["expected"]);
         assert!(found.is_empty(), "{}: {found:?}", case["name"]);
         if let Some(lines) = case["expected"]["dropped_lines"].as_array() {
-            let dropped: Vec<&Value> = file["table"]["dropped"].as_array().unwrap().iter().map(|d| &d["line"]).collect();
+            let dropped: Vec<&Value> =
+                file["table"]["dropped"].as_array().unwrap().iter().map(|d| &d["line"]).collect();
             assert_eq!(dropped, lines.iter().collect::<Vec<_>>());
         }
         checked += 1;
@@ -167,9 +182,11 @@ fn intervals_equal_an_independent_implementation() {
     let out = tempfile::tempdir().unwrap();
     let mut checked = 0;
     for case in manifest() {
-        for (name, interval, unit) in
-            [("hessian", "hessian", "row"), ("profile", "profile", "row"), ("profile_of_size_means", "profile", "size")]
-        {
+        for (name, interval, unit) in [
+            ("hessian", "hessian", "row"),
+            ("profile", "profile", "row"),
+            ("profile_of_size_means", "profile", "size"),
+        ] {
             let Some(expected) = case["expected"]["intervals"][name].as_object() else { continue };
             let request = FitRequest { interval: interval.into(), unit: unit.into(), ..request(&case) };
             let file = fit_table(&request, out.path()).unwrap();
@@ -214,7 +231,11 @@ fn a_table_of_a_spreadsheet_is_read_and_bad_rows_are_named() {
         .collect();
     std::fs::write(&table, format!("\u{feff}size;loss\r\n{rows}nonsense;3,1\r\n")).unwrap();
     let mut command = fit();
-    command.arg("--csv").arg(&table).args(["--columns", "n=size,loss=loss", "--at", "n=1e9", "--out"]).arg(folder.path());
+    command
+        .arg("--csv")
+        .arg(&table)
+        .args(["--columns", "n=size,loss=loss", "--at", "n=1e9", "--out"])
+        .arg(folder.path());
     let determined = contains("power: determined").and(contains("alpha  0.30000"));
     command.assert().success().stdout(determined).stderr(contains("line 10 left out: size is nonsense"));
     let file: Value =
@@ -232,7 +253,10 @@ fn bad_requests_are_one_clear_line_and_status_2() {
     let table = folder.path().join("runs.csv");
     std::fs::write(&table, "params,valloss\n1,2\n").unwrap();
     for (arguments, words) in [
-        (&["--columns", "n=params,loss=val_loss"][..], "has no column val_loss (for loss); its columns are params, valloss"),
+        (
+            &["--columns", "n=params,loss=val_loss"][..],
+            "has no column val_loss (for loss); its columns are params, valloss",
+        ),
         (&["--columns", "n=params"], "needs the column of loss"),
         (&["--columns", "n=params,loss=valloss", "--law", "cubic"], "law cubic: expected one of power"),
         (&["--columns", "x=params"], "column of x: expected one of n, d"),
