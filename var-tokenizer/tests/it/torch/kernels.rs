@@ -253,7 +253,8 @@ proptest! {
         for k in 0..2 {
             let x = noise(&[batch, length, c], seed ^ (40 + k));
             let fits = step.fits(&x, kind);
-            prop_assert_eq!(fits, batch * length <= 8);
+            let fused = std::env::var("VAR_KERNELS").as_deref() != Ok("none");
+            prop_assert_eq!(fits, fused && batch * length <= 8);
             if !fits {
                 return Ok(());
             }
