@@ -1,11 +1,12 @@
 //! Flags of `var-scaling fit`.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 use var_scaling::error::{Error, Result};
-use var_scaling::regression::{FitRequest, fit_table};
+use var_scaling::regression::{FitRequest, Interval, Law, Objective, Role, Unit, Variable, fit_table};
 use var_scaling::report;
 use var_tokenizer::progress::say;
 
@@ -15,73 +16,79 @@ use super::{FitArgs, tables, warn};
 #[command(after_help = "Examples:
   var-scaling fit runs/sweep-emoji-nano
   var-scaling fit runs/cifar --irreducible loss_all=4.8 --irreducible loss_last=4.7
-  var-scaling fit --csv runs.csv --columns n=params,loss=val_loss --law power
+  var-scaling fit --csv runs.csv --columns n=params,loss=val_loss --at n=1e9
   var-scaling fit --csv runs.csv --columns n=params,d=tokens,loss=val_loss --law joint \\
       --compute 1e21 --target-loss 2.2
   var-scaling fit --csv curves.csv --columns run=run,n=params,c=flops,loss=loss,step=step --law frontier
-  var-scaling fit --csv none.csv --law optimal --coefficients E=1.8,A=480,alpha=.35,B=2100,beta=.37 --compute 1e21
+  var-scaling fit --law optimal --coefficients E=1.8,A=480,alpha=.35,B=2100,beta=.37 --compute 1e21
 
-In a table, rows without a positive number where one is needed are left out and named. The laws, with alpha above 0:
-  power, error  E + A·X^−alpha of --variable          joint    E + A·N^−alpha + B·D^−beta (D = C/6N without d)
-  repetition    joint, for data seen several times     frontier L(C) of whole curves, envelope, over-fitted runs
-  isoflop       the best N of each budget c            optimal  the best split of compute, from --coefficients
-Exit status: 0 also where the rows carry no law (the status says why), 2 bad input.")]
+Rows of a table without a positive number where one is needed are left out and named. alpha and beta are above 0.
+Without a column c, C is 6·N·D; without d, D is C/6N.
+Exit status: 0 also where the rows do not give a law (the status says why), 2 bad input.")]
 pub struct Fit {
     /// Sweep folder
-    #[arg(required_unless_present = "csv", conflicts_with = "csv")]
+    #[arg(required_unless_present_any = ["csv", "coefficients"])]
     folder: Option<PathBuf>,
     #[command(flatten)]
     fit: FitArgs,
-    /// A table of runs instead of a sweep folder: CSV with a header
-    #[arg(long, value_name = "FILE")]
-    csv: Option<PathBuf>,
-    /// Columns by role: n, d, c, loss, run, size, seed, step or unique, for example n=params,loss=val_loss
-    #[arg(long, value_name = "ROLE=COLUMN,…", value_delimiter = ',', requires = "csv")]
-    columns: Vec<String>,
-    /// The law: power, error, joint, repetition, frontier, isoflop or optimal
-    #[arg(long, value_name = "NAME", default_value = "power", requires = "csv")]
-    law: String,
-    /// The variable of power and error: n, d or c
-    #[arg(long, value_name = "ROLE", default_value = "n", requires = "csv")]
-    variable: String,
-    /// squares, log-squares, loglog or huber=DELTA [default: squares; loglog with a given irreducible part; huber=1e-3 for
-    /// joint and repetition]
-    #[arg(long, value_name = "NAME", requires = "csv")]
-    objective: Option<String>,
-    /// Intervals: profile, hessian or none; there are none for huber
-    #[arg(long, value_name = "NAME", default_value = "profile", requires = "csv")]
-    interval: String,
-    /// What an interval counts as independent: size (one mean of rows with equal variables) or row
-    #[arg(long, value_name = "NAME", default_value = "size", requires = "csv")]
-    unit: String,
-    /// Level of the intervals
-    #[arg(long, value_name = "SHARE", default_value_t = 0.95, requires = "csv")]
-    level: f64,
-    /// Evaluate the law here, for example n=1e9,d=2e10; can be repeated
-    #[arg(long, value_name = "ROLE=VALUE,…", requires = "csv")]
-    at: Vec<String>,
-    /// Budgets of compute to split (joint, optimal)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "csv")]
-    compute: Vec<f64>,
-    /// Losses whose compute is asked for (joint, optimal)
-    #[arg(long, value_name = "LIST", value_delimiter = ',', requires = "csv")]
-    target_loss: Vec<f64>,
-    /// Coefficients of the law optimal
-    #[arg(long, value_name = "NAME=VALUE,…", value_delimiter = ',', requires = "csv")]
-    coefficients: Vec<String>,
-    /// Folder for fits.json of a table
-    #[arg(long, value_name = "DIR", default_value = ".", requires = "csv")]
-    out: PathBuf,
+    #[command(flatten)]
+    table: TableArgs,
     /// Print the content of fits.json
     #[arg(long)]
     json: bool,
 }
 
+/// A table instead of a sweep folder.
+#[derive(Args)]
+#[group(id = "table", multiple = true, conflicts_with = "folder")]
+struct TableArgs {
+    /// A table of runs instead of a sweep folder: CSV with a header
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Columns by role: n, d, c, loss, unique, run, size, seed or step, for example n=params,loss=val_loss
+    #[arg(long, value_name = "ROLE=COLUMN,…", value_delimiter = ',', requires = "csv")]
+    columns: Vec<String>,
+    /// The law [default: power]
+    #[arg(long, value_name = "NAME")]
+    law: Option<Law>,
+    /// The variable of power and error [default: n]
+    #[arg(long, value_name = "ROLE")]
+    variable: Option<Variable>,
+    /// squares, log-squares, loglog or huber=DELTA [default: squares; loglog with a given irreducible part; huber=1e-3 for
+    /// joint and repetition]
+    #[arg(long, value_name = "NAME")]
+    objective: Option<Objective>,
+    /// Intervals; there are none for huber [default: profile]
+    #[arg(long, value_name = "NAME")]
+    interval: Option<Interval>,
+    /// What an interval counts as independent [default: size]
+    #[arg(long, value_name = "NAME")]
+    unit: Option<Unit>,
+    /// Level of the intervals [default: 0.95]
+    #[arg(long, value_name = "SHARE")]
+    level: Option<f64>,
+    /// Evaluate the law here, for example n=1e9,d=2e10; can be repeated
+    #[arg(long, value_name = "ROLE=VALUE,…")]
+    at: Vec<String>,
+    /// Budgets of compute to split (joint, optimal)
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    compute: Vec<f64>,
+    /// Losses whose compute is asked for (joint, optimal)
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    target_loss: Vec<f64>,
+    /// Coefficients of the law optimal
+    #[arg(long, value_name = "NAME=VALUE,…", value_delimiter = ',')]
+    coefficients: Vec<String>,
+    /// Folder for fits.json of a table [default: runs/fit-TABLE]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+}
+
 impl Fit {
     pub fn run(&self) -> Result<()> {
-        match (&self.csv, &self.folder) {
-            (Some(table), _) => self.table(table.clone()),
-            (None, Some(folder)) => {
+        match &self.folder {
+            None => self.fit_table(),
+            Some(folder) => {
                 let (fits, skipped) = report::fit(folder, &self.fit.options()?)?;
                 warn(&skipped);
                 Ok(if self.json {
@@ -90,51 +97,79 @@ impl Fit {
                     say(format_args!("{}{}", tables::laws(&fits), folder.join("fits.json").display()))
                 }?)
             }
-            (None, None) => Err(Error::config("name a sweep folder, or a table with --csv")),
         }
     }
 
-    fn table(&self, table: PathBuf) -> Result<()> {
+    fn fit_table(&self) -> Result<()> {
+        let table = &self.table;
+        let law = table.law.unwrap_or(Law::Power);
         let request = FitRequest {
-            table,
-            columns: self.columns.iter().map(|text| pair(text)).collect::<Result<_>>()?,
-            law: self.law.clone(),
-            variable: self.variable.clone(),
-            given: self.given()?,
-            objective: self.objective.clone(),
-            interval: self.interval.clone(),
-            unit: self.unit.clone(),
-            level: self.level,
-            at: self.at.iter().map(|text| text.split(',').map(value).collect()).collect::<Result<_>>()?,
-            compute: self.compute.clone(),
-            targets: self.target_loss.clone(),
-            coefficients: self.coefficients.iter().map(|text| value(text)).collect::<Result<_>>()?,
+            table: table.csv.clone(),
+            columns: table.columns.iter().map(|text| column(text)).collect::<Result<_>>()?,
+            law,
+            variable: table.variable.unwrap_or(Variable::N),
+            given: self.given(law)?,
+            objective: table.objective,
+            interval: table.interval.unwrap_or(Interval::Profile),
+            unit: table.unit.unwrap_or(Unit::Size),
+            level: table.level.unwrap_or(0.95),
+            at: table.at.iter().map(|text| place(text)).collect::<Result<_>>()?,
+            compute: table.compute.clone(),
+            targets: table.target_loss.clone(),
+            coefficients: table.coefficients.iter().map(|text| value(text)).collect::<Result<_>>()?,
         };
-        let file = fit_table(&request, &self.out)?;
+        let out = table.out.clone().unwrap_or_else(|| {
+            let stem = table.csv.as_deref().and_then(Path::file_stem).unwrap_or(OsStr::new("optimal"));
+            Path::new("runs").join(format!("fit-{}", stem.to_string_lossy()))
+        });
+        let file = fit_table(&request, &out)?;
         if self.json {
             return Ok(say(format_args!("{file:#}"))?);
         }
-        let dropped = file["table"]["dropped"].as_array().cloned().unwrap_or_default();
+        let dropped = file["table"]["dropped"].as_array().into_iter().flatten();
         let dropped: Vec<String> = dropped
-            .iter()
             .map(|row| {
                 format!("line {} left out: {}", row["line"], row["reason"].as_str().unwrap_or_default())
             })
             .collect();
         warn(&dropped);
-        Ok(say(format_args!("{}{}", summary(&file["laws"][0]), self.out.join("fits.json").display()))?)
+        Ok(say(format_args!("{}{}", summary(&file["laws"][0]), out.join("fits.json").display()))?)
     }
 
     /// The irreducible part of a table's law.
-    fn given(&self) -> Result<Option<f64>> {
-        let bad = || Error::config("--irreducible: with --csv, give one number, or `fitted`");
+    fn given(&self, law: Law) -> Result<Option<f64>> {
+        let bad = || Error::config("--irreducible: for a table, give one number, or `fitted`");
         match self.fit.irreducible.as_slice() {
-            [] => Ok(if self.law == "error" { Some(0.0) } else { None }),
+            [] => Ok((law == Law::Error).then_some(0.0)),
             [text] if text == "fitted" => Ok(None),
             [text] => text.parse().map(Some).map_err(|_| bad()),
             _ => Err(bad()),
         }
     }
+}
+
+/// `ROLE=COLUMN`.
+fn column(text: &str) -> Result<(Role, String)> {
+    let (name, column) = pair(text)?;
+    Ok((role(&name)?, column))
+}
+
+/// `ROLE=NUMBER,…`.
+fn place(text: &str) -> Result<Vec<(Role, f64)>> {
+    text.split(',')
+        .map(|text| {
+            let (name, value) = value(text)?;
+            Ok((role(&name)?, value))
+        })
+        .collect()
+}
+
+fn role(name: &str) -> Result<Role> {
+    let names = || Role::value_variants().iter().filter_map(Role::to_possible_value);
+    Role::from_str(name, false).map_err(|_| {
+        let names: Vec<String> = names().map(|v| v.get_name().to_owned()).collect();
+        Error::config(format!("{name}: expected one of {}", names.join(", ")))
+    })
 }
 
 /// `NAME=TEXT`.

@@ -21,18 +21,29 @@ pub(crate) struct Scored {
 
 /// The points that are lower than all points of less or equal compute, by rising compute.
 pub(crate) fn pareto(points: &[Scored]) -> Vec<Scored> {
-    let mut sorted: Vec<&Scored> =
-        points.iter().filter(|p| p.flops.is_finite() && p.flops > 0.0 && p.value.is_finite()).collect();
-    sorted.sort_by(|a, b| a.flops.total_cmp(&b.flops).then(a.value.total_cmp(&b.value)));
+    lowest(points, |p| (p.flops, p.value)).into_iter().cloned().collect()
+}
+
+/// The points whose second `key` is lower than that of all points with less or an equal first one, by rising first key. Points
+/// that are not finite, or without compute, are left out.
+pub(crate) fn lowest<T>(points: &[T], key: impl Fn(&T) -> (f64, f64)) -> Vec<&T> {
+    let usable = |p: &&T| {
+        let (cost, value) = key(p);
+        cost.is_finite() && cost > 0.0 && value.is_finite()
+    };
+    let mut sorted: Vec<&T> = points.iter().filter(usable).collect();
+    sorted.sort_by(|a, b| {
+        let (a, b) = (key(a), key(b));
+        a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
+    });
     let mut best = f64::INFINITY;
-    let mut frontier = Vec::new();
-    for point in sorted {
-        if point.value < best {
-            best = point.value;
-            frontier.push(point.clone());
-        }
-    }
-    frontier
+    sorted.retain(|p| {
+        let value = key(p).1;
+        let better = value < best;
+        best = best.min(value);
+        better
+    });
+    sorted
 }
 
 /// The part of the frontier for a law: it starts at the end of the run of least compute. Before, the frontier is the curve of

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::closed::PER_TOKEN;
+use super::newton::{cholesky, substitute};
+use crate::fit::frontier::lowest;
+use crate::fit::power::line;
 
 /// A validation of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,16 +29,8 @@ pub(super) struct LogLine {
 pub(super) const RISE: f64 = 0.01;
 
 /// The points that no point of less or equal compute equals or beats, by rising compute.
-pub(super) fn frontier(points: &[Scored]) -> Vec<Scored> {
-    let mut sorted: Vec<&Scored> = points.iter().collect();
-    sorted.sort_by(|a, b| a.c.total_cmp(&b.c).then(a.loss.total_cmp(&b.loss)));
-    let mut best = f64::INFINITY;
-    sorted.retain(|p| {
-        let better = p.loss < best;
-        best = best.min(p.loss);
-        better
-    });
-    sorted.into_iter().cloned().collect()
+pub(super) fn frontier(points: &[Scored]) -> Vec<&Scored> {
+    lowest(points, |p| (p.c, p.loss))
 }
 
 /// The curves of the runs, by rising compute.
@@ -55,9 +50,9 @@ pub(super) fn contested_from(points: &[Scored]) -> Option<f64> {
     curves(points).values().filter_map(|curve| Some(curve.last()?.c)).min_by(f64::total_cmp)
 }
 
-/// Of `budgets` log-spaced budgets from `contested_from` to the end of the dearest run: the best run, its N and loss. Losses
+/// `budgets` log-spaced budgets from `contested_from` to the end of the dearest run, and the N of the best run at each. Losses
 /// are linear in ln C between validations, and no run counts outside of its own.
-pub(super) fn envelope(points: &[Scored], budgets: usize) -> Vec<(f64, String, f64, f64)> {
+pub(super) fn envelope(points: &[Scored], budgets: usize) -> Vec<(f64, f64)> {
     let curves = curves(points);
     let (Some(low), Some(high)) = (contested_from(points), points.iter().map(|p| p.c).max_by(f64::total_cmp))
     else {
@@ -75,9 +70,9 @@ pub(super) fn envelope(points: &[Scored], budgets: usize) -> Vec<(f64, String, f
             let (left, right) = (curve.get(above - 1)?, curve.get(above).or(curve.last())?);
             let span = (right.c / left.c).ln();
             let part = if span > 0.0 { ((c / left.c).ln() / span).clamp(0.0, 1.0) } else { 0.0 };
-            Some((c, first.run.clone(), first.n, left.loss + part * (right.loss - left.loss)))
+            Some((c, first.n, left.loss + part * (right.loss - left.loss)))
         });
-        found.min_by(|a, b| a.3.total_cmp(&b.3))
+        found.min_by(|a, b| a.2.total_cmp(&b.2)).map(|(c, n, _)| (c, n))
     };
     (0..budgets).filter_map(|i| best(at(i))).collect()
 }
@@ -93,10 +88,7 @@ pub(super) struct Overfitted {
 
 /// The over-fitted runs, by name.
 pub(super) fn overfitted(points: &[Scored]) -> Vec<Overfitted> {
-    let mut runs: BTreeMap<&str, Vec<&Scored>> = BTreeMap::new();
-    for point in points {
-        runs.entry(&point.run).or_default().push(point);
-    }
+    let runs = curves(points);
     runs.into_iter()
         .filter_map(|(run, curve)| {
             let best = curve.iter().min_by(|a, b| a.loss.total_cmp(&b.loss))?;
@@ -124,44 +116,31 @@ pub(super) struct Budget {
 
 /// A parabola of the loss in ln N for each budget.
 pub(super) fn isoflop(points: &[Scored]) -> Vec<Budget> {
-    let mut budgets: Vec<f64> = points.iter().map(|p| p.c).collect();
-    budgets.sort_by(f64::total_cmp);
-    budgets.dedup();
-    budgets
-        .into_iter()
-        .map(|c| {
-            let rows: Vec<(f64, f64)> =
-                points.iter().filter(|p| p.c == c).map(|p| (p.n.ln(), p.loss)).collect();
-            let mut sizes: Vec<f64> = rows.iter().map(|r| r.0).collect();
-            sizes.sort_by(f64::total_cmp);
-            sizes.dedup();
-            let mut budget = Budget { c, points: rows.len(), vertex: None, excluded: None };
-            if sizes.len() < 3 {
-                budget.excluded = Some("too_few");
-                return budget;
-            }
-            let middle = rows.iter().map(|r| r.0).sum::<f64>() / rows.len() as f64;
-            let Some([height, slope, bend]) = parabola(&rows, middle) else {
-                budget.excluded = Some("no_minimum");
-                return budget;
-            };
-            if bend <= 0.0 {
-                budget.excluded = Some("no_minimum");
-                return budget;
-            }
-            let x = middle - slope / (2.0 * bend);
-            budget.vertex = Some((x.exp(), c / PER_TOKEN / x.exp(), height - slope * slope / (4.0 * bend)));
-            let inside =
-                sizes.first().is_some_and(|low| x >= *low) && sizes.last().is_some_and(|high| x <= *high);
-            budget.excluded = (!inside).then_some("outside");
-            budget
-        })
-        .collect()
+    let mut sorted: Vec<&Scored> = points.iter().collect();
+    sorted.sort_by(|a, b| a.c.total_cmp(&b.c).then(a.n.total_cmp(&b.n)));
+    sorted.chunk_by(|a, b| a.c == b.c).map(budget).collect()
+}
+
+/// The parabola of the points of one budget, by rising N.
+fn budget(points: &[&Scored]) -> Budget {
+    let c = points.first().map_or(f64::NAN, |p| p.c);
+    let without = |reason| Budget { c, points: points.len(), vertex: None, excluded: Some(reason) };
+    let rows: Vec<(f64, f64)> = points.iter().map(|p| (p.n.ln(), p.loss)).collect();
+    if rows.chunk_by(|a, b| a.0 == b.0).count() < 3 {
+        return without("too_few");
+    }
+    let middle = rows.iter().map(|r| r.0).sum::<f64>() / rows.len() as f64;
+    let Some([height, slope, bend]) = parabola(&rows, middle).filter(|p| p[2] > 0.0) else {
+        return without("no_minimum");
+    };
+    let x = middle - slope / (2.0 * bend);
+    let vertex = (x.exp(), c / PER_TOKEN / x.exp(), height - slope * slope / (4.0 * bend));
+    let inside = rows.first().is_some_and(|low| x >= low.0) && rows.last().is_some_and(|high| x <= high.0);
+    Budget { c, points: points.len(), vertex: Some(vertex), excluded: (!inside).then_some("outside") }
 }
 
 /// Least squares of height, slope and bend about `middle`.
 fn parabola(rows: &[(f64, f64)], middle: f64) -> Option<[f64; 3]> {
-    use super::newton::{cholesky, substitute};
     let (mut m, mut right) = (vec![vec![0.0; 3]; 3], vec![0.0; 3]);
     let width = rows.iter().map(|r| (r.0 - middle).abs()).fold(0.0, f64::max);
     for (x, y) in rows {
@@ -182,10 +161,10 @@ fn parabola(rows: &[(f64, f64)], middle: f64) -> Option<[f64; 3]> {
 
 /// Least squares in log-log; `None` with fewer than two different x.
 pub(super) fn log_line(points: &[(f64, f64)]) -> Option<LogLine> {
-    let n = points.len() as f64;
-    let (mx, my) = points.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x.ln() / n, b + y.ln() / n));
-    let (sxy, sxx) = points
-        .iter()
-        .fold((0.0, 0.0), |(a, b), (x, y)| (a + (x.ln() - mx) * (y.ln() - my), b + (x.ln() - mx).powi(2)));
-    (sxx > 0.0).then(|| LogLine { exponent: sxy / sxx, coefficient: (my - sxy / sxx * mx).exp() })
+    let first = points.first()?.0;
+    if points.iter().all(|p| p.0 == first) {
+        return None;
+    }
+    let (exponent, height) = line(points.iter().map(|(x, y)| (x.ln(), y.ln())));
+    Some(LogLine { exponent, coefficient: height.exp() })
 }

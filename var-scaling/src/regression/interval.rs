@@ -2,7 +2,7 @@
 
 use super::model::{A, ALPHA, B, BETA, E, Form, MOST, Model, Point};
 use super::newton::{bounds, cholesky, minimise, substitute};
-use super::objective::Problem;
+use super::problem::Problem;
 use super::solve::Solution;
 use crate::fit::distribution::f_quantile;
 
@@ -19,11 +19,7 @@ pub(super) fn half_widths(problem: &Problem<'_>, solution: &Solution, level: f64
     let columns: Vec<usize> =
         (0..problem.model.form.count()).filter(|&i| i != E || problem.given.is_none()).collect();
     let n = columns.len();
-    let gradients: Vec<Point> = problem
-        .rows
-        .iter()
-        .map(|row| problem.objective.gradient(&problem.model.jet(&solution.point, row)))
-        .collect();
+    let gradients = problem.gradients(&solution.point);
     let scale: Vec<f64> = columns
         .iter()
         .map(|&i| gradients.iter().map(|g| g[i] * g[i]).sum::<f64>().sqrt().max(1e-300))

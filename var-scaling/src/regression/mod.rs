@@ -4,19 +4,24 @@
 //! Newton's method with exact second derivatives goes to the minimum. Logarithms are centred, because otherwise factor and
 //! exponent would be nearly one direction. The fits of a sweep ([`crate::fit`]) have one law and their own file.
 
+mod answer;
 mod closed;
 mod curves;
 mod file;
+mod fitted;
+mod identify;
 mod interval;
-mod law;
 mod model;
 mod newton;
 mod objective;
+mod problem;
 mod request;
 mod row;
 mod solve;
 mod starts;
 mod table;
+mod whole_curves;
 
 pub use file::fit_table;
-pub use request::FitRequest;
+pub use objective::Objective;
+pub use request::{FitRequest, Interval, Law, Role, Unit, Variable};

@@ -1,10 +1,9 @@
 //! The minimum from one start: Newton's method with damping, between bounds.
 
 use super::model::{A, ALPHA, B, BETA, E, MOST, Point, RSTAR};
-use super::objective::Problem;
+use super::problem::Problem;
+use crate::fit::power::EXPONENTS;
 
-/// Range of exponents, as in the profile.
-pub(super) const EXPONENTS: (f64, f64) = (1e-3, 5.0);
 /// Most steps.
 const STEPS: usize = 400;
 
@@ -14,6 +13,8 @@ pub(super) fn bounds(problem: &Problem<'_>) -> [(f64, f64); MOST] {
     let mut all = [(f64::NEG_INFINITY, f64::INFINITY); MOST];
     all[E] = match problem.given {
         Some(e) => (e, e),
+        // The value of the law somewhere, which may be above the losses.
+        None if problem.model.anchor.is_some() => (0.0, f64::INFINITY),
         None => (0.0, least * (1.0 - 1e-12)),
     };
     all[ALPHA] = EXPONENTS;

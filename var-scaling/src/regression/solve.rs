@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use super::model::{ALPHA, BETA, E, Form, MOST, Point};
-use super::newton::{EXPONENTS, bounds, minimise};
-use super::objective::Problem;
+use super::newton::{bounds, minimise};
+use super::problem::Problem;
 use super::starts::starts;
+use crate::fit::power::EXPONENTS;
 
 /// Sums within this share of the least are the same minimum.
 const SAME: f64 = 1e-7;

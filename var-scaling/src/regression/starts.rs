@@ -2,7 +2,8 @@
 
 use super::model::{A, ALPHA, B, BETA, E, Form, MOST, Point, RSTAR};
 use super::newton::{cholesky, substitute};
-use super::objective::{Objective, Problem};
+use super::objective::Objective;
+use super::problem::Problem;
 
 /// Exponents of the grid per variable.
 const EXPONENTS: [f64; 9] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.3, 2.5];

@@ -3,12 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::request::{Role, word};
 use crate::error::{Error, Result};
-
-/// What columns can be.
-pub(super) const ROLES: [&str; 9] = ["n", "d", "c", "loss", "run", "size", "seed", "step", "unique"];
-/// Roles that hold positive numbers.
-const NUMBERS: [&str; 5] = ["n", "d", "c", "loss", "unique"];
 
 /// A line of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,9 +12,9 @@ pub(super) struct Entry {
     /// Its line in the file; the header is line 1.
     pub line: usize,
     /// Numbers by role.
-    pub numbers: BTreeMap<String, f64>,
+    pub numbers: BTreeMap<Role, f64>,
     /// Texts by role: run, size, seed, step.
-    pub texts: BTreeMap<String, String>,
+    pub texts: BTreeMap<Role, String>,
 }
 
 /// The lines of a table, and those that were left out, with the reason.
@@ -32,8 +28,8 @@ pub(super) struct Table {
 
 impl Entry {
     /// The number of a role, if the table has its column.
-    pub(super) fn number(&self, role: &str) -> Option<f64> {
-        self.numbers.get(role).copied()
+    pub(super) fn number(&self, role: Role) -> Option<f64> {
+        self.numbers.get(&role).copied()
     }
 }
 
@@ -41,7 +37,7 @@ impl Entry {
 ///
 /// # Errors
 /// When the file cannot be read, is not CSV, or has no such column.
-pub(super) fn read(path: &Path, roles: &[(String, String)]) -> Result<Table> {
+pub(super) fn read(path: &Path, roles: &[(Role, String)]) -> Result<Table> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
     let fail = |e: csv::Error| Error::file(path, format!("is not a CSV table: {e}"));
     // The reader counts lines by their line feeds.
@@ -68,9 +64,12 @@ pub(super) fn read(path: &Path, roles: &[(String, String)]) -> Result<Table> {
     for (role, column) in roles {
         let place = header.iter().position(|name| name == column).ok_or_else(|| {
             let columns = header.iter().collect::<Vec<_>>().join(", ");
-            Error::file(path, format!("has no column {column} (for {role}); its columns are {columns}"))
+            Error::file(
+                path,
+                format!("has no column {column} (for {}); its columns are {columns}", word(role)),
+            )
         })?;
-        places.push((role.as_str(), column.as_str(), place));
+        places.push((*role, column.as_str(), place));
     }
     let mut table = Table { entries: Vec::new(), dropped: Vec::new() };
     for record in records {
@@ -80,16 +79,16 @@ pub(super) fn read(path: &Path, roles: &[(String, String)]) -> Result<Table> {
         let mut fault = None;
         for &(role, column, place) in &places {
             let text = record.get(place).unwrap_or_default();
-            if NUMBERS.contains(&role) {
+            if role.is_number() {
                 match number(text, delimiter) {
                     Some(value) if value.is_finite() && value > 0.0 => {
-                        entry.numbers.insert(role.to_owned(), value);
+                        entry.numbers.insert(role, value);
                     }
                     _ if text.is_empty() => fault = Some(format!("no value in {column}")),
                     _ => fault = Some(format!("{column} is {text}, not a number above 0")),
                 }
             } else {
-                entry.texts.insert(role.to_owned(), text.to_owned());
+                entry.texts.insert(role, text.to_owned());
             }
         }
         match fault {

@@ -1,12 +1,12 @@
 //! Stand-ins for the programs that a sweep starts: shell scripts that behave as agreed, in a second.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use assert_cmd::Command;
 use serde_json::Value;
 
+use crate::program::write_program;
 use crate::wait::while_alive;
 
 /// `var-tokenizer`: writes the file of `--out`, or the folder of `--folder`. With `$FAKE/no-tokens` it fails with status 2, with `$FAKE/odd-result` its
@@ -259,14 +259,4 @@ pub fn lines(path: &Path) -> Vec<Value> {
 /// Names in results.
 pub fn names(results: &[Value]) -> Vec<&str> {
     results.iter().map(|r| r["name"].as_str().unwrap()).collect()
-}
-
-/// Writes an executable file by a process of its own: a file that this one had open could still be open in a process that
-/// another test starts at this moment, and is then too busy to be executed.
-fn write_program(path: &Path, text: &str) {
-    let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(std::process::Stdio::piped());
-    let mut writer = command.spawn().unwrap();
-    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(writer.wait().unwrap().success());
 }

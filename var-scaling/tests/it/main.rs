@@ -11,6 +11,8 @@ mod fits;
 mod input;
 mod library;
 mod lost;
+#[path = "../../../var-tokenizer/tests/it/program.rs"]
+mod program;
 mod regression;
 mod sweeps;
 #[path = "../../../var-tokenizer/tests/it/wait.rs"]

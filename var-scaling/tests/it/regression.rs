@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use clap::ValueEnum;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
 use serde_json::Value;
-use var_scaling::regression::{FitRequest, fit_table};
+use var_scaling::regression::{FitRequest, Interval, Law, Role, Unit, Variable, fit_table};
 
 /// The published cases: tables, and what a correct fit of them is.
 fn folder() -> PathBuf {
@@ -27,36 +28,36 @@ fn request(case: &Value) -> FitRequest {
         "huber" => format!("huber={}", options["delta"]),
         name => name.to_owned(),
     });
-    let variable = options["variable"].as_str().unwrap_or("n").to_owned();
+    let variable = options["variable"].as_str().unwrap_or("n");
+    let role = |name: &str| Role::from_str(if name == "x" { variable } else { name }, false).unwrap();
     let at = expected["predictions"].as_array().into_iter().flatten().map(|one| {
-        let role = |key: &str| if key == "x" { variable.clone() } else { key.to_owned() };
-        let roles = ["x", "n", "d", "unique"].into_iter();
-        roles.filter_map(|key| Some((role(key), one[key].as_f64()?))).collect()
+        let names = ["x", "n", "d", "unique"].into_iter();
+        names.filter_map(|name| Some((role(name), one[name].as_f64()?))).collect()
     });
     let numbers = |value: &Value, key: &str| -> Vec<f64> {
         value.as_array().into_iter().flatten().filter_map(|one| one[key].as_f64()).collect()
     };
     let pairs = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let columns = pairs(&case["columns"]).into_iter();
+    let coefficients = pairs(&options["coefficients"]).into_iter();
     FitRequest {
-        table: folder().join(case["csv"].as_str().unwrap()),
-        columns: pairs(&case["columns"])
-            .into_iter()
-            .map(|(k, v)| (k, v.as_str().unwrap().to_owned()))
-            .collect(),
-        law: case["law"].as_str().unwrap().to_owned(),
+        table: Some(folder().join(case["csv"].as_str().unwrap())),
+        columns: columns.map(|(k, v)| (role(&k), v.as_str().unwrap().to_owned())).collect(),
+        law: Law::from_str(case["law"].as_str().unwrap(), false).unwrap(),
         given: options["irreducible"].as_f64(),
-        objective,
-        interval: "profile".into(),
-        unit: "size".into(),
+        objective: objective.map(|text| text.parse().unwrap()),
+        interval: Interval::Profile,
+        unit: Unit::Size,
         level: 0.95,
         at: at.collect(),
-        compute: numbers(&expected["optimal"]["points"], "C"),
+        compute: match case["law"].as_str() {
+            Some("joint") => numbers(&expected["optimal"]["points"], "C"),
+            // The table has the budgets.
+            _ => Vec::new(),
+        },
         targets: numbers(&expected["compute_for"], "target"),
-        coefficients: pairs(&options["coefficients"])
-            .into_iter()
-            .map(|(k, v)| (k, v.as_f64().unwrap()))
-            .collect(),
-        variable,
+        coefficients: coefficients.map(|(k, v)| (k, v.as_f64().unwrap())).collect(),
+        variable: Variable::from_str(variable, false).unwrap(),
     }
 }
 
@@ -183,12 +184,12 @@ fn intervals_equal_an_independent_implementation() {
     let mut checked = 0;
     for case in manifest() {
         for (name, interval, unit) in [
-            ("hessian", "hessian", "row"),
-            ("profile", "profile", "row"),
-            ("profile_of_size_means", "profile", "size"),
+            ("hessian", Interval::Hessian, Unit::Row),
+            ("profile", Interval::Profile, Unit::Row),
+            ("profile_of_size_means", Interval::Profile, Unit::Size),
         ] {
             let Some(expected) = case["expected"]["intervals"][name].as_object() else { continue };
-            let request = FitRequest { interval: interval.into(), unit: unit.into(), ..request(&case) };
+            let request = FitRequest { interval, unit, ..request(&case) };
             let file = fit_table(&request, out.path()).unwrap();
             for (coefficient, want) in expected.iter().filter(|(key, _)| !matches!(key.as_str(), "A" | "B")) {
                 let found = &file["laws"][0]["coefficients"][coefficient];
@@ -252,22 +253,61 @@ fn bad_requests_are_one_clear_line_and_status_2() {
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("runs.csv");
     std::fs::write(&table, "params,valloss\n1,2\n").unwrap();
+    let columns = ["--columns", "n=params,loss=valloss"];
     for (arguments, words) in [
         (
             &["--columns", "n=params,loss=val_loss"][..],
             "has no column val_loss (for loss); its columns are params, valloss",
         ),
         (&["--columns", "n=params"], "needs the column of loss"),
-        (&["--columns", "n=params,loss=valloss", "--law", "cubic"], "law cubic: expected one of power"),
-        (&["--columns", "x=params"], "column of x: expected one of n, d"),
-        (&["--columns", "n=params,loss=valloss", "--objective", "huber=no"], "huber=DELTA"),
-        (&["--columns", "n=params,loss=valloss", "--level", "2"], "level 2"),
-        (&["--law", "optimal", "--columns", "n=params"], "needs the coefficient E"),
+        (&["--columns", "x=params"], "x: expected one of n, d, c"),
+        (&["--law", "cubic"], "possible values: power"),
+        (&["--objective", "huber=no"], "huber=DELTA"),
+        (&["--objective", "loglog"], "needs the law power or error"),
+        (&["--level", "2"], "level 2"),
+        (&["--at", "d=2"], "is evaluated at n=NUMBER"),
+        (&["--law", "isoflop", "--at", "n=2"], "leave --at out"),
+        (&["--compute", "1e9"], "does not split compute"),
+        (&["--coefficients", "E=1"], "are for the law optimal"),
+        (&["--law", "optimal"], "needs the coefficient E"),
     ] {
         let mut command = fit();
-        command.arg("--csv").arg(&table).args(arguments).arg("--out").arg(folder.path());
+        command.arg("--csv").arg(&table).arg("--out").arg(folder.path()).args(arguments);
+        if !arguments.contains(&"--columns") {
+            command.args(columns);
+        }
         command.assert().code(2).stderr(contains(words));
         assert!(!folder.path().join("fits.json").exists());
     }
     fit().assert().code(2);
+    fit().args(["runs/sweep", "--law", "joint"]).assert().code(2).stderr(contains("cannot be used with"));
+    let no_table = fit().args(["--coefficients", "E=1", "--law", "joint"]).assert().code(2);
+    no_table.stderr(contains("are for the law optimal"));
+}
+
+#[test]
+fn a_forecast_inside_the_data_has_an_interval_about_it() {
+    let out = tempfile::tempdir().unwrap();
+    let manifest = manifest();
+    let case = manifest.iter().find(|case| case["name"] == "power_fitted_noise").unwrap();
+    let at = [5e4, 1e6, 1e9].map(|n| vec![(Role::N, n)]).to_vec();
+    let file = fit_table(&FitRequest { at, unit: Unit::Row, ..request(case) }, out.path()).unwrap();
+    let mut widths = Vec::new();
+    for one in file["laws"][0]["predictions"].as_array().unwrap() {
+        let [loss, low, high] = ["loss", "low", "high"].map(|key| one[key].as_f64().unwrap());
+        assert!(low < loss && loss < high && high - low < 0.03, "{one}");
+        widths.push(high - low);
+    }
+    assert!(widths[1] < widths[2], "narrower inside the data: {widths:?}");
+}
+
+#[test]
+fn the_best_split_needs_no_table_and_gets_a_folder_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = fit();
+    command.current_dir(folder.path()).args(["--law", "optimal", "--compute", "1e20", "--coefficients"]);
+    command.arg("E=1.817218,A=477.825868,alpha=0.3473105,B=2143.417363,beta=0.3671724");
+    let split = contains("C 1.0000e20: N 8.5502e8").and(contains("runs/fit-optimal/fits.json"));
+    command.assert().success().stdout(split);
+    assert!(folder.path().join("runs/fit-optimal/fits.json").is_file());
 }

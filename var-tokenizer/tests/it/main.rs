@@ -8,6 +8,7 @@ mod golden;
 mod hostile;
 mod images;
 mod locks;
+mod program;
 mod quantizer;
 mod reconstruct;
 mod resize;

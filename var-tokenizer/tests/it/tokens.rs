@@ -1,7 +1,6 @@
 //! tokens.h5: nothing is lost by a kill, and nothing damaged passes for tokens.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,6 +13,7 @@ use var_tokenizer::tokens::{
     Ids, InputStatistics, Progress, Rows, TokenFile, TokenInfo, TokenWriter, partial_path,
 };
 
+use super::program::write_program;
 use super::wait::ends_or_is_killed;
 
 fn info(vocabulary: usize) -> TokenInfo {
@@ -234,16 +234,6 @@ fn program(folder: &Path, script: &str) -> std::path::PathBuf {
     let path = folder.join("program");
     write_program(&path, &format!("#!/bin/sh\n{script}\n"));
     path
-}
-
-/// Writes an executable file by a process of its own: a file that this one had open could still be open in a process that
-/// another test starts at this moment, and is then too busy to be executed.
-fn write_program(path: &Path, text: &str) {
-    let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(std::process::Stdio::piped());
-    let mut writer = command.spawn().unwrap();
-    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(writer.wait().unwrap().success());
 }
 
 #[test]

@@ -7,5 +7,7 @@ mod command_line;
 mod eval_fid;
 mod golden;
 mod modules;
+#[path = "../../../var-tokenizer/tests/it/program.rs"]
+mod program;
 mod sandbox;
 mod setup;

@@ -1,10 +1,11 @@
 //! A clone, a cache and a PATH of the test's own; nothing of the machine is seen but `/bin/sh`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
 use tempfile::TempDir;
+
+use crate::program::write_program;
 
 /// What the set-up takes for the sizes of its files, as far as it knows a whole libtorch by them.
 const LIBTORCH: [(&str, u64); 7] = [
@@ -180,14 +181,4 @@ impl Sandbox {
         found.sort();
         found
     }
-}
-
-/// Writes an executable file by a process of its own: a file that this one had open could still be open in a process that
-/// another test starts at this moment, and is then too busy to be executed.
-fn write_program(path: &Path, text: &str) {
-    let mut command = std::process::Command::new("/bin/sh");
-    command.args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(path).stdin(std::process::Stdio::piped());
-    let mut writer = command.spawn().unwrap();
-    writer.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    assert!(writer.wait().unwrap().success());
 }

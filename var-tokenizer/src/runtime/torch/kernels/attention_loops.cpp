@@ -76,6 +76,22 @@ static void read_rows(const void* from, int64_t stride, int64_t n, int64_t to, i
   }
 }
 
+// e^(score − top) of the first `end` scores, zero up to `seen` (whole vectors); returns their sum and the largest score.
+template <class E>
+VAR_INLINE float exponentials(float* scores, int64_t end, int64_t seen, E* weights, float* largest_score) {
+  for (int64_t j = end; j < seen; j++) scores[j] = -__builtin_inff();
+  vf top = load(scores);
+  for (int64_t j = W; j < seen; j += W) top = max(top, load(scores + j));
+  const float m = *largest_score = largest(top);
+  vf total = {};
+  for (int64_t j = 0; j < seen; j += W) {
+    vf e = exp(load(scores + j) - m);
+    total += e;
+    store(weights + j, e);
+  }
+  return sum(total);
+}
+
 VAR_INLINE int64_t keys_seen(const Head& h, int64_t first, int64_t rows) {
   int64_t end = 0;
   for (int64_t i = first; i < first + rows; i++) end = h.key_end[i] > end ? h.key_end[i] : end;
@@ -111,18 +127,9 @@ static int64_t forward(const Head& h, char* scratch) {
       float* s = scores + i * z.keys;
       E* w = weights + i * z.keys;
       const int64_t end = h.key_end[first + i];
-      for (int64_t j = end; j < seen; j++) s[j] = -__builtin_inff();
-      vf top = load(s);
-      for (int64_t j = W; j < seen; j += W) top = max(top, load(s + j));
-      const float m = largest(top);
-      vf total = {};
-      for (int64_t j = 0; j < seen; j += W) {
-        vf e = exp(load(s + j) - m);
-        total += e;
-        store(w + j, e);
-      }
-      sums[i] = sum(total);
-      if (h.log_sum) h.log_sum[first + i] = m + __builtin_logf(sums[i]);
+      float top;
+      sums[i] = exponentials(s, end, seen, w, &top);
+      if (h.log_sum) h.log_sum[first + i] = top + __builtin_logf(sums[i]);
     }
     const int64_t wide = z.dim_width * W;
     for (int64_t j = 0; j < z.dim; j += wide)
@@ -163,17 +170,8 @@ static int64_t forward_few(const Head& h, char* scratch) {
       if (whole < h.dim) products += load(q + whole) * load_part(k + whole, h.dim - whole);
       scores[j] = sum(products);
     }
-    for (int64_t j = end; j < seen; j++) scores[j] = -__builtin_inff();
-    vf top = load(scores);
-    for (int64_t j = W; j < seen; j += W) top = max(top, load(scores + j));
-    const float m = largest(top);
-    vf total = {};
-    for (int64_t j = 0; j < seen; j += W) {
-      vf e = exp(load(scores + j) - m);
-      total += e;
-      store(scores + j, e);
-    }
-    const float factor = 1.0f / sum(total);
+    float top;
+    const float factor = 1.0f / exponentials(scores, end, seen, scores, &top);
     for (int64_t c = 0; c < dim; c += W) store(mixed + c, vf{});
     for (int64_t j = 0; j < end; j++) {
       const T* v = (const T*)h.v + j * h.v_stride;
