@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::images::{SweepImages, absolute};
-use crate::ladder;
+use crate::ladder::{self, Size};
 use crate::machine;
 use crate::plan_notes;
 use crate::preparation::{Preparation, preparations};
@@ -81,14 +81,39 @@ impl SweepPlan {
         let seeds = seeds(request)?;
         let source = request.data.as_ref().or(preset.data.source.as_ref());
         let images = SweepImages::find(source.map(String::as_str), &preset)?;
-        let mut runs = Vec::new();
-        for size in sizes {
+        let mut runs: Vec<PlannedRun> = Vec::new();
+        let mut add = |size: &Size, steps: Option<u64>| -> Result<()> {
             for seed in seeds.clone() {
-                let name = if request.seeds > 1 { format!("{size}-s{seed}") } else { size.to_string() };
-                runs.push(planned_run(name, &preset, &images, &size, seed, &asked, request.flops_rate)?);
+                let mut asked = asked.clone();
+                let mut name = size.to_string();
+                if let Some(steps) = steps {
+                    name += &format!("-{steps}steps");
+                    asked.remove("epochs");
+                    asked.extend(["steps", "validate_every"].map(|key| (key.to_owned(), steps.to_string())));
+                }
+                if request.seeds > 1 {
+                    name += &format!("-s{seed}");
+                }
+                let run = planned_run(name, &preset, &images, size, seed, &asked, request.flops_rate)?;
+                let same = |other: &PlannedRun| {
+                    other.size == run.size && other.steps == run.steps && other.seed == seed
+                };
+                if !runs.iter().any(same) {
+                    runs.push(run);
+                }
+            }
+            Ok(())
+        };
+        for size in &sizes {
+            add(size, None)?;
+        }
+        // Sizes that a request names are all that it wants.
+        for lengths in preset.ladder.lengths.iter().filter(|_| request.sizes.is_none()) {
+            for (size, steps) in lengths.pairs()? {
+                add(&size, Some(steps))?;
             }
         }
-        runs.sort_by(|a, b| a.parameters.cmp(&b.parameters).then(a.seed.cmp(&b.seed)));
+        runs.sort_by_key(|run| (run.parameters, run.seed, run.steps));
         let preparations = preparations(&tokenizer, &preset, &images, request.flops_rate)?;
         let assumption = machine::assumption(request.flops_rate);
         let mut notes = images.notes.clone();
@@ -281,6 +306,21 @@ mod tests {
         assert!(
             SweepPlan::new(&SweepRequest { seed: MAX_SEED, seeds: 1, ..SweepRequest::default() }).is_ok()
         );
+    }
+
+    #[test]
+    fn lengths_are_trainings_of_their_own_and_nothing_trains_twice() {
+        let laws = SweepRequest { preset: Some("cifar-laws".into()), ..SweepRequest::default() };
+        let base = plan(&laws);
+        assert_eq!(base.runs.len(), 7 + 4 * 5);
+        let short = base.runs.iter().find(|run| run.name == "2x64-125steps").unwrap();
+        assert_eq!((short.steps, short.set["validate_every"].as_str()), (125, "125"));
+        assert!(base.runs.iter().all(|run| run.steps == 1000 || run.name.ends_with("steps")));
+        let named = plan(&SweepRequest { sizes: Some("2x64".into()), ..laws.clone() });
+        assert_eq!(named.runs.len(), 1, "a request that names sizes gets these");
+        let same = plan(&SweepRequest { set: vec!["steps=500".into()], seeds: 2, ..laws });
+        assert_eq!(same.runs.len(), 2 * (7 + 4 * 4), "500 steps are one of the lengths");
+        assert!(same.runs.iter().any(|run| run.name == "2x64-125steps-s1"));
     }
 
     /// The path of a folder with four images of each of `classes` classes.

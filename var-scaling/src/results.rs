@@ -56,7 +56,7 @@ impl Results {
         Ok(Self { lines: sorted(lines), skipped, ..Self::default() })
     }
 
-    /// One point per training: `x` in billions of parameters, `y` the held-out value of `metric`. The seeds of a size
+    /// One point per training of [`Results::equal_lengths`]: `x` in billions of parameters, `y` the held-out value of `metric`. The seeds of a size
     /// share its name.
     pub fn points(&self, metric: Metric) -> Vec<Point> {
         let point = |line: &ResultLine| Point {
@@ -65,7 +65,26 @@ impl Results {
             x: line.params as f64 / PARAMETER_UNIT,
             y: line.metric(metric),
         };
-        self.lines.iter().map(point).collect()
+        self.equal_lengths().into_iter().map(point).collect()
+    }
+
+    /// The trainings for laws of parameters: all, unless a size has several lengths. Then those of the length that most
+    /// sizes have, and of these lengths the longest.
+    pub fn equal_lengths(&self) -> Vec<&ResultLine> {
+        let mut sizes: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+        for line in &self.lines {
+            sizes.entry(line.tokens).or_default().insert(line.size());
+        }
+        let all: BTreeSet<&String> = sizes.values().flatten().collect();
+        let one_each = sizes.values().map(BTreeSet::len).sum::<usize>() == all.len();
+        let most =
+            sizes.iter().max_by_key(|(tokens, sizes)| (sizes.len(), **tokens)).map(|(tokens, _)| *tokens);
+        self.lines.iter().filter(|line| one_each || Some(line.tokens) == most).collect()
+    }
+
+    /// The different lengths of the trainings in tokens, rising.
+    pub fn lengths(&self) -> Vec<u64> {
+        self.lines.iter().map(|line| line.tokens).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Reads `results.jsonl` of a sweep folder, and `metrics.jsonl` and scores of each run. `skipped` names unusable lines
@@ -171,6 +190,26 @@ fn curve_point(line: MetricsLine) -> Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn laws_of_parameters_use_one_length_where_a_size_has_several() {
+        let line = |width: usize, tokens: u64| ResultLine {
+            width,
+            tokens,
+            ..ResultLine::example(&format!("{width}-{tokens}"), width as u64)
+        };
+        let of = |lines: &[(usize, u64)]| Results {
+            lines: lines.iter().map(|&(width, tokens)| line(width, tokens)).collect(),
+            ..Results::default()
+        };
+        let kept = |results: &Results| results.equal_lengths().iter().map(|l| l.tokens).collect::<Vec<_>>();
+        // The published sizes have lengths of their own.
+        assert_eq!(kept(&of(&[(32, 5), (64, 5), (96, 7)])), [5, 5, 7]);
+        let several = of(&[(32, 5), (32, 9), (64, 5), (64, 9), (96, 7)]);
+        assert_eq!(kept(&several), [9, 9]);
+        assert_eq!(several.points(Metric::LossAll).len(), 2);
+        assert_eq!(several.lengths(), [5, 7, 9]);
+    }
 
     #[test]
     fn results_are_sorted_by_parameters_and_a_missing_curve_is_empty() {

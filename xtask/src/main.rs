@@ -59,6 +59,9 @@ enum Command {
     /// Fit scaling laws to the results of a sweep (`var-scaling fit`)
     #[command(disable_help_flag = true)]
     Fit(Rest),
+    /// Forecast the loss of a model that was not trained (`var-scaling forecast`)
+    #[command(disable_help_flag = true)]
+    Forecast(Rest),
     /// Draw the plots of a sweep again (`var-scaling plot`)
     #[command(disable_help_flag = true)]
     Plot(Rest),
@@ -140,6 +143,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Sweep(rest) => scaling::run(&project, "sweep", &rest.untouched()),
         Command::EvalFid(options) => eval_fid::run(&project, &options).map(|()| ExitCode::SUCCESS),
         Command::Compare(rest) => scaling::compare(&project, &rest.untouched()),
+        Command::Forecast(rest) => scaling::run(&project, "forecast", &rest.untouched()),
         Command::Fit(rest) => scaling::run(&project, "fit", &rest.untouched()),
         Command::Plot(rest) => scaling::run(&project, "plot", &rest.untouched()),
         Command::Report(rest) => scaling::run(&project, "report", &rest.untouched()),

@@ -201,14 +201,7 @@ fn summary(law: &Value) -> String {
     for one in law["predictions"].as_array().into_iter().flatten() {
         out.push_str(&format!("  loss {}{}\n", number(&one["loss"]), ends(one)));
     }
-    for one in law["optimal"]["points"].as_array().into_iter().flatten() {
-        let [c, n, d, loss] = ["C", "N", "D", "loss"].map(|key| number(&one[key]));
-        out.push_str(&format!("  C {c}: N {n}, D {d}, loss {loss}\n"));
-    }
-    for one in law["optimal"]["compute_for"].as_array().into_iter().flatten() {
-        let c = if one["C"].is_null() { "not reachable".into() } else { format!("C {}", number(&one["C"])) };
-        out.push_str(&format!("  loss {}: {c}\n", number(&one["target"])));
-    }
+    out.push_str(&splits(law));
     for key in ["n_opt", "d_opt"] {
         if let Some(exponent) = law[key]["exponent"].as_f64() {
             out.push_str(&format!("  {key} ∝ C^{exponent:.4}\n"));
@@ -224,6 +217,20 @@ fn summary(law: &Value) -> String {
     }
     for one in law["outliers"].as_array().into_iter().flatten() {
         out.push_str(&format!("  outlier: line {}\n", one["line"]));
+    }
+    out
+}
+
+/// The best split of budgets, and the compute for losses, one per line.
+pub(super) fn splits(law: &Value) -> String {
+    let mut out = String::new();
+    for one in law["optimal"]["points"].as_array().into_iter().flatten() {
+        let [c, n, d, loss] = ["C", "N", "D", "loss"].map(|key| number(&one[key]));
+        out.push_str(&format!("  C {c}: N {n}, D {d}, loss {loss}\n"));
+    }
+    for one in law["optimal"]["compute_for"].as_array().into_iter().flatten() {
+        let c = if one["C"].is_null() { "not reachable".into() } else { format!("C {}", number(&one["C"])) };
+        out.push_str(&format!("  loss {}: {c}\n", number(&one["target"])));
     }
     out
 }

@@ -2,6 +2,7 @@
 
 mod compare;
 mod fit;
+mod forecast;
 mod tables;
 
 use std::ffi::OsString;
@@ -61,6 +62,8 @@ With --data, it counts the images. Without, it uses the numbers of the preset.")
     Plan(PlanArgs),
     /// Fit scaling laws to the results of a sweep or to any table, and write fits.json
     Fit(Box<fit::Fit>),
+    /// Forecast the loss of a model that was not trained, from the results of a sweep
+    Forecast(forecast::ForecastArgs),
     /// Draw the plots of a sweep (SVG and PNG)
     #[command(after_help = "Example:\n  var-scaling plot runs/sweep-emoji-nano")]
     Plot {
@@ -247,6 +250,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Plan(args) => show_plan(&args)?,
         Command::Compare(args) => args.run()?,
         Command::Fit(args) => args.run()?,
+        Command::Forecast(args) => args.run()?,
         Command::Plot { folder } => {
             let (figures, skipped) = report::draw(&folder)?;
             warn(&skipped);

@@ -121,5 +121,8 @@ pub fn laws(fits: &FitsFile) -> String {
             text.push_str(&format!("{:<12} {note}\n", ""));
         }
     }
+    for law in &fits.joint {
+        text.push_str(&format!("{:<12} {}\n", law.name, law.words()));
+    }
     text
 }

@@ -121,9 +121,8 @@ fn agree(plan: &ComparisonPlan, root: &Path) -> Result<()> {
     let arms: Vec<Value> = plan.arms.iter().map(compared).collect();
     let (new, old): (Value, Option<Value>) = (json!({"comparison": plan.name, "arms": arms}), read(&path)?);
     match old {
-        None => Ok(write_atomically(&path, format!("{new:#}\n").as_bytes())?),
         Some(old) if old == new => Ok(()),
-        Some(old) => {
+        Some(old) if has_sweep(&old, root) => {
             let name = |value: &Value| value["comparison"].as_str().unwrap_or_default().to_owned();
             let message = if name(&old) == name(&new) {
                 format!(
@@ -135,7 +134,15 @@ fn agree(plan: &ComparisonPlan, root: &Path) -> Result<()> {
             };
             Err(Error::cannot_resume(path, message, Remedy::NewSweep))
         }
+        // Also in place of a comparison that was refused before its first sweep began.
+        _ => Ok(write_atomically(&path, format!("{new:#}\n").as_bytes())?),
     }
+}
+
+/// Whether an arm of a comparison has a sweep.
+fn has_sweep(compared: &Value, root: &Path) -> bool {
+    let arms = compared["arms"].as_array().into_iter().flatten();
+    arms.filter_map(|arm| arm["name"].as_str()).any(|name| root.join(name).join("sweep.json").exists())
 }
 
 /// What makes an arm: the sizes and `--set` may differ between calls, as in a sweep.

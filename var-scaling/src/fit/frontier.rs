@@ -11,6 +11,8 @@ pub(crate) struct Scored {
     pub run: String,
     /// The size of its run.
     pub size: String,
+    /// The length of its run, in tokens.
+    pub length: u64,
     /// Training compute until the validation, in FLOPs.
     pub flops: f64,
     /// The value; lower is better.
@@ -53,13 +55,15 @@ pub(crate) fn contested(points: &[Scored]) -> Vec<Scored> {
     pareto(points).into_iter().filter(|p| p.flops >= begin).collect()
 }
 
-/// One run per size: the mean of its runs, at the compute where all of them have a value.
+/// One run per size and length: the mean of its runs, at the compute where all of them have a value.
 pub(crate) fn mean_runs(points: &[Scored]) -> Vec<Scored> {
     let mut means: Vec<(Scored, usize)> = Vec::new();
-    let mut runs: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let mut runs: BTreeMap<(&str, u64), BTreeSet<&str>> = BTreeMap::new();
     for point in points {
-        runs.entry(&point.size).or_default().insert(&point.run);
-        match means.iter_mut().find(|(m, _)| m.size == point.size && m.flops == point.flops) {
+        runs.entry((&point.size, point.length)).or_default().insert(&point.run);
+        let same =
+            |mean: &Scored| (&mean.size, mean.length, mean.flops) == (&point.size, point.length, point.flops);
+        match means.iter_mut().find(|(mean, _)| same(mean)) {
             Some((mean, count)) => {
                 mean.value += point.value;
                 mean.last |= point.last;
@@ -68,8 +72,8 @@ pub(crate) fn mean_runs(points: &[Scored]) -> Vec<Scored> {
             None => means.push((Scored { run: point.size.clone(), ..point.clone() }, 1)),
         }
     }
-    let all = |size: &str| runs.get(size).map_or(0, BTreeSet::len);
-    means.retain(|(mean, count)| *count == all(&mean.size));
+    let all = |mean: &Scored| runs.get(&(mean.size.as_str(), mean.length)).map_or(0, BTreeSet::len);
+    means.retain(|(mean, count)| *count == all(mean));
     means.into_iter().map(|(mean, count)| Scored { value: mean.value / count as f64, ..mean }).collect()
 }
 
@@ -90,7 +94,7 @@ mod tests {
     use super::*;
 
     fn point(size: &str, flops: f64, value: f64, last: bool) -> Scored {
-        Scored { run: size.into(), size: size.into(), flops, value, last }
+        Scored { run: size.into(), size: size.into(), length: 1, flops, value, last }
     }
 
     #[test]
@@ -120,6 +124,9 @@ mod tests {
         let means = mean_runs(&seeds);
         assert_eq!(means.len(), 1, "the second run was not validated at 1: {means:?}");
         assert_eq!((means[0].value, means[0].last), (3.25, true));
+        let longer = Scored { length: 2, ..of("a-long", 2.0, 3.3, false) };
+        let means = mean_runs(&[seeds.as_slice(), &[longer]].concat());
+        assert_eq!(means.len(), 2, "runs of another length have a mean of their own: {means:?}");
         let frontier = [
             point("a", 1.0, 4.0, false),
             point("a", 2.0, 3.0, true),

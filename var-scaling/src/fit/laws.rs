@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::frontier::{Scored, contested, mean_runs, one_per_size};
+use super::joint::JointLaw;
 use super::law::{FittedLaw, Subject};
 use super::point::Point;
 use super::power::Mode;
@@ -37,6 +38,12 @@ impl Default for FitOptions {
 }
 
 impl FitOptions {
+    /// The irreducible part of `metric`.
+    pub(crate) fn irreducible_of(&self, metric: Metric) -> Mode {
+        let place = Metric::ALL.iter().position(|other| *other == metric);
+        place.and_then(|i| self.irreducible.get(i)).copied().unwrap_or(Mode::Fitted)
+    }
+
     /// Sets the irreducible part from `metric=value` or `metric=fitted`.
     ///
     /// # Errors
@@ -77,6 +84,9 @@ pub struct FitsFile {
     pub intervals: String,
     /// The laws.
     pub laws: Vec<FittedLaw>,
+    /// Laws of parameters and tokens, of a sweep with several lengths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joint: Vec<JointLaw>,
 }
 
 impl FitsFile {
@@ -96,6 +106,7 @@ impl FitsFile {
                 .into(),
             intervals: "profile likelihood, one mean per size; null: open end".into(),
             laws,
+            joint: JointLaw::of(results, options),
         }
     }
 
@@ -148,7 +159,10 @@ fn by_compute(results: &Results, metric: Metric, mode: Mode, level: f64) -> Fitt
     let ends = one_per_size(&contested(&mean_runs(&scored)));
     let points = ends
         .iter()
-        .flat_map(|end| scored.iter().filter(|p| p.size == end.size && p.flops == end.flops))
+        .flat_map(|end| {
+            let same = |p: &&Scored| (&p.size, p.length, p.flops) == (&end.size, end.length, end.flops);
+            scored.iter().filter(same)
+        })
         .map(|p| Point { run: p.run.clone(), size: p.size.clone(), x: p.flops / COMPUTE_UNIT, y: p.value })
         .collect();
     let subject = Subject {
@@ -176,6 +190,7 @@ pub(crate) fn validations(results: &Results, metric: Metric) -> Vec<Scored> {
             Some(Scored {
                 run: line.name.clone(),
                 size: line.size(),
+                length: line.tokens,
                 flops: line.flops * p.step as f64 / line.steps as f64,
                 value: metric.of(p.validation.as_ref()?),
                 last: false,
@@ -185,6 +200,7 @@ pub(crate) fn validations(results: &Results, metric: Metric) -> Vec<Scored> {
         points.push(Scored {
             run: line.name.clone(),
             size: line.size(),
+            length: line.tokens,
             flops: line.flops,
             value: line.metric(metric),
             last: true,

@@ -1,11 +1,13 @@
-//! Fits: one power law, its interval, the frontier, and the eight laws of a sweep.
+//! Fits: one power law, its interval, the frontier, the eight laws of a sweep, and its joint laws of parameters and tokens.
 //!
 //! A law is `L(X) = L∞ + (β·X)^α` with `α < 0`. The irreducible part `L∞` is given or fitted, and each fit says which. If the
 //! points do not support an exponent, the law has none.
 
 pub mod distribution;
 mod fitting;
+pub mod forecast;
 pub mod frontier;
+pub mod joint;
 pub mod law;
 pub mod laws;
 pub mod means;
@@ -15,6 +17,8 @@ pub mod power_law;
 pub mod profile;
 pub(crate) mod verdict;
 
+pub use forecast::{Forecast, ForecastRequest, forecast};
+pub use joint::JointLaw;
 pub use law::{FittedLaw, Irreducible, Status};
 pub use laws::{FitOptions, FitsFile};
 pub use power::{Bound, Curve, Power};

@@ -9,6 +9,7 @@ use super::axis::{Axis, Scale};
 use super::canvas::Drawing;
 use super::chart::{Chart, ChartLayout, Mark, Series};
 use super::law_chart::{law_curve, law_legend, law_mark};
+use super::lengths;
 use super::palette;
 use crate::error::Result;
 use crate::fit::frontier::{Scored, pareto};
@@ -46,6 +47,9 @@ impl SweepFigure {
 pub(crate) fn figures(results: &Results, fits: &FitsFile) -> Vec<SweepFigure> {
     let mut all: Vec<SweepFigure> = Metric::ALL.map(|metric| by_parameters(results, fits, metric)).into();
     all.push(reducible(results, fits));
+    all.extend(
+        fits.joint.iter().zip(Metric::ALL).map(|(law, metric)| lengths::by_length(results, law, metric)),
+    );
     all.extend(Metric::ALL.map(|metric| by_compute(results, fits, metric)));
     all.push(training(results));
     all.extend(results.scores.as_ref().and_then(|scores| by_score(results, scores)));
@@ -65,7 +69,7 @@ pub(crate) fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Res
     Ok(all)
 }
 
-fn scales(metric: Metric) -> &'static str {
+pub(super) fn scales(metric: Metric) -> &'static str {
     match metric {
         Metric::LossAll | Metric::ErrorAll => "all scales",
         Metric::LossLast | Metric::ErrorLast => "last scale",
@@ -77,7 +81,7 @@ fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 /// The name of each size, and its number of parameters.
-fn size_names(results: &Results) -> Vec<(f64, String)> {
+pub(super) fn size_names(results: &Results) -> Vec<(f64, String)> {
     let mut names: Vec<(f64, String)> =
         results.lines.iter().map(|line| (line.params as f64, line.size())).collect();
     names.dedup_by(|a, b| a.1 == b.1);
@@ -89,7 +93,7 @@ fn is_loss(metric: Metric) -> bool {
 }
 
 /// `loss` or `error`, the axis' title, and the end of a file's name.
-fn names_of(metric: Metric) -> (&'static str, &'static str, &'static str) {
+pub(super) fn names_of(metric: Metric) -> (&'static str, &'static str, &'static str) {
     let last = if matches!(metric, Metric::LossAll | Metric::ErrorAll) { "all" } else { "last" };
     if is_loss(metric) {
         ("loss", "Validation loss (nats per token)", last)
@@ -121,13 +125,18 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> SweepFig
     } else {
         subtitle.push_str("; the points do not give an exponent");
     }
-    let points: Vec<(f64, f64)> = results.lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
+    let points: Vec<(f64, f64)> =
+        results.equal_lengths().into_iter().map(|r| (r.params as f64, r.metric(metric))).collect();
     series.push(Series { name: Some("trained models".into()), end: None, color, mark: Mark::Dots, points });
     let chart = Chart {
         title: format!("Validation {word} against size, {}", scales(metric)),
         subtitle,
-        x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
-        y: Axis::around(what, Scale::Linear, results.lines.iter().map(|r| r.metric(metric))),
+        x: Axis::around(
+            "Parameters",
+            Scale::Log,
+            results.equal_lengths().into_iter().map(|r| r.params as f64),
+        ),
+        y: Axis::around(what, Scale::Linear, results.equal_lengths().into_iter().map(|r| r.metric(metric))),
         names: size_names(results),
         series,
     };
@@ -173,8 +182,11 @@ fn reducible(results: &Results, fits: &FitsFile) -> SweepFigure {
         let law = fits.law(&format!("{}(N)", metric.symbol()));
         let curve = law.and_then(FittedLaw::curve);
         let floor = curve.map_or(0.0, |c| c.irreducible);
-        let dots: Vec<(f64, f64)> =
-            results.lines.iter().map(|r| (r.params as f64, r.metric(metric) - floor)).collect();
+        let dots: Vec<(f64, f64)> = results
+            .equal_lengths()
+            .into_iter()
+            .map(|r| (r.params as f64, r.metric(metric) - floor))
+            .collect();
         values.extend(dots.iter().map(|p| p.1));
         if let (Some(law), Some(curve)) = (law, curve) {
             let points = law_curve(law, |x| (x * PARAMETER_UNIT, curve.reducible(x)));
@@ -197,7 +209,11 @@ fn reducible(results: &Results, fits: &FitsFile) -> SweepFigure {
     let chart = Chart {
         title: "Loss above the irreducible part".into(),
         subtitle: format!("Subtracted: {}. A power law is a straight line", parts.join(", ")),
-        x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
+        x: Axis::around(
+            "Parameters",
+            Scale::Log,
+            results.equal_lengths().into_iter().map(|r| r.params as f64),
+        ),
         y: Axis::around("Reducible validation loss (nats per token)", Scale::Log, values),
         names: size_names(results),
         series,

@@ -66,7 +66,7 @@ pub(super) fn law_curve(law: &FittedLaw, at: impl Fn(f64) -> (f64, f64)) -> Vec<
 }
 
 /// `count` numbers from `low` to `high`, evenly spaced in the logarithm.
-fn spread(low: f64, high: f64, count: usize) -> Vec<f64> {
+pub(super) fn spread(low: f64, high: f64, count: usize) -> Vec<f64> {
     let ratio = (high / low).ln() / (count.max(2) - 1) as f64;
     (0..count).map(|i| low * (ratio * i as f64).exp()).collect()
 }

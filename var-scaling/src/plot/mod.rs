@@ -9,6 +9,7 @@ pub(crate) mod figures;
 mod frame;
 pub(crate) mod law_chart;
 mod legend;
+mod lengths;
 pub(crate) mod palette;
 pub mod score_curve;
 

@@ -14,9 +14,10 @@ use crate::ladder::{self, Size};
 use var_tokenizer::nearest::{explain_unknown_key, nearest};
 
 /// The presets of the program: name and text.
-const EMBEDDED: [(&str, &str); 3] = [
+const EMBEDDED: [(&str, &str); 4] = [
     ("emoji-nano", include_str!("../../presets/emoji-nano.toml")),
     ("cifar-nano", include_str!("../../presets/cifar-nano.toml")),
+    ("cifar-laws", include_str!("../../presets/cifar-laws.toml")),
     ("imagenet-256", include_str!("../../presets/imagenet-256.toml")),
 ];
 
@@ -110,6 +111,30 @@ pub struct PresetTokens {
 pub struct PresetLadder {
     /// Sizes and ladders, by name.
     pub sizes: Vec<String>,
+    /// More trainings of some sizes, of other lengths, for a law of parameters and tokens.
+    #[serde(default)]
+    pub lengths: Vec<PresetLengths>,
+}
+
+/// Trainings of other lengths: each of the sizes with each number of steps. They validate only at the end.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresetLengths {
+    /// Sizes and ladders, by name.
+    pub sizes: Vec<String>,
+    /// Optimizer steps.
+    pub steps: Vec<u64>,
+}
+
+impl PresetLengths {
+    /// Each size with each number of steps.
+    ///
+    /// # Errors
+    /// When a size or ladder is unknown.
+    pub(crate) fn pairs(&self) -> Result<Vec<(Size, u64)>> {
+        let sizes = ladder::parse(&self.sizes.join(","))?;
+        Ok(sizes.iter().flat_map(|size| self.steps.iter().map(|&steps| (size.clone(), steps))).collect())
+    }
 }
 
 /// The training of all sizes.

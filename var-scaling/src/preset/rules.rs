@@ -18,6 +18,12 @@ impl SweepPreset {
         for name in self.sizes.keys() {
             name.parse::<Size>().map_err(|e| format!("[size.{name}]: {e}"))?;
         }
+        for lengths in &self.ladder.lengths {
+            lengths.pairs().map_err(|e| e.to_string())?;
+            for &steps in &lengths.steps {
+                within("ladder.lengths.steps", steps, 1, MOST_STEPS)?;
+            }
+        }
         self.tokens.validate()?;
         self.train.validate(&self.sizes)?;
         within("data.crops", u64::from(self.data.crops), 1, u64::from(u16::MAX))?;

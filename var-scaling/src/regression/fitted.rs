@@ -10,7 +10,7 @@ use super::interval::{self, Ends};
 use super::model::{A, ALPHA, B, BETA, E, Form, Model, RSTAR};
 use super::objective::Objective;
 use super::problem::Problem;
-use super::request::{FitRequest, Interval, Role, Unit, word};
+use super::request::{FitRequest, Interval, Law, Role, Unit, word};
 use super::row::{Row, cells, means};
 use super::solve::{self, Solution};
 use super::table::Table;
@@ -43,6 +43,20 @@ pub(super) fn rows(table: &Table, request: &FitRequest, form: Form) -> Result<Ve
         Ok(Row { line: entry.line, x: need(variable, x)?, d: need(Role::D, d)?, unique, loss })
     };
     table.entries.iter().map(one).collect()
+}
+
+/// The law (power in N, or joint) of trainings: parameters, tokens and loss. As in fits.json; its lines count from 0.
+pub(crate) fn of_runs(rows: &[(f64, f64, f64)], request: &FitRequest) -> Map<String, Value> {
+    let form = if request.law == Law::Joint { Form::Joint } else { Form::Power };
+    let row = |(line, &(x, d, loss)): (usize, &(f64, f64, f64))| Row {
+        line,
+        x,
+        d: if form == Form::Joint { d } else { 1.0 },
+        unique: None,
+        loss,
+    };
+    let rows: Vec<Row> = rows.iter().enumerate().map(row).collect();
+    fitted(&rows, request, form)
 }
 
 /// A law needs a column.

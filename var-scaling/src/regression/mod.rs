@@ -23,5 +23,6 @@ mod table;
 mod whole_curves;
 
 pub use file::fit_table;
+pub(crate) use fitted::of_runs;
 pub use objective::Objective;
 pub use request::{FitRequest, Interval, Law, Role, Unit, Variable};

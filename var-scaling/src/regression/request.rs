@@ -134,9 +134,30 @@ pub struct FitRequest {
     pub coefficients: Vec<(String, f64)>,
 }
 
+impl Default for FitRequest {
+    /// A power law of parameters, with profiles of 95%.
+    fn default() -> Self {
+        Self {
+            table: None,
+            columns: Vec::new(),
+            law: Law::Power,
+            variable: Variable::N,
+            given: None,
+            objective: None,
+            interval: Interval::Profile,
+            unit: Unit::Size,
+            level: 0.95,
+            at: Vec::new(),
+            compute: Vec::new(),
+            targets: Vec::new(),
+            coefficients: Vec::new(),
+        }
+    }
+}
+
 impl FitRequest {
     /// Refuses numbers out of range, and settings without effect.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         if !(self.level > 0.0 && self.level < 1.0) {
             return Err(Error::config(format!("level {}: expected a number between 0 and 1", self.level)));
         }

@@ -2,6 +2,7 @@
 
 use super::Material;
 use super::html::{escape, table};
+use crate::fit::joint::JointLaw;
 use crate::fit::law::{FittedLaw, Irreducible, Status, number};
 use crate::fit::verdict;
 
@@ -36,6 +37,49 @@ pub(crate) fn laws(material: &Material) -> String {
         table(&head, &rows),
         notes.concat()
     )
+}
+
+/// The section with the laws of parameters and tokens; empty for a sweep of one length.
+pub(crate) fn joint(material: &Material) -> String {
+    let laws = &material.fits.joint;
+    if laws.is_empty() {
+        return String::new();
+    }
+    let coefficient = |law: &JointLaw, name: &str| match law.coefficient(name) {
+        Some([Some(value), low, high]) => {
+            let end = |end: Option<f64>| end.map_or_else(|| "no end".into(), short);
+            format!("{}<br><span class=\"note\">{} to {}</span>", short(value), end(low), end(high))
+        }
+        _ => "—".into(),
+    };
+    let row = |law: &JointLaw| {
+        let text =
+            |path: &str| law.law.get(path).and_then(|v| v.as_str()).unwrap_or_default().replace('_', " ");
+        let mut cells = vec![
+            format!(
+                "<strong>{}</strong><br><span class=\"note\">{}</span>",
+                escape(&law.name),
+                escape(&law.quantity)
+            ),
+            escape(&text("status")),
+        ];
+        cells.extend(["alpha", "beta", "E", "A", "B"].map(|name| coefficient(law, name)));
+        cells.push(law.runs.to_string());
+        (false, cells)
+    };
+    let rows: Vec<(bool, Vec<String>)> = laws.iter().map(row).collect();
+    format!(
+        "<h2>Laws of parameters and tokens</h2>\n<p>All trainings, of all lengths, under one law: L = E + A·N<sup>−α</sup> + \
+         B·D<sup>−β</sup>, where N is the number of parameters and D the number of training tokens. Least squares; the \
+         intervals (95 %) are profile likelihoods on one mean per size and length. The laws above use the trainings of one \
+         length.</p>\n{}",
+        table(&["Law", "Status", "α", "β", "E", "A", "B", "#Trainings"], &rows)
+    )
+}
+
+/// Four digits.
+fn short(value: f64) -> String {
+    if (0.01..1e4).contains(&value.abs()) { format!("{value:.3}") } else { format!("{value:.2e}") }
 }
 
 fn law(law: &FittedLaw) -> Vec<String> {

@@ -17,6 +17,7 @@ pub(crate) fn page(material: &Material) -> Result<String> {
         sections::sizes(material),
         sections::plots(material, &["loss-parameters-all", "loss-compute-all"]),
         law_table::laws(material),
+        law_table::joint(material),
         sections::more_plots(material),
         sections::scores(material),
         sections::images(material)?,

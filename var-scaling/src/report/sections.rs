@@ -28,7 +28,7 @@ pub(crate) fn head(material: &Material) -> String {
         return String::new();
     };
     let sizes = size_count(material);
-    let falls = lines.windows(2).all(|w| match w {
+    let falls = material.results.equal_lengths().windows(2).all(|w| match w {
         [a, b] => b.val_loss_all <= a.val_loss_all || a.size() == b.size(),
         _ => true,
     });
@@ -43,6 +43,10 @@ pub(crate) fn head(material: &Material) -> String {
         "The largest size has a lower validation loss than the smallest, but some sizes are worse than a smaller one."
     } else {
         "The largest size does not have a lower validation loss than the smallest."
+    };
+    let tokens = match material.results.lengths().as_slice() {
+        [shortest, .., longest] => format!("{} to {}", count(*shortest as f64), count(*longest as f64)),
+        _ => count(last.tokens as f64),
     };
     let seconds: f64 = lines.iter().map(|l| l.seconds).sum();
     let compute: f64 = lines.iter().map(|l| l.flops).sum();
@@ -77,11 +81,10 @@ pub(crate) fn head(material: &Material) -> String {
         tiles.push(tile(format!("{psnr:.1} dB"), "PSNR of the reconstructions of the tokenizer (below)"));
     }
     format!(
-        "<h1>Scaling of visual autoregressive models</h1>\n<p class=\"lead\">{} trained on {} with {} tokens each. {order}</p>\n\
+        "<h1>Scaling of visual autoregressive models</h1>\n<p class=\"lead\">{} trained on {} with {tokens} tokens each. {order}</p>\n\
          <div class=\"tiles\">\n{}</div>\n",
         if sizes == 1 { "One size".to_owned() } else { format!("{sizes} sizes") },
         escape(data),
-        count(last.tokens as f64),
         tiles.concat()
     )
 }
@@ -204,7 +207,9 @@ pub(crate) fn plots(material: &Material, stems: &[&str]) -> String {
 pub(crate) fn more_plots(material: &Material) -> String {
     let stems = [
         "loss-parameters-reducible",
+        "loss-lengths-all",
         "training-curves",
+        "loss-lengths-last",
         "loss-parameters-last",
         "loss-compute-last",
         "error-parameters-all",
@@ -283,7 +288,7 @@ pub(crate) fn images(material: &Material) -> Result<String> {
 /// The limits of the numbers.
 pub(crate) fn limits(material: &Material) -> String {
     let lines = &material.results.lines;
-    let several = lines.windows(2).any(|w| matches!(w, [a, b] if a.size() == b.size()));
+    let several = lines.windows(2).any(|w| matches!(w, [a, b] if a.size() == b.size() && a.seed != b.seed));
     let mut points = vec![
         "Compare losses only within one sweep: another tokenizer has other tokens.".to_owned(),
         "The irreducible parts and the exponents hold for these images, this tokenizer and this length of training."

@@ -290,3 +290,17 @@ fn without_draws_and_times_the_page_speaks_of_neither() {
     assert!(!page.contains("Seconds per image"));
     assert!(calls(&fake, "model speed", "").is_empty());
 }
+
+#[test]
+fn a_comparison_that_was_refused_before_its_first_sweep_does_not_bind_the_folder() {
+    let fake = Fake::new();
+    std::fs::create_dir_all(fake.out().join("next-scale")).unwrap();
+    let image = fake.out().join("next-scale/cat.png");
+    std::fs::write(&image, b"").unwrap();
+    compare(&fake, &TWO).assert().code(2).stderr(contains("holds images, not a sweep"));
+    assert!(fake.out().join("arms.json").is_file());
+    std::fs::remove_file(image).unwrap();
+    let other = ["--comparison", "ablation"];
+    compare(&fake, &other).assert().success();
+    compare(&fake, &TWO).assert().code(2).stderr(contains("this folder has the comparison ablation"));
+}

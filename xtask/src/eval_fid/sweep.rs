@@ -32,6 +32,30 @@ const KEYS: [(Key, &str, &str); 6] = [
     (Key::LargeScales, "large-scales", "scales of the large model"),
 ];
 
+impl Key {
+    /// Whether the setting takes a value. How many scales there are is for the model to say.
+    fn takes(self, value: f64) -> bool {
+        match self {
+            Self::Cfg => value >= 0.0,
+            Self::TopK => value >= 0.0 && value.fract() == 0.0,
+            Self::TopP => (0.0..=1.0).contains(&value),
+            Self::Temperature => value > 0.0,
+            Self::GuidedTo | Self::LargeScales => value >= 1.0 && value.fract() == 0.0,
+        }
+    }
+
+    /// What it takes.
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Cfg => "0 or more",
+            Self::TopK => "whole numbers",
+            Self::TopP => "0 to 1",
+            Self::Temperature => "numbers above 0",
+            Self::GuidedTo | Self::LargeScales => "whole numbers from 1",
+        }
+    }
+}
+
 /// Which setting takes which values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sweep {
@@ -44,10 +68,10 @@ impl FromStr for Sweep {
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let expected = "expected KEY=FROM:TO:STEP, e.g. cfg=1.0:4.0:0.5";
-        let (key, range) = text.split_once('=').ok_or(expected)?;
+        let (name, range) = text.split_once('=').ok_or(expected)?;
         let known = KEYS.map(|(_, name, _)| name).join(", ");
-        let found = KEYS.iter().find(|(_, name, _)| *name == key);
-        let (key, ..) = found.ok_or_else(|| format!("'{key}' cannot be swept; {known} can"))?;
+        let found = KEYS.iter().find(|(_, known, _)| *known == name);
+        let (key, ..) = found.ok_or_else(|| format!("'{name}' cannot be swept; {known} can"))?;
         let numbers: Option<Vec<f64>> =
             range.split(':').map(|word| word.parse().ok().filter(|n: &f64| n.is_finite())).collect();
         let Some([from, to, step]) = numbers.as_deref() else { return Err(expected.into()) };
@@ -61,7 +85,11 @@ impl FromStr for Sweep {
         }
         // Rounded, so that 0.1 + 0.2 is 0.3 in names of folders.
         let value = |i: usize| ((from + i as f64 * step) * 1e9).round() / 1e9;
-        Ok(Self { key: *key, values: (0..=steps as usize).map(value).collect() })
+        let values: Vec<f64> = (0..=steps as usize).map(value).collect();
+        match values.iter().find(|value| !key.takes(**value)) {
+            Some(bad) => Err(format!("{bad} is no value of {}; expected {}", name, key.expected())),
+            None => Ok(Self { key: *key, values }),
+        }
     }
 }
 
@@ -161,6 +189,10 @@ mod tests {
             ("cfg=1:2:0", "STEP above 0"),
             ("cfg=1:nan:1", "expected"),
             ("top-k=1:100000:1", "more than 200"),
+            ("guided-to=0:3:1", "0 is no value of guided-to; expected whole numbers from 1"),
+            ("top-k=1:2:0.5", "1.5 is no value of top-k"),
+            ("top-p=0.5:1.5:0.5", "1.5 is no value of top-p; expected 0 to 1"),
+            ("temperature=0:1:0.5", "0 is no value of temperature"),
         ] {
             let message = text.parse::<Sweep>().unwrap_err();
             assert!(message.contains(fault), "{text}: {message}");

@@ -1,0 +1,137 @@
+//! The loss of a model that was not trained, from the law of those that were.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::distribution::f_quantile;
+use super::joint::JointLaw;
+use super::laws::FitOptions;
+use super::power::Mode;
+use crate::error::{Error, Result};
+use crate::regression::{self, FitRequest, Law, Objective, Role};
+use crate::result_line::{Metric, ResultLine};
+use crate::results::Results;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ForecastRequest {
+    /// Parameters of a model.
+    pub parameters: Option<f64>,
+    /// Tokens of its training; none for a sweep of one length.
+    pub tokens: Option<f64>,
+    /// Budgets of compute in FLOPs, for the best split into parameters and tokens.
+    pub compute: Vec<f64>,
+    /// Losses whose compute is asked for.
+    pub targets: Vec<f64>,
+}
+
+/// A forecast of one score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Forecast {
+    /// The score, for example `loss_all`.
+    pub metric: &'static str,
+    /// The law, with its status, coefficients, and `optimal` for budgets and targets.
+    pub law: Map<String, Value>,
+    /// Trainings that the law was fitted to.
+    pub runs: usize,
+    /// Level of the intervals.
+    pub level: f64,
+    /// The loss of the model, if one was asked for.
+    pub loss: Option<f64>,
+    /// The law there, as an interval: profile likelihood. Null: no end.
+    pub of_law: [Option<f64>; 2],
+    /// One training there: the law's interval with the scatter of trainings around the law.
+    pub of_training: [Option<f64>; 2],
+    /// How far it is outside of the trainings; empty inside.
+    pub reach: Vec<String>,
+}
+
+/// Forecasts `metric` from the results of a sweep.
+///
+/// # Errors
+/// When nothing is asked for, a number is out of range, or the sweep has not the trainings for it.
+pub fn forecast(
+    results: &Results,
+    metric: Metric,
+    options: &FitOptions,
+    request: &ForecastRequest,
+) -> Result<Forecast> {
+    let joint = JointLaw::possible(results);
+    let place = place(request, joint)?;
+    let lines: Vec<&ResultLine> =
+        if joint { results.lines.iter().collect() } else { results.equal_lengths() };
+    let rows: Vec<(f64, f64, f64)> =
+        lines.iter().map(|line| (line.params as f64, line.tokens as f64, line.metric(metric))).collect();
+    let fit = FitRequest {
+        law: if joint { Law::Joint } else { Law::Power },
+        given: if let Mode::Given(e) = options.irreducible_of(metric) { Some(e) } else { None },
+        objective: Some(Objective::Squares),
+        level: options.level,
+        at: place.iter().cloned().collect(),
+        compute: request.compute.clone(),
+        targets: request.targets.clone(),
+        ..FitRequest::default()
+    };
+    fit.check()?;
+    let law = regression::of_runs(&rows, &fit);
+    let there = law.get("predictions").and_then(|all| all.get(0));
+    let number = |key: &str| there.and_then(|one| one.get(key)).and_then(Value::as_f64);
+    let (loss, ends) = (number("loss"), [number("low"), number("high")]);
+    let scatter = scatter(&law, options.level);
+    let of_training = ends.map(|end| Some(loss? + widened(end? - loss?, scatter?)));
+    let outside = |(role, asked): &(Role, f64)| {
+        let values = rows.iter().map(|row| if *role == Role::D { row.1 } else { row.0 });
+        let (low, high) = values.fold((f64::INFINITY, 0.0_f64), |(l, h), v| (l.min(v), h.max(v)));
+        let what = if *role == Role::D { "tokens" } else { "parameters" };
+        match asked {
+            a if *a > high => Some(format!("{:.1} times the {what} of the largest training", a / high)),
+            a if *a < low => Some(format!("{:.1} times fewer {what} than the smallest training", low / a)),
+            _ => None,
+        }
+    };
+    let reach = place.iter().flatten().filter_map(outside).collect();
+    Ok(Forecast {
+        metric: metric.key(),
+        runs: rows.len(),
+        level: options.level,
+        loss,
+        of_law: ends,
+        of_training,
+        reach,
+        law,
+    })
+}
+
+/// Where the law is asked for.
+fn place(request: &ForecastRequest, joint: bool) -> Result<Option<Vec<(Role, f64)>>> {
+    let splits = !request.compute.is_empty() || !request.targets.is_empty();
+    if !joint && (splits || request.tokens.is_some()) {
+        return Err(Error::config(
+            "the best split of compute and other numbers of tokens need trainings of at least three sizes and three \
+             lengths; give the preset [[ladder.lengths]], as cifar-laws does, or ask for parameters alone",
+        ));
+    }
+    match (request.parameters, request.tokens) {
+        (Some(n), Some(d)) => Ok(Some(vec![(Role::N, n), (Role::D, d)])),
+        (Some(n), None) if !joint => Ok(Some(vec![(Role::N, n)])),
+        (None, None) if splits => Ok(None),
+        (None, None) => Err(Error::config("name the parameters of a model, a budget of compute, or a loss")),
+        _ => Err(Error::config(
+            "this sweep has several lengths; name both the parameters and the tokens of the model",
+        )),
+    }
+}
+
+/// How far a training is from the law, at this level; `None` without a fit.
+fn scatter(law: &Map<String, Value>, level: f64) -> Option<f64> {
+    let objective = law.get("objective")?;
+    let (sum, rows) = (objective["sum"].as_f64()?, objective["rows"].as_u64()? as usize);
+    let fitted = law.get("coefficients")?.as_object()?.len();
+    let freedom = rows.checked_sub(fitted).filter(|freedom| *freedom > 0)?;
+    Some((2.0 * sum / freedom as f64 * f_quantile(level, freedom)).sqrt())
+}
+
+/// A distance from the value, with an independent one.
+fn widened(distance: f64, other: f64) -> f64 {
+    distance.hypot(other).copysign(distance)
+}
