@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use var_scaling::error::{Error, Result};
-use var_scaling::regression::{FitRequest, Interval, Law, Objective, Role, Unit, Variable, fit_table};
+use var_scaling::regression::{self, FitRequest, Interval, Law, Objective, Role, Unit, Variable, fit_table};
 use var_scaling::report;
 use var_tokenizer::progress::say;
 
@@ -58,7 +58,7 @@ struct TableArgs {
     /// joint and repetition]
     #[arg(long, value_name = "NAME")]
     objective: Option<Objective>,
-    /// Intervals; there are none for huber [default: profile]
+    /// Intervals; for huber there is only the bootstrap [default: profile]
     #[arg(long, value_name = "NAME")]
     interval: Option<Interval>,
     /// What an interval counts as independent [default: size]
@@ -67,6 +67,15 @@ struct TableArgs {
     /// Level of the intervals [default: 0.95]
     #[arg(long, value_name = "SHARE")]
     level: Option<f64>,
+    /// Draws of the bootstrap [default: 1000]
+    #[arg(long, value_name = "N")]
+    draws: Option<u64>,
+    /// Seed of the bootstrap [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Start from this number of exponents per variable [default: 9]
+    #[arg(long, value_name = "N")]
+    grid: Option<usize>,
     /// Evaluate the law here, for example n=1e9,d=2e10; can be repeated
     #[arg(long, value_name = "ROLE=VALUE,…")]
     at: Vec<String>,
@@ -113,6 +122,9 @@ impl Fit {
             interval: table.interval.unwrap_or(Interval::Profile),
             unit: table.unit.unwrap_or(Unit::Size),
             level: table.level.unwrap_or(0.95),
+            draws: table.draws.unwrap_or(regression::DRAWS),
+            seed: table.seed.unwrap_or_default(),
+            grid: table.grid.unwrap_or(regression::GRID),
             at: table.at.iter().map(|text| place(text)).collect::<Result<_>>()?,
             compute: table.compute.clone(),
             targets: table.target_loss.clone(),

@@ -1,5 +1,7 @@
 //! The loss of a model that was not trained, from the law of those that were.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -77,7 +79,7 @@ pub fn forecast(
     let there = law.get("predictions").and_then(|all| all.get(0));
     let number = |key: &str| there.and_then(|one| one.get(key)).and_then(Value::as_f64);
     let (loss, ends) = (number("loss"), [number("low"), number("high")]);
-    let scatter = scatter(&law, options.level);
+    let scatter = scatter(&law, &rows, options.level);
     let of_training = ends.map(|end| Some(loss? + widened(end? - loss?, scatter?)));
     let outside = |(role, asked): &(Role, f64)| {
         let values = rows.iter().map(|row| if *role == Role::D { row.1 } else { row.0 });
@@ -122,13 +124,18 @@ fn place(request: &ForecastRequest, joint: bool) -> Result<Option<Vec<(Role, f64
     }
 }
 
-/// How far a training is from the law, at this level; `None` without a fit.
-fn scatter(law: &Map<String, Value>, level: f64) -> Option<f64> {
-    let objective = law.get("objective")?;
-    let (sum, rows) = (objective["sum"].as_f64()?, objective["rows"].as_u64()? as usize);
+/// How far a training is from the law, at this level; `None` without a fit. Its variance is that of the means of repeated
+/// trainings around the law, with the part of their seeds that a mean does not have.
+fn scatter(law: &Map<String, Value>, rows: &[(f64, f64, f64)], level: f64) -> Option<f64> {
+    let sum = law.get("objective")?["sum"].as_f64()?;
     let fitted = law.get("coefficients")?.as_object()?.len();
-    let freedom = rows.checked_sub(fitted).filter(|freedom| *freedom > 0)?;
-    Some((2.0 * sum / freedom as f64 * f_quantile(level, freedom)).sqrt())
+    let places: BTreeSet<(u64, u64)> = rows.iter().map(|(n, d, _)| (n.to_bits(), d.to_bits())).collect();
+    let freedom = places.len().checked_sub(fitted).filter(|freedom| *freedom > 0)?;
+    let seeds = law.get("residuals").and_then(|r| r["seed_sd"].as_f64()).unwrap_or(0.0).powi(2);
+    let each = rows.len() as f64 / places.len() as f64;
+    let between = (2.0 * sum - seeds * (rows.len() - places.len()) as f64).max(0.0);
+    let variance = between / each / freedom as f64 + seeds * (1.0 - 1.0 / each);
+    Some((variance * f_quantile(level, freedom)).sqrt())
 }
 
 /// A distance from the value, with an independent one.

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::answer::{begin, coefficient, split};
+use super::bootstrap::Draws;
 use super::closed::{Joint, PER_TOKEN};
 use super::identify::refusal;
 use super::interval::{self, Ends};
@@ -40,7 +41,7 @@ pub(super) fn rows(table: &Table, request: &FitRequest, form: Form) -> Result<Ve
             _ => None,
         };
         let loss = need(Role::Loss, get(Role::Loss))?;
-        Ok(Row { line: entry.line, x: need(variable, x)?, d: need(Role::D, d)?, unique, loss })
+        Ok(Row::new(entry.line, (need(variable, x)?, need(Role::D, d)?), unique, loss))
     };
     table.entries.iter().map(one).collect()
 }
@@ -48,12 +49,8 @@ pub(super) fn rows(table: &Table, request: &FitRequest, form: Form) -> Result<Ve
 /// The law (power in N, or joint) of trainings: parameters, tokens and loss. As in fits.json; its lines count from 0.
 pub(crate) fn of_runs(rows: &[(f64, f64, f64)], request: &FitRequest) -> Map<String, Value> {
     let form = if request.law == Law::Joint { Form::Joint } else { Form::Power };
-    let row = |(line, &(x, d, loss)): (usize, &(f64, f64, f64))| Row {
-        line,
-        x,
-        d: if form == Form::Joint { d } else { 1.0 },
-        unique: None,
-        loss,
+    let row = |(line, &(x, d, loss)): (usize, &(f64, f64, f64))| {
+        Row::new(line, (x, if form == Form::Joint { d } else { 1.0 }), None, loss)
     };
     let rows: Vec<Row> = rows.iter().enumerate().map(row).collect();
     fitted(&rows, request, form)
@@ -95,14 +92,21 @@ fn curve(
 ) -> Map<String, Value> {
     let given = request.given.map(|e| e - above);
     let problem = Problem { rows, model: Model::new(form, rows), objective, given };
-    let Some(found) = solve::solve(&problem) else { return begin(request, "not_falling") };
+    let Some(found) = solve::solve(&problem, request.grid) else { return begin(request, "not_falling") };
     let edge = solve::edge(&problem, &found.point);
-    let wanted = objective.is_least_squares() && edge.is_none() && request.interval != Interval::None;
+    let drawn = request.interval == Interval::Bootstrap && edge.is_none();
+    let draws = drawn.then(|| Draws::new(&problem, &found, request));
+    let least_squares = objective.is_least_squares() && request.interval != Interval::None;
+    let wanted = draws.is_some() || (least_squares && edge.is_none());
     // What intervals count as independent, with its own fit.
     let units = if request.unit == Unit::Size { means(rows, objective) } else { rows.to_vec() };
     let units = Problem { rows: &units, ..problem.clone() };
-    let best = if wanted { solve::from(&units, &[found.point]) } else { None };
-    let mut ends = best.as_ref().map_or_else(Vec::new, |best| ends(&units, best, request));
+    let best = if wanted && !drawn { solve::from(&units, &[found.point]) } else { None };
+    let mut ends = match (&draws, &best) {
+        (Some(draws), _) => draws.ends(&problem, request.level),
+        (None, Some(best)) => ends(&units, best, request),
+        (None, None) => Vec::new(),
+    };
     if let Some(e) = request.given {
         ends.retain(|(i, _)| *i != E);
         ends.push((E, (Some(e), Some(e))));
@@ -146,12 +150,19 @@ fn curve(
         json!({"kind": objective.to_string(), "sum": sum, "mean": sum / count as f64, "rows": count}),
     );
     law.insert("starts".into(), json!({"tried": found.starts.0, "same_minimum": found.starts.1}));
+    if let Some(draws) = &draws {
+        law.insert("bootstrap".into(), draws.json());
+    }
     law.insert("residuals".into(), spread(&problem, &found));
     law.insert("outliers".into(), outliers(rows, &problem.residuals(&found.point)));
     let forecasts = request.at.iter().map(|at| {
         let row = row_at(at, request, form);
-        let ends = match &best {
-            Some(best) if given.is_none() => forecast_interval(&units, best, request.level, &row),
+        let ends = match (&draws, &best) {
+            (Some(draws), _) => {
+                let (low, high) = draws.at(&problem, request.level, &row);
+                (low.map(|v| v + above), high.map(|v| v + above))
+            }
+            (None, Some(best)) if given.is_none() => forecast_interval(&units, best, request.level, &row),
             _ => (None, None),
         };
         let mut one: Map<String, Value> = at.iter().map(|(role, v)| (word(role), json!(v))).collect();
@@ -235,7 +246,7 @@ fn row_at(at: &[(Role, f64)], request: &FitRequest, form: Form) -> Row {
     let get = |role: Role| at.iter().find(|(r, _)| *r == role).map(|(_, v)| *v);
     let variable = if form == Form::Power { request.variable.role() } else { Role::N };
     let x = get(variable).unwrap_or(f64::NAN);
-    Row { line: 0, x, d: get(Role::D).unwrap_or(1.0), unique: get(Role::Unique), loss: 1.0 }
+    Row::new(0, (x, get(Role::D).unwrap_or(1.0)), get(Role::Unique), 1.0)
 }
 
 /// The profile of the value at `row`: it takes the place of E.

@@ -42,7 +42,7 @@ pub(super) fn refusal(
 }
 
 /// The coefficients of a joint law that these rows cannot tell, in the order of their names.
-fn unidentified(rows: &[Row]) -> Vec<&'static str> {
+pub(super) fn unidentified(rows: &[Row]) -> Vec<&'static str> {
     match (different(rows, |r| r.x) < 3, different(rows, |r| r.d) < 3) {
         (true, true) => return vec!["A", "B", "E", "alpha", "beta"],
         (true, false) => return vec!["A", "E", "alpha"],

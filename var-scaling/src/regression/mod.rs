@@ -5,6 +5,7 @@
 //! exponent would be nearly one direction. The fits of a sweep ([`crate::fit`]) have one law and their own file.
 
 mod answer;
+mod bootstrap;
 mod closed;
 mod curves;
 mod file;
@@ -25,4 +26,4 @@ mod whole_curves;
 pub use file::fit_table;
 pub(crate) use fitted::of_runs;
 pub use objective::Objective;
-pub use request::{FitRequest, Interval, Law, Role, Unit, Variable};
+pub use request::{DRAWS, FitRequest, GRID, Interval, Law, Role, Unit, Variable};

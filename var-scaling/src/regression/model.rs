@@ -63,7 +63,7 @@ impl Model {
     pub(super) fn new(form: Form, rows: &[Row]) -> Self {
         let mean =
             |value: &dyn Fn(&Row) -> f64| rows.iter().map(value).sum::<f64>() / rows.len().max(1) as f64;
-        Self { form, middle: (mean(&|r| r.x.ln()), mean(&|r| r.d.ln())), anchor: None }
+        Self { form, middle: (mean(&|r| r.logs.0), mean(&|r| r.logs.1)), anchor: None }
     }
 
     /// The law at a row.
@@ -80,7 +80,7 @@ impl Model {
     /// The falling powers.
     fn powers(&self, p: &Point, row: &Row) -> Jet {
         let mut jet = Jet { value: 0.0, gradient: [0.0; MOST], hessian: [[0.0; MOST]; MOST] };
-        let x = row.x.ln() - self.middle.0;
+        let x = row.logs.0 - self.middle.0;
         let first = (p[A] - p[ALPHA] * x).exp();
         jet.add(first, &[(A, 1.0), (ALPHA, -x)], &[]);
         if self.form != Form::Power {
@@ -105,7 +105,7 @@ impl Model {
     }
 
     fn power_value(&self, p: &Point, row: &Row) -> f64 {
-        let first = (p[A] - p[ALPHA] * (row.x.ln() - self.middle.0)).exp();
+        let first = (p[A] - p[ALPHA] * (row.logs.0 - self.middle.0)).exp();
         if self.form == Form::Power {
             return first;
         }
@@ -115,7 +115,7 @@ impl Model {
     /// Logarithm of the data's worth, and its first and second derivative by ln R*.
     fn worth(&self, p: &Point, row: &Row) -> (f64, f64, f64) {
         let Some(unique) = row.unique.filter(|u| self.form == Form::Repetition && row.d > *u) else {
-            return (row.d.ln(), 0.0, 0.0);
+            return (row.logs.1, 0.0, 0.0);
         };
         let r = p[RSTAR].exp();
         let q = (row.d / unique - 1.0) / r;

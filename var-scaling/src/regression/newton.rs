@@ -1,11 +1,14 @@
-//! The minimum from one start: Newton's method with damping, between bounds.
+//! The minimum from one start: damped steps between bounds, then Newton's method.
 
 use super::model::{A, ALPHA, B, BETA, E, MOST, Point, RSTAR};
-use super::problem::Problem;
+use super::problem::{Curvature, Problem};
 use crate::fit::power::EXPONENTS;
 
 /// Most steps.
 const STEPS: usize = 400;
+
+/// A step that promises less than this share of the sum ends the way to a minimum, and begins Newton's method.
+const NEAR: f64 = 1e-4;
 
 /// Lower and upper bounds of the coefficients.
 pub(super) fn bounds(problem: &Problem<'_>) -> [(f64, f64); MOST] {
@@ -26,8 +29,21 @@ pub(super) fn bounds(problem: &Problem<'_>) -> [(f64, f64); MOST] {
     all
 }
 
-/// The minimum that Newton's method reaches from `start`; coefficients with `fixed` stay. Gives the coefficients and the sum.
+/// The minimum from `start`; coefficients with `fixed` stay. Gives the coefficients and the sum. Far from a minimum the
+/// curvature is taken as positive, because that of Huber's sum is nearly none there. Newton's method is the end.
 pub(super) fn minimise(problem: &Problem<'_>, start: &Point, fixed: &[bool; MOST]) -> (Point, f64) {
+    let near = descend(problem, start, fixed, Curvature::Positive, NEAR);
+    descend(problem, &near.0, fixed, Curvature::Exact, 1e-17)
+}
+
+/// Goes down from `start` until a step promises less than `least` of the sum.
+fn descend(
+    problem: &Problem<'_>,
+    start: &Point,
+    fixed: &[bool; MOST],
+    curvature: Curvature,
+    least: f64,
+) -> (Point, f64) {
     let (bounds, n) = (bounds(problem), problem.model.form.count());
     let hold = |p: &mut Point| {
         for i in 0..n {
@@ -41,7 +57,7 @@ pub(super) fn minimise(problem: &Problem<'_>, start: &Point, fixed: &[bool; MOST
     let mut sum = problem.sum(&p);
     let mut damping = 1e-3;
     for _ in 0..STEPS {
-        let jet = problem.expand(&p);
+        let jet = problem.expand(&p, curvature);
         // At a bound with a slope that leads out, a coefficient waits.
         let free: Vec<usize> = (0..n)
             .filter(|&i| {
@@ -77,7 +93,7 @@ pub(super) fn minimise(problem: &Problem<'_>, start: &Point, fixed: &[bool; MOST
             }
             damping = (damping * 10.0).max(1e-9);
         }
-        if !moved || expected.abs() <= 1e-17 * sum || sum < 1e-30 {
+        if !moved || expected.abs() <= least * sum || sum < 1e-30 {
             break;
         }
     }

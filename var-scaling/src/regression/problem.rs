@@ -4,6 +4,15 @@ use super::model::{Jet, MOST, Model, Point};
 use super::objective::Objective;
 use super::row::Row;
 
+/// The second derivatives of an objective.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Curvature {
+    /// As they are: exact near a minimum, but of any sign far from it.
+    Exact,
+    /// Those of weighted squares with the same slope, of a law taken as linear: never negative.
+    Positive,
+}
+
 /// Rows, a law, and an objective.
 #[derive(Debug, Clone)]
 pub(super) struct Problem<'a> {
@@ -34,20 +43,28 @@ impl Problem<'_> {
     }
 
     /// The objective with gradient and Hessian.
-    pub(super) fn expand(&self, p: &Point) -> Jet {
+    pub(super) fn expand(&self, p: &Point, curvature: Curvature) -> Jet {
         let n = self.model.form.count();
         let mut all = Jet { value: 0.0, gradient: [0.0; MOST], hessian: [[0.0; MOST]; MOST] };
         for row in self.rows {
             let jet = self.model.jet(p, row);
             let (first, second) = self.objective.slopes(jet.value);
-            let (penalty, by_r, bend) = self.objective.penalty(self.objective.residual(jet.value, row.loss));
+            let residual = self.objective.residual(jet.value, row.loss);
+            let (penalty, by_r, bend) = self.objective.penalty(residual);
             all.value += penalty;
-            let (outer, inner) = (bend * first * first + by_r * second, by_r * first);
+            let inner = by_r * first;
+            let (outer, of_law) = match curvature {
+                Curvature::Exact => (bend * first * first + by_r * second, inner),
+                Curvature::Positive => {
+                    let weight = if residual == 0.0 { 1.0 } else { by_r / residual };
+                    (weight * first * first, 0.0)
+                }
+            };
             for i in 0..n {
                 all.gradient[i] += inner * jet.gradient[i];
                 for j in 0..=i {
                     all.hessian[i][j] +=
-                        outer * jet.gradient[i] * jet.gradient[j] + inner * jet.hessian[i][j];
+                        outer * jet.gradient[i] * jet.gradient[j] + of_law * jet.hessian[i][j];
                 }
             }
         }

@@ -7,6 +7,15 @@ use clap::ValueEnum;
 use super::objective::Objective;
 use crate::error::{Error, Result};
 
+/// Draws of a bootstrap, unless a request says otherwise.
+pub const DRAWS: u64 = 1000;
+
+/// Exponents per variable on the grid of starts, unless a request says otherwise.
+pub const GRID: usize = 9;
+
+/// Most draws, and most exponents per variable.
+const MOST: (u64, usize) = (1_000_000, 1000);
+
 /// A law, or what whole training curves show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Law {
@@ -67,6 +76,8 @@ pub enum Interval {
     Profile,
     /// The curvature at the minimum
     Hessian,
+    /// Laws of the rows drawn with replacement; percentiles
+    Bootstrap,
     /// No intervals
     None,
 }
@@ -124,6 +135,12 @@ pub struct FitRequest {
     pub unit: Unit,
     /// Level of the intervals.
     pub level: f64,
+    /// Draws of a bootstrap.
+    pub draws: u64,
+    /// Seed of a bootstrap.
+    pub seed: u64,
+    /// Exponents per variable on the grid of starts.
+    pub grid: usize,
     /// Where the law is evaluated.
     pub at: Vec<Vec<(Role, f64)>>,
     /// Budgets of compute, for the best split.
@@ -147,6 +164,9 @@ impl Default for FitRequest {
             interval: Interval::Profile,
             unit: Unit::Size,
             level: 0.95,
+            draws: DRAWS,
+            seed: 0,
+            grid: GRID,
             at: Vec::new(),
             compute: Vec::new(),
             targets: Vec::new(),
@@ -160,6 +180,12 @@ impl FitRequest {
     pub(crate) fn check(&self) -> Result<()> {
         if !(self.level > 0.0 && self.level < 1.0) {
             return Err(Error::config(format!("level {}: expected a number between 0 and 1", self.level)));
+        }
+        if !(1..=MOST.0).contains(&self.draws) || !(2..=MOST.1).contains(&self.grid) {
+            return Err(Error::config(format!(
+                "{} draws, {} exponents per variable: expected 1 to {} and 2 to {}",
+                self.draws, self.grid, MOST.0, MOST.1
+            )));
         }
         if self.given.is_some_and(|e| !e.is_finite() || e < 0.0) {
             return Err(Error::config("the irreducible part must be 0 or more, or `fitted`"));

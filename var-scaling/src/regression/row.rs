@@ -17,6 +17,15 @@ pub(super) struct Row {
     pub unique: Option<f64>,
     /// The loss.
     pub loss: f64,
+    /// Logarithms of `x` and `d`.
+    pub logs: (f64, f64),
+}
+
+impl Row {
+    /// A loss with its variables.
+    pub(super) fn new(line: usize, (x, d): (f64, f64), unique: Option<f64>, loss: f64) -> Self {
+        Self { line, x, d, unique, loss, logs: (x.ln(), d.ln()) }
+    }
 }
 
 /// Groups of rows with equal variables, in the order of their first rows.

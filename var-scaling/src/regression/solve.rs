@@ -45,8 +45,8 @@ impl Edge {
 }
 
 /// Fits from all starts, in parallel.
-pub(super) fn solve(problem: &Problem<'_>) -> Option<Solution> {
-    from(problem, &starts(problem))
+pub(super) fn solve(problem: &Problem<'_>, grid: usize) -> Option<Solution> {
+    from(problem, &starts(problem, grid))
 }
 
 /// Fits from these starts.
@@ -77,5 +77,38 @@ pub(super) fn edge(problem: &Problem<'_>, point: &Point) -> Option<Edge> {
         Some(Edge::EAtData)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use var_tokenizer::random::Stream;
+
+    use super::super::model::Model;
+    use super::super::objective::Objective;
+    use super::super::row::Row;
+    use super::*;
+
+    /// Trainings of `sizes` sizes and `lengths` lengths around a law of parameters and tokens.
+    fn rows(sizes: u64, lengths: u64, noise: f64) -> Vec<Row> {
+        let stream = Stream::new("starts", 0);
+        let row = |i: u64| {
+            let x = 1e7 * 1.4_f64.powi((i % sizes) as i32);
+            let d = 1e9 * 1.5_f64.powi((i / sizes) as i32);
+            let law = 1.8 + 480.0 * x.powf(-0.35) + 2100.0 * d.powf(-0.37);
+            Row::new(i as usize, (x, d), None, law * (noise * stream.normal(i)).exp())
+        };
+        (0..sizes * lengths).map(row).collect()
+    }
+
+    #[test]
+    fn every_start_of_a_fine_grid_reaches_the_same_minimum() {
+        let rows = rows(20, 12, 0.005);
+        for objective in [Objective::Huber(1e-3), Objective::Squares] {
+            let problem =
+                Problem { rows: &rows, model: Model::new(Form::Joint, &rows), objective, given: None };
+            let found = solve(&problem, 24).unwrap();
+            assert_eq!(found.starts, (24 * 24, 24 * 24), "{objective:?}");
+        }
     }
 }

@@ -5,20 +5,22 @@ use super::newton::{cholesky, substitute};
 use super::objective::Objective;
 use super::problem::Problem;
 
-/// Exponents of the grid per variable.
-const EXPONENTS: [f64; 9] = [0.02, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.3, 2.5];
+/// Smallest and largest exponent of the grid.
+const ENDS: (f64, f64) = (0.02, 2.5);
 /// Repetitions after which data are worth little.
 const RSTARS: [f64; 4] = [1.0, 4.0, 15.0, 60.0];
 
-/// All starts.
-pub(super) fn starts(problem: &Problem<'_>) -> Vec<Point> {
+/// All starts: `grid` exponents per variable, evenly spaced in their logarithm.
+pub(super) fn starts(problem: &Problem<'_>, grid: usize) -> Vec<Point> {
+    let ratio = (ENDS.1 / ENDS.0).ln() / grid.saturating_sub(1).max(1) as f64;
+    let exponents: Vec<f64> = (0..grid).map(|i| ENDS.0 * (ratio * i as f64).exp()).collect();
     let mut all = Vec::new();
-    for alpha in EXPONENTS {
+    for &alpha in &exponents {
         match problem.model.form {
             Form::Power => all.push(project(problem, alpha, 1.0, 0.0)),
-            Form::Joint => all.extend(EXPONENTS.iter().map(|&beta| project(problem, alpha, beta, 0.0))),
+            Form::Joint => all.extend(exponents.iter().map(|&beta| project(problem, alpha, beta, 0.0))),
             Form::Repetition => {
-                for beta in EXPONENTS {
+                for &beta in &exponents {
                     all.extend(RSTARS.iter().map(|r| project(problem, alpha, beta, r.ln())));
                 }
             }

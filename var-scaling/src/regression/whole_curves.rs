@@ -37,8 +37,7 @@ pub(super) fn frontier(table: &Table, request: &FitRequest) -> Result<Map<String
     let whole = curves::frontier(&points);
     let from = curves::contested_from(&points).unwrap_or(f64::INFINITY);
     let contested: Vec<&Scored> = whole.iter().copied().filter(|p| p.c >= from).collect();
-    let rows: Vec<Row> =
-        contested.iter().map(|p| Row { line: p.line, x: p.c, d: 1.0, unique: None, loss: p.loss }).collect();
+    let rows: Vec<Row> = contested.iter().map(|p| Row::new(p.line, (p.c, 1.0), None, p.loss)).collect();
     // The points of one run are not independent, so this law has no intervals.
     let power =
         FitRequest { law: Law::Power, variable: Variable::C, interval: Interval::None, ..request.clone() };

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use var_scaling::fit::law::{FittedLaw, Status, Subject};
 use var_scaling::fit::point::Point;
 use var_scaling::fit::power::Mode;
-use var_scaling::fit::{FitOptions, FitsFile};
-use var_scaling::result_line::ResultLine;
+use var_scaling::fit::{FitOptions, FitsFile, ForecastRequest, forecast};
+use var_scaling::result_line::{Metric, ResultLine};
 use var_scaling::results::{CurvePoint, Results};
 use var_tokenizer::random::Stream;
 use var_train::records::ModelScores;
 
 const LADDERS: u64 = 250;
+/// The irreducible part of all ladders.
+const IRREDUCIBLE: f64 = 4.0;
 
 /// What came of many ladders.
 #[derive(Default, Debug)]
@@ -19,16 +21,22 @@ struct Count {
     /// Those that have an exponent.
     laws: usize,
     covered: usize,
+    /// Those whose interval of the irreducible part has the truth.
+    irreducible: usize,
     determined: usize,
+}
+
+/// Whether an interval, whose ends may be missing, has `truth`.
+fn contains([low, high]: [Option<f64>; 2], truth: f64) -> bool {
+    low.is_none_or(|low| low <= truth) && high.is_none_or(|high| truth <= high)
 }
 
 impl Count {
     fn add(&mut self, law: &FittedLaw, alpha: f64) {
         let Some(c) = law.coefficients else { return };
-        let inside =
-            c.alpha.low.is_none_or(|low| low <= alpha) && c.alpha.high.is_none_or(|high| alpha <= high);
         self.laws += 1;
-        self.covered += usize::from(inside);
+        self.covered += usize::from(contains([c.alpha.low, c.alpha.high], alpha));
+        self.irreducible += usize::from(contains([c.irreducible.low, c.irreducible.high], IRREDUCIBLE));
         self.determined += usize::from(law.status == Status::Determined);
     }
 
@@ -77,6 +85,74 @@ fn intervals_of_the_exponent_cover_the_truth_as_often_as_they_say() {
             println!("{seeds} seeds, {seed_noise} {size_noise} {mode:?}: {share} {found:?}");
             assert!(found.laws as u64 > LADDERS * 9 / 10, "{found:?}");
             assert!((0.92..=0.98).contains(&share), "{seeds} seeds, {size_noise} {mode:?}: {found:?}");
+            let share = found.irreducible as f64 / found.laws as f64;
+            assert!(
+                (0.92..=0.98).contains(&share) || mode != Mode::Fitted,
+                "irreducible part, {seeds} seeds, {size_noise}: {found:?}"
+            );
+        }
+    }
+}
+
+/// Trainings of seven sizes, of one length or of six, under a law of parameters and tokens, and the truth for a size four
+/// times as large as the largest, with a training of it.
+fn ladder(ladder: u64, lengths: u64, seeds: u64, size_noise: f64) -> (Results, f64, f64) {
+    let draw = Stream::new("coverage of forecasts", 10 * lengths + seeds).at(ladder);
+    let truth = |n: f64, d: f64| IRREDUCIBLE + 0.5 * (n / 4e4).powf(-0.3) + 0.4 * (d / 5e5).powf(-0.35);
+    let mut lines = Vec::new();
+    for i in 0..7_u64 {
+        let n = 4e4 * 250_f64.powf(i as f64 / 6.0);
+        for length in 0..lengths {
+            let d = 5e5 * 2_f64.powi(length as i32);
+            let off = size_noise * draw.normal(10_000 + 100 * i + length);
+            for seed in 0..seeds {
+                let loss = truth(n, d) + off + 0.003 * draw.normal(1000 * i + 100 * length + seed);
+                let name = format!("{i}-{length}-{seed}");
+                let line = serde_json::json!({
+                    "name": name, "depth": i + 1, "width": 32, "params": n as u64, "steps": 1000,
+                    "tokens": d as u64, "flops": 6.0 * n * d, "val_loss_all": loss, "val_loss_last": loss,
+                    "val_err_all": 0.9, "val_err_last": 0.9, "seconds": 1.0, "seed": seed, "run": "",
+                });
+                lines.push(serde_json::from_value::<ResultLine>(line).unwrap());
+            }
+        }
+    }
+    let there = truth(4e7, 5e5);
+    let trained = there + size_noise * draw.normal(20_000) + 0.003 * draw.normal(20_001);
+    (Results { lines, ..Results::default() }, there, trained)
+}
+
+#[test]
+fn intervals_of_forecasts_cover_the_law_and_new_trainings_as_often_as_they_say() {
+    for (lengths, seeds, size_noise) in [(1, 1, 0.0), (1, 3, 0.0), (1, 3, 0.01), (6, 1, 0.0), (6, 1, 0.005)] {
+        let (mut given, mut law, mut training) = (0, 0, 0);
+        for i in 0..LADDERS {
+            let (results, there, trained) = ladder(i, lengths, seeds, size_noise);
+            let request = ForecastRequest {
+                parameters: Some(4e7),
+                tokens: (lengths > 1).then_some(5e5),
+                ..ForecastRequest::default()
+            };
+            let found = forecast(&results, Metric::LossAll, &FitOptions::default(), &request).unwrap();
+            if found.law["status"] == "at_bound" {
+                continue;
+            }
+            given += 1;
+            law += usize::from(contains(found.of_law, there));
+            training += usize::from(contains(found.of_training, trained));
+        }
+        let share = |count: usize| count as f64 / given as f64;
+        println!(
+            "{lengths} lengths, {seeds} seeds, {size_noise}: {given}, {} {}",
+            share(law),
+            share(training)
+        );
+        assert!(given as u64 > LADDERS * 9 / 10, "{given}");
+        for count in [law, training] {
+            assert!(
+                (0.92..=0.98).contains(&share(count)),
+                "{lengths} {seeds} {size_noise}: {count} of {given}"
+            );
         }
     }
 }
