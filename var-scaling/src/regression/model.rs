@@ -67,6 +67,7 @@ impl Model {
     }
 
     /// The law at a row.
+    #[inline]
     pub(super) fn jet(&self, p: &Point, row: &Row) -> Jet {
         let mut jet = self.powers(p, row);
         if let Some(anchor) = &self.anchor {
@@ -78,6 +79,7 @@ impl Model {
     }
 
     /// The falling powers.
+    #[inline]
     fn powers(&self, p: &Point, row: &Row) -> Jet {
         let mut jet = Jet { value: 0.0, gradient: [0.0; MOST], hessian: [[0.0; MOST]; MOST] };
         let x = row.logs.0 - self.middle.0;
@@ -113,6 +115,7 @@ impl Model {
     }
 
     /// Logarithm of the data's worth, and its first and second derivative by ln R*.
+    #[inline]
     fn worth(&self, p: &Point, row: &Row) -> (f64, f64, f64) {
         let Some(unique) = row.unique.filter(|u| self.form == Form::Repetition && row.d > *u) else {
             return (row.logs.1, 0.0, 0.0);
@@ -146,6 +149,7 @@ impl Jet {
     }
 
     /// Adds `term = exp(z)`, from the derivatives of `z`.
+    #[inline]
     fn add(&mut self, term: f64, gradient: &[(usize, f64)], hessian: &[(usize, usize, f64)]) {
         self.value += term;
         for &(i, gi) in gradient {

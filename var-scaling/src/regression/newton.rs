@@ -8,7 +8,7 @@ use crate::fit::power::EXPONENTS;
 const STEPS: usize = 400;
 
 /// A step that promises less than this share of the sum ends the way to a minimum, and begins Newton's method.
-const NEAR: f64 = 1e-4;
+const NEAR: f64 = 1e-2;
 
 /// Lower and upper bounds of the coefficients.
 pub(super) fn bounds(problem: &Problem<'_>) -> [(f64, f64); MOST] {
@@ -54,10 +54,9 @@ fn descend(
     };
     let mut p = *start;
     hold(&mut p);
-    let mut sum = problem.sum(&p);
+    let mut jet = problem.expand(&p, curvature);
     let mut damping = 1e-3;
     for _ in 0..STEPS {
-        let jet = problem.expand(&p, curvature);
         // At a bound with a slope that leads out, a coefficient waits.
         let free: Vec<usize> = (0..n)
             .filter(|&i| {
@@ -82,22 +81,22 @@ fn descend(
             }
             hold(&mut next);
             expected = free.iter().zip(&step).map(|(&i, s)| jet.gradient[i] * s).sum::<f64>();
-            let found = problem.sum(&next);
-            if found < sum {
-                (p, sum, moved) = (next, found, true);
+            let found = problem.expand(&next, curvature);
+            if found.value < jet.value {
+                (p, jet, moved) = (next, found, true);
                 damping = if damping < 1e-12 { 0.0 } else { damping / 10.0 };
                 break;
             }
-            if expected.abs() <= 1e-15 * sum {
+            if expected.abs() <= 1e-15 * jet.value {
                 break;
             }
             damping = (damping * 10.0).max(1e-9);
         }
-        if !moved || expected.abs() <= least * sum || sum < 1e-30 {
+        if !moved || expected.abs() <= least * jet.value || jet.value < 1e-30 {
             break;
         }
     }
-    (p, sum)
+    (p, jet.value)
 }
 
 /// `(H + damping·|diag H|)⁻¹ g` over `free`; `None` if the matrix is not positive.

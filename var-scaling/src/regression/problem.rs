@@ -29,25 +29,16 @@ impl Problem<'_> {
         self.model.form.count() - usize::from(self.given.is_some())
     }
 
-    /// The objective.
-    pub(super) fn sum(&self, p: &Point) -> f64 {
-        let one = |row: &Row| {
-            let law = self.model.value(p, row);
-            if law > 0.0 {
-                self.objective.penalty(self.objective.residual(law, row.loss)).0
-            } else {
-                f64::INFINITY
-            }
-        };
-        self.rows.iter().map(one).sum()
-    }
-
-    /// The objective with gradient and Hessian.
+    /// The objective with gradient and Hessian; infinite where the law is not above 0.
     pub(super) fn expand(&self, p: &Point, curvature: Curvature) -> Jet {
         let n = self.model.form.count();
         let mut all = Jet { value: 0.0, gradient: [0.0; MOST], hessian: [[0.0; MOST]; MOST] };
         for row in self.rows {
             let jet = self.model.jet(p, row);
+            if jet.value.is_nan() || jet.value <= 0.0 {
+                all.value = f64::INFINITY;
+                return all;
+            }
             let (first, second) = self.objective.slopes(jet.value);
             let residual = self.objective.residual(jet.value, row.loss);
             let (penalty, by_r, bend) = self.objective.penalty(residual);
