@@ -61,6 +61,7 @@ pub(crate) mod json_text;
 pub(crate) mod plan_notes;
 pub(crate) mod results_file;
 pub(crate) mod run_plan;
+pub(crate) mod statistics;
 pub(crate) mod table;
 pub(crate) mod trainer;
 

@@ -1,10 +1,11 @@
 //! From points to a law: one mean per size, the curve, its intervals, the verdict.
 
-use super::law::{Coefficient, Coefficients, FittedLaw, Irreducible, LEAST_SIZES, Status, Subject};
+use super::law::{Coefficient, Coefficients, FittedLaw, Irreducible, Status, Subject};
 use super::means::SizeMeans;
 use super::point::Point;
 use super::power::{self, Bound, Mode};
 use super::{profile, verdict};
+use crate::statistics::{LEAST_SIZES, pearson};
 
 impl FittedLaw {
     /// Fits a law to the mean of each size of `points`, with intervals of `level`.
@@ -74,7 +75,7 @@ impl FittedLaw {
 fn log_pearson(points: &[(f64, f64)], c: f64) -> Option<f64> {
     let logs: Option<Vec<(f64, f64)>> =
         points.iter().map(|&(x, y)| (x > 0.0 && y > c).then(|| (x.ln(), (y - c).ln()))).collect();
-    power::pearson(&logs?)
+    pearson(&logs?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::distribution::f_quantile;
 use super::joint::JointLaw;
 use super::laws::FitOptions;
 use super::power::Mode;
@@ -13,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::regression::{self, FitRequest, Law, Objective, Role};
 use crate::result_line::{Metric, ResultLine};
 use crate::results::Results;
+use crate::statistics::f_quantile;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Default)]

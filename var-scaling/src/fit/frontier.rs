@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::statistics::lowest;
+
 /// One validation of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Scored {
@@ -24,28 +26,6 @@ pub(crate) struct Scored {
 /// The points that are lower than all points of less or equal compute, by rising compute.
 pub(crate) fn pareto(points: &[Scored]) -> Vec<Scored> {
     lowest(points, |p| (p.flops, p.value)).into_iter().cloned().collect()
-}
-
-/// The points whose second `key` is lower than that of all points with less or an equal first one, by rising first key. Points
-/// that are not finite, or without compute, are left out.
-pub(crate) fn lowest<T>(points: &[T], key: impl Fn(&T) -> (f64, f64)) -> Vec<&T> {
-    let usable = |p: &&T| {
-        let (cost, value) = key(p);
-        cost.is_finite() && cost > 0.0 && value.is_finite()
-    };
-    let mut sorted: Vec<&T> = points.iter().filter(usable).collect();
-    sorted.sort_by(|a, b| {
-        let (a, b) = (key(a), key(b));
-        a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1))
-    });
-    let mut best = f64::INFINITY;
-    sorted.retain(|p| {
-        let value = key(p).1;
-        let better = value < best;
-        best = best.min(value);
-        better
-    });
-    sorted
 }
 
 /// The part of the frontier for a law: it starts at the end of the run of least compute. Before, the frontier is the curve of

@@ -7,9 +7,6 @@ use super::point::Point;
 use super::power;
 use super::profile::Ends;
 
-/// Minimum number of sizes for an exponent.
-pub(crate) const LEAST_SIZES: usize = 4;
-
 /// Where the irreducible part comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

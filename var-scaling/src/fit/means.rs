@@ -1,8 +1,8 @@
 //! One mean per size, and the test whether sizes scatter around a law more than their seeds.
 
-use super::distribution::f_tail;
 use super::point::Point;
 use super::power::{self, Mode};
+use crate::statistics::f_tail;
 
 /// The start of a note about sizes that are worse than smaller ones.
 pub const NOT_MONOTONE: &str = "not monotone: ";

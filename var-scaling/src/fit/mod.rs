@@ -3,7 +3,6 @@
 //! A law is `L(X) = L∞ + (β·X)^α` with `α < 0`. The irreducible part `L∞` is given or fitted, and each fit says which. If the
 //! points do not support an exponent, the law has none.
 
-pub mod distribution;
 mod fitting;
 pub mod forecast;
 pub mod frontier;

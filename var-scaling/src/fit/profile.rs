@@ -4,8 +4,9 @@
 //! The points are one mean per size. The seeds of a size share the error of this size, and so do the validations of a run. If
 //! they counted as independent points, the interval would be too narrow. An end outside of the range of a fit is `None`.
 
-use super::distribution::f_quantile;
-use super::power::{Centred, Curve, EXPONENTS, Mode, golden_section, line};
+use super::power::{Centred, Curve, Mode, golden_section};
+use crate::statistics::f_quantile;
+use crate::statistics::{EXPONENTS, line};
 
 /// Steps of the scans over `α`.
 const SCAN: usize = 100;

@@ -1,7 +1,8 @@
 //! The verdicts on laws, in words.
 
-use super::law::{Coefficient, Coefficients, FittedLaw, Irreducible, LEAST_SIZES, number};
+use super::law::{Coefficient, Coefficients, FittedLaw, Irreducible, number};
 use super::power::{Bound, Mode};
+use crate::statistics::LEAST_SIZES;
 
 /// The verdict if all sizes have the same value.
 pub(crate) const EQUAL: &str = "no exponent: the values of all sizes are equal within rounding";

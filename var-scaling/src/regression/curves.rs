@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::closed::PER_TOKEN;
 use super::newton::{cholesky, substitute};
-use crate::fit::frontier::lowest;
-use crate::fit::power::line;
+use crate::statistics::line;
+use crate::statistics::lowest;
 
 /// A validation of a run.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,8 +16,8 @@ use super::row::{Row, cells, means};
 use super::solve::{self, Solution};
 use super::table::Table;
 use crate::error::{Error, Result};
-use crate::fit::distribution::f_tail;
-use crate::fit::power::pearson;
+use crate::statistics::f_tail;
+use crate::statistics::pearson;
 
 /// The rows of a law.
 ///

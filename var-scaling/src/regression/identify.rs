@@ -7,8 +7,8 @@ use super::curves::log_line;
 use super::model::Form;
 use super::request::FitRequest;
 use super::row::{Row, cells};
-use crate::fit::law::LEAST_SIZES;
-use crate::fit::power::line;
+use crate::statistics::LEAST_SIZES;
+use crate::statistics::line;
 
 /// Largest distance of ln D from a line in ln N at which D counts as one power of N.
 const ONE_LINE: f64 = 0.02;

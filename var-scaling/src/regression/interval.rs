@@ -4,7 +4,7 @@ use super::model::{A, ALPHA, B, BETA, E, Form, MOST, Model, Point};
 use super::newton::{bounds, cholesky, minimise, substitute};
 use super::problem::Problem;
 use super::solve::Solution;
-use crate::fit::distribution::f_quantile;
+use crate::statistics::f_quantile;
 
 /// Lower and upper end; `None` where there is no end.
 pub(super) type Ends = (Option<f64>, Option<f64>);

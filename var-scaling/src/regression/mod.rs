@@ -2,7 +2,7 @@
 //!
 //! A fit starts from a grid of exponents. Linear least squares give the other coefficients (variable projection), and
 //! Newton's method with exact second derivatives goes to the minimum. Logarithms are centred, because otherwise factor and
-//! exponent would be nearly one direction. The fits of a sweep ([`crate::fit`]) have one law and their own file.
+//! exponent would be nearly one direction. The fits of a sweep (`fit`) have one law and their own file.
 
 mod answer;
 mod bootstrap;

@@ -2,7 +2,7 @@
 
 use super::model::{A, ALPHA, B, BETA, E, MOST, Point, RSTAR};
 use super::problem::{Curvature, Problem};
-use crate::fit::power::EXPONENTS;
+use crate::statistics::EXPONENTS;
 
 /// Most steps.
 const STEPS: usize = 400;

@@ -6,7 +6,7 @@ use super::model::{ALPHA, BETA, E, Form, MOST, Point};
 use super::newton::{bounds, minimise};
 use super::problem::Problem;
 use super::starts::starts;
-use crate::fit::power::EXPONENTS;
+use crate::statistics::EXPONENTS;
 
 /// Sums within this share of the least are the same minimum.
 const SAME: f64 = 1e-7;
