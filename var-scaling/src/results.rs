@@ -128,9 +128,9 @@ impl Results {
     }
 }
 
-/// By rising parameters, then by name.
+/// By rising parameters, then tokens, then name.
 fn sorted(mut lines: Vec<ResultLine>) -> Vec<ResultLine> {
-    lines.sort_by(|a, b| a.params.cmp(&b.params).then_with(|| a.name.cmp(&b.name)));
+    lines.sort_by(|a, b| (a.params, a.tokens, &a.name).cmp(&(b.params, b.tokens, &b.name)));
     lines
 }
 

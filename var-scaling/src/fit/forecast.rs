@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::joint::JointLaw;
-use super::laws::FitOptions;
+use super::options::FitOptions;
 use super::power::Mode;
 use crate::error::{Error, Result};
 use crate::regression::{self, FitRequest, Law, Objective, Role};

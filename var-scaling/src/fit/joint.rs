@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::laws::FitOptions;
+use super::options::FitOptions;
 use super::power::Mode;
 use crate::regression::{self, Law};
 use crate::result_line::{Metric, ResultLine};

@@ -6,11 +6,11 @@ use plotters::style::RGBColor;
 use var_tokenizer::files::make_folder;
 
 use super::axis::{Axis, Scale};
-use super::canvas::Drawing;
-use super::chart::{Chart, ChartLayout, Mark, Series};
+use super::chart::{Chart, Mark, Series};
 use super::law_chart::{law_curve, law_legend, law_mark};
 use super::lengths;
 use super::palette;
+use super::sweep_figure::{SweepFigure, names_of, scales, size_names};
 use crate::error::Result;
 use crate::fit::frontier::{Scored, pareto};
 use crate::fit::law::{FittedLaw, Irreducible};
@@ -19,29 +19,6 @@ use crate::quantity::count;
 use crate::result_line::{Metric, PARAMETER_UNIT, ResultLine};
 use crate::results::Results;
 use crate::scores::ImageScores;
-
-/// A plot with its caption.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SweepFigure {
-    /// File name without its ending.
-    pub stem: String,
-    /// A sentence about what it shows.
-    pub caption: String,
-    /// The plot.
-    pub chart: Chart,
-}
-
-impl SweepFigure {
-    /// The plot for files, and for pages with room.
-    pub(crate) fn wide(&self) -> Drawing {
-        self.chart.drawing(&ChartLayout::WIDE)
-    }
-
-    /// The plot for phones, and for two columns on paper.
-    pub(crate) fn narrow(&self) -> Drawing {
-        self.chart.drawing(&ChartLayout::NARROW)
-    }
-}
 
 /// All plots of a sweep.
 pub(crate) fn figures(results: &Results, fits: &FitsFile) -> Vec<SweepFigure> {
@@ -69,37 +46,8 @@ pub(crate) fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Res
     Ok(all)
 }
 
-pub(super) fn scales(metric: Metric) -> &'static str {
-    match metric {
-        Metric::LossAll | Metric::ErrorAll => "all scales",
-        Metric::LossLast | Metric::ErrorLast => "last scale",
-    }
-}
-
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)))
-}
-
-/// The name of each size, and its number of parameters.
-pub(super) fn size_names(results: &Results) -> Vec<(f64, String)> {
-    let mut names: Vec<(f64, String)> =
-        results.lines.iter().map(|line| (line.params as f64, line.size())).collect();
-    names.dedup_by(|a, b| a.1 == b.1);
-    names
-}
-
-fn is_loss(metric: Metric) -> bool {
-    matches!(metric, Metric::LossAll | Metric::LossLast)
-}
-
-/// `loss` or `error`, the axis' title, and the end of a file's name.
-pub(super) fn names_of(metric: Metric) -> (&'static str, &'static str, &'static str) {
-    let last = if matches!(metric, Metric::LossAll | Metric::ErrorAll) { "all" } else { "last" };
-    if is_loss(metric) {
-        ("loss", "Validation loss (nats per token)", last)
-    } else {
-        ("error", "Validation token error", last)
-    }
 }
 
 fn color(metric: Metric) -> RGBColor {

@@ -2,9 +2,9 @@
 
 use super::axis::{Axis, Scale};
 use super::chart::{Chart, Mark, Series};
-use super::figures::{SweepFigure, names_of, scales, size_names};
 use super::law_chart::spread;
 use super::palette;
+use super::sweep_figure::{SweepFigure, names_of, scales, size_names};
 use crate::fit::joint::JointLaw;
 use crate::quantity::count;
 use crate::result_line::{Metric, ResultLine};

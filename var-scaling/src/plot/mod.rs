@@ -12,5 +12,7 @@ mod legend;
 mod lengths;
 pub(crate) mod palette;
 pub mod score_curve;
+mod sweep_figure;
 
-pub(crate) use figures::{SweepFigure, draw_all, figures};
+pub(crate) use figures::{draw_all, figures};
+pub(crate) use sweep_figure::SweepFigure;
