@@ -103,12 +103,13 @@ impl From<Size> for String {
 }
 
 /// The ladders: name, sizes and purpose.
-const LADDERS: [(&str, &str, &str); 5] = [
+const LADDERS: [(&str, &str, &str); 6] = [
     ("nano", "1x32,2x64,3x96,3x128,4x192", "minutes on a CPU; a factor of 66 in parameters"),
     ("nano-long", "1x32,1x64,2x64,2x96,3x96,3x128,4x160,4x192", "the same range in smaller steps"),
     ("square", "1x32,2x64,3x96,4x128,5x160,6x192,7x224", "one shape at every size; an hour on a CPU"),
     ("small", "d4,d6,d8,d10,d12", "hours on one GPU; the published shape"),
-    ("published", "d16,d20,d24,d30", "the sizes of the paper"),
+    ("published", "d16,d20,d24,d30", "the released models"),
+    ("paper", "d6,d8,d10,d12,d14,d16,d18,d20,d22,d24,d26,d28,d30", "thirteen depths, 18M to 2B parameters"),
 ];
 
 /// Names of the ladders.

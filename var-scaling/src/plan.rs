@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::devices::{Devices, place};
 use crate::error::{Error, Result};
 use crate::images::{SweepImages, absolute};
 use crate::ladder::{self, Size};
@@ -16,6 +17,7 @@ use crate::preset::{self, SweepPreset};
 use crate::request::{PlannedRun, SweepRequest, TokenizerSource};
 use crate::run_plan::{planned_run, strings};
 use crate::settings::{self, MAX_SEED, MAX_SEEDS};
+use crate::trainer;
 
 /// The plan of a sweep.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +38,8 @@ pub struct SweepPlan {
     pub runs: Vec<PlannedRun>,
     /// What the times assume.
     pub assumption: String,
+    /// The devices that it is for.
+    pub devices: Option<Devices>,
     /// Settings without effect, and choices of the program; one line each.
     pub notes: Vec<String>,
 }
@@ -81,6 +85,7 @@ impl SweepPlan {
         let seeds = seeds(request)?;
         let source = request.data.as_ref().or(preset.data.source.as_ref());
         let images = SweepImages::find(source.map(String::as_str), &preset)?;
+        let rate = request.devices.map(|devices| devices.rate()).or(request.flops_rate);
         let mut runs: Vec<PlannedRun> = Vec::new();
         let mut add = |size: &Size, steps: Option<u64>| -> Result<()> {
             for seed in seeds.clone() {
@@ -94,7 +99,13 @@ impl SweepPlan {
                 if request.seeds > 1 {
                     name += &format!("-s{seed}");
                 }
-                let run = planned_run(name, &preset, &images, size, seed, &asked, request.flops_rate)?;
+                let mut run = planned_run(name, &preset, &images, size, seed, &asked, rate)?;
+                if let Some(devices) = &request.devices {
+                    let average = trainer::model(&run.name, &run.preset, size, &run.set)?.model.ema > 0.0;
+                    run.placement = place(&run.config, run.batch, average, devices)?;
+                    run.seconds =
+                        3600.0 * devices.hours(run.flops, run.placement.as_ref()) / devices.ranks as f64;
+                }
                 let same = |other: &PlannedRun| {
                     other.size == run.size && other.steps == run.steps && other.seed == seed
                 };
@@ -114,8 +125,9 @@ impl SweepPlan {
             }
         }
         runs.sort_by_key(|run| (run.parameters, run.seed, run.steps));
-        let preparations = preparations(&tokenizer, &preset, &images, request.flops_rate)?;
-        let assumption = machine::assumption(request.flops_rate);
+        let preparations = preparations(&tokenizer, &preset, &images, rate)?;
+        let assumption =
+            request.devices.map_or_else(|| machine::assumption(rate), |devices| devices.assumption());
         let mut notes = images.notes.clone();
         notes.extend(plan_notes::of(request, name, &preset, &tokenizer, &images, &runs));
         let name = Path::new(name).file_stem().map_or(name.to_owned(), |s| s.to_string_lossy().into_owned());
@@ -128,6 +140,7 @@ impl SweepPlan {
             preparations,
             runs,
             assumption,
+            devices: request.devices,
             notes,
         })
     }
@@ -176,14 +189,15 @@ impl SweepPlan {
                     "name": r.name, "depth": r.size.depth, "width": r.size.width, "heads": r.size.heads,
                     "seed": r.seed, "steps": r.steps, "batch": r.batch, "params": r.parameters,
                     "tokens": r.tokens, "flops": r.flops, "memory_bytes": r.memory,
-                    "estimated_seconds": r.seconds, "settings": r.settings(),
+                    "estimated_seconds": r.seconds, "epochs": r.epochs, "placement": r.placement,
+                    "device_hours": self.devices.map(|devices| devices.hours(r.flops, r.placement.as_ref())), "settings": r.settings(),
                 })
             })
             .collect();
         json!({
             "preset": self.name, "shared": self.shared(), "pictures": self.images.json(),
             "preparations": self.preparations.iter().map(Preparation::json).collect::<Vec<_>>(), "runs": runs,
-            "estimated_seconds": self.seconds(), "assumption": self.assumption, "notes": self.notes,
+            "estimated_seconds": self.seconds(), "assumption": self.assumption, "devices": self.devices, "notes": self.notes,
         })
     }
 }
@@ -245,15 +259,53 @@ mod tests {
 
     #[test]
     fn the_published_plan_has_the_published_sizes_and_steps() {
-        let plan = plan(&SweepRequest { preset: Some("imagenet-256".into()), ..SweepRequest::default() });
+        let plan = plan(&SweepRequest { preset: Some("paper-256".into()), ..SweepRequest::default() });
         let params: Vec<u64> = plan.runs.iter().map(|r| r.parameters).collect();
-        assert_eq!(params, [310_283_520, 600_917_136, 1_033_399_360, 2_010_020_356]);
-        let d30 = &plan.runs[3];
+        let published = [
+            18_492_580,
+            41_315_904,
+            78_367_716,
+            133_186_960,
+            209_312_580,
+            310_283_520,
+            439_638_724,
+            600_917_136,
+            797_657_700,
+            1_033_399_360,
+            1_311_681_060,
+            1_636_041_744,
+            2_010_020_356,
+        ];
+        assert_eq!(params, published);
+        let d30 = &plan.runs[12];
         // 350 epochs of 1,281,167 images of 680 tokens: the 305 billion of the paper.
         assert!((d30.tokens as f64 / 305e9 - 1.0).abs() < 0.001, "{}", d30.tokens);
         assert_eq!(d30.set["learning_rate"], "0.00032");
         assert_eq!(d30.set["weight_decay_end"], "0.08");
         assert_eq!(plan.runs[0].set["learning_rate"], "0.0003");
+        let large = SweepRequest { preset: Some("paper-512".into()), ..SweepRequest::default() };
+        assert_eq!(self::plan(&large).runs[0].parameters, 2_353_893_904);
+    }
+
+    #[test]
+    fn the_published_d16_takes_the_published_hours_within_a_quarter() {
+        let devices = Devices::new("a100".parse().unwrap(), 16).unwrap();
+        let request = SweepRequest {
+            preset: Some("paper-256".into()),
+            sizes: Some("d16".into()),
+            devices: Some(devices),
+            ..SweepRequest::default()
+        };
+        let found = plan(&request);
+        // 2.5 days on 16 A100.
+        let hours = devices.hours(found.runs[0].flops, found.runs[0].placement.as_ref());
+        assert!((hours / (2.5 * 24.0 * 16.0) - 1.0).abs() < 0.25, "{hours}");
+        assert!((found.runs[0].seconds / 3600.0 * 16.0 / hours - 1.0).abs() < 1e-9);
+        let place = found.runs[0].placement.unwrap();
+        assert_eq!(place.images * place.accumulation, 768 / 16);
+        assert!((found.runs[0].epochs - 200.0).abs() < 0.1);
+        let odd = SweepRequest { devices: Some(Devices { ranks: 7, ..devices }), ..request };
+        assert!(SweepPlan::new(&odd).is_err());
     }
 
     #[test]

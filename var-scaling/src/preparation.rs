@@ -135,11 +135,11 @@ mod tests {
 
     #[test]
     fn the_published_tokenizer_takes_its_flops_over_the_rate() {
-        let slow = of("imagenet-256", None);
+        let slow = of("paper-256", None);
         assert_eq!(slow[0].parameters, Some(108_948_355));
         let flops = 16.0 * 1_281_167.0 * cost::training_flops(&TokenizerConfig::published());
         assert_eq!(slow[0].flops, Some(flops));
-        let given = of("imagenet-256", Some(1e15));
+        let given = of("paper-256", Some(1e15));
         assert!((given[0].seconds / (flops / 1e15) - 1.0).abs() < 1e-9);
         assert!(slow.iter().zip(&given).all(|(slow, given)| slow.seconds > 100.0 * given.seconds));
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use var_model::TransformerConfig;
 
+use crate::devices::{Devices, Placement};
 use crate::ladder::Size;
 
 /// A request for a sweep.
@@ -28,6 +29,8 @@ pub struct SweepRequest {
     pub set: Vec<String>,
     /// FLOPs per second that the estimated times assume; `None`: two CPU cores.
     pub flops_rate: Option<f64>,
+    /// Devices that the plan is for, in place of a speed.
+    pub devices: Option<Devices>,
 }
 
 /// The tokenizer of a sweep.
@@ -85,4 +88,8 @@ pub struct PlannedRun {
     pub memory: f64,
     /// Estimated seconds.
     pub seconds: f64,
+    /// Passes over the training images.
+    pub epochs: f64,
+    /// How a step is divided over the devices of the request; `None` without devices, or if it does not fit.
+    pub placement: Option<Placement>,
 }

@@ -118,6 +118,8 @@ pub(crate) fn planned_run(
         flops,
         memory: cost::training_memory(&config, &step).total(),
         seconds: flops / machine::rate(size.width, rate),
+        epochs: seen as f64 / images.training.max(1) as f64,
+        placement: None,
         size: size.clone(),
         set,
         config,

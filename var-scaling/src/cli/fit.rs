@@ -112,6 +112,12 @@ impl Fit {
     fn fit_table(&self) -> Result<()> {
         let table = &self.table;
         let law = table.law.unwrap_or(Law::Power);
+        let drawn = table.interval == Some(Interval::Bootstrap);
+        if !drawn && (table.draws.is_some() || table.seed.is_some()) {
+            return Err(Error::config(
+                "--draws and --seed are for --interval bootstrap; take it, or leave them out",
+            ));
+        }
         let request = FitRequest {
             table: table.csv.clone(),
             columns: table.columns.iter().map(|text| column(text)).collect::<Result<_>>()?,

@@ -1,6 +1,7 @@
 //! The command line: flags, and the functions that they call.
 
 mod compare;
+mod devices;
 mod fit;
 mod forecast;
 mod tables;
@@ -27,7 +28,7 @@ use var_tokenizer::torch::{DeviceChoice, Precision};
 #[command(after_help = "Examples:
   var-scaling sweep                                      (built-in emoji, five sizes, report)
   var-scaling compare                                    (next-scale prediction against raster scan)
-  var-scaling plan --preset imagenet-256                 (parameters, compute and time)
+  var-scaling plan --preset paper-256                 (parameters, compute and time)
   var-scaling fit runs/sweep-emoji-nano --irreducible loss_all=3.2
   var-scaling report runs/sweep-emoji-nano")]
 pub struct Cli {
@@ -43,7 +44,7 @@ enum Command {
   var-scaling sweep --data photos/                       (your images; trains a tokenizer first)
   var-scaling sweep --data cifar-10-binary.tar.gz --preset cifar-nano --out runs/cifar
   var-scaling sweep --sizes nano-long --seeds 3 --out runs/seeds
-  var-scaling sweep --dry-run --preset imagenet-256 --flops-rate 4e15
+  var-scaling sweep --dry-run --preset paper-256 --accelerator a100 --ranks 64
   var-scaling sweep --list-presets
 
 To resume after an interruption or a failure, run the same command again.
@@ -54,7 +55,8 @@ Exit status: 0 all sizes done, 1 something failed, 2 bad input, 3 interrupted.")
     /// Print the plan of a sweep without starting it (same as `sweep --dry-run`)
     #[command(after_help = "Examples:
   var-scaling plan                                       (the built-in sweep)
-  var-scaling plan --preset imagenet-256 --flops-rate 4e15
+  var-scaling plan --preset paper-256 --accelerator h100 --ranks 64 --price 2.5
+  var-scaling plan --preset paper-256 --flops-rate 4e15
   var-scaling plan --data photos/ --sizes small --set steps=2000
   var-scaling plan --sizes 2x64,3x96 --seeds 3 --json
 
@@ -111,6 +113,8 @@ struct PlanArgs {
     train_tokenizer: bool,
     #[command(flatten)]
     trainings: TrainingArgs,
+    #[command(flatten)]
+    devices: devices::DeviceArgs,
     /// List presets and ladders
     #[arg(long)]
     list_presets: bool,
@@ -212,8 +216,8 @@ impl PlanArgs {
     /// The table of `plan`, with the flags that make its numbers more exact.
     fn table(&self, plan: &SweepPlan) -> String {
         let mut text = tables::plan(plan);
-        if self.trainings.flops_rate.is_none() {
-            text.push_str("\nhint: --flops-rate N assumes another speed");
+        if self.trainings.flops_rate.is_none() && plan.devices.is_none() {
+            text.push_str("\nhint: --flops-rate N or --accelerator NAME assume another speed");
         }
         if plan.images.source.is_none() {
             text.push_str("\nhint: --data PATH counts your images");
@@ -228,6 +232,7 @@ impl PlanArgs {
             sizes: self.sizes.clone(),
             tokenizer: self.tokenizer.clone(),
             train_tokenizer: self.train_tokenizer,
+            devices: self.devices.devices()?,
             ..self.trainings.request()?
         })
     }
@@ -306,6 +311,11 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         return show_plan(&args.plan);
     }
     let plan = args.plan.plan()?;
+    if plan.devices.is_some() {
+        return Err(Error::config(
+            "--accelerator is for plans: a sweep trains on this machine; add --dry-run, or leave it out",
+        ));
+    }
     // Without images, a sweep fails before it prints the table.
     plan.data()?;
     let out = args.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("sweep-{}", plan.name)));

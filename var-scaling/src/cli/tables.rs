@@ -8,6 +8,7 @@ use var_scaling::fit::means::NOT_MONOTONE;
 use var_scaling::plan::SweepPlan;
 use var_scaling::preparation::Preparation;
 use var_scaling::quantity::{bytes, count, duration, flops};
+use var_scaling::request::PlannedRun;
 use var_scaling::result_line::ResultLine;
 use var_scaling::sweep::SweepOutcome;
 
@@ -42,29 +43,68 @@ pub fn plan(plan: &SweepPlan) -> String {
             count(r.parameters as f64),
             r.steps.to_string(),
             r.batch.to_string(),
+            epochs(r.epochs),
             count(r.tokens as f64),
             flops(r.flops),
             bytes(r.memory),
             duration(r.seconds),
         ]
     });
-    let head = ["size", "params", "steps", "batch", "tokens", "FLOPs", "memory", "time"];
+    let head = ["size", "params", "steps", "batch", "epochs", "tokens", "FLOPs", "memory", "time"];
     let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
     format!(
-        "{}total time without samples: {}, assuming {}\nmemory: for bf16; in f32, activations take twice as much\n{}{notes}",
+        "{}{}total time without samples: {}, assuming {}\nmemory: for bf16; in f32, activations take twice as much\n{}{notes}",
         columns(head, plan.preparations.iter().map(preparation_row).chain(runs)),
+        placements(plan),
         duration(plan.seconds()),
         plan.assumption,
         plan.images.describe()
     )
 }
 
+/// Passes over the images: `0.8`, `200`.
+fn epochs(epochs: f64) -> String {
+    if epochs < 10.0 { format!("{epochs:.1}") } else { format!("{epochs:.0}") }
+}
+
+/// How each training is divided over the devices of the plan; empty without devices.
+fn placements(plan: &SweepPlan) -> String {
+    let Some(devices) = &plan.devices else { return String::new() };
+    let row = |run: &PlannedRun| {
+        let hours = devices.hours(run.flops, run.placement.as_ref());
+        let cost = devices.price.map_or_else(String::new, |price| format!("{:.0}", price * hours));
+        let [images, parts, means, memory] = match &run.placement {
+            None => [String::new(), String::new(), "does not fit".into(), String::new()],
+            Some(place) => {
+                let means = [(place.zero, "--zero"), (place.recompute, "recompute=true")];
+                let means: Vec<&str> = means.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
+                [
+                    format!("{} × {}", devices.ranks, place.images),
+                    place.accumulation.to_string(),
+                    means.join(" "),
+                    bytes(place.memory),
+                ]
+            }
+        };
+        [run.name.clone(), images, parts, means, memory, format!("{hours:.1}"), cost]
+    };
+    let price = if devices.price.is_some() { "cost" } else { "" };
+    let head = ["size", "images", "accumulation", "also set", "memory of a rank", "device hours", price];
+    format!(
+        "\n{}device hours: {}; the memory is estimated, and a tenth of {} is left free\n\n",
+        columns(head, plan.runs.iter().map(row)),
+        plan.assumption,
+        bytes(devices.memory)
+    )
+}
+
 /// A row of the table of a plan. Unknown cells are empty.
-fn preparation_row(piece: &Preparation) -> [String; 8] {
+fn preparation_row(piece: &Preparation) -> [String; 9] {
     let text = |value: Option<f64>, words: fn(f64) -> String| value.map_or_else(String::new, words);
     [
         piece.name.to_owned(),
         text(piece.parameters.map(|n| n as f64), count),
+        String::new(),
         String::new(),
         String::new(),
         text(piece.tokens.map(|n| n as f64), count),

@@ -14,11 +14,12 @@ use crate::ladder::{self, Size};
 use var_tokenizer::nearest::{explain_unknown_key, nearest};
 
 /// The presets of the program: name and text.
-const EMBEDDED: [(&str, &str); 4] = [
+const EMBEDDED: [(&str, &str); 5] = [
     ("emoji-nano", include_str!("../../presets/emoji-nano.toml")),
     ("cifar-nano", include_str!("../../presets/cifar-nano.toml")),
     ("cifar-laws", include_str!("../../presets/cifar-laws.toml")),
-    ("imagenet-256", include_str!("../../presets/imagenet-256.toml")),
+    ("paper-256", include_str!("../../presets/paper-256.toml")),
+    ("paper-512", include_str!("../../presets/paper-512.toml")),
 ];
 
 /// The preset if a request names none. `own`: whether it names images.
@@ -346,7 +347,7 @@ mod tests {
         let rate = SweepPreset::load("emoji-nano").unwrap().train.learning_rate;
         assert_eq!(rate.at(64), 0.01);
         assert_eq!(rate.at(192), 0.004387);
-        assert_eq!(SweepPreset::load("imagenet-256").unwrap().train.learning_rate.at(1024), 3e-4);
+        assert_eq!(SweepPreset::load("paper-256").unwrap().train.learning_rate.at(1024), 3e-4);
     }
 
     #[test]

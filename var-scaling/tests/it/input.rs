@@ -11,7 +11,7 @@ fn an_unknown_preset_lists_the_known_ones() {
     fake.sweep(&["--preset", "emojinano"]).assert().code(2).stderr(
         contains("emoji-nano")
             .and(contains("cifar-nano"))
-            .and(contains("imagenet-256"))
+            .and(contains("paper-256"))
             .and(contains("did you mean")),
     );
     assert!(fake.calls().is_empty() && !fake.out().exists());
@@ -79,7 +79,7 @@ fn images_that_cannot_be_encoded_are_the_encoders_words_and_status_2() {
 #[test]
 fn images_that_are_named_must_be_there_even_for_a_dry_run() {
     let fake = Fake::new();
-    for more in [&[][..], &["--dry-run"], &["--dry-run", "--preset", "imagenet-256"]] {
+    for more in [&[][..], &["--dry-run"], &["--dry-run", "--preset", "paper-256"]] {
         fake.sweep(&["--data", "nowhere"])
             .args(more)
             .assert()
@@ -94,7 +94,7 @@ fn images_that_are_named_must_be_there_even_for_a_dry_run() {
 #[test]
 fn a_dry_run_needs_no_images_and_a_sweep_does() {
     let fake = Fake::new();
-    let dry = ["--preset", "imagenet-256", "--dry-run"];
+    let dry = ["--preset", "paper-256", "--dry-run"];
     fake.sweep(&dry)
         .assert()
         .success()
@@ -245,16 +245,54 @@ fn a_dry_run_prints_the_table_and_writes_nothing() {
     );
     let output = fake
         .program()
-        .args(["plan", "--preset", "imagenet-256", "--json", "--flops-rate", "1e15"])
+        .args(["plan", "--preset", "paper-256", "--json", "--flops-rate", "1e15"])
         .assert()
         .success()
         .get_output()
         .stdout
         .clone();
     let plan: serde_json::Value = serde_json::from_slice(&output).unwrap();
-    assert_eq!(plan["runs"][0]["params"], 310_283_520);
-    assert_eq!(plan["runs"][3]["params"], 2_010_020_356_u64);
+    assert_eq!(plan["runs"][5]["params"], 310_283_520);
+    assert_eq!(plan["runs"][12]["params"], 2_010_020_356_u64);
     assert!(!fake.out().exists() && fake.calls().is_empty());
+}
+
+#[test]
+fn a_plan_for_accelerators_has_hours_cost_and_a_placement_of_each_size() {
+    let fake = Fake::new();
+    let plan = |arguments: &[&str]| {
+        let mut command = fake.program();
+        command.args(["plan", "--preset", "paper-256", "--accelerator", "A100"]).args(arguments);
+        command
+    };
+    let found = plan(&["--ranks", "16", "--price", "2", "--json"]).assert().success();
+    let found: serde_json::Value = serde_json::from_slice(&found.get_output().stdout).unwrap();
+    let runs = found["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), 13);
+    for run in runs {
+        let place = &run["placement"];
+        let number = |key: &str| place[key].as_u64().unwrap();
+        assert_eq!(number("images") * number("accumulation") * 16, run["batch"].as_u64().unwrap(), "{run}");
+        assert!(place["memory"].as_f64().unwrap() <= 0.9 * 80e9, "{run}");
+    }
+    let text = plan(&["--ranks", "16", "--price", "2"]).assert().success();
+    text.stdout(
+        contains("device hours").and(contains("cost")).and(contains("16 × a100, 21% of 312 TFLOP/s each")),
+    );
+    let little = plan(&["--device-memory", "2GB", "--sizes", "d30"]).assert().success();
+    little.stdout(contains("does not fit"));
+    for (arguments, why) in [
+        (&["--ranks", "7"][..], "cannot be divided by 7 ranks"),
+        (&["--mfu", "1.5"], "--mfu 1.5: expected a share"),
+        (&["--device-memory", "much"], "expected a size, for example 80GB"),
+        (&["--ranks", "0"], "0 ranks: expected 1 to"),
+        (&["--flops-rate", "1e15"], "cannot be used with"),
+    ] {
+        plan(arguments).assert().code(2).stderr(contains(why));
+    }
+    let train = ["sweep", "--accelerator", "h100", "--sizes", "1x32"];
+    fake.program().args(train).assert().code(2).stderr(contains("add --dry-run"));
+    assert!(fake.calls().is_empty());
 }
 
 #[test]

@@ -263,6 +263,8 @@ fn bad_requests_are_one_clear_line_and_status_2() {
         (&["--objective", "huber=no"], "huber=DELTA"),
         (&["--objective", "loglog"], "needs the law power or error"),
         (&["--level", "2"], "level 2"),
+        (&["--draws", "5"], "are for --interval bootstrap"),
+        (&["--grid", "1"], "expected 1 to 1000000 and 2 to 1000"),
         (&["--at", "d=2"], "is evaluated at n=NUMBER"),
         (&["--law", "isoflop", "--at", "n=2"], "leave --at out"),
         (&["--compute", "1e9"], "does not split compute"),
