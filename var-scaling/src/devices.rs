@@ -41,7 +41,7 @@ impl std::str::FromStr for Accelerator {
         let found = ACCELERATORS.into_iter().find(|known| known.name == text.to_lowercase());
         found.ok_or_else(|| {
             Error::config(format!(
-                "accelerator {text}: known are {names}; for others, give the speed and memory"
+                "accelerator {text}: known are {names}; for another one, give the speed of all together instead"
             ))
         })
     }
@@ -85,10 +85,15 @@ impl Devices {
         format!("{} × {name}, {:.0}% of {:.0} TFLOP/s each", self.ranks, 100.0 * self.mfu, peak / 1e12)
     }
 
-    /// Hours of one device for a training of `flops`, with the blocks that the placement computes again.
-    pub fn hours(&self, flops: f64, placement: Option<&Placement>) -> f64 {
+    /// Seconds for a training of `flops`, with the blocks that the placement computes again.
+    pub(crate) fn seconds(&self, flops: f64, placement: Option<&Placement>) -> f64 {
         let again = if placement.is_some_and(|place| place.recompute) { AGAIN } else { 1.0 };
-        again * flops / (self.accelerator.peak * self.mfu) / 3600.0
+        again * flops / self.rate()
+    }
+
+    /// Hours of one device, if all devices work for `seconds`.
+    pub fn hours(&self, seconds: f64) -> f64 {
+        seconds * self.ranks as f64 / 3600.0
     }
 }
 

@@ -25,8 +25,8 @@
 
 pub mod compare;
 #[doc(hidden)]
-/// Devices of a plan, and how a training is divided over them.
 pub mod devices;
+#[doc(hidden)]
 pub mod error;
 pub mod fit;
 #[doc(hidden)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::devices::{Devices, place};
+use crate::devices::Devices;
 use crate::error::{Error, Result};
 use crate::images::{SweepImages, absolute};
 use crate::ladder::{self, Size};
@@ -17,7 +17,6 @@ use crate::preset::{self, SweepPreset};
 use crate::request::{PlannedRun, SweepRequest, TokenizerSource};
 use crate::run_plan::{planned_run, strings};
 use crate::settings::{self, MAX_SEED, MAX_SEEDS};
-use crate::trainer;
 
 /// The plan of a sweep.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,7 +84,6 @@ impl SweepPlan {
         let seeds = seeds(request)?;
         let source = request.data.as_ref().or(preset.data.source.as_ref());
         let images = SweepImages::find(source.map(String::as_str), &preset)?;
-        let rate = request.devices.map(|devices| devices.rate()).or(request.flops_rate);
         let mut runs: Vec<PlannedRun> = Vec::new();
         let mut add = |size: &Size, steps: Option<u64>| -> Result<()> {
             for seed in seeds.clone() {
@@ -99,13 +97,7 @@ impl SweepPlan {
                 if request.seeds > 1 {
                     name += &format!("-s{seed}");
                 }
-                let mut run = planned_run(name, &preset, &images, size, seed, &asked, rate)?;
-                if let Some(devices) = &request.devices {
-                    let average = trainer::model(&run.name, &run.preset, size, &run.set)?.model.ema > 0.0;
-                    run.placement = place(&run.config, run.batch, average, devices)?;
-                    run.seconds =
-                        3600.0 * devices.hours(run.flops, run.placement.as_ref()) / devices.ranks as f64;
-                }
+                let run = planned_run(name, &preset, &images, size, seed, &asked, request)?;
                 let same = |other: &PlannedRun| {
                     other.size == run.size && other.steps == run.steps && other.seed == seed
                 };
@@ -125,9 +117,10 @@ impl SweepPlan {
             }
         }
         runs.sort_by_key(|run| (run.parameters, run.seed, run.steps));
-        let preparations = preparations(&tokenizer, &preset, &images, rate)?;
-        let assumption =
-            request.devices.map_or_else(|| machine::assumption(rate), |devices| devices.assumption());
+        let preparations = preparations(&tokenizer, &preset, &images, request.rate())?;
+        let assumption = request
+            .devices
+            .map_or_else(|| machine::assumption(request.rate()), |devices| devices.assumption());
         let mut notes = images.notes.clone();
         notes.extend(plan_notes::of(request, name, &preset, &tokenizer, &images, &runs));
         let name = Path::new(name).file_stem().map_or(name.to_owned(), |s| s.to_string_lossy().into_owned());
@@ -173,6 +166,11 @@ impl SweepPlan {
         Sha256::digest(text.as_bytes()).iter().take(6).map(|b| format!("{b:02x}")).collect()
     }
 
+    /// Passes of a run over the training images.
+    pub fn epochs(&self, run: &PlannedRun) -> f64 {
+        (run.steps * run.batch) as f64 / self.images.training.max(1) as f64
+    }
+
     /// Estimated seconds of preparations and runs.
     pub fn seconds(&self) -> f64 {
         let before: f64 = self.preparations.iter().map(|p| p.seconds).sum();
@@ -189,8 +187,8 @@ impl SweepPlan {
                     "name": r.name, "depth": r.size.depth, "width": r.size.width, "heads": r.size.heads,
                     "seed": r.seed, "steps": r.steps, "batch": r.batch, "params": r.parameters,
                     "tokens": r.tokens, "flops": r.flops, "memory_bytes": r.memory,
-                    "estimated_seconds": r.seconds, "epochs": r.epochs, "placement": r.placement,
-                    "device_hours": self.devices.map(|devices| devices.hours(r.flops, r.placement.as_ref())), "settings": r.settings(),
+                    "estimated_seconds": r.seconds, "epochs": self.epochs(r), "placement": r.placement,
+                    "device_hours": self.devices.map(|devices| devices.hours(r.seconds)), "settings": r.settings(),
                 })
             })
             .collect();
@@ -298,12 +296,11 @@ mod tests {
         };
         let found = plan(&request);
         // 2.5 days on 16 A100.
-        let hours = devices.hours(found.runs[0].flops, found.runs[0].placement.as_ref());
+        let hours = devices.hours(found.runs[0].seconds);
         assert!((hours / (2.5 * 24.0 * 16.0) - 1.0).abs() < 0.25, "{hours}");
-        assert!((found.runs[0].seconds / 3600.0 * 16.0 / hours - 1.0).abs() < 1e-9);
         let place = found.runs[0].placement.unwrap();
         assert_eq!(place.images * place.accumulation, 768 / 16);
-        assert!((found.runs[0].epochs - 200.0).abs() < 0.1);
+        assert!((found.epochs(&found.runs[0]) - 200.0).abs() < 0.1);
         let odd = SweepRequest { devices: Some(Devices { ranks: 7, ..devices }), ..request };
         assert!(SweepPlan::new(&odd).is_err());
     }

@@ -33,6 +33,13 @@ pub struct SweepRequest {
     pub devices: Option<Devices>,
 }
 
+impl SweepRequest {
+    /// FLOPs per second that the estimated times assume; `None`: two CPU cores.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        self.devices.map(|devices| devices.rate()).or(self.flops_rate)
+    }
+}
+
 /// The tokenizer of a sweep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TokenizerSource {
@@ -88,8 +95,6 @@ pub struct PlannedRun {
     pub memory: f64,
     /// Estimated seconds.
     pub seconds: f64,
-    /// Passes over the training images.
-    pub epochs: f64,
     /// How a step is divided over the devices of the request; `None` without devices, or if it does not fit.
     pub placement: Option<Placement>,
 }

@@ -68,18 +68,26 @@ impl Results {
         self.equal_lengths().into_iter().map(point).collect()
     }
 
+    /// Whether a size has several lengths. The published sizes have not: each has a length of its own.
+    pub fn has_several_lengths(&self) -> bool {
+        let pairs: BTreeSet<(String, u64)> = self.lines.iter().map(|l| (l.size(), l.tokens)).collect();
+        let sizes: BTreeSet<&String> = pairs.iter().map(|(size, _)| size).collect();
+        pairs.len() > sizes.len()
+    }
+
     /// The trainings for laws of parameters: all, unless a size has several lengths. Then those of the length that most
     /// sizes have, and of these lengths the longest.
     pub fn equal_lengths(&self) -> Vec<&ResultLine> {
+        if !self.has_several_lengths() {
+            return self.lines.iter().collect();
+        }
         let mut sizes: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
         for line in &self.lines {
             sizes.entry(line.tokens).or_default().insert(line.size());
         }
-        let all: BTreeSet<&String> = sizes.values().flatten().collect();
-        let one_each = sizes.values().map(BTreeSet::len).sum::<usize>() == all.len();
         let most =
             sizes.iter().max_by_key(|(tokens, sizes)| (sizes.len(), **tokens)).map(|(tokens, _)| *tokens);
-        self.lines.iter().filter(|line| one_each || Some(line.tokens) == most).collect()
+        self.lines.iter().filter(|line| Some(line.tokens) == most).collect()
     }
 
     /// The different lengths of the trainings in tokens, rising.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use var_model::cost::{MOST_PICTURES, MOST_STEPS, TrainingStep};
 use var_model::{TransformerConfig, cost};
 
+use crate::devices::place;
 use crate::error::{Error, Result};
 use crate::images::SweepImages;
 use crate::ladder::Size;
 use crate::machine;
 use crate::preset::SweepPreset;
-use crate::request::PlannedRun;
+use crate::request::{PlannedRun, SweepRequest};
 use crate::settings;
 use crate::trainer;
 
@@ -45,7 +46,7 @@ fn steps_of(epochs: f64, images: u64, batch: u64) -> u64 {
     (epochs * images as f64 / batch as f64).round().max(1.0) as u64
 }
 
-/// The run `name` of `size`. `asked`: given settings of all runs. `rate`: given FLOPs per second.
+/// The run `name` of `size`, with the devices or speed of `request`. `asked`: given settings of the run.
 ///
 /// # Errors
 /// When a setting is unknown or out of range.
@@ -56,7 +57,7 @@ pub(crate) fn planned_run(
     size: &Size,
     seed: u64,
     asked: &BTreeMap<String, String>,
-    rate: Option<f64>,
+    request: &SweepRequest,
 ) -> Result<PlannedRun> {
     let change = preset.sizes.get(&size.name).cloned().unwrap_or_default();
     let (train, tokens) = (&preset.train, &preset.tokens);
@@ -106,6 +107,14 @@ pub(crate) fn planned_run(
         average: trained.model.ema > 0.0,
         ..TrainingStep::plain(micro as usize, 2)
     };
+    let placement = match &request.devices {
+        Some(devices) => place(&config, batch, step.average, devices)?,
+        None => None,
+    };
+    let seconds = match &request.devices {
+        Some(devices) => devices.seconds(flops, placement.as_ref()),
+        None => flops / machine::rate(size.width, request.rate()),
+    };
     Ok(PlannedRun {
         name,
         preset: train.preset.clone(),
@@ -117,9 +126,8 @@ pub(crate) fn planned_run(
         tokens: seen.saturating_mul(tokens.schedule.tokens() as u64),
         flops,
         memory: cost::training_memory(&config, &step).total(),
-        seconds: flops / machine::rate(size.width, rate),
-        epochs: seen as f64 / images.training.max(1) as f64,
-        placement: None,
+        seconds,
+        placement,
         size: size.clone(),
         set,
         config,

@@ -28,7 +28,7 @@ use var_tokenizer::torch::{DeviceChoice, Precision};
 #[command(after_help = "Examples:
   var-scaling sweep                                      (built-in emoji, five sizes, report)
   var-scaling compare                                    (next-scale prediction against raster scan)
-  var-scaling plan --preset paper-256                 (parameters, compute and time)
+  var-scaling plan --preset paper-256                    (parameters, compute and time)
   var-scaling fit runs/sweep-emoji-nano --irreducible loss_all=3.2
   var-scaling report runs/sweep-emoji-nano")]
 pub struct Cli {

@@ -43,7 +43,7 @@ pub fn plan(plan: &SweepPlan) -> String {
             count(r.parameters as f64),
             r.steps.to_string(),
             r.batch.to_string(),
-            epochs(r.epochs),
+            epochs(plan.epochs(r)),
             count(r.tokens as f64),
             flops(r.flops),
             bytes(r.memory),
@@ -71,7 +71,7 @@ fn epochs(epochs: f64) -> String {
 fn placements(plan: &SweepPlan) -> String {
     let Some(devices) = &plan.devices else { return String::new() };
     let row = |run: &PlannedRun| {
-        let hours = devices.hours(run.flops, run.placement.as_ref());
+        let hours = devices.hours(run.seconds);
         let cost = devices.price.map_or_else(String::new, |price| format!("{:.0}", price * hours));
         let [images, parts, means, memory] = match &run.placement {
             None => [String::new(), String::new(), "does not fit".into(), String::new()],

@@ -5,12 +5,11 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::joint::JointLaw;
+use super::joint::{JointLaw, rows};
 use super::options::FitOptions;
-use super::power::Mode;
 use crate::error::{Error, Result};
 use crate::regression::{self, FitRequest, Law, Objective, Role};
-use crate::result_line::{Metric, ResultLine};
+use crate::result_line::Metric;
 use crate::results::Results;
 use crate::statistics::f_quantile;
 
@@ -60,13 +59,10 @@ pub fn forecast(
 ) -> Result<Forecast> {
     let joint = JointLaw::possible(results);
     let place = place(request, joint)?;
-    let lines: Vec<&ResultLine> =
-        if joint { results.lines.iter().collect() } else { results.equal_lengths() };
-    let rows: Vec<(f64, f64, f64)> =
-        lines.iter().map(|line| (line.params as f64, line.tokens as f64, line.metric(metric))).collect();
+    let rows = if joint { rows(&results.lines, metric) } else { rows(results.equal_lengths(), metric) };
     let fit = FitRequest {
         law: if joint { Law::Joint } else { Law::Power },
-        given: if let Mode::Given(e) = options.irreducible_of(metric) { Some(e) } else { None },
+        given: options.irreducible_of(metric).given(),
         objective: Some(Objective::Squares),
         level: options.level,
         at: place.iter().cloned().collect(),

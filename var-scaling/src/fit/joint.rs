@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::FitOptions;
-use super::power::Mode;
 use crate::regression::{self, Law};
 use crate::result_line::{Metric, ResultLine};
 use crate::results::Results;
@@ -34,16 +33,15 @@ impl JointLaw {
         if !Self::possible(results) {
             return Vec::new();
         }
-        let losses = Metric::ALL.into_iter().zip(options.irreducible).take(2);
-        losses.map(|(metric, mode)| one(results, metric, mode, options.level)).collect()
+        [Metric::LossAll, Metric::LossLast].map(|metric| one(results, metric, options)).into()
     }
 
-    /// Whether enough sizes and lengths differ.
+    /// Whether enough sizes and lengths differ, and a length is not just another name of a size.
     pub(crate) fn possible(results: &Results) -> bool {
         let different = |value: &dyn Fn(&ResultLine) -> u64| {
             results.lines.iter().map(value).collect::<BTreeSet<u64>>().len() >= LEAST
         };
-        different(&|line| line.params) && different(&|line| line.tokens)
+        results.has_several_lengths() && different(&|line| line.params) && different(&|line| line.tokens)
     }
 
     /// Value and ends of a coefficient.
@@ -66,15 +64,22 @@ impl JointLaw {
     }
 }
 
-fn one(results: &Results, metric: Metric, mode: Mode, level: f64) -> JointLaw {
-    let rows = results.lines.iter();
-    let rows: Vec<(f64, f64, f64)> =
-        rows.map(|line| (line.params as f64, line.tokens as f64, line.metric(metric))).collect();
+/// Parameters, tokens and the score of trainings.
+pub(super) fn rows<'a>(
+    lines: impl IntoIterator<Item = &'a ResultLine>,
+    metric: Metric,
+) -> Vec<(f64, f64, f64)> {
+    let row = |line: &ResultLine| (line.params as f64, line.tokens as f64, line.metric(metric));
+    lines.into_iter().map(row).collect()
+}
+
+fn one(results: &Results, metric: Metric, options: &FitOptions) -> JointLaw {
+    let rows = rows(&results.lines, metric);
     let request = regression::FitRequest {
         law: Law::Joint,
-        given: if let Mode::Given(e) = mode { Some(e) } else { None },
+        given: options.irreducible_of(metric).given(),
         objective: Some(regression::Objective::Squares),
-        level,
+        level: options.level,
         ..regression::FitRequest::default()
     };
     let mut law = regression::of_runs(&rows, &request);

@@ -66,6 +66,16 @@ pub enum Mode {
     Fitted,
 }
 
+impl Mode {
+    /// The given value.
+    pub fn given(self) -> Option<f64> {
+        match self {
+            Self::Given(value) => Some(value),
+            Self::Fitted => None,
+        }
+    }
+}
+
 /// Fits `y = c + (β·x)^α` to points with positive `x`. `None` if there are fewer different `x` than coefficients, or a number
 /// is not finite and positive.
 pub fn fit(points: &[(f64, f64)], mode: Mode) -> Option<Power> {

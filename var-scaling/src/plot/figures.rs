@@ -57,6 +57,7 @@ fn color(metric: Metric) -> RGBColor {
 fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> SweepFigure {
     let (word, what, last) = names_of(metric);
     let color = color(metric);
+    let lines = results.equal_lengths();
     let mut series = Vec::new();
     let law = fits.law(&format!("{}(N)", metric.symbol()));
     let mut subtitle = "Each dot is a trained model".to_owned();
@@ -73,18 +74,13 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> SweepFig
     } else {
         subtitle.push_str("; the points do not give an exponent");
     }
-    let points: Vec<(f64, f64)> =
-        results.equal_lengths().into_iter().map(|r| (r.params as f64, r.metric(metric))).collect();
+    let points: Vec<(f64, f64)> = lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
     series.push(Series { name: Some("trained models".into()), end: None, color, mark: Mark::Dots, points });
     let chart = Chart {
         title: format!("Validation {word} against size, {}", scales(metric)),
         subtitle,
-        x: Axis::around(
-            "Parameters",
-            Scale::Log,
-            results.equal_lengths().into_iter().map(|r| r.params as f64),
-        ),
-        y: Axis::around(what, Scale::Linear, results.equal_lengths().into_iter().map(|r| r.metric(metric))),
+        x: Axis::around("Parameters", Scale::Log, lines.iter().map(|r| r.params as f64)),
+        y: Axis::around(what, Scale::Linear, lines.iter().map(|r| r.metric(metric))),
         names: size_names(results),
         series,
     };
@@ -122,6 +118,7 @@ fn by_score(results: &Results, scores: &ImageScores) -> Option<SweepFigure> {
 }
 
 fn reducible(results: &Results, fits: &FitsFile) -> SweepFigure {
+    let lines = results.equal_lengths();
     let mut series = Vec::new();
     let mut parts = Vec::new();
     let mut values = Vec::new();
@@ -157,11 +154,7 @@ fn reducible(results: &Results, fits: &FitsFile) -> SweepFigure {
     let chart = Chart {
         title: "Loss above the irreducible part".into(),
         subtitle: format!("Subtracted: {}. A power law is a straight line", parts.join(", ")),
-        x: Axis::around(
-            "Parameters",
-            Scale::Log,
-            results.equal_lengths().into_iter().map(|r| r.params as f64),
-        ),
+        x: Axis::around("Parameters", Scale::Log, lines.iter().map(|r| r.params as f64)),
         y: Axis::around("Reducible validation loss (nats per token)", Scale::Log, values),
         names: size_names(results),
         series,

@@ -20,8 +20,8 @@ const VERSION: u32 = 2;
 /// Fits a law to a table and writes `fits.json` into `out`; gives its content.
 ///
 /// # Errors
-/// When the request or the table is bad, or the file cannot be written. If the rows do not give a law, that is no error: the
-/// status says why.
+/// When the request or the table is bad, or the file cannot be written. Rows that do not give a
+/// law are not an error: the status says why.
 pub fn fit_table(request: &FitRequest, out: &Path) -> Result<Value> {
     request.check()?;
     let table = match &request.table {

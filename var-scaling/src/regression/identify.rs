@@ -7,8 +7,7 @@ use super::curves::log_line;
 use super::model::Form;
 use super::request::FitRequest;
 use super::row::{Row, cells};
-use crate::statistics::LEAST_SIZES;
-use crate::statistics::line;
+use crate::statistics::{LEAST_SIZES, line};
 
 /// Largest distance of ln D from a line in ln N at which D counts as one power of N.
 const ONE_LINE: f64 = 0.02;
@@ -31,7 +30,7 @@ pub(super) fn refusal(
         if different(rows, |r| r.x) < LEAST_SIZES {
             return Some(begin(request, "too_few_sizes"));
         }
-        let (slope, _) = line(rows.iter().map(|r| (r.x.ln(), r.loss)));
+        let (slope, _) = line(rows.iter().map(|r| (r.logs.0, r.loss)));
         return (slope >= 0.0).then(|| begin(request, "not_falling"));
     }
     if cells(rows).len() < form.count() + 1 - usize::from(request.given.is_some()) {

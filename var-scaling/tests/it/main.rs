@@ -9,6 +9,7 @@ mod earlier_version;
 mod fake;
 mod fits;
 mod input;
+mod lengths;
 mod library;
 mod lost;
 #[path = "../../../var-tokenizer/tests/it/program.rs"]

@@ -480,27 +480,3 @@ fn the_report_has_plots_for_phones_and_tables_with_losses_first() {
         }
     }
 }
-
-#[test]
-fn a_preset_with_lengths_trains_each_and_the_page_has_the_law_of_parameters_and_tokens() {
-    let fake = Fake::new();
-    let preset = include_str!("../../presets/emoji-nano.toml").replace(
-        "sizes = [\"nano\"]",
-        "sizes = [\"nano\"]\n[[ladder.lengths]]\nsizes = [\"1x32\", \"2x64\", \"3x96\"]\nsteps = [10, 40]",
-    );
-    std::fs::write(fake.path("mine.toml"), preset).unwrap();
-    fake.sweep(&["--preset", "mine.toml", "--set", "steps=20"])
-        .assert()
-        .success()
-        .stdout(contains("L_all(N, D)"));
-    let results = fake.results();
-    assert_eq!(results.len(), 5 + 3 * 2);
-    assert!(results.iter().any(|line| line["name"] == "2x64-40steps" && line["steps"] == 40));
-    let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
-    assert!(page.contains("Laws of parameters and tokens") && page.contains(" to 4.00k tokens each"));
-    assert!(fake.out().join("plots/loss-lengths-all.svg").is_file());
-    // The same again trains nothing.
-    let before = fake.calls().len();
-    fake.sweep(&["--preset", "mine.toml", "--set", "steps=20"]).assert().success();
-    assert!(!fake.calls()[before..].iter().any(|call| call.starts_with("train")));
-}

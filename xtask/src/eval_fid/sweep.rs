@@ -87,7 +87,7 @@ impl FromStr for Sweep {
         let value = |i: usize| ((from + i as f64 * step) * 1e9).round() / 1e9;
         let values: Vec<f64> = (0..=steps as usize).map(value).collect();
         match values.iter().find(|value| !key.takes(**value)) {
-            Some(bad) => Err(format!("{bad} is no value of {}; expected {}", name, key.expected())),
+            Some(bad) => Err(format!("{name} cannot be {bad}; expected {}", key.expected())),
             None => Ok(Self { key: *key, values }),
         }
     }
@@ -189,10 +189,10 @@ mod tests {
             ("cfg=1:2:0", "STEP above 0"),
             ("cfg=1:nan:1", "expected"),
             ("top-k=1:100000:1", "more than 200"),
-            ("guided-to=0:3:1", "0 is no value of guided-to; expected whole numbers from 1"),
-            ("top-k=1:2:0.5", "1.5 is no value of top-k"),
-            ("top-p=0.5:1.5:0.5", "1.5 is no value of top-p; expected 0 to 1"),
-            ("temperature=0:1:0.5", "0 is no value of temperature"),
+            ("guided-to=0:3:1", "guided-to cannot be 0; expected whole numbers from 1"),
+            ("top-k=1:2:0.5", "top-k cannot be 1.5"),
+            ("top-p=0.5:1.5:0.5", "top-p cannot be 1.5; expected 0 to 1"),
+            ("temperature=0:1:0.5", "temperature cannot be 0"),
         ] {
             let message = text.parse::<Sweep>().unwrap_err();
             assert!(message.contains(fault), "{text}: {message}");
