@@ -8,7 +8,7 @@ use var_scaling::error::{Error, Result};
 use var_scaling::fit::FitOptions;
 use var_scaling::quantity::{count, duration, flops};
 use var_scaling::request::SweepRequest;
-use var_scaling::sweep::SweepOptions;
+use var_scaling::sweep::{LaunchOptions, SweepOptions};
 use var_tokenizer::progress::{say, tell};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 
@@ -91,6 +91,8 @@ impl Compare {
             out,
             device: self.device.clone(),
             precision: self.precision.clone(),
+            // One training at a time: the report has their times.
+            launch: LaunchOptions::default(),
             quiet: self.quiet,
             start_over: self.start_over.clone(),
             fit: FitOptions::default(),

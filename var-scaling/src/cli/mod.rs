@@ -4,6 +4,7 @@ mod compare;
 mod devices;
 mod fit;
 mod forecast;
+mod launch;
 mod tables;
 
 use std::ffi::OsString;
@@ -43,8 +44,9 @@ enum Command {
   var-scaling sweep                                      (built-in emoji, five sizes)
   var-scaling sweep --data photos/                       (your images; trains a tokenizer first)
   var-scaling sweep --data cifar-10-binary.tar.gz --preset cifar-nano --out runs/cifar
-  var-scaling sweep --sizes nano-long --seeds 3 --out runs/seeds
+  var-scaling sweep --sizes nano-long --seeds 3 --jobs 4 --out runs/seeds
   var-scaling sweep --dry-run --preset paper-256 --accelerator a100 --ranks 64
+  var-scaling sweep --data photos.tar --preset gpu.toml --slurm job.sh --retries 3
   var-scaling sweep --list-presets
 
 To resume after an interruption or a failure, run the same command again.
@@ -176,6 +178,8 @@ struct SweepArgs {
     /// files are renamed
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     start_over: Vec<String>,
+    #[command(flatten)]
+    launch: launch::LaunchArgs,
     /// Show no progress
     #[arg(long)]
     quiet: bool,
@@ -323,12 +327,19 @@ fn run_sweep(args: &SweepArgs) -> Result<()> {
         out: out.clone(),
         device: args.device.clone(),
         precision: args.precision.clone(),
+        launch: args.launch.options()?,
         quiet: args.quiet,
         start_over: args.start_over.clone(),
         fit: args.fit.options()?,
     };
     if !args.quiet {
         tell(format_args!("{} in {}:\n{}", plan.name, out.display(), args.plan.table(&plan)));
+    }
+    if args.launch.render_only {
+        for script in sweep::render(&plan, &options)? {
+            say(script.display())?;
+        }
+        return Ok(());
     }
     let outcome = sweep::sweep(&plan, &options)?;
     if args.plan.json { say(outcome.json()) } else { say(tables::outcome(&outcome, &out)?) }?;

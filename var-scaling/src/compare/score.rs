@@ -13,10 +13,11 @@ use crate::fit::FitOptions;
 use crate::report;
 use crate::request::PlannedRun;
 use crate::sweep::SweepOptions;
-use crate::sweep::child::{self, Ending, Stop};
+use crate::sweep::child::{self, Ending};
 use crate::sweep::progress::SweepProgress;
 use crate::sweep::samples::sample_arguments;
 use crate::sweep::stages::TRAINED;
+use crate::sweep::stop::Stop;
 
 /// Reconstructions that are scored at most.
 const RECONSTRUCTIONS: &str = "2000";
@@ -56,7 +57,7 @@ impl<'a> Scorer<'a> {
             precision: options.precision.clone(),
             quiet: options.quiet,
             fit: &options.fit,
-            progress: SweepProgress::new(true, []),
+            progress: SweepProgress::new(true, 1, []),
             stop: Stop::listen()?,
             programs: Programs {
                 tokenizer: child::program("var-tokenizer")?,
@@ -101,7 +102,7 @@ impl<'a> Scorer<'a> {
         let runs = arm.plan.runs.iter().filter(|run| done.iter().any(|line| line.name == run.name));
         let runs: Vec<&PlannedRun> = runs.collect();
         let tokenizer = has_tokenizer(arm) && self.root.join(&arm.name).join(TRAINED).is_file();
-        self.progress = SweepProgress::new(self.quiet, self.pieces(arm, &runs, tokenizer));
+        self.progress = SweepProgress::new(self.quiet, 1, self.pieces(arm, &runs, tokenizer));
         let result = self.score_all(arm, &runs, tokenizer);
         self.progress.finish();
         // The page of the arm shows the scores that came after its sweep.
@@ -142,8 +143,9 @@ impl<'a> Scorer<'a> {
         let log = self.root.join("logs/scores.log");
         let progress = &mut self.progress;
         progress.begin(name);
-        let ending = child::run(program, arguments, &log, &self.stop, &mut |event| progress.tick(event));
-        progress.end(matches!(ending, Ok(Ending::Done(_))));
+        let ending =
+            child::run(program, arguments, &log, &self.stop, &mut |event| progress.tick(name, event));
+        progress.end(name, matches!(ending, Ok(Ending::Done(_))));
         ending?.done(&self.stop, name, log)
     }
 
@@ -290,7 +292,7 @@ impl<'a> Scorer<'a> {
             return Ok(());
         }
         self.progress =
-            SweepProgress::new(self.quiet, [("speed".to_owned(), 20.0 * models.len() as f64, false)]);
+            SweepProgress::new(self.quiet, 1, [("speed".to_owned(), 20.0 * models.len() as f64, false)]);
         let program = self.programs.model.clone();
         let report = self.start("speed", &program, &arguments);
         self.progress.finish();

@@ -1,67 +1,25 @@
-//! One child process: its JSON events, its log, its end, and signals.
+//! One child process: its JSON events, its log, and its end.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use signal_hook::consts::SIGHUP;
-use signal_hook::iterator::Signals;
-use var_tokenizer::signals::asking_to_stop;
 
+use super::stop::Stop;
 use crate::error::{Error, Result};
 
 /// The hidden subcommand that runs a child which ends with this program, see [`guard`].
 pub const GUARD: &str = "run-guarded";
 
-/// Counts the signals that ask this program to stop.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Stop {
-    signals: Arc<AtomicUsize>,
-}
-
-impl Stop {
-    /// Starts to listen for the signals that ask a program to stop.
-    ///
-    /// # Errors
-    /// When the system refuses the handlers.
-    pub(crate) fn listen() -> Result<Self> {
-        let stop = Self::default();
-        let mut signals = Signals::new(asking_to_stop()).map_err(|e| Error::io("signals", e))?;
-        let count = Arc::clone(&stop.signals);
-        std::thread::spawn(move || {
-            for signal in signals.forever() {
-                // A closed terminal may send SIGHUP twice, which does not mean to stop at once.
-                if signal == SIGHUP {
-                    count.fetch_max(1, Ordering::Relaxed);
-                } else {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        Ok(stop)
-    }
-
-    /// Number of signals so far.
-    pub(crate) fn count(&self) -> usize {
-        self.signals.load(Ordering::Relaxed)
-    }
-
-    /// Fails after a signal.
-    ///
-    /// # Errors
-    /// [`Error::Interrupted`].
-    pub(crate) fn check(&self) -> Result<()> {
-        if self.count() > 0 { Err(Error::Interrupted) } else { Ok(()) }
-    }
-}
+/// Time between two looks at a running program.
+pub(crate) const POLL: Duration = Duration::from_millis(20);
 
 /// How a child ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -119,9 +77,138 @@ pub(crate) fn program(name: &str) -> Result<PathBuf> {
     )))
 }
 
-/// Runs `program` with `arguments` until it ends. Passes every JSON line of its standard output to `on_event`, and
-/// appends its standard error to `log`. The first signal sends SIGTERM to the child, which then saves; the second kills
-/// it.
+/// A program that runs. It gets SIGTERM when this value goes.
+#[derive(Debug)]
+pub(crate) struct Child {
+    process: std::process::Child,
+    program: PathBuf,
+    events: Receiver<Value>,
+    reader: Option<JoinHandle<()>>,
+    last: Option<Value>,
+    /// Number of signals when the program got SIGTERM.
+    told: Option<usize>,
+    killed: bool,
+    log: PathBuf,
+    /// Bytes of the log that earlier programs wrote.
+    began: u64,
+    ended: bool,
+}
+
+impl Child {
+    /// Starts `program` with `arguments` and more variables of the environment. Appends its standard error to `log`.
+    ///
+    /// # Errors
+    /// When the program cannot be started or the log cannot be written.
+    pub(crate) fn start(
+        program: &Path,
+        arguments: &[String],
+        environment: &[(&str, String)],
+        log: &Path,
+    ) -> Result<Self> {
+        let fail = |e| Error::io(log, e);
+        let file = OpenOptions::new().create(true).append(true).open(log).map_err(fail)?;
+        let began = file.metadata().map_err(fail)?.len();
+        let own = std::env::current_exe().map_err(|e| Error::io("own executable", e))?;
+        let mut process = Command::new(own)
+            .arg(GUARD)
+            .arg(std::process::id().to_string())
+            .arg(program)
+            .args(arguments)
+            .envs(environment.iter().map(|(key, value)| (key, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            // Ctrl-C in the terminal reaches only this process, which sends one signal to the child.
+            .process_group(0)
+            .spawn()
+            .map_err(|e| Error::io(program, e))?;
+        let (sender, events) = channel::<Value>();
+        let output = process.stdout.take();
+        let reader = std::thread::spawn(move || {
+            let lines = output.into_iter().flat_map(|o| BufReader::new(o).split(b'\n')).map_while(|l| l.ok());
+            for line in lines {
+                // Lines that are not JSON are not events.
+                if let Ok(value) = serde_json::from_slice::<Value>(&line)
+                    && sender.send(value).is_err()
+                {
+                    break;
+                }
+            }
+        });
+        Ok(Self {
+            process,
+            program: program.to_owned(),
+            events,
+            reader: Some(reader),
+            last: None,
+            told: None,
+            killed: false,
+            log: log.to_owned(),
+            began,
+            ended: false,
+        })
+    }
+
+    /// Passes on the new events, or none if there are none. Returns the ending after the last event. The first signal
+    /// sends SIGTERM to the program, which then saves; the second kills it.
+    ///
+    /// # Errors
+    /// When the system does not tell whether the program runs.
+    pub(crate) fn poll(
+        &mut self,
+        stop: &Stop,
+        on_event: &mut dyn FnMut(Option<&Value>),
+    ) -> Result<Option<Ending>> {
+        let mut quiet = true;
+        while let Ok(event) = self.events.try_recv() {
+            on_event(Some(&event));
+            self.last = Some(event);
+            quiet = false;
+        }
+        if quiet {
+            on_event(None);
+        }
+        match self.told {
+            None if stop.count() > 0 => {
+                self.told = Some(stop.count());
+                self.tell(Signal::TERM);
+            }
+            Some(count) if !self.killed && stop.count() > count => {
+                self.killed = true;
+                self.tell(Signal::KILL);
+            }
+            _ => {}
+        }
+        let Some(status) = self.process.try_wait().map_err(|e| Error::io(&self.program, e))? else {
+            return Ok(None);
+        };
+        self.ended = true;
+        // The pipe may still have events of the program.
+        let _ = self.reader.take().map(JoinHandle::join);
+        for event in self.events.try_iter() {
+            on_event(Some(&event));
+            self.last = Some(event);
+        }
+        Ok(Some(ending(status.code(), status.signal(), self.last.take(), &self.log, self.began)))
+    }
+
+    fn tell(&self, signal: Signal) {
+        // The program may have ended.
+        if let Some(pid) = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tell(Signal::TERM);
+        }
+    }
+}
+
+/// Runs `program` with `arguments` until it ends, and passes on its events; see [`Child`].
 ///
 /// # Errors
 /// When the program cannot be started or the log cannot be written.
@@ -132,87 +219,28 @@ pub(crate) fn run(
     stop: &Stop,
     on_event: &mut dyn FnMut(Option<&Value>),
 ) -> Result<Ending> {
-    let fail = |e| Error::io(log, e);
-    let file = OpenOptions::new().create(true).append(true).open(log).map_err(fail)?;
-    let began = file.metadata().map_err(fail)?.len();
-    let own = std::env::current_exe().map_err(|e| Error::io("own executable", e))?;
-    let mut child = Command::new(own)
-        .arg(GUARD)
-        .arg(std::process::id().to_string())
-        .arg(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(file)
-        // Ctrl-C in the terminal reaches only this process, which sends one signal to the child.
-        .process_group(0)
-        .spawn()
-        .map_err(|e| Error::io(program, e))?;
-    let (sender, receiver) = channel::<Value>();
-    let output = child.stdout.take();
-    let reader = std::thread::spawn(move || {
-        let lines = output.into_iter().flat_map(|o| BufReader::new(o).split(b'\n')).map_while(|l| l.ok());
-        for line in lines {
-            // Lines that are not JSON are not events.
-            if let Ok(value) = serde_json::from_slice::<Value>(&line)
-                && sender.send(value).is_err()
-            {
-                break;
-            }
+    let mut child = Child::start(program, arguments, &[], log)?;
+    loop {
+        if let Some(ending) = child.poll(stop, on_event)? {
+            return Ok(ending);
         }
-    });
-    let mut last = None;
-    // Number of signals when the child got SIGTERM.
-    let mut told: Option<usize> = None;
-    let mut killed = false;
-    let status = loop {
-        match receiver.recv_timeout(Duration::from_millis(100)) {
-            Ok(event) => {
-                on_event(Some(&event));
-                last = Some(event);
-                continue;
-            }
-            Err(RecvTimeoutError::Timeout) => on_event(None),
-            // The child closed its output: it is about to end.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(Duration::from_millis(20)),
-        }
-        match told {
-            None if stop.count() > 0 => {
-                told = Some(stop.count());
-                tell(&child, Signal::TERM);
-            }
-            Some(count) if !killed && stop.count() > count => {
-                killed = true;
-                tell(&child, Signal::KILL);
-            }
-            _ => {}
-        }
-        if let Some(status) = child.try_wait().map_err(|e| Error::io(program, e))? {
-            break status;
-        }
-    };
-    // The pipe may still have events of the child.
-    let _ = reader.join();
-    for event in receiver.try_iter() {
-        on_event(Some(&event));
-        last = Some(event);
-    }
-    Ok(ending(status, last, log, began))
-}
-
-fn tell(child: &std::process::Child, signal: Signal) {
-    // The child may have ended.
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, signal);
+        std::thread::sleep(POLL);
     }
 }
 
-fn ending(status: ExitStatus, last: Option<Value>, log: &Path, began: u64) -> Ending {
-    match status.code() {
+/// How a program ended: its exit status, or the signal that ended it; its last event; the log from byte `began` on.
+pub(super) fn ending(
+    code: Option<i32>,
+    signal: Option<i32>,
+    last: Option<Value>,
+    log: &Path,
+    began: u64,
+) -> Ending {
+    match code {
         Some(0) => Ending::Done(last.filter(|v| v.get("event").and_then(Value::as_str) == Some("done"))),
         Some(3) => Ending::Interrupted,
         code => {
-            let how = match (code, status.signal()) {
+            let how = match (code, signal) {
                 (Some(code), _) => format!("exit status {code}"),
                 (None, Some(9)) => "killed (signal 9, perhaps out of memory)".into(),
                 (None, Some(signal)) => format!("signal {signal} ended it"),

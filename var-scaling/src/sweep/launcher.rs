@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::child::Stop;
+use super::launch::{Call, LaunchOptions, Starter};
 use super::missing;
 use super::outcome::SweepOutcome;
 use super::progress::SweepProgress;
 use super::stages::{Launcher, Programs};
 use super::state::SweepFolder;
+use super::stop::Stop;
 use crate::error::{Error, Remedy, Result};
 use crate::fit::FitOptions;
 use crate::plan::SweepPlan;
@@ -19,7 +20,7 @@ use crate::result_line::ResultLine;
 use crate::results;
 use crate::results_file;
 
-/// How a sweep runs; no result depends on it.
+/// How a sweep runs. Results may depend on it in their last digits, by the order of sums.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SweepOptions {
     /// Sweep folder.
@@ -28,6 +29,8 @@ pub struct SweepOptions {
     pub device: Option<String>,
     /// Precision for the other programs: `auto`, `f32` or `bf16`.
     pub precision: Option<String>,
+    /// How programs start.
+    pub launch: LaunchOptions,
     /// Prints no progress.
     pub quiet: bool,
     /// Runs, or `tokens`, that start over; their old files get other names.
@@ -43,41 +46,7 @@ pub struct SweepOptions {
 /// a signal comes. The outcome lists the sizes that failed.
 pub fn sweep(plan: &SweepPlan, options: &SweepOptions) -> Result<SweepOutcome> {
     let began = Instant::now();
-    let data = plan.data()?;
-    let programs = Programs::find()?;
-    let mut folder = SweepFolder::open(&options.out, &plan.name)?;
-    // Absolute paths: later calls may start in another folder.
-    let root = std::fs::canonicalize(&options.out).map_err(|e| Error::io(&options.out, e))?;
-    folder.agree_shared(&plan.shared())?;
-    let results_file::ResultRows { lines: done, skipped, .. } =
-        results_file::open(&root.join("results.jsonl"))?;
-    let finished = |name: &str| done.iter().any(|line| line.name == name);
-    may_start_over(plan, options, finished)?;
-    missing::nothing_lost(&folder, plan, finished, &options.start_over)?;
-    for run in &plan.runs {
-        if !options.start_over.contains(&run.name) {
-            folder.check_run(&run.name, &run.settings())?;
-        }
-        check_result(&done, plan, run, &options.out)?;
-    }
-    let mut launcher = Launcher {
-        plan,
-        data,
-        programs,
-        progress: SweepProgress::new(options.quiet, pieces(plan)),
-        place: place(options),
-        root,
-        folder,
-        done,
-        failed: Vec::new(),
-        // Otherwise the table of the plan has its notes.
-        warnings: if options.quiet { plan.notes.clone() } else { Vec::new() },
-        start_over: &options.start_over,
-        stop: Stop::listen()?,
-    };
-    for why in skipped {
-        launcher.warn(format!("results.jsonl: {why}"));
-    }
+    let mut launcher = open(plan, options)?;
     let outcome = launcher.all();
     launcher.progress.finish();
     outcome?;
@@ -96,6 +65,65 @@ pub fn sweep(plan: &SweepPlan, options: &SweepOptions) -> Result<SweepOutcome> {
     let (report, skipped) = report::analyse(&options.out, &options.fit)?;
     warnings.extend(skipped.into_iter().filter(|s| !s.starts_with("results.jsonl: ")));
     Ok(SweepOutcome { report, results: done, failed, warnings, bad, seconds: began.elapsed().as_secs_f64() })
+}
+
+/// Writes the batch scripts of `plan` for SLURM, in the order of the work, and submits none. Returns their paths.
+///
+/// # Errors
+/// As [`sweep`], and without [`LaunchOptions::slurm`].
+pub fn render(plan: &SweepPlan, options: &SweepOptions) -> Result<Vec<PathBuf>> {
+    let launcher = open(plan, options)?;
+    let mut calls: Vec<Call> = launcher.tokenizer_call().into_iter().collect();
+    calls.push(launcher.tokens_call());
+    for run in &plan.runs {
+        calls.extend([launcher.training_call(run), launcher.sample_call(run)]);
+    }
+    calls.iter().map(|call| launcher.starter.render(call)).collect()
+}
+
+/// Opens the folder of a sweep, and checks that the plan fits what is in it.
+fn open<'a>(plan: &'a SweepPlan, options: &'a SweepOptions) -> Result<Launcher<'a>> {
+    options.launch.check(options.device.as_deref())?;
+    let data = plan.data()?;
+    let programs = Programs::find()?;
+    let mut folder = SweepFolder::open(&options.out, &plan.name)?;
+    // Absolute paths: later calls may start in another folder.
+    let root = std::fs::canonicalize(&options.out).map_err(|e| Error::io(&options.out, e))?;
+    folder.agree_shared(&plan.shared())?;
+    let results_file::ResultRows { lines: done, skipped, .. } =
+        results_file::open(&root.join("results.jsonl"))?;
+    let finished = |name: &str| done.iter().any(|line| line.name == name);
+    may_start_over(plan, options, finished)?;
+    missing::nothing_lost(&folder, plan, finished, &options.start_over)?;
+    for run in &plan.runs {
+        if !options.start_over.contains(&run.name) {
+            folder.check_run(&run.name, &run.settings())?;
+        }
+        check_result(&done, plan, run, &options.out)?;
+    }
+    let jobs = options.launch.slots(plan.runs.len());
+    let mut launcher = Launcher {
+        plan,
+        data,
+        programs,
+        progress: SweepProgress::new(options.quiet, jobs, pieces(plan)),
+        place: place(options),
+        starter: Starter::new(&options.launch, &root)?,
+        root,
+        folder,
+        done,
+        failed: Vec::new(),
+        // Otherwise the table of the plan has its notes.
+        warnings: if options.quiet { plan.notes.clone() } else { Vec::new() },
+        start_over: &options.start_over,
+        stop: Stop::listen()?,
+        jobs,
+        retries: options.launch.retries,
+    };
+    for why in skipped {
+        launcher.warn(format!("results.jsonl: {why}"));
+    }
+    Ok(launcher)
 }
 
 /// The pieces of work ahead: name, expected seconds, and whether it is a training of a size.

@@ -1,6 +1,7 @@
-//! The sweep: starts the other programs one after another, and resumes earlier work.
+//! The sweep: starts the other programs, and resumes earlier work.
 //!
-//! `launcher` starts and ends a sweep, `stages` runs it, `child` runs one program. `state` is the record of the folder,
+//! `launcher` starts and ends a sweep, `stages` prepares it, `runs` trains and samples. `launch` starts programs: `child` as
+//! children of this process, for which `slots` divides the machine, `slurm` as jobs. `stop` listens to signals. `state` is the record of the folder,
 //! `finished` its finished stages. `evidence` finds earlier work, `missing` finds lost files. `training` and `samples` make
 //! the arguments of the other programs. `progress` and `outcome` report.
 
@@ -8,14 +9,20 @@
 pub mod child;
 pub(crate) mod evidence;
 pub(crate) mod finished;
+mod launch;
 mod launcher;
 mod missing;
 mod outcome;
 pub(crate) mod progress;
+mod runs;
 pub(crate) mod samples;
+mod slots;
+mod slurm;
 pub(crate) mod stages;
 pub(crate) mod state;
+pub(crate) mod stop;
 mod training;
 
-pub use launcher::{SweepOptions, sweep};
+pub use launch::LaunchOptions;
+pub use launcher::{SweepOptions, render, sweep};
 pub use outcome::SweepOutcome;

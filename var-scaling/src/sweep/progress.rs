@@ -1,4 +1,4 @@
-//! Progress of a sweep: a bar in a terminal, a line every ten seconds in a log.
+//! Progress of a sweep: a bar in a terminal, a line every ten seconds in a log. Several pieces may run at a time.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -26,24 +26,38 @@ struct Piece {
     took: Option<f64>,
 }
 
+/// A piece that runs.
+#[derive(Debug, Clone)]
+struct Current {
+    name: String,
+    began: Instant,
+    /// Seconds left, as its program reported.
+    left: Option<f64>,
+    /// Progress, as its program reported.
+    place: String,
+}
+
 /// Progress of a sweep.
 #[derive(Debug)]
 pub(crate) struct SweepProgress {
     quiet: bool,
     bar: Option<ProgressBar>,
     pieces: Vec<Piece>,
-    current: Option<(usize, Instant)>,
-    /// Seconds left of the current piece, as its program reported.
-    left: Option<f64>,
-    /// Progress of the current piece, as its program reported.
-    place: String,
+    /// Number of trainings that run at a time.
+    jobs: usize,
+    current: Vec<Current>,
     began: Instant,
     printed: Option<Instant>,
 }
 
 impl SweepProgress {
-    /// Progress over pieces: name, expected seconds, and whether it is a training of a size.
-    pub(crate) fn new(quiet: bool, pieces: impl IntoIterator<Item = (String, f64, bool)>) -> Self {
+    /// Progress over pieces: name, expected seconds, and whether it is a training of a size. `jobs` trainings run at a
+    /// time.
+    pub(crate) fn new(
+        quiet: bool,
+        jobs: usize,
+        pieces: impl IntoIterator<Item = (String, f64, bool)>,
+    ) -> Self {
         let bar = (!quiet && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(POSITIONS), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
@@ -59,9 +73,8 @@ impl SweepProgress {
             quiet,
             bar,
             pieces,
-            current: None,
-            left: None,
-            place: String::new(),
+            jobs: jobs.max(1),
+            current: Vec::new(),
             began: Instant::now(),
             printed: None,
         }
@@ -69,21 +82,29 @@ impl SweepProgress {
 
     /// Starts a piece.
     pub(crate) fn begin(&mut self, name: &str) {
-        self.left = None;
-        self.place.clear();
-        self.printed = Some(Instant::now());
-        self.current = self.pieces.iter().position(|p| p.name == name).map(|i| (i, Instant::now()));
+        if self.current.is_empty() {
+            self.printed = Some(Instant::now());
+        }
+        let (name, place) = (name.to_owned(), String::new());
+        self.current.push(Current { name, began: Instant::now(), left: None, place });
     }
 
-    /// Ends the current piece, and returns its seconds. `done`: it finished.
-    pub(crate) fn end(&mut self, done: bool) -> f64 {
-        let Some((index, began)) = self.current.take() else { return 0.0 };
-        let seconds = began.elapsed().as_secs_f64();
-        if let Some(piece) = self.pieces.get_mut(index) {
+    /// Ends a piece, and returns its seconds. `done`: it finished.
+    pub(crate) fn end(&mut self, name: &str, done: bool) -> f64 {
+        let Some(index) = self.current.iter().position(|c| c.name == name) else { return 0.0 };
+        let seconds = self.current.remove(index).began.elapsed().as_secs_f64();
+        if let Some(piece) = self.pieces.iter_mut().find(|p| p.name == name) {
             // A failed piece does not run again, and its time says nothing about the others.
             piece.took = Some(if done { seconds } else { 0.0 });
         }
         seconds
+    }
+
+    /// A piece will start again.
+    pub(crate) fn again(&mut self, name: &str) {
+        if let Some(piece) = self.pieces.iter_mut().find(|p| p.name == name) {
+            piece.took = None;
+        }
     }
 
     /// Removes a piece that an earlier call finished.
@@ -91,34 +112,36 @@ impl SweepProgress {
         self.pieces.retain(|p| p.name != name);
     }
 
-    /// Takes an event of the child, or none to show the time. Shows the progress.
-    pub(crate) fn tick(&mut self, event: Option<&Value>) {
+    /// Takes an event of the program of a piece, or none to show the time. Shows the progress.
+    pub(crate) fn tick(&mut self, name: &str, event: Option<&Value>) {
+        let Some(current) = self.current.iter_mut().find(|c| c.name == name) else { return };
         let number = |key: &str| event.and_then(|e| e.get(key)).and_then(Value::as_f64);
         if let Some(left) = number("seconds_left") {
-            self.left = Some(left);
+            current.left = Some(left);
         }
         if let (Some(step), Some(steps)) = (number("step"), number("steps")) {
             let loss = number("loss").map_or_else(String::new, |loss| format!(", loss {loss:.3}"));
-            self.place = format!(": {step} of {steps}{loss}");
+            current.place = format!(": {step} of {steps}{loss}");
         }
-        let Some((index, _)) = self.current else { return };
         // The bar changes with each event; the log gets a line per interval.
         let due = match self.bar {
             Some(_) => event.is_some(),
             None => !self.quiet && self.printed.is_none_or(|p| p.elapsed() >= INTERVAL),
         };
-        if !due {
-            return;
+        if due {
+            self.show();
         }
+    }
+
+    fn show(&mut self) {
         let left = self.seconds_left();
-        let text = format!(
-            "{} ({} of {}){}, {} left in total",
-            self.pieces.get(index).map_or("", |p| p.name.as_str()),
-            index + 1,
-            self.pieces.len(),
-            self.place,
-            duration(left)
-        );
+        let number = |name: &str| self.pieces.iter().position(|p| p.name == name).map_or(0, |i| i + 1);
+        let text: Vec<String> = self
+            .current
+            .iter()
+            .map(|c| format!("{} ({} of {}){}", c.name, number(&c.name), self.pieces.len(), c.place))
+            .collect();
+        let text = format!("{}, {} left in total", text.join("; "), duration(left));
         match &self.bar {
             Some(bar) => {
                 let done = self.began.elapsed().as_secs_f64();
@@ -132,38 +155,32 @@ impl SweepProgress {
         }
     }
 
-    /// Seconds until the end: those of the current piece, and the estimates of the others, corrected by the error of the
-    /// estimates so far.
+    /// Seconds until the end: those of the pieces that run, and the estimates of the others, corrected by the error of the
+    /// estimates so far and divided among the jobs.
     pub(crate) fn seconds_left(&self) -> f64 {
-        let current = self.current.map(|(index, began)| (index, began.elapsed().as_secs_f64()));
+        let current = |name: &str| self.current.iter().find(|c| c.name == name);
         let mut expected = 0.0;
         let mut took = 0.0;
-        for (i, piece) in self.pieces.iter().enumerate().filter(|(_, p)| p.run) {
-            match (piece.took, current, self.left) {
-                (Some(seconds), ..) if seconds > 0.0 => {
-                    expected += piece.expected;
-                    took += seconds;
-                }
-                (None, Some((index, seconds)), Some(left)) if index == i => {
-                    expected += piece.expected;
-                    took += seconds + left;
-                }
-                _ => {}
+        for piece in self.pieces.iter().filter(|p| p.run) {
+            let seconds = match (piece.took, current(&piece.name)) {
+                (Some(seconds), _) => seconds,
+                (None, Some(c)) => c.left.map_or(0.0, |left| c.began.elapsed().as_secs_f64() + left),
+                (None, None) => 0.0,
+            };
+            if seconds > 0.0 {
+                expected += piece.expected;
+                took += seconds;
             }
         }
         let factor = if expected > 0.0 { took / expected } else { 1.0 };
-        self.pieces
-            .iter()
-            .enumerate()
-            .filter(|(_, p)| p.took.is_none())
-            .map(|(i, p)| {
-                let whole = if p.run { p.expected * factor } else { p.expected };
-                match current {
-                    Some((index, seconds)) if index == i => self.left.unwrap_or((whole - seconds).max(1.0)),
-                    _ => whole,
-                }
-            })
-            .sum()
+        let left = |piece: &Piece| {
+            let whole = if piece.run { piece.expected * factor } else { piece.expected };
+            current(&piece.name)
+                .map_or(whole, |c| c.left.unwrap_or((whole - c.began.elapsed().as_secs_f64()).max(1.0)))
+        };
+        let left: Vec<f64> = self.pieces.iter().filter(|p| p.took.is_none()).map(left).collect();
+        let longest = left.iter().copied().fold(0.0, f64::max);
+        (left.iter().sum::<f64>() / self.jobs as f64).max(longest)
     }
 
     /// Prints a line.
@@ -190,13 +207,25 @@ mod tests {
     #[test]
     fn finished_runs_correct_the_estimates_of_the_others() {
         let pieces = [("tokens", 5.0, false), ("a", 10.0, true), ("b", 20.0, true)];
-        let mut progress = SweepProgress::new(true, pieces.map(|(n, s, r)| (n.to_owned(), s, r)));
+        let mut progress = SweepProgress::new(true, 1, pieces.map(|(n, s, r)| (n.to_owned(), s, r)));
         assert_eq!(progress.seconds_left(), 35.0);
         progress.skip("tokens");
         assert_eq!(progress.seconds_left(), 30.0);
         progress.begin("a");
-        progress.tick(Some(&serde_json::json!({"step": 1, "steps": 2, "seconds_left": 20.0})));
+        progress.tick("a", Some(&serde_json::json!({"step": 1, "steps": 2, "seconds_left": 20.0})));
         // It takes twice the expected time, so the other run does, too.
         assert!((progress.seconds_left() - 60.0).abs() < 1.0, "{}", progress.seconds_left());
+    }
+
+    #[test]
+    fn two_jobs_share_what_is_left() {
+        let pieces = [("a", 30.0, true), ("b", 20.0, true), ("c", 10.0, true)];
+        let mut progress = SweepProgress::new(true, 2, pieces.map(|(n, s, r)| (n.to_owned(), s, r)));
+        assert_eq!(progress.seconds_left(), 30.0);
+        progress.begin("a");
+        progress.begin("b");
+        progress.end("b", false);
+        progress.tick("a", Some(&serde_json::json!({"seconds_left": 30.0})));
+        assert!((progress.seconds_left() - 30.0).abs() < 1.0, "{}", progress.seconds_left());
     }
 }

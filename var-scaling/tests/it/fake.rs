@@ -49,6 +49,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 name=$(basename "$out")
+echo "$OMP_NUM_THREADS" > "$FAKE/threads-$name"
 if [ -e "$FAKE/early-$name" ]; then echo "error: libtorch: out of memory" >&2; exit 1; fi
 mkdir -p "$out/checkpoints"
 if [ "$resume" = no ] && [ -s "$out/metrics.jsonl" ]; then echo "error: $out: already holds a run" >&2; exit 2; fi
