@@ -13,7 +13,7 @@ use crate::ladder::{self, Size};
 use crate::machine;
 use crate::plan_notes;
 use crate::preparation::{Preparation, preparations};
-use crate::preset::{self, SweepPreset};
+use crate::preset::{self, Length, SweepPreset};
 use crate::request::{PlannedRun, SweepRequest, TokenizerSource};
 use crate::run_plan::{planned_run, strings};
 use crate::settings::{self, MAX_SEED, MAX_SEEDS};
@@ -85,12 +85,23 @@ impl SweepPlan {
         let source = request.data.as_ref().or(preset.data.source.as_ref());
         let images = SweepImages::find(source.map(String::as_str), &preset)?;
         let mut runs: Vec<PlannedRun> = Vec::new();
-        let mut add = |size: &Size, steps: Option<u64>| -> Result<()> {
+        let mut add = |size: &Size, length: Option<Length>, held_out: bool| -> Result<()> {
             for seed in seeds.clone() {
                 let mut asked = asked.clone();
                 let mut name = size.to_string();
-                if let Some(steps) = steps {
-                    name += &format!("-{steps}steps");
+                if let Some(length) = length {
+                    let (steps, words) = match length {
+                        Length::Steps(steps) => (steps, format!("{steps}steps")),
+                        Length::Flops(flops) => {
+                            let mut one = asked.clone();
+                            one.remove("epochs");
+                            one.insert("steps".into(), "1".into());
+                            let one = planned_run(name.clone(), &preset, &images, size, seed, &one, request)?;
+                            // Too many steps are refused with the run.
+                            ((flops / one.flops).round().max(1.0) as u64, format!("{flops:e}flops"))
+                        }
+                    };
+                    name += &format!("-{words}");
                     asked.remove("epochs");
                     asked.extend(["steps", "validate_every"].map(|key| (key.to_owned(), steps.to_string())));
                 }
@@ -98,6 +109,7 @@ impl SweepPlan {
                     name += &format!("-s{seed}");
                 }
                 let run = planned_run(name, &preset, &images, size, seed, &asked, request)?;
+                let run = PlannedRun { held_out, ..run };
                 let same = |other: &PlannedRun| {
                     other.size == run.size && other.steps == run.steps && other.seed == seed
                 };
@@ -108,13 +120,21 @@ impl SweepPlan {
             Ok(())
         };
         for size in &sizes {
-            add(size, None)?;
+            add(size, None, false)?;
         }
         // Sizes that a request names are all that it wants.
         for lengths in preset.ladder.lengths.iter().filter(|_| request.sizes.is_none()) {
-            for (size, steps) in lengths.pairs()? {
-                add(&size, Some(steps))?;
+            for (size, length) in lengths.pairs()? {
+                add(&size, Some(length), false)?;
             }
+        }
+        let held_out = match (&request.held_out, &request.sizes) {
+            (Some(list), _) => ladder::parse(list)?,
+            (None, Some(_)) => Vec::new(),
+            (None, None) => preset.held_out()?,
+        };
+        for size in &held_out {
+            add(size, None, true)?;
         }
         runs.sort_by_key(|run| (run.parameters, run.seed, run.steps));
         let preparations = preparations(&tokenizer, &preset, &images, request.rate())?;
@@ -187,7 +207,7 @@ impl SweepPlan {
                     "name": r.name, "depth": r.size.depth, "width": r.size.width, "heads": r.size.heads,
                     "seed": r.seed, "steps": r.steps, "batch": r.batch, "params": r.parameters,
                     "tokens": r.tokens, "flops": r.flops, "memory_bytes": r.memory,
-                    "estimated_seconds": r.seconds, "epochs": self.epochs(r), "placement": r.placement,
+                    "estimated_seconds": r.seconds, "held_out": r.held_out, "epochs": self.epochs(r), "placement": r.placement,
                     "device_hours": self.devices.map(|devices| devices.hours(r.seconds)), "settings": r.settings(),
                 })
             })
@@ -306,6 +326,21 @@ mod tests {
     }
 
     #[test]
+    fn the_ladders_for_one_gpu_span_two_decades_and_fit_it_within_a_day() {
+        for name in ["gpu-32", "gpu-64"] {
+            let devices = Devices::new("h100".parse().unwrap(), 1).unwrap();
+            let preset = Some(name.into());
+            let found = plan(&SweepRequest { preset, devices: Some(devices), ..SweepRequest::default() });
+            let fitted = || found.runs.iter().filter(|run| !run.held_out);
+            let params = || fitted().map(|run| run.parameters as f64);
+            assert!(params().fold(0.0, f64::max) > 100.0 * params().fold(f64::INFINITY, f64::min), "{name}");
+            assert!(found.runs.iter().all(|run| run.placement.is_some()), "{name}");
+            assert!(found.seconds() < 86_400.0, "{name}: {}", found.seconds());
+            assert!(found.runs.last().is_some_and(|run| run.held_out), "{name}");
+        }
+    }
+
+    #[test]
     fn settings_of_a_person_win_and_reach_the_estimates() {
         let base = plan(&SweepRequest::default());
         let set = vec!["training.steps=1000".into(), "learning_rate=0.5".into(), "clip=1".into()];
@@ -361,15 +396,39 @@ mod tests {
     fn lengths_are_trainings_of_their_own_and_nothing_trains_twice() {
         let laws = SweepRequest { preset: Some("cifar-laws".into()), ..SweepRequest::default() };
         let base = plan(&laws);
-        assert_eq!(base.runs.len(), 7 + 4 * 5);
+        assert_eq!(base.runs.len(), 7 + 4 * 5 + 1);
         let short = base.runs.iter().find(|run| run.name == "2x64-125steps").unwrap();
         assert_eq!((short.steps, short.set["validate_every"].as_str()), (125, "125"));
         assert!(base.runs.iter().all(|run| run.steps == 1000 || run.name.ends_with("steps")));
         let named = plan(&SweepRequest { sizes: Some("2x64".into()), ..laws.clone() });
         assert_eq!(named.runs.len(), 1, "a request that names sizes gets these");
         let same = plan(&SweepRequest { set: vec!["steps=500".into()], seeds: 2, ..laws });
-        assert_eq!(same.runs.len(), 2 * (7 + 4 * 4), "500 steps are one of the lengths");
+        assert_eq!(same.runs.len(), 2 * (7 + 4 * 4 + 1), "500 steps are one of the lengths");
         assert!(same.runs.iter().any(|run| run.name == "2x64-125steps-s1"));
+    }
+
+    #[test]
+    fn budgets_of_compute_become_steps_of_each_size() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("grid.toml");
+        let grid = |lengths: &str| {
+            let text = include_str!("../presets/emoji-nano.toml");
+            std::fs::write(
+                &path,
+                text.replace("[train]\n", &format!("[[ladder.lengths]]\n{lengths}\n[train]\n")),
+            )
+            .unwrap();
+            let preset = Some(path.display().to_string());
+            SweepPlan::new(&SweepRequest { preset, ..SweepRequest::default() })
+        };
+        let found = grid("sizes = [\"1x32\", \"2x64\"]\nflops = [1e12, 4e12]").unwrap();
+        let of = |name: &str| found.runs.iter().find(|run| run.name == name).unwrap();
+        for (name, flops) in [("1x32-1e12flops", 1e12), ("2x64-1e12flops", 1e12), ("2x64-4e12flops", 4e12)] {
+            assert!((of(name).flops / flops - 1.0).abs() < 0.01, "{name}: {}", of(name).flops);
+        }
+        for bad in ["flops = [0.0]", "flops = [1e12]\nsteps = [5]", "", "flops = [1e300]"] {
+            assert!(grid(&format!("sizes = [\"1x32\"]\n{bad}")).is_err(), "{bad}");
+        }
     }
 
     /// The path of a folder with four images of each of `classes` classes.

@@ -17,6 +17,8 @@ pub struct SweepRequest {
     pub data: Option<String>,
     /// Sizes and ladders, separated by commas.
     pub sizes: Option<String>,
+    /// Sizes and ladders that no law is fitted to, instead of those of the preset: they are forecast, then trained.
+    pub held_out: Option<String>,
     /// Tokenizer file, or `builtin`.
     pub tokenizer: Option<String>,
     /// Trains a tokenizer first, even if the preset names one.
@@ -85,6 +87,8 @@ pub struct PlannedRun {
     pub batch: u64,
     /// Seed.
     pub seed: u64,
+    /// Whether no law is fitted to it: it is forecast, then trained.
+    pub held_out: bool,
     /// Number of trainable parameters.
     pub parameters: u64,
     /// Number of training tokens, repeats included.

@@ -122,6 +122,9 @@ pub struct ResultLine {
     pub seed: u64,
     /// Run folder, from the sweep folder.
     pub run: PathBuf,
+    /// Whether no law is fitted to it: it was forecast, then trained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held_out: bool,
     /// Precision of the training, `f32` or `bf16`; empty if unknown.
     #[serde(default)]
     pub precision: String,

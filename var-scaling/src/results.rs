@@ -27,8 +27,10 @@ pub struct CurvePoint {
 /// The results of a sweep with the curves of its runs.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Results {
-    /// Finished sizes, by rising parameters.
+    /// Finished sizes, by rising parameters, without those that are held out.
     pub lines: Vec<ResultLine>,
+    /// Finished sizes that no law is fitted to.
+    pub held_out: Vec<ResultLine>,
     /// Curves by name of run.
     pub curves: BTreeMap<String, Vec<CurvePoint>>,
     /// Scores of images, if there are any.
@@ -53,7 +55,8 @@ impl Results {
         if lines.is_empty() {
             return Err(Error::file(path, "has no usable row"));
         }
-        Ok(Self { lines: sorted(lines), skipped, ..Self::default() })
+        let (held_out, lines) = sorted(lines).into_iter().partition(|line| line.held_out);
+        Ok(Self { lines, held_out, skipped, ..Self::default() })
     }
 
     /// One point per training of [`Results::equal_lengths`]: `x` in billions of parameters, `y` the held-out value of `metric`. The seeds of a size
@@ -127,7 +130,8 @@ impl Results {
         }
         let (scores, more) = scores::read(folder, &lines);
         skipped.extend(more);
-        Ok(Self { lines, curves, scores, skipped })
+        let (held_out, lines) = lines.into_iter().partition(|line| line.held_out);
+        Ok(Self { lines, held_out, curves, scores, skipped })
     }
 
     /// The curve of a run; empty if there is none.

@@ -121,6 +121,7 @@ pub(crate) fn planned_run(
         steps,
         batch,
         seed,
+        held_out: false,
         parameters: cost::parameters(&config),
         // Saturates only for schedules that do not fit in memory.
         tokens: seen.saturating_mul(tokens.schedule.tokens() as u64),

@@ -5,6 +5,7 @@ mod devices;
 mod fit;
 mod forecast;
 mod launch;
+mod status;
 mod tables;
 
 use std::ffi::OsString;
@@ -68,6 +69,8 @@ With --data, it counts the images. Without, it uses the numbers of the preset.")
     Fit(Box<fit::Fit>),
     /// Forecast the loss of a model that was not trained, from the results of a sweep
     Forecast(forecast::ForecastArgs),
+    /// Show which sizes of a sweep are finished, running or waiting
+    Status(status::StatusArgs),
     /// Draw the plots of a sweep (SVG and PNG)
     #[command(after_help = "Example:\n  var-scaling plot runs/sweep-emoji-nano")]
     Plot {
@@ -107,6 +110,9 @@ struct PlanArgs {
     /// Sizes and ladders, separated by commas, for example d16,3x96 or nano [default: from the preset]
     #[arg(long, value_name = "LIST")]
     sizes: Option<String>,
+    /// Sizes that no law is fitted to: they are forecast, then trained [default: from the preset; with --sizes none]
+    #[arg(long, value_name = "LIST")]
+    held_out: Option<String>,
     /// Tokenizer file, or `builtin` [default: from the preset]
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<String>,
@@ -234,6 +240,7 @@ impl PlanArgs {
             preset: self.preset.clone(),
             data: self.data.clone(),
             sizes: self.sizes.clone(),
+            held_out: self.held_out.clone(),
             tokenizer: self.tokenizer.clone(),
             train_tokenizer: self.train_tokenizer,
             devices: self.devices.devices()?,
@@ -260,6 +267,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Compare(args) => args.run()?,
         Command::Fit(args) => args.run()?,
         Command::Forecast(args) => args.run()?,
+        Command::Status(args) => args.run()?,
         Command::Plot { folder } => {
             let (figures, skipped) = report::draw(&folder)?;
             warn(&skipped);

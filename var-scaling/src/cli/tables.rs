@@ -16,6 +16,9 @@ use var_scaling::sweep::SweepOutcome;
 pub fn outcome(outcome: &SweepOutcome, out: &Path) -> Result<String> {
     let mut text = results_table(&outcome.results);
     text.push_str(&laws(&FitsFile::read(&out.join("fits.json"))?));
+    for forecast in &outcome.forecasts {
+        text.push_str(&format!("{forecast}\n"));
+    }
     for (name, why) in &outcome.failed {
         text.push_str(&format!("{name} failed: {why}\n"));
     }
@@ -51,9 +54,16 @@ pub fn plan(plan: &SweepPlan) -> String {
         ]
     });
     let head = ["size", "params", "steps", "batch", "epochs", "tokens", "FLOPs", "memory", "time"];
+    let held_out: Vec<&str> =
+        plan.runs.iter().filter(|run| run.held_out).map(|run| run.name.as_str()).collect();
+    let held_out = if held_out.is_empty() {
+        String::new()
+    } else {
+        format!("held out, forecast before its training: {}\n", held_out.join(", "))
+    };
     let notes: String = plan.notes.iter().map(|note| format!("\nnote: {note}")).collect();
     format!(
-        "{}{}total time without samples: {}, assuming {}\nmemory: for bf16; in f32, activations take twice as much\n{}{notes}",
+        "{}{}total time without samples: {}, assuming {}\nmemory: for bf16; in f32, activations take twice as much\n{held_out}{}{notes}",
         columns(head, plan.preparations.iter().map(preparation_row).chain(runs)),
         placements(plan),
         duration(plan.seconds()),

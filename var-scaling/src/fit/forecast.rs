@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::joint::{JointLaw, rows};
@@ -27,10 +27,10 @@ pub struct ForecastRequest {
 }
 
 /// A forecast of one score.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
     /// The score, for example `loss_all`.
-    pub metric: &'static str,
+    pub metric: String,
     /// The law, with its status, coefficients, and `optimal` for budgets and targets.
     pub law: Map<String, Value>,
     /// Trainings that the law was fitted to.
@@ -45,6 +45,21 @@ pub struct Forecast {
     pub of_training: [Option<f64>; 2],
     /// How far it is outside of the trainings; empty inside.
     pub reach: Vec<String>,
+}
+
+impl Forecast {
+    /// The forecast in one line: value, interval of one training, status.
+    pub fn words(&self) -> String {
+        let status = self.law.get("status").and_then(Value::as_str).unwrap_or_default().replace('_', " ");
+        let end = |end: Option<f64>| end.map_or_else(|| "no end".into(), |v| format!("{v:.4}"));
+        match self.loss {
+            Some(loss) => {
+                let [low, high] = self.of_training.map(end);
+                format!("{} {loss:.4} ({low} to {high}; the law: {status})", self.metric)
+            }
+            None => format!("{}: no forecast, the law is {status}", self.metric),
+        }
+    }
 }
 
 /// Forecasts `metric` from the results of a sweep.
@@ -89,7 +104,7 @@ pub fn forecast(
     };
     let reach = place.iter().flatten().filter_map(outside).collect();
     Ok(Forecast {
-        metric: metric.key(),
+        metric: metric.key().into(),
         runs: rows.len(),
         level: options.level,
         loss,

@@ -6,6 +6,7 @@
 mod fitting;
 pub mod forecast;
 pub mod frontier;
+pub mod held_out;
 pub mod joint;
 pub mod law;
 pub mod laws;
@@ -18,6 +19,7 @@ pub mod profile;
 pub(crate) mod verdict;
 
 pub use forecast::{Forecast, ForecastRequest, forecast};
+pub use held_out::{ForecastsFile, HeldOut};
 pub use joint::JointLaw;
 pub use law::{FittedLaw, Irreducible, Status};
 pub use laws::FitsFile;

@@ -8,11 +8,13 @@ use var_tokenizer::files::make_folder;
 use super::axis::{Axis, Scale};
 use super::chart::{Chart, Mark, Series};
 use super::law_chart::{law_curve, law_legend, law_mark};
-use super::lengths;
 use super::palette;
 use super::sweep_figure::{SweepFigure, names_of, scales, size_names};
+use super::{forecast, lengths};
 use crate::error::Result;
+use crate::fit::ForecastsFile;
 use crate::fit::frontier::{Scored, pareto};
+use crate::fit::held_out::Outcome;
 use crate::fit::law::{FittedLaw, Irreducible};
 use crate::fit::laws::{COMPUTE_UNIT, FitsFile, validations};
 use crate::quantity::count;
@@ -21,11 +23,20 @@ use crate::results::Results;
 use crate::scores::ImageScores;
 
 /// All plots of a sweep.
-pub(crate) fn figures(results: &Results, fits: &FitsFile) -> Vec<SweepFigure> {
-    let mut all: Vec<SweepFigure> = Metric::ALL.map(|metric| by_parameters(results, fits, metric)).into();
+pub(crate) fn figures(
+    results: &Results,
+    fits: &FitsFile,
+    forecasts: Option<&ForecastsFile>,
+) -> Vec<SweepFigure> {
+    let outcomes = forecasts.map(|file| file.outcomes(&results.held_out)).unwrap_or_default();
+    let mut all: Vec<SweepFigure> =
+        Metric::ALL.map(|metric| by_parameters(results, fits, &outcomes, metric)).into();
     all.push(reducible(results, fits));
     all.extend(
-        fits.joint.iter().zip(Metric::ALL).map(|(law, metric)| lengths::by_length(results, law, metric)),
+        fits.joint
+            .iter()
+            .zip(Metric::ALL)
+            .map(|(law, metric)| lengths::by_length(results, law, &outcomes, metric)),
     );
     all.extend(Metric::ALL.map(|metric| by_compute(results, fits, metric)));
     all.push(training(results));
@@ -37,9 +48,14 @@ pub(crate) fn figures(results: &Results, fits: &FitsFile) -> Vec<SweepFigure> {
 ///
 /// # Errors
 /// When drawing fails or a file cannot be written.
-pub(crate) fn draw_all(results: &Results, fits: &FitsFile, folder: &Path) -> Result<Vec<SweepFigure>> {
+pub(crate) fn draw_all(
+    results: &Results,
+    fits: &FitsFile,
+    forecasts: Option<&ForecastsFile>,
+    folder: &Path,
+) -> Result<Vec<SweepFigure>> {
     make_folder(folder)?;
-    let all = figures(results, fits);
+    let all = figures(results, fits, forecasts);
     for figure in &all {
         figure.wide().write(folder, &figure.stem)?;
     }
@@ -54,7 +70,12 @@ fn color(metric: Metric) -> RGBColor {
     palette::PAIR[usize::from(matches!(metric, Metric::LossLast | Metric::ErrorLast))]
 }
 
-fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> SweepFigure {
+fn by_parameters(
+    results: &Results,
+    fits: &FitsFile,
+    outcomes: &[Outcome<'_>],
+    metric: Metric,
+) -> SweepFigure {
     let (word, what, last) = names_of(metric);
     let color = color(metric);
     let lines = results.equal_lengths();
@@ -76,11 +97,14 @@ fn by_parameters(results: &Results, fits: &FitsFile, metric: Metric) -> SweepFig
     }
     let points: Vec<(f64, f64)> = lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
     series.push(Series { name: Some("trained models".into()), end: None, color, mark: Mark::Dots, points });
+    series.extend(forecast::series(outcomes, metric));
+    let shown: Vec<(f64, f64)> =
+        series.iter().filter(|s| s.name.is_some()).flat_map(|s| s.points.clone()).collect();
     let chart = Chart {
         title: format!("Validation {word} against size, {}", scales(metric)),
         subtitle,
-        x: Axis::around("Parameters", Scale::Log, lines.iter().map(|r| r.params as f64)),
-        y: Axis::around(what, Scale::Linear, lines.iter().map(|r| r.metric(metric))),
+        x: Axis::around("Parameters", Scale::Log, shown.iter().map(|p| p.0)),
+        y: Axis::around(what, Scale::Linear, shown.iter().map(|p| p.1)),
         names: size_names(results),
         series,
     };

@@ -3,8 +3,9 @@
 use super::axis::{Axis, Scale};
 use super::chart::{Chart, Mark, Series};
 use super::law_chart::spread;
-use super::palette;
 use super::sweep_figure::{SweepFigure, names_of, scales, size_names};
+use super::{forecast, palette};
+use crate::fit::held_out::Outcome;
 use crate::fit::joint::JointLaw;
 use crate::quantity::count;
 use crate::result_line::{Metric, ResultLine};
@@ -14,7 +15,12 @@ use crate::results::Results;
 const CURVE: usize = 60;
 
 /// Loss against size, each length with its own colour and its curve of the law.
-pub(super) fn by_length(results: &Results, law: &JointLaw, metric: Metric) -> SweepFigure {
+pub(super) fn by_length(
+    results: &Results,
+    law: &JointLaw,
+    outcomes: &[Outcome<'_>],
+    metric: Metric,
+) -> SweepFigure {
     let (word, what, last) = names_of(metric);
     let lengths = results.lengths();
     let law = curve(law);
@@ -31,6 +37,9 @@ pub(super) fn by_length(results: &Results, law: &JointLaw, metric: Metric) -> Sw
         let name = Some(format!("{} tokens", count(tokens as f64)));
         series.push(Series { name, end: None, color, mark: Mark::Dots, points });
     }
+    series.extend(forecast::series(outcomes, metric));
+    let shown: Vec<(f64, f64)> =
+        series.iter().filter(|s| s.name.is_some()).flat_map(|s| s.points.clone()).collect();
     let subtitle = if law.is_some() {
         "Each dot is a trained model, the lines are the law of parameters and tokens"
     } else {
@@ -39,8 +48,8 @@ pub(super) fn by_length(results: &Results, law: &JointLaw, metric: Metric) -> Sw
     let chart = Chart {
         title: format!("Validation {word} against size and tokens, {}", scales(metric)),
         subtitle: subtitle.into(),
-        x: Axis::around("Parameters", Scale::Log, results.lines.iter().map(|r| r.params as f64)),
-        y: Axis::around(what, Scale::Linear, results.lines.iter().map(|r| r.metric(metric))),
+        x: Axis::around("Parameters", Scale::Log, shown.iter().map(|p| p.0)),
+        y: Axis::around(what, Scale::Linear, shown.iter().map(|p| p.1)),
         names: size_names(results),
         series,
     };

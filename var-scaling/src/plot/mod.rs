@@ -6,6 +6,7 @@ pub(crate) mod canvas;
 pub(crate) mod chart;
 mod drawing;
 pub(crate) mod figures;
+mod forecast;
 mod frame;
 pub(crate) mod law_chart;
 mod legend;

@@ -14,6 +14,11 @@ pub(crate) const AXIS: RGBColor = RGBColor(140, 148, 156);
 /// Two kinds next to each other (blue and vermilion of Okabe and Ito).
 pub(crate) const PAIR: [RGBColor; 2] = [RGBColor(0, 114, 178), RGBColor(213, 94, 0)];
 
+/// The interval of a forecast.
+pub(crate) const FORECAST: RGBColor = RGBColor(204, 121, 167);
+/// A held-out size.
+pub(crate) const HELD_OUT: RGBColor = INK;
+
 /// Kinds in an order that means nothing: the other colours of Okabe and Ito that are dark enough, then again.
 const KINDS: [RGBColor; 5] =
     [PAIR[0], PAIR[1], RGBColor(0, 158, 115), RGBColor(204, 121, 167), RGBColor(230, 159, 0)];

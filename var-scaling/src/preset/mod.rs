@@ -14,10 +14,12 @@ use crate::ladder::{self, Size};
 use var_tokenizer::nearest::{explain_unknown_key, nearest};
 
 /// The presets of the program: name and text.
-const EMBEDDED: [(&str, &str); 5] = [
+const EMBEDDED: [(&str, &str); 7] = [
     ("emoji-nano", include_str!("../../presets/emoji-nano.toml")),
     ("cifar-nano", include_str!("../../presets/cifar-nano.toml")),
     ("cifar-laws", include_str!("../../presets/cifar-laws.toml")),
+    ("gpu-32", include_str!("../../presets/gpu-32.toml")),
+    ("gpu-64", include_str!("../../presets/gpu-64.toml")),
     ("paper-256", include_str!("../../presets/paper-256.toml")),
     ("paper-512", include_str!("../../presets/paper-512.toml")),
 ];
@@ -115,26 +117,45 @@ pub struct PresetLadder {
     /// More trainings of some sizes, of other lengths, for a law of parameters and tokens.
     #[serde(default)]
     pub lengths: Vec<PresetLengths>,
+    /// Sizes and ladders that no law is fitted to. They train last, after a forecast of their losses.
+    #[serde(default)]
+    pub held_out: Vec<String>,
 }
 
-/// Trainings of other lengths: each of the sizes with each number of steps. They validate only at the end.
+/// Trainings of other lengths: each of the sizes with each number of steps, or with each budget of compute (a grid of equal
+/// FLOPs). They validate only at the end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PresetLengths {
     /// Sizes and ladders, by name.
     pub sizes: Vec<String>,
     /// Optimizer steps.
+    #[serde(default)]
     pub steps: Vec<u64>,
+    /// Training FLOPs.
+    #[serde(default)]
+    pub flops: Vec<f64>,
+}
+
+/// The length of a training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Length {
+    Steps(u64),
+    Flops(f64),
 }
 
 impl PresetLengths {
-    /// Each size with each number of steps.
+    /// Each size with each length.
     ///
     /// # Errors
     /// When a size or ladder is unknown.
-    pub(crate) fn pairs(&self) -> Result<Vec<(Size, u64)>> {
+    pub(crate) fn pairs(&self) -> Result<Vec<(Size, Length)>> {
         let sizes = ladder::parse(&self.sizes.join(","))?;
-        Ok(sizes.iter().flat_map(|size| self.steps.iter().map(|&steps| (size.clone(), steps))).collect())
+        let lengths = || {
+            let steps = self.steps.iter().map(|&steps| Length::Steps(steps));
+            steps.chain(self.flops.iter().map(|&flops| Length::Flops(flops)))
+        };
+        Ok(sizes.iter().flat_map(|size| lengths().map(|length| (size.clone(), length))).collect())
     }
 }
 
@@ -266,6 +287,17 @@ impl SweepPreset {
     /// When a size or ladder is unknown.
     pub(crate) fn sizes(&self) -> Result<Vec<Size>> {
         ladder::parse(&self.ladder.sizes.join(","))
+    }
+
+    /// The held-out sizes of its ladder.
+    ///
+    /// # Errors
+    /// When a size or ladder is unknown.
+    pub(crate) fn held_out(&self) -> Result<Vec<Size>> {
+        match self.ladder.held_out.as_slice() {
+            [] => Ok(Vec::new()),
+            names => ladder::parse(&names.join(",")),
+        }
     }
 }
 

@@ -18,10 +18,19 @@ impl SweepPreset {
         for name in self.sizes.keys() {
             name.parse::<Size>().map_err(|e| format!("[size.{name}]: {e}"))?;
         }
+        self.held_out().map_err(|e| e.to_string())?;
         for lengths in &self.ladder.lengths {
             lengths.pairs().map_err(|e| e.to_string())?;
             for &steps in &lengths.steps {
                 within("ladder.lengths.steps", steps, 1, MOST_STEPS)?;
+            }
+            if let Some(flops) = lengths.flops.iter().find(|flops| !flops.is_finite() || **flops <= 0.0) {
+                return Err(format!(
+                    "ladder.lengths.flops {flops}: expected a number above 0, for example 1e13"
+                ));
+            }
+            if lengths.steps.is_empty() == lengths.flops.is_empty() {
+                return Err("[[ladder.lengths]]: set either steps or flops".into());
             }
         }
         self.tokens.validate()?;

@@ -26,6 +26,11 @@ pub(crate) fn image(path: &Path, alternative: &str) -> Result<Option<String>> {
     )))
 }
 
+/// A number as text, with its value, by which a table sorts.
+pub(crate) fn number(value: f64, text: &str) -> String {
+    format!("<data value=\"{value}\">{}</data>", escape(text))
+}
+
 /// A table. A title that starts with `#` marks a column of numbers, `~` one of sentences. Cells are HTML.
 pub(crate) fn table(head: &[&str], rows: &[(bool, Vec<String>)]) -> String {
     let class = |i: usize| match head.get(i) {

@@ -1,7 +1,9 @@
 //! The report: fits, plots and one self-contained page.
 
+mod held_out;
 pub(crate) mod html;
 mod law_table;
+mod method;
 pub(crate) mod page;
 mod provenance;
 pub(crate) mod sections;
@@ -9,7 +11,7 @@ pub(crate) mod sections;
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
-use crate::fit::{FitOptions, FitsFile};
+use crate::fit::{FitOptions, FitsFile, ForecastsFile};
 use crate::plot::{self, SweepFigure};
 use crate::results::Results;
 use crate::sweep::state::{SweepRecord, read_record};
@@ -26,6 +28,8 @@ pub(crate) struct Material {
     pub results: Results,
     /// Laws.
     pub fits: FitsFile,
+    /// Forecasts of held-out sizes.
+    pub forecasts: Option<ForecastsFile>,
     /// Plots.
     pub figures: Vec<SweepFigure>,
 }
@@ -46,7 +50,8 @@ pub fn fit(folder: &Path, options: &FitOptions) -> Result<(FitsFile, Vec<String>
 pub fn draw(folder: &Path) -> Result<(Vec<SweepFigure>, Vec<String>)> {
     let results = Results::open(folder)?;
     let fits = known_fits(&results, folder)?;
-    Ok((plot::draw_all(&results, &fits, &folder.join("plots"))?, results.skipped))
+    let forecasts = ForecastsFile::read(folder)?;
+    Ok((plot::draw_all(&results, &fits, forecasts.as_ref(), &folder.join("plots"))?, results.skipped))
 }
 
 /// Writes `report.html` of a sweep folder. Returns its path, and what was skipped in the files.
@@ -56,8 +61,9 @@ pub fn draw(folder: &Path) -> Result<(Vec<SweepFigure>, Vec<String>)> {
 pub fn write(folder: &Path) -> Result<(PathBuf, Vec<String>)> {
     let results = Results::open(folder)?;
     let fits = known_fits(&results, folder)?;
-    let figures = plot::figures(&results, &fits);
-    write_page(folder, results, fits, figures)
+    let forecasts = ForecastsFile::read(folder)?;
+    let figures = plot::figures(&results, &fits, forecasts.as_ref());
+    write_page(folder, results, fits, forecasts, figures)
 }
 
 /// Fits laws, draws plots and writes the report. Returns its path, and what was skipped in the files.
@@ -67,8 +73,9 @@ pub fn write(folder: &Path) -> Result<(PathBuf, Vec<String>)> {
 pub(crate) fn analyse(folder: &Path, options: &FitOptions) -> Result<(PathBuf, Vec<String>)> {
     let results = Results::open(folder)?;
     let fits = fit_to(&results, folder, options)?;
-    let figures = plot::draw_all(&results, &fits, &folder.join("plots"))?;
-    write_page(folder, results, fits, figures)
+    let forecasts = ForecastsFile::read(folder)?;
+    let figures = plot::draw_all(&results, &fits, forecasts.as_ref(), &folder.join("plots"))?;
+    write_page(folder, results, fits, forecasts, figures)
 }
 
 fn fit_to(results: &Results, folder: &Path, options: &FitOptions) -> Result<FitsFile> {
@@ -87,10 +94,11 @@ fn write_page(
     folder: &Path,
     results: Results,
     fits: FitsFile,
+    forecasts: Option<ForecastsFile>,
     figures: Vec<SweepFigure>,
 ) -> Result<(PathBuf, Vec<String>)> {
     let record = read_record(folder)?.unwrap_or_default();
-    let material = Material { folder: folder.to_owned(), record, results, fits, figures };
+    let material = Material { folder: folder.to_owned(), record, results, fits, forecasts, figures };
     let path = folder.join("report.html");
     write_atomically(&path, page::page(&material)?.as_bytes())?;
     Ok((path, material.results.skipped))

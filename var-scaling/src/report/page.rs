@@ -3,11 +3,12 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Material, law_table, provenance, sections};
+use super::{Material, held_out, law_table, method, provenance, sections};
 use crate::error::Result;
 use crate::plot::canvas::{FONT_BOLD, FONT_REGULAR};
 
 const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
 
 /// The whole page.
 pub(crate) fn page(material: &Material) -> Result<String> {
@@ -18,6 +19,8 @@ pub(crate) fn page(material: &Material) -> Result<String> {
         sections::plots(material, &["loss-parameters-all", "loss-compute-all"]),
         law_table::laws(material),
         law_table::joint(material),
+        method::section(material),
+        held_out::section(material),
         sections::more_plots(material),
         sections::scores(material),
         sections::images(material)?,
@@ -42,7 +45,7 @@ pub(crate) fn document(title: &str, body: &str) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>\n{}{}{STYLE}</style>\n</head>\n\
-         <body>\n<main>\n{body}</main>\n</body>\n</html>\n",
+         <body>\n<main>\n{body}</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>\n",
         face(400, FONT_REGULAR),
         face(600, FONT_BOLD),
     )

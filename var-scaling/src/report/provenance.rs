@@ -131,7 +131,7 @@ fn in_words(key: &str, value: &str) -> (String, String) {
 }
 
 /// Seconds since 1970 as a date and time in UTC.
-fn date(seconds: u64) -> String {
+pub(super) fn date(seconds: u64) -> String {
     let days = seconds / 86_400;
     let time = seconds % 86_400;
     // The date from the number of days. Years start in March here, so the leap day is the last day.

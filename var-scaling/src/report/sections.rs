@@ -1,7 +1,7 @@
 //! The sections of the page, from top to bottom.
 
 use super::Material;
-use super::html::{escape, image, table};
+use super::html::{escape, image, number, table};
 use crate::error::Result;
 use crate::plot::SweepFigure;
 use crate::quantity::{count, duration, flops};
@@ -130,10 +130,10 @@ pub(crate) fn sizes(material: &Material) -> String {
                 format!("{:.4}", l.val_loss_last),
                 format!("{:.2} %", 100.0 * l.val_err_all),
                 format!("{:.2} %", 100.0 * l.val_err_last),
-                count(l.params as f64),
-                count(l.tokens as f64),
-                flops(l.flops),
-                duration(l.seconds),
+                number(l.params as f64, &count(l.params as f64)),
+                number(l.tokens as f64, &count(l.tokens as f64)),
+                number(l.flops, &flops(l.flops)),
+                number(l.seconds, &duration(l.seconds)),
             ]);
             (best.as_ref() == Some(&l.name), cells)
         })
@@ -142,7 +142,7 @@ pub(crate) fn sizes(material: &Material) -> String {
         .record
         .runs
         .keys()
-        .filter(|name| !lines.iter().any(|l| l.name == **name))
+        .filter(|name| !lines.iter().chain(&material.results.held_out).any(|l| l.name == **name))
         .map(String::as_str)
         .collect();
     let missing = if missing.is_empty() {
@@ -231,12 +231,12 @@ pub(crate) fn scores(material: &Material) -> String {
                 escape(&l.name),
                 format!("{value:.2}"),
                 format!("{:.4}", l.val_loss_all),
-                count(l.params as f64),
+                number(l.params as f64, &count(l.params as f64)),
             ];
             (value == best, cells)
         })
         .collect();
-    let number = |n: Option<u64>| n.map_or_else(|| "an unknown number of".into(), |n| n.to_string());
+    let images = |n: Option<u64>| n.map_or_else(|| "an unknown number of".into(), |n| n.to_string());
     let plot: String = material.figures.iter().filter(|f| f.stem == "score-parameters").map(figure).collect();
     let distance = format!("#{}", scores.name);
     format!(
@@ -246,9 +246,9 @@ pub(crate) fn scores(material: &Material) -> String {
          of its run.</p>\n",
         table(&["Size", &distance, "#Loss, all scales", "#Parameters"], &rows),
         escape(&scores.name),
-        number(scores.counts.0),
+        images(scores.counts.0),
         escape(&scores.settings),
-        number(scores.counts.1),
+        images(scores.counts.1),
         escape(&scores.reference),
         escape(&scores.settings),
     )
@@ -266,7 +266,7 @@ pub(crate) fn images(material: &Material) -> Result<String> {
         ));
     }
     let mut grids = String::new();
-    for line in &material.results.lines {
+    for line in material.results.lines.iter().chain(&material.results.held_out) {
         let alternative = format!("Samples of {}", line.size());
         if let Some(grid) = image(&samples.join(format!("{}.png", line.name)), &alternative)? {
             grids.push_str(&format!(
@@ -304,7 +304,12 @@ pub(crate) fn limits(material: &Material) -> String {
                         noisy."
                 .into(),
         },
-        "No number on this page is extrapolated. Outside the range of the trained sizes, the curves are guesses.".into(),
+        match &material.forecasts {
+            None => "No number on this page is extrapolated. Outside the range of the trained sizes, the curves are guesses.",
+            Some(_) => "Only the forecasts of held-out sizes are extrapolated. Elsewhere outside the range of the trained \
+                        sizes, the curves are guesses.",
+        }
+        .into(),
     ];
     if !several {
         points.insert(

@@ -30,8 +30,8 @@ impl LaunchOptions {
         match device {
             Some(device) if self.jobs > 1 && self.slurm.is_none() && device.starts_with("cuda:") => {
                 Err(Error::config(format!(
-                    "--jobs {} gives each training its own GPU, but --device {device} names one; use --device cuda, and \
-                     choose GPUs with CUDA_VISIBLE_DEVICES",
+                    "{} trainings at a time take a GPU each, but {device} is one GPU; use cuda, and choose GPUs with \
+                     CUDA_VISIBLE_DEVICES",
                     self.jobs
                 )))
             }
@@ -85,8 +85,7 @@ impl Starter {
 
     /// Writes the batch script of a program. Returns its path.
     pub(super) fn render(&self, call: &Call) -> Result<PathBuf> {
-        let none =
-            || Error::config("scripts are for SLURM; give the start of a batch script with --slurm FILE");
+        let none = || Error::config("scripts are for SLURM; give the start of a batch script");
         self.slurm.as_ref().ok_or_else(none)?.render(call)
     }
 

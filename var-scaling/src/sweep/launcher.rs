@@ -11,7 +11,7 @@ use super::stages::{Launcher, Programs};
 use super::state::SweepFolder;
 use super::stop::Stop;
 use crate::error::{Error, Remedy, Result};
-use crate::fit::FitOptions;
+use crate::fit::{FitOptions, ForecastsFile};
 use crate::plan::SweepPlan;
 use crate::preparation::IMAGE_SECONDS;
 use crate::report;
@@ -47,6 +47,7 @@ pub struct SweepOptions {
 pub fn sweep(plan: &SweepPlan, options: &SweepOptions) -> Result<SweepOutcome> {
     let began = Instant::now();
     let mut launcher = open(plan, options)?;
+    launcher.folder.plan(plan.runs.iter().map(|run| run.name.clone()).collect())?;
     let outcome = launcher.all();
     launcher.progress.finish();
     outcome?;
@@ -64,7 +65,11 @@ pub fn sweep(plan: &SweepPlan, options: &SweepOptions) -> Result<SweepOutcome> {
     }
     let (report, skipped) = report::analyse(&options.out, &options.fit)?;
     warnings.extend(skipped.into_iter().filter(|s| !s.starts_with("results.jsonl: ")));
-    Ok(SweepOutcome { report, results: done, failed, warnings, bad, seconds: began.elapsed().as_secs_f64() })
+    let (held_out, known): (Vec<ResultLine>, _) =
+        (done.iter().filter(|line| line.held_out).cloned().collect(), ForecastsFile::read(&options.out)?);
+    let forecasts = known.iter().flat_map(|file| file.outcomes(&held_out)).map(|one| one.words()).collect();
+    let seconds = began.elapsed().as_secs_f64();
+    Ok(SweepOutcome { report, results: done, forecasts, failed, warnings, bad, seconds })
 }
 
 /// Writes the batch scripts of `plan` for SLURM, in the order of the work, and submits none. Returns their paths.
@@ -118,6 +123,7 @@ fn open<'a>(plan: &'a SweepPlan, options: &'a SweepOptions) -> Result<Launcher<'
         start_over: &options.start_over,
         stop: Stop::listen()?,
         jobs,
+        fit: &options.fit,
         retries: options.launch.retries,
     };
     for why in skipped {

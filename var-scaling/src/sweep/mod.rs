@@ -3,7 +3,7 @@
 //! `launcher` starts and ends a sweep, `stages` prepares it, `runs` trains and samples. `launch` starts programs: `child` as
 //! children of this process, for which `slots` divides the machine, `slurm` as jobs. `stop` listens to signals. `state` is the record of the folder,
 //! `finished` its finished stages. `evidence` finds earlier work, `missing` finds lost files. `training` and `samples` make
-//! the arguments of the other programs. `progress` and `outcome` report.
+//! the arguments of the other programs. `progress`, `outcome` and `status` report.
 
 #[doc(hidden)]
 pub mod child;
@@ -20,9 +20,11 @@ mod slots;
 mod slurm;
 pub(crate) mod stages;
 pub(crate) mod state;
+mod status;
 pub(crate) mod stop;
 mod training;
 
 pub use launch::LaunchOptions;
 pub use launcher::{SweepOptions, render, sweep};
 pub use outcome::SweepOutcome;
+pub use status::{RunState, RunStatus, SweepStatus};

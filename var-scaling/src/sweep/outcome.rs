@@ -16,6 +16,8 @@ pub struct SweepOutcome {
     pub report: PathBuf,
     /// Finished sizes, smallest first.
     pub results: Vec<ResultLine>,
+    /// Forecasts of held-out sizes with what was measured, in words.
+    pub forecasts: Vec<String>,
     /// Failed runs: name and reason.
     pub failed: Vec<(String, String)>,
     /// Problems that did not stop the sweep.
@@ -67,6 +69,7 @@ pub(super) fn result_line(
         val_err_last: result.val_err_last,
         seconds: result.seconds,
         seed: run.seed,
+        held_out: run.held_out,
         run: PathBuf::from("runs").join(&run.name),
         precision: result.precision,
         plan: plan.fingerprint(run),

@@ -15,8 +15,10 @@ use super::slots::environment;
 use super::stages::{Launcher, TOKENS};
 use super::training::model_arguments;
 use crate::error::Result;
+use crate::fit::{Forecast, ForecastsFile};
 use crate::json_text::without_mark;
 use crate::request::PlannedRun;
+use crate::results::Results;
 use crate::results_file;
 
 /// Time before a training starts again, for the first time; then twice as long each time.
@@ -60,9 +62,62 @@ fn worth_another(ending: &Ending) -> bool {
 }
 
 impl<'a> Launcher<'a> {
-    /// Trains and samples all unfinished runs. A failure does not stop the others.
+    /// Trains and samples all unfinished runs: those that are held out last, after a forecast.
     pub(super) fn runs(&mut self) -> Result<()> {
-        let mut order: Vec<&PlannedRun> = self.plan.runs.iter().collect();
+        let (held_out, fitted): (Vec<&PlannedRun>, Vec<&PlannedRun>) =
+            self.plan.runs.iter().partition(|run| run.held_out);
+        self.in_slots(fitted)?;
+        if !held_out.is_empty() && self.forecast(&held_out)? {
+            self.in_slots(held_out)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a forecast of the held-out runs, unless there is one. Returns whether there is one.
+    fn forecast(&mut self, held_out: &[&PlannedRun]) -> Result<bool> {
+        let name = |run: &&PlannedRun| run.name.clone();
+        let unfinished: Vec<String> = self
+            .plan
+            .runs
+            .iter()
+            .filter(|run| !run.held_out && !self.is_done(run))
+            .map(|run| run.name.clone())
+            .collect();
+        let written = ForecastsFile::read(&self.root)?;
+        let known =
+            |run: &&PlannedRun| written.iter().flat_map(|file| &file.sizes).any(|size| size.name == run.name);
+        if held_out.iter().all(|run| known(run)) {
+            return Ok(true);
+        }
+        if !unfinished.is_empty() {
+            self.warn(format!(
+                "{} waits: a forecast needs all other sizes first, and these did not finish: {}",
+                held_out.iter().map(name).collect::<Vec<_>>().join(", "),
+                unfinished.join(", ")
+            ));
+            return Ok(false);
+        }
+        let results = Results::open(&self.root)?;
+        let mut file = written.unwrap_or_default();
+        let new = held_out.iter().filter(|run| !file.sizes.iter().any(|size| size.name == run.name));
+        let new = new.map(|run| (run.name.clone(), run.parameters, run.tokens));
+        let new = ForecastsFile::new(&results, self.fit, new)?;
+        for size in &new.sizes {
+            let losses: Vec<String> = size.forecasts.iter().map(Forecast::words).collect();
+            self.progress.note(&format!(
+                "{}: forecast before its training: {}",
+                size.name,
+                losses.join("; ")
+            ));
+        }
+        file.written = new.written;
+        file.sizes.extend(new.sizes);
+        file.write(&self.root)?;
+        Ok(true)
+    }
+
+    /// Trains and samples the unfinished of these runs. A failure does not stop the others.
+    fn in_slots(&mut self, mut order: Vec<&'a PlannedRun>) -> Result<()> {
         if self.jobs > 1 && !self.starter.queues() {
             // The longest first: otherwise it may run alone at the end.
             order.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));

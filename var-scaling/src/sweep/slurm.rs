@@ -203,9 +203,9 @@ fn sbatch(script: &Path, stop: &Stop) -> Result<String> {
     for _ in 0..TRIES {
         let output = Command::new("sbatch").arg("--parsable").arg(script).stdin(Stdio::null()).output();
         let output = output.map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::config(
-                "sbatch is not on this machine; start the sweep where jobs are submitted, or use --render-only",
-            ),
+            std::io::ErrorKind::NotFound => {
+                Error::config("sbatch is not on this machine; start the sweep where jobs are submitted")
+            }
             _ => Error::io("sbatch", e),
         })?;
         if output.status.success() {

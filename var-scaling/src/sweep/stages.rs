@@ -19,6 +19,7 @@ use super::state::SweepFolder;
 use super::stop::Stop;
 use super::training::tokenizer_arguments;
 use crate::error::{Error, Result};
+use crate::fit::FitOptions;
 use crate::plan::SweepPlan;
 use crate::request::{PlannedRun, TokenizerSource};
 use crate::result_line::ResultLine;
@@ -69,6 +70,8 @@ pub(super) struct Launcher<'a> {
     pub(super) starter: Starter,
     /// Number of trainings that run at a time.
     pub(super) jobs: usize,
+    /// How laws are fitted.
+    pub(super) fit: &'a FitOptions,
     /// Number of times that a training starts again.
     pub(super) retries: usize,
 }

@@ -30,6 +30,9 @@ pub(crate) struct SweepRecord {
     /// Settings that all runs share; empty before the first stage starts.
     #[serde(default)]
     pub shared: BTreeMap<String, String>,
+    /// Names of the runs that the last call planned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<String>,
     /// Settings of every size that was started, by name.
     #[serde(default)]
     pub runs: BTreeMap<String, BTreeMap<String, String>>,
@@ -134,6 +137,15 @@ impl SweepFolder {
     /// When the file cannot be written.
     pub(crate) fn begin_run(&mut self, name: &str, settings: &BTreeMap<String, String>) -> Result<()> {
         self.record.runs.insert(name.into(), settings.clone());
+        self.save()
+    }
+
+    /// Remembers the runs of this call.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn plan(&mut self, names: Vec<String>) -> Result<()> {
+        self.record.planned = names;
         self.save()
     }
 

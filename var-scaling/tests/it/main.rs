@@ -9,6 +9,7 @@ mod coverage;
 mod earlier_version;
 mod fake;
 mod fits;
+mod held_out;
 mod input;
 mod lengths;
 mod library;

@@ -66,7 +66,7 @@ fn a_sweep_leaves_results_fits_plots_samples_and_ends_with_the_path_of_its_repor
     let page = std::fs::read_to_string(&report).unwrap();
     assert!(page.contains("The validation loss falls from each size to the next"));
     assert!(page.matches("data:image/png;base64,").count() >= 6, "reconstruction and five grids are inside");
-    for outside in ["src=\"http", "href=\"http", "src=\"samples", "@import", "<script"] {
+    for outside in ["src=\"http", "href=\"http", "src=\"samples", "@import", "<script src", "fetch("] {
         assert!(!page.contains(outside), "the page needs nothing else: {outside}");
     }
     let law = &fake.fits()["laws"][0];
@@ -545,6 +545,30 @@ fn a_job_that_fails_leaves_the_others_alone() {
         .code(1)
         .stdout(contains("2x64 failed: step 3: the loss is NaN"));
     assert_eq!(fake.results().len(), 2);
+}
+
+#[test]
+fn status_tells_what_is_finished_begun_and_waiting_while_a_sweep_runs() {
+    let fake = Fake::new();
+    let status = || fake.program().arg("status").arg(fake.out()).assert();
+    status().code(2).stderr(contains("has no sweep"));
+    fake.mark("slow-2x64");
+    let mut child = fake.spawn(&["--sizes", "1x32,2x64,3x96"]);
+    fake.wait_for("started-2x64", &mut child);
+    let text = String::from_utf8(status().success().get_output().stdout.clone()).unwrap();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    assert!(line("1x32").contains("finished") && line("1x32").contains("10 of 10"), "{text}");
+    assert!(line("2x64").contains("begun") && line("2x64").contains("1 of 10"), "{text}");
+    assert!(line("3x96").contains("waiting"), "{text}");
+    fake.unmark("slow-2x64");
+    assert_eq!(end(child).0, 0);
+    fake.program()
+        .arg("status")
+        .arg(fake.out())
+        .arg("--watch")
+        .assert()
+        .success()
+        .stdout(contains("3 of 3 finished"));
 }
 
 #[test]

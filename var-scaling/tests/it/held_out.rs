@@ -1,0 +1,90 @@
+//! Held-out sizes: forecast from the others, written down, then trained and compared.
+
+use predicates::prelude::*;
+use predicates::str::contains;
+use serde_json::Value;
+
+use crate::fake::{Fake, lines, names};
+
+const SIZES: &str = "1x32,2x64,3x96,4x128,5x160";
+
+fn forecasts(fake: &Fake) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(fake.out().join("forecasts.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_held_out_size_is_forecast_before_its_training_and_no_law_is_fitted_to_it() {
+    let fake = Fake::new();
+    fake.mark("slow-8x256");
+    let mut child = fake.spawn(&["--sizes", SIZES, "--held-out", "8x256"]);
+    fake.wait_for("started-8x256", &mut child);
+    let before = forecasts(&fake);
+    let forecast = &before["sizes"][0]["forecasts"][0];
+    assert_eq!(before["sizes"][0]["name"], "8x256");
+    assert_eq!((&forecast["metric"], &forecast["runs"]), (&"loss_all".into(), &5.into()));
+    fake.unmark("slow-8x256");
+    assert!(child.wait_with_output().unwrap().status.success());
+    let last = fake.results().pop().unwrap();
+    assert_eq!((&last["name"], &last["held_out"]), (&"8x256".into(), &true.into()));
+    // The stand-in has an exact law of its parameters; the forecast is for those of the plan.
+    let parameters = before["sizes"][0]["parameters"].as_f64().unwrap();
+    let (loss, law) = (forecast["loss"].as_f64().unwrap(), 4.0 + 30.0 * parameters.powf(-0.3));
+    assert!((loss - law).abs() < 1e-3, "{loss} {law}");
+    assert!(fake.fits()["laws"][0]["points"].as_array().unwrap().iter().all(|p| p["run"] != "8x256"));
+    let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
+    assert!(page.contains("Forecast before the training") && page.contains("Samples of 8x256"));
+    assert!(!page.contains("Started but not finished"));
+    // A later call changes nothing.
+    fake.sweep(&["--sizes", SIZES, "--held-out", "8x256"])
+        .assert()
+        .success()
+        .stdout(contains("8x256: forecast loss_all"));
+    assert_eq!(forecasts(&fake), before);
+}
+
+#[test]
+fn a_held_out_size_waits_until_all_others_are_finished() {
+    let fake = Fake::new();
+    fake.mark("fail-3x96");
+    let arguments = ["--sizes", SIZES, "--held-out", "8x256", "--jobs", "2"];
+    fake.sweep(&arguments)
+        .assert()
+        .code(1)
+        .stdout(contains("8x256 waits").and(contains("did not finish: 3x96")));
+    assert!(fake.trained("8x256").is_empty());
+    fake.unmark("fail-3x96");
+    fake.sweep(&arguments).assert().success();
+    assert_eq!(names(&fake.results()).len(), 6);
+    assert_eq!(fake.trained("8x256").len(), 1);
+}
+
+#[test]
+fn held_out_rows_of_a_table_are_left_out_of_its_laws() {
+    let fake = Fake::new();
+    fake.sweep(&["--sizes", SIZES]).assert().success();
+    let mut table = String::from(
+        "name,depth,width,params,tokens,flops,val_loss_all,val_loss_last,val_err_all,val_err_last,held_out\n",
+    );
+    for line in lines(&fake.out().join("results.jsonl")) {
+        let keys = [
+            "name",
+            "depth",
+            "width",
+            "params",
+            "tokens",
+            "flops",
+            "val_loss_all",
+            "val_loss_last",
+            "val_err_all",
+            "val_err_last",
+        ];
+        let cells: Vec<String> = keys.iter().map(|key| line[*key].to_string().replace('"', "")).collect();
+        table += &format!("{},{}\n", cells.join(","), line["name"] == "5x160");
+    }
+    std::fs::write(fake.path("table.csv"), table).unwrap();
+    fake.program()
+        .args(["forecast", "table.csv", "--params", "1e7"])
+        .assert()
+        .success()
+        .stdout(contains("of 4 trainings"));
+}
