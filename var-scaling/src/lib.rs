@@ -32,6 +32,8 @@ pub mod fit;
 #[doc(hidden)]
 pub mod images;
 #[doc(hidden)]
+pub mod import;
+#[doc(hidden)]
 pub mod ladder;
 pub(crate) mod machine;
 #[doc(hidden)]

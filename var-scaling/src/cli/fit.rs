@@ -1,11 +1,11 @@
 //! Flags of `var-scaling fit`.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 use var_scaling::error::{Error, Result};
+use var_scaling::import::{ImportRequest, import};
 use var_scaling::regression::{self, FitRequest, Interval, Law, Objective, Role, Unit, Variable, fit_table};
 use var_scaling::report;
 use var_tokenizer::progress::say;
@@ -20,6 +20,8 @@ use super::{FitArgs, tables, warn};
   var-scaling fit --csv runs.csv --columns n=params,d=tokens,loss=val_loss --law joint \\
       --compute 1e21 --target-loss 2.2
   var-scaling fit --csv curves.csv --columns run=run,n=params,c=flops,loss=loss,step=step --law frontier
+  var-scaling fit --import runs/*/metrics.jsonl --law joint
+  var-scaling fit --import wandb.csv --runs runs.csv --law frontier
   var-scaling fit --law optimal --coefficients E=1.8,A=480,alpha=.35,B=2100,beta=.37 --compute 1e21
 
 Rows of a table without a positive number where one is needed are left out and named. alpha and beta are above 0.
@@ -27,7 +29,7 @@ Without a column c, C is 6·N·D; without d, D is C/6N.
 Exit status: 0 also where the rows do not give a law (the status says why), 2 bad input.")]
 pub struct Fit {
     /// Sweep folder
-    #[arg(required_unless_present_any = ["csv", "coefficients"])]
+    #[arg(required_unless_present_any = ["csv", "import", "coefficients"])]
     folder: Option<PathBuf>,
     #[command(flatten)]
     fit: FitArgs,
@@ -45,6 +47,15 @@ struct TableArgs {
     /// A table of runs instead of a sweep folder: CSV with a header
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// Runs of other places: metrics.jsonl of var-train, or CSV exports of TensorBoard or Weights & Biases
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "csv")]
+    import: Vec<PathBuf>,
+    /// For exports, a CSV table with the columns run, n, tokens_per_step, and if known size and flops_per_step
+    #[arg(long, value_name = "FILE", requires = "import")]
+    runs: Option<PathBuf>,
+    /// The loss to import [default: loss_all; of an export the only one]
+    #[arg(long, value_name = "NAME", requires = "import")]
+    metric: Option<String>,
     /// Columns by role: n, d, c, loss, unique, run, size, seed or step, for example n=params,loss=val_loss
     #[arg(long, value_name = "ROLE=COLUMN,…", value_delimiter = ',', requires = "csv")]
     columns: Vec<String>,
@@ -88,7 +99,7 @@ struct TableArgs {
     /// Coefficients of the law optimal
     #[arg(long, value_name = "NAME=VALUE,…", value_delimiter = ',')]
     coefficients: Vec<String>,
-    /// Folder for fits.json of a table [default: runs/fit-TABLE]
+    /// Folder for fits.json of a table, and for the table of an import [default: runs/fit-TABLE]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
@@ -118,9 +129,21 @@ impl Fit {
                 "--draws and --seed are for --interval bootstrap; take it, or leave them out",
             ));
         }
+        let stem = || match (table.csv.as_deref().and_then(Path::file_stem), table.import.is_empty()) {
+            (Some(stem), _) => stem.to_string_lossy().into_owned(),
+            (None, true) => "optimal".into(),
+            (None, false) => "import".into(),
+        };
+        let out = table.out.clone().unwrap_or_else(|| Path::new("runs").join(format!("fit-{}", stem())));
+        let (csv, columns) = if table.import.is_empty() {
+            (table.csv.clone(), table.columns.iter().map(|text| column(text)).collect::<Result<_>>()?)
+        } else {
+            let (file, columns) = self.import(law, &out)?;
+            (Some(file), columns)
+        };
         let request = FitRequest {
-            table: table.csv.clone(),
-            columns: table.columns.iter().map(|text| column(text)).collect::<Result<_>>()?,
+            table: csv,
+            columns,
             law,
             variable: table.variable.unwrap_or(Variable::N),
             given: self.given(law)?,
@@ -136,10 +159,6 @@ impl Fit {
             targets: table.target_loss.clone(),
             coefficients: table.coefficients.iter().map(|text| value(text)).collect::<Result<_>>()?,
         };
-        let out = table.out.clone().unwrap_or_else(|| {
-            let stem = table.csv.as_deref().and_then(Path::file_stem).unwrap_or(OsStr::new("optimal"));
-            Path::new("runs").join(format!("fit-{}", stem.to_string_lossy()))
-        });
         let file = fit_table(&request, &out)?;
         if self.json {
             return Ok(say(format_args!("{file:#}"))?);
@@ -152,6 +171,24 @@ impl Fit {
             .collect();
         warn(&dropped);
         Ok(say(format_args!("{}{}", summary(&file["laws"][0]), out.join("fits.json").display()))?)
+    }
+
+    /// Writes the runs of an import into a table in `out`, and gives its columns.
+    fn import(&self, law: Law, out: &Path) -> Result<(PathBuf, Vec<(Role, String)>)> {
+        let table = &self.table;
+        let file = out.join("runs.csv");
+        let request = ImportRequest {
+            files: &table.import,
+            runs: table.runs.as_deref(),
+            metric: table.metric.as_deref(),
+            curves: matches!(law, Law::Frontier | Law::Isoflop),
+        };
+        let (columns, skipped) = import(&request, &file)?;
+        warn(&skipped);
+        say(file.display())?;
+        let columns =
+            columns.into_iter().map(|name| Ok((role(name)?, name.to_owned()))).collect::<Result<_>>()?;
+        Ok((file, columns))
     }
 
     /// The irreducible part of a table's law.

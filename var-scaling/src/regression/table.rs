@@ -99,9 +99,60 @@ pub(super) fn read(path: &Path, roles: &[(Role, String)]) -> Result<Table> {
     Ok(table)
 }
 
-/// A number; with semicolons between columns, a comma is a decimal point.
+/// A number, also with separators of thousands. With semicolons between columns, one comma is a decimal point.
 fn number(text: &str, delimiter: u8) -> Option<f64> {
-    let text = text.replace(['_', '\u{a0}', '\u{202f}', ' '], "");
-    let text = if delimiter == b';' && !text.contains('.') { text.replace(',', ".") } else { text };
-    text.parse().ok()
+    let text = text.replace(['_', '\u{a0}', '\u{202f}', ' ', '\'', '\u{2019}'], "");
+    let count = |mark: char| text.matches(mark).count();
+    let (decimal, group) = match (count(','), count('.')) {
+        (0, 0 | 1) => return text.parse().ok(),
+        // The last of two marks is the decimal point.
+        (1.., 1..) if text.rfind(',') > text.rfind('.') => (Some(','), '.'),
+        (1.., 1..) => (Some('.'), ','),
+        (1, 0) if delimiter == b';' => (Some(','), '.'),
+        (1.., 0) => (None, ','),
+        (0, _) => (None, '.'),
+    };
+    let (whole, rest) = match decimal {
+        Some(mark) => text.split_once(mark)?,
+        None => (text.as_str(), ""),
+    };
+    let mut groups = whole.split(group);
+    let first = groups.next()?.trim_start_matches('-');
+    let mut several = false;
+    let three = groups.all(|digits| {
+        several = true;
+        digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit())
+    });
+    if !three || (several && !(1..=3).contains(&first.len())) {
+        return None;
+    }
+    format!("{}.{}", whole.replace(group, ""), if rest.is_empty() { "0" } else { rest }).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_spreadsheets_are_read_and_what_is_none_is_not() {
+        for (text, delimiter, value) in [
+            ("1234.5", b',', 1234.5),
+            ("1e9", b',', 1e9),
+            ("1,234,567", b',', 1_234_567.0),
+            ("1,234.5", b',', 1234.5),
+            ("1.234.567,5", b';', 1_234_567.5),
+            ("4,25", b';', 4.25),
+            ("4.25", b';', 4.25),
+            ("1.234.567", b';', 1_234_567.0),
+            ("1 234 567", b',', 1_234_567.0),
+            ("1'234'567.5", b',', 1_234_567.5),
+            ("-1,234", b',', -1234.0),
+            ("3,5e2", b';', 350.0),
+        ] {
+            assert_eq!(number(text, delimiter), Some(value), "{text}");
+        }
+        for text in ["", "4,25", "1,23,456", "1.2.3", "12,34.5", "n/a", "1,234,56", "1234,567"] {
+            assert_eq!(number(text, b','), None, "{text}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod earlier_version;
 mod fake;
 mod fits;
 mod held_out;
+mod import;
 mod input;
 mod lengths;
 mod library;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::validation::ModelScores;
+
 /// `result.json` of a finished transformer, and the event `done`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename = "done")]
@@ -26,6 +28,9 @@ pub struct ModelResult {
     /// Held-out cross-entropy per scale.
     #[serde(default)]
     pub val_loss_per_scale: Vec<f64>,
+    /// Held-out scores of the average of the weights, if the run keeps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub val_average: Option<Box<ModelScores>>,
     /// Seconds of training.
     pub seconds: f64,
     /// Precision of the products: `f32`, `bf16` or `fp16`.

@@ -68,6 +68,9 @@ pub struct ModelScores {
     /// Share of wrong tokens per scale.
     #[serde(default)]
     pub err_per_scale: Vec<f64>,
+    /// The scores of the average of the weights, if the run keeps one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub average: Option<Box<ModelScores>>,
 }
 
 /// The scores of a tokenizer, on pixels in [-1, 1]. The codes are `None` before quantization starts.

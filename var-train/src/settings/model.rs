@@ -49,7 +49,7 @@ pub struct Model {
     /// gradients.
     #[serde(default)]
     pub recompute: bool,
-    /// Decay of the moving average of the weights, for example 0.9999; 0 keeps no average.
+    /// Decay of the moving average of the weights, for example 0.9999; 0 keeps no average. With one, validations score it, too.
     #[serde(default)]
     pub ema: f64,
     /// Share of the run after which all scales are trained (published: `pg`); 0 trains all scales from the start. Above

@@ -80,6 +80,7 @@ impl Sums {
             err_last: self.mean(&self.errors, last),
             loss_per_scale: per_scale(&self.loss),
             err_per_scale: per_scale(&self.errors),
+            average: None,
         }
     }
 }

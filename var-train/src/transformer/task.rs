@@ -171,6 +171,50 @@ impl ModelTask {
             |(i, weight): (usize, f64)| if newest.contains(&i) { weight * stage.newest } else { weight };
         Some(weights.into_iter().take(schedule.tokens()).enumerate().map(weight).collect())
     }
+
+    /// Scores of the held-out rows with the present weights.
+    fn score(&self) -> Result<ModelScores> {
+        let network = &self.settings.model;
+        let config = self.model.config();
+        let rows = match network.validation_rows {
+            0 => self.validation.len(),
+            n => n.min(self.validation.len()),
+        };
+        let own = self.ranks.share(rows);
+        let batch = self.ranks.share(self.settings.training.batch).len();
+        let micro = (batch / self.settings.training.accumulation).max(1);
+        let drops = Stream::new("validation-dropout", self.settings.training.seed);
+        let mut sums = Sums::new(&config.schedule);
+        tch::no_grad(|| -> Result<()> {
+            let all: Vec<usize> = own.clone().collect();
+            for (part, rows) in all.chunks(micro).enumerate() {
+                let (ids, labels) = self.validation.rows(rows, self.model.device());
+                let first = (own.start + part * micro) as u64;
+                let labels =
+                    drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
+                let every = config.schedule.scales();
+                let (entropy, errors) = self.losses(&ids, &labels, every, None, 0.0)?;
+                sums.add(&entropy, &errors);
+            }
+            Ok(())
+        })?;
+        sums.join(self.ranks)?;
+        Ok(sums.scores())
+    }
+
+    /// Exchanges the weights with their average, on all ranks; a second call undoes it.
+    fn exchange_average(&mut self) -> Result<()> {
+        if let Some(average) = &mut self.average {
+            average.exchange()?;
+        }
+        if self.ranks.size() > 1 {
+            // Only rank 0 averages, and all ranks have the same weights.
+            let weights: Vec<Tensor> =
+                self.model.parameters().trainable().map(|p| p.tensor.detach()).collect();
+            self.ranks.broadcast(&weights)?;
+        }
+        Ok(())
+    }
 }
 
 impl Task for ModelTask {
@@ -226,7 +270,7 @@ impl Task for ModelTask {
             sums.add(&entropy, &errors);
         }
         sums.join(self.ranks)?;
-        let ModelScores { loss_all, loss_last, err_all, err_last, loss_per_scale, err_per_scale } =
+        let ModelScores { loss_all, loss_last, err_all, err_last, loss_per_scale, err_per_scale, .. } =
             sums.scores();
         let loss = weights.map_or(loss_all, |weights| sums.weighted(&weights));
         let progressive = self.stages.is_some();
@@ -246,32 +290,15 @@ impl Task for ModelTask {
     }
 
     fn validate(&mut self, _step: u64) -> Result<Scores> {
-        let network = &self.settings.model;
-        let config = self.model.config();
-        let rows = match network.validation_rows {
-            0 => self.validation.len(),
-            n => n.min(self.validation.len()),
-        };
-        let own = self.ranks.share(rows);
-        let batch = self.ranks.share(self.settings.training.batch).len();
-        let micro = (batch / self.settings.training.accumulation).max(1);
-        let drops = Stream::new("validation-dropout", self.settings.training.seed);
-        let mut sums = Sums::new(&config.schedule);
-        tch::no_grad(|| -> Result<()> {
-            let all: Vec<usize> = own.clone().collect();
-            for (part, rows) in all.chunks(micro).enumerate() {
-                let (ids, labels) = self.validation.rows(rows, self.model.device());
-                let first = (own.start + part * micro) as u64;
-                let labels =
-                    drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
-                let every = config.schedule.scales();
-                let (entropy, errors) = self.losses(&ids, &labels, every, None, 0.0)?;
-                sums.add(&entropy, &errors);
-            }
-            Ok(())
-        })?;
-        sums.join(self.ranks)?;
-        Ok(Scores::Model(sums.scores()))
+        let mut scores = self.score()?;
+        if self.settings.model.ema > 0.0 {
+            self.exchange_average()?;
+            let average = self.score();
+            // Also after a failure: the weights come back.
+            self.exchange_average()?;
+            scores.average = Some(Box::new(average?));
+        }
+        Ok(Scores::Model(scores))
     }
 
     fn average(&mut self) -> Option<&mut Average> {

@@ -34,6 +34,24 @@ fn an_average_follows_the_weights_and_is_published_as_a_model_file() {
     let state = std::fs::read_to_string(run.join("checkpoints/step-00000024/state.json")).unwrap();
     assert!(state.contains("\"ema.safetensors\""), "{state}");
 
+    // The validations score both: the log, and the result.
+    let log = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let last = log.lines().rfind(|line| line.contains("\"kind\":\"val\"")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(last).unwrap();
+    let (plain, averaged) = (&last["loss_all"], &last["average"]["loss_all"]);
+    assert!(plain.is_f64() && averaged.is_f64() && plain != averaged, "{last}");
+    let result: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(run.join("result.json")).unwrap()).unwrap();
+    assert_eq!(&result["val_average"]["loss_all"], averaged);
+    // Two ranks score the same average.
+    let mut again = fixture.model("again");
+    again.args(SETTINGS).args(["--nproc", "2"]);
+    assert!(again.status().unwrap().success());
+    let result: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(fixture.path("again/result.json")).unwrap()).unwrap();
+    let two = result["val_average"]["loss_all"].as_f64().unwrap();
+    assert!((two - averaged.as_f64().unwrap()).abs() < 1e-3, "two ranks: {two}");
+
     assert!(fixture.model("without").args(["--set", "steps=3"]).status().unwrap().success());
     assert!(!fixture.path("without/model-ema.safetensors").exists());
     assert!(!fixture.path("without/checkpoints/step-00000003/ema.safetensors").exists());

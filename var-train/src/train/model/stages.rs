@@ -119,6 +119,7 @@ fn result(
         val_err_all: scores.err_all,
         val_err_last: scores.err_last,
         val_loss_per_scale: scores.loss_per_scale.clone(),
+        val_average: scores.average.clone(),
         seconds: outcome.seconds,
         precision: Precision::name_of(compute).into(),
         depth: config.depth,
