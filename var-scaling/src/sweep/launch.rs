@@ -92,7 +92,7 @@ impl Starter {
     /// Starts a program, with more variables of the environment if it runs here.
     pub(super) fn start(&self, call: &Call, environment: &[(&str, String)], stop: &Stop) -> Result<Running> {
         if let Some(slurm) = &self.slurm {
-            return slurm.submit(call, stop).map(Running::Queued);
+            return Ok(Running::Queued(Box::new(slurm.submit(call, stop)?)));
         }
         let child = match (self.prefix.split_first(), &call.run) {
             (Some((first, rest)), Some(_)) => {
@@ -111,7 +111,7 @@ impl Starter {
 #[derive(Debug)]
 pub(super) enum Running {
     Here(Box<Child>),
-    Queued(SlurmJob),
+    Queued(Box<SlurmJob>),
 }
 
 impl Running {

@@ -86,7 +86,7 @@ impl<'a> Launcher<'a> {
         let written = ForecastsFile::read(&self.root)?;
         let known =
             |run: &&PlannedRun| written.iter().flat_map(|file| &file.sizes).any(|size| size.name == run.name);
-        if held_out.iter().all(|run| known(run)) {
+        if held_out.iter().all(known) {
             return Ok(true);
         }
         if !unfinished.is_empty() {
