@@ -109,7 +109,11 @@ impl SweepPlan {
                     name += &format!("-s{seed}");
                 }
                 let run = planned_run(name, &preset, &images, size, seed, &asked, request)?;
-                let run = PlannedRun { held_out, ..run };
+                let mut run = PlannedRun { held_out, ..run };
+                if held_out {
+                    // No law needs its curve, and the validations of a large model take time.
+                    run.set.insert("validate_every".into(), run.steps.to_string());
+                }
                 let same = |other: &PlannedRun| {
                     other.size == run.size && other.steps == run.steps && other.seed == seed
                 };
@@ -397,6 +401,11 @@ mod tests {
         let laws = SweepRequest { preset: Some("cifar-laws".into()), ..SweepRequest::default() };
         let base = plan(&laws);
         assert_eq!(base.runs.len(), 7 + 4 * 5 + 1);
+        let last = base.runs.last().unwrap();
+        assert_eq!(
+            (last.name.as_str(), last.held_out, last.set["validate_every"].as_str()),
+            ("8x256", true, "1000")
+        );
         let short = base.runs.iter().find(|run| run.name == "2x64-125steps").unwrap();
         assert_eq!((short.steps, short.set["validate_every"].as_str()), (125, "125"));
         assert!(base.runs.iter().all(|run| run.steps == 1000 || run.name.ends_with("steps")));

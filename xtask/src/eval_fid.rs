@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 use crate::error::{ChildFailed, bad_use};
 use crate::project::{Extent, Project};
 use crate::{say, setup};
-use runs::{checked, classes, held_out_of, newest, sweep_of};
+use runs::{checked, classes, newest, sweep_of, tokens_of};
 use settings::Settings;
 use sweep::Sweep;
 
@@ -27,7 +27,7 @@ pub const EXAMPLES: &str =
 To resume after an interruption, run the same command again.
 
 Examples:
-  cargo xtask eval-fid                                 (newest run in runs/, its held-out images)
+  cargo xtask eval-fid                                 (newest run in runs/, its training images)
   cargo xtask eval-fid --run runs/d16 --reference VIRTUAL_imagenet256_labeled.npz -n 50000 \\
       -- --network inception-fid --weights pt_inception-2015-12-05-6726825d.pth
   cargo xtask eval-fid --samples others.npz --reference statistics.npz
@@ -63,9 +63,13 @@ pub struct Options {
     /// Images to score instead of sampling: folder, tar or npz
     #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "sweep", "number"])]
     samples: Option<PathBuf>,
-    /// Images, statistics or features to compare with [default: the held-out images of the run]
+    /// Images, statistics or features to compare with [default: the images of the run]
     #[arg(long, value_name = "PATH")]
     reference: Option<PathBuf>,
+    /// The images of the run to compare with: train, as published references, or val, which are fewer
+    #[arg(long, value_name = "PART", default_value = "train", value_parser = ["train", "val", "all"],
+        conflicts_with_all = ["reference", "samples"])]
+    reference_split: String,
     /// Number of samples, rounded up to the same number per class [default: 50 per class, at least 5000]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     number: Option<u64>,
@@ -141,7 +145,7 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     for run in &runs {
         classes(run)?;
         if options.reference.is_none() {
-            held_out_of(run)?;
+            tokens_of(run)?;
         }
     }
     let sweeps_scales = options.sweep.as_ref().is_some_and(Sweep::needs_small);
@@ -275,15 +279,16 @@ impl Tools<'_> {
         Ok(())
     }
 
-    /// Scores `samples` against the reference, or else against the held-out images of `run`. Writes to `folder`.
+    /// Scores `samples` against the reference, or else against images of `run`. Writes to `folder`.
     fn score(&self, options: &Options, samples: &Path, run: Option<&Path>, folder: &Path) -> Result<()> {
         let mut command = Command::new(self.score);
         command.arg("score").arg("--samples").arg(samples);
         match (&options.reference, run) {
             (Some(reference), _) => command.arg("--reference").arg(reference),
-            (None, Some(run)) => {
-                command.arg("--reference").arg(held_out_of(run)?).args(["--reference-split", "val"])
-            }
+            (None, Some(run)) => command
+                .arg("--reference")
+                .arg(tokens_of(run)?)
+                .args(["--reference-split", &options.reference_split]),
             (None, None) => &mut command,
         };
         if let Some(device) = &options.device {

@@ -35,6 +35,9 @@ pub struct ForecastArgs {
     /// Losses whose compute is asked for
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     target_loss: Vec<f64>,
+    /// Of a sweep with several lengths: the law of parameters of the length that most sizes have
+    #[arg(long, conflicts_with_all = ["tokens", "compute", "target_loss"])]
+    one_length: bool,
     /// The score: loss_all or loss_last
     #[arg(long, value_name = "NAME", default_value = "loss_all")]
     metric: String,
@@ -56,6 +59,7 @@ impl ForecastArgs {
             tokens: self.tokens,
             compute: self.compute.clone(),
             targets: self.target_loss.clone(),
+            one_length: self.one_length,
         };
         let results = Results::open(&self.folder)?;
         warn(&results.skipped);

@@ -18,6 +18,8 @@ pub struct ComparisonPlan {
     pub name: String,
     /// What it compares, in one line.
     pub about: String,
+    /// Whether each arm is compared with the one before, not with the first.
+    pub steps: bool,
     /// The arms, in order.
     pub arms: Vec<PlannedArm>,
     pub(crate) scoring: Scoring,
@@ -79,7 +81,7 @@ impl ComparisonPlan {
             arms.push(planned);
         }
         let name = Path::new(name).file_stem().map_or(name.to_owned(), |s| s.to_string_lossy().into_owned());
-        Ok(Self { name, about: comparison.about, arms, scoring: comparison.score })
+        Ok(Self { name, about: comparison.about, steps: comparison.steps, arms, scoring: comparison.score })
     }
 
     /// Estimated seconds of all arms, with their scores.

@@ -61,12 +61,14 @@ fn arms(plan: &ComparisonPlan) -> String {
     format!("<ul>\n{}</ul>\n", items.collect::<String>())
 }
 
-/// Each arm next to the first, in sentences made of the numbers.
+/// Each arm next to the first, or to the one before, in sentences made of the numbers.
 fn findings(plan: &ComparisonPlan, outcome: &ComparisonOutcome) -> String {
-    let Some((first, others)) = plan.arms.split_first() else { return String::new() };
-    let items: String = others
-        .iter()
-        .flat_map(|arm| [distances(first, arm, outcome), speeds(first, arm, outcome)])
+    let pairs = plan.arms.windows(2).filter_map(|pair| match pair {
+        [before, arm] => Some((if plan.steps { before } else { plan.arms.first()? }, arm)),
+        _ => None,
+    });
+    let items: String = pairs
+        .flat_map(|(other, arm)| [distances(other, arm, outcome), speeds(other, arm, outcome)])
         .flatten()
         .map(|sentence| format!("<li>{}</li>\n", escape(&sentence)))
         .collect();

@@ -32,6 +32,9 @@ pub(crate) struct Comparison {
     pub base: Option<String>,
     /// How samples are scored and timed.
     pub score: Scoring,
+    /// Each arm is a step from the one before, and is compared with it, not with the first.
+    #[serde(default)]
+    pub steps: bool,
     /// What is compared, in order. The first arm is the one that the others are compared with.
     #[serde(rename = "arm")]
     pub arms: Vec<Arm>,

@@ -24,6 +24,9 @@ pub struct ForecastRequest {
     pub compute: Vec<f64>,
     /// Losses whose compute is asked for.
     pub targets: Vec<f64>,
+    /// Of a sweep with several lengths: the law of parameters of the length that most sizes have, in place of the law of
+    /// parameters and tokens.
+    pub one_length: bool,
 }
 
 /// A forecast of one score.
@@ -48,6 +51,14 @@ pub struct Forecast {
 }
 
 impl Forecast {
+    /// The variables of the law: `N`, or `N, D`.
+    pub fn variables(&self) -> &'static str {
+        match self.law.get("law").and_then(Value::as_str) {
+            Some("joint") => "N, D",
+            _ => "N",
+        }
+    }
+
     /// The forecast in one line: value, interval of one training, status.
     pub fn words(&self) -> String {
         let status = self.law.get("status").and_then(Value::as_str).unwrap_or_default().replace('_', " ");
@@ -55,9 +66,9 @@ impl Forecast {
         match self.loss {
             Some(loss) => {
                 let [low, high] = self.of_training.map(end);
-                format!("{} {loss:.4} ({low} to {high}; the law: {status})", self.metric)
+                format!("{} {loss:.4} ({low} to {high}; law of {}: {status})", self.metric, self.variables())
             }
-            None => format!("{}: no forecast, the law is {status}", self.metric),
+            None => format!("{}: no forecast, the law of {} is {status}", self.metric, self.variables()),
         }
     }
 }
@@ -72,7 +83,7 @@ pub fn forecast(
     options: &FitOptions,
     request: &ForecastRequest,
 ) -> Result<Forecast> {
-    let joint = JointLaw::possible(results);
+    let joint = JointLaw::possible(results) && !request.one_length;
     let place = place(request, joint)?;
     let rows = if joint { rows(&results.lines, metric) } else { rows(results.equal_lengths(), metric) };
     let fit = FitRequest {

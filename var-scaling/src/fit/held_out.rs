@@ -35,7 +35,7 @@ pub struct HeldOut {
     pub parameters: u64,
     /// Its training tokens, repeats included.
     pub tokens: u64,
-    /// One for each loss.
+    /// One for each loss, by the law of parameters and tokens, and by the law of parameters if it has the common length.
     pub forecasts: Vec<Forecast>,
 }
 
@@ -81,18 +81,43 @@ impl ForecastsFile {
         held_out: impl IntoIterator<Item = (String, u64, u64)>,
     ) -> Result<Self> {
         let joint = JointLaw::possible(results);
+        let common = results.equal_lengths().first().map(|line| line.tokens);
         let one = |(name, parameters, tokens): (String, u64, u64)| {
-            let request = ForecastRequest {
+            let by = |one_length: bool| ForecastRequest {
                 parameters: Some(parameters as f64),
-                tokens: joint.then_some(tokens as f64),
+                tokens: (!one_length).then_some(tokens as f64),
+                one_length,
                 ..ForecastRequest::default()
             };
-            let of = |metric| forecast(results, metric, options, &request);
-            let forecasts = [Metric::LossAll, Metric::LossLast].into_iter().map(of).collect::<Result<_>>()?;
-            Ok(HeldOut { name, parameters, tokens, forecasts })
+            // With several lengths, both laws say something about a training of the common length.
+            let mut requests = Vec::new();
+            if joint {
+                requests.push(by(false));
+            }
+            if !joint || common == Some(tokens) {
+                requests.push(by(true));
+            }
+            let each = requests.iter().flat_map(|request| {
+                [Metric::LossAll, Metric::LossLast].map(|metric| forecast(results, metric, options, request))
+            });
+            Ok(HeldOut { name, parameters, tokens, forecasts: each.collect::<Result<_>>()? })
         };
         let written = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         Ok(Self { written, sizes: held_out.into_iter().map(one).collect::<Result<_>>()? })
+    }
+
+    /// Whether it has this run with these numbers of parameters and tokens.
+    pub(crate) fn has(&self, name: &str, parameters: u64, tokens: u64) -> bool {
+        self.sizes
+            .iter()
+            .any(|size| (size.name.as_str(), size.parameters, size.tokens) == (name, parameters, tokens))
+    }
+
+    /// Takes the forecasts of `new`, in place of older ones of the same names.
+    pub(crate) fn add(&mut self, new: Self) {
+        self.written = new.written;
+        self.sizes.retain(|size| !new.sizes.iter().any(|other| other.name == size.name));
+        self.sizes.extend(new.sizes);
     }
 
     /// Writes the file into a sweep folder.

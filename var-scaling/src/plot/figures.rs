@@ -97,7 +97,7 @@ fn by_parameters(
     }
     let points: Vec<(f64, f64)> = lines.iter().map(|r| (r.params as f64, r.metric(metric))).collect();
     series.push(Series { name: Some("trained models".into()), end: None, color, mark: Mark::Dots, points });
-    series.extend(forecast::series(outcomes, metric));
+    series.extend(forecast::series(outcomes, metric, "N"));
     let shown: Vec<(f64, f64)> =
         series.iter().filter(|s| s.name.is_some()).flat_map(|s| s.points.clone()).collect();
     let chart = Chart {

@@ -5,9 +5,14 @@ use super::palette;
 use crate::fit::held_out::Outcome;
 use crate::result_line::Metric;
 
-/// A line for the interval of one training at each held-out size, and a dot for its value.
-pub(super) fn series(outcomes: &[Outcome<'_>], metric: Metric) -> Vec<Series> {
-    let of = || outcomes.iter().filter(|outcome| outcome.forecast.metric == metric.key());
+/// A line for the interval of one training at each held-out size, and a dot for its value. `variables`: those of the law.
+pub(super) fn series(outcomes: &[Outcome<'_>], metric: Metric, variables: &str) -> Vec<Series> {
+    let of = || {
+        let same = |outcome: &&Outcome<'_>| {
+            outcome.forecast.metric == metric.key() && outcome.forecast.variables() == variables
+        };
+        outcomes.iter().filter(same)
+    };
     let mut all = Vec::new();
     for (i, outcome) in of().enumerate() {
         let [Some(low), Some(high)] = outcome.forecast.of_training else { continue };

@@ -37,7 +37,7 @@ pub(super) fn by_length(
         let name = Some(format!("{} tokens", count(tokens as f64)));
         series.push(Series { name, end: None, color, mark: Mark::Dots, points });
     }
-    series.extend(forecast::series(outcomes, metric));
+    series.extend(forecast::series(outcomes, metric, "N, D"));
     let shown: Vec<(f64, f64)> =
         series.iter().filter(|s| s.name.is_some()).flat_map(|s| s.points.clone()).collect();
     let subtitle = if law.is_some() {

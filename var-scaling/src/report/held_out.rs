@@ -29,12 +29,13 @@ pub(crate) fn section(material: &Material) -> String {
             vec![
                 escape(&size.name),
                 escape(&forecast.metric.replace('_', " ")),
+                forecast.variables().into(),
                 four(forecast.loss),
-                ends(forecast.of_law),
-                ends(forecast.of_training),
                 four(outcome.measured),
                 difference.map_or_else(|| "—".into(), |d| format!("{d:+.4}").replace('-', "−")),
                 words.into(),
+                ends(forecast.of_training),
+                ends(forecast.of_law),
             ],
         ));
         let place = format!(
@@ -56,12 +57,13 @@ pub(crate) fn section(material: &Material) -> String {
     let head = [
         "Size",
         "Score",
+        "Law of",
         "#Forecast",
-        "95 % of the law",
-        "95 % of one training",
         "#Measured",
         "#Difference",
         "Outcome",
+        "95 % of one training",
+        "95 % of the law",
     ];
     format!(
         "<h2>Forecast before the training</h2>\n<p>No law on this page was fitted to these sizes. Their losses were forecast \

@@ -147,12 +147,13 @@ pub(crate) fn section(material: &Material) -> String {
         Some(file) => {
             let errors = file.outcomes(&results.held_out).into_iter().filter_map(|outcome| {
                 let error = outcome.measured? - outcome.forecast.loss?;
-                Some(format!("{} of {}: {error:+.4}", outcome.forecast.metric, outcome.size.name))
+                let (metric, law) = (&outcome.forecast.metric, outcome.forecast.variables());
+                Some(format!("{metric} of {} by the law of {law}: {error:+.4}", outcome.size.name))
             });
             let errors: Vec<String> = errors.collect();
             if errors.is_empty() { "not trained yet".into() } else { errors.join("; ") }
         }
     };
     row("Held-out error", held_out);
-    format!("<details><summary>How the laws were fitted</summary>\n{}</details>\n", table(&["", ""], &rows))
+    format!("<h2>How the laws were fitted</h2>\n{}", table(&["", ""], &rows))
 }

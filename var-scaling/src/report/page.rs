@@ -19,11 +19,11 @@ pub(crate) fn page(material: &Material) -> Result<String> {
         sections::plots(material, &["loss-parameters-all", "loss-compute-all"]),
         law_table::laws(material),
         law_table::joint(material),
-        method::section(material),
         held_out::section(material),
         sections::more_plots(material),
         sections::scores(material),
         sections::images(material)?,
+        method::section(material),
         provenance::section(material),
         sections::limits(material),
     ] {

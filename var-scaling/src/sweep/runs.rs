@@ -73,45 +73,39 @@ impl<'a> Launcher<'a> {
         Ok(())
     }
 
-    /// Writes a forecast of the held-out runs, unless there is one. Returns whether there is one.
+    /// Writes a forecast of the held-out runs, unless there is one. Returns whether they may train.
     fn forecast(&mut self, held_out: &[&PlannedRun]) -> Result<bool> {
-        let name = |run: &&PlannedRun| run.name.clone();
-        let unfinished: Vec<String> = self
-            .plan
-            .runs
+        let mut file = ForecastsFile::read(&self.root)?.unwrap_or_default();
+        let (late, new): (Vec<&PlannedRun>, Vec<&PlannedRun>) = held_out
             .iter()
-            .filter(|run| !run.held_out && !self.is_done(run))
-            .map(|run| run.name.clone())
-            .collect();
-        let written = ForecastsFile::read(&self.root)?;
-        let known =
-            |run: &&PlannedRun| written.iter().flat_map(|file| &file.sizes).any(|size| size.name == run.name);
-        if held_out.iter().all(known) {
+            .filter(|run| !file.has(&run.name, run.parameters, run.tokens))
+            .partition(|run| self.is_done(run));
+        for run in late {
+            self.warn(format!("{}: no forecast, because it was trained before it was held out", run.name));
+        }
+        if new.is_empty() {
             return Ok(true);
         }
+        let names =
+            |runs: &[&PlannedRun]| runs.iter().map(|run| run.name.as_str()).collect::<Vec<_>>().join(", ");
+        let unfinished: Vec<&PlannedRun> =
+            self.plan.runs.iter().filter(|run| !run.held_out && !self.is_done(run)).collect();
         if !unfinished.is_empty() {
             self.warn(format!(
                 "{} waits: a forecast needs all other sizes first, and these did not finish: {}",
-                held_out.iter().map(name).collect::<Vec<_>>().join(", "),
-                unfinished.join(", ")
+                names(&new),
+                names(&unfinished)
             ));
             return Ok(false);
         }
-        let results = Results::open(&self.root)?;
-        let mut file = written.unwrap_or_default();
-        let new = held_out.iter().filter(|run| !file.sizes.iter().any(|size| size.name == run.name));
-        let new = new.map(|run| (run.name.clone(), run.parameters, run.tokens));
-        let new = ForecastsFile::new(&results, self.fit, new)?;
+        let new = new.into_iter().map(|run| (run.name.clone(), run.parameters, run.tokens));
+        let new = ForecastsFile::new(&Results::open(&self.root)?, self.fit, new)?;
         for size in &new.sizes {
             let losses: Vec<String> = size.forecasts.iter().map(Forecast::words).collect();
-            self.progress.note(&format!(
-                "{}: forecast before its training: {}",
-                size.name,
-                losses.join("; ")
-            ));
+            let text = format!("{}: forecast before its training: {}", size.name, losses.join("; "));
+            self.progress.note(&text);
         }
-        file.written = new.written;
-        file.sizes.extend(new.sizes);
+        file.add(new);
         file.write(&self.root)?;
         Ok(true)
     }

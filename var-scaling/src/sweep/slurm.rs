@@ -82,13 +82,13 @@ impl Slurm {
         Ok(out)
     }
 
-    /// Submits a program, or finds the job of an earlier call that is still in the queue.
+    /// Submits a program, or finds the job of an earlier call, which may have ended since.
     pub(super) fn submit(&self, call: &Call, stop: &Stop) -> Result<SlurmJob> {
         let (job, status, events) =
             (self.file(call, "job"), self.file(call, "status"), self.file(call, "events"));
         let earlier = std::fs::read_to_string(&job).ok().map(|text| text.trim().to_owned());
         let number = match earlier {
-            Some(number) if !status.exists() && queued(&number) != Some(false) => number,
+            Some(number) if status.exists() || queued(&number) != Some(false) => number,
             _ => {
                 let script = self.render(call)?;
                 for old in [&status, &events] {
@@ -106,6 +106,7 @@ impl Slurm {
         Ok(SlurmJob {
             name: call.name.clone(),
             number,
+            job,
             status,
             events,
             read: 0,
@@ -124,6 +125,8 @@ impl Slurm {
 pub(super) struct SlurmJob {
     name: String,
     number: String,
+    /// The file with its number; gone once its ending is known.
+    job: PathBuf,
     status: PathBuf,
     events: PathBuf,
     /// Bytes of the events that were read.
@@ -156,6 +159,7 @@ impl SlurmJob {
         let status = std::fs::read_to_string(&self.status).ok();
         self.pass_on(on_event);
         if let Some(status) = status {
+            self.forget()?;
             let code = status.trim().parse::<i32>().unwrap_or(1);
             // A shell adds 128 to the number of a signal.
             let (code, signal) = if code > 128 { (None, Some(code - 128)) } else { (Some(code), None) };
@@ -166,6 +170,7 @@ impl SlurmJob {
             let gone = queued(&self.number) == Some(false);
             // It may have ended between the two looks.
             if gone && self.gone && !self.status.exists() {
+                self.forget()?;
                 let message = format!(
                     "job {} left the queue without a status: it was cancelled, or its node failed",
                     self.number
@@ -175,6 +180,14 @@ impl SlurmJob {
             self.gone = gone;
         }
         Ok(None)
+    }
+
+    /// The next call submits a new job.
+    fn forget(&self) -> Result<()> {
+        match std::fs::remove_file(&self.job) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io(&self.job, e)),
+            _ => Ok(()),
+        }
     }
 
     fn pass_on(&mut self, on_event: &mut dyn FnMut(Option<&Value>)) {

@@ -132,9 +132,29 @@ fn jobs_go_on_after_a_signal_or_a_kill_and_the_same_command_follows_them() {
         fake.unmark("slow-2x64");
         sweep(&fake, &["--sizes", "1x32,2x64"]).assert().success();
         assert_eq!(fake.trained("2x64").len(), 1, "the job went on");
+        assert_eq!(submitted(&fake, "tokens"), 1);
         assert_eq!(submitted(&fake, "2x64"), 1);
         assert_eq!(fake.results().len(), 2);
     }
+}
+
+#[test]
+fn a_job_that_ended_while_the_sweep_was_away_is_not_submitted_again() {
+    let fake = cluster();
+    sweep(&fake, &["--sizes", "1x32", "--render-only"]).assert().success();
+    // As if a sweep had been killed before it saw the end of its first job.
+    let event = r#"{"event":"done","train":64,"val":8,"bad":1,"images_per_second":100.5,"out":"tokens.h5"}"#;
+    for (name, text) in [
+        ("slurm/tokens.job", "7\n"),
+        ("slurm/tokens.status", "0\n"),
+        ("slurm/tokens.events", &format!("{event}\n")),
+        ("tokens.h5", "tokens"),
+    ] {
+        std::fs::write(fake.out().join(name), text).unwrap();
+    }
+    sweep(&fake, &["--sizes", "1x32"]).assert().success();
+    assert_eq!((submitted(&fake, "tokens"), submitted(&fake, "1x32")), (0, 1));
+    assert_eq!(fake.results().len(), 1);
 }
 
 fn words(child: Child) -> String {

@@ -121,6 +121,8 @@ fn an_arm_that_only_samples_differently_trains_nothing() {
     assert!(plain.len() == 1 && plain[0].contains("--cfg 0") && plain[0].contains("--top-k 0"), "{plain:?}");
     assert!(!fake.out().join("guidance").exists());
     assert!(!page(&fake).contains("<h2>Plots"), "one size makes no curve");
+    // Each step is compared with the one before.
+    assert!(page(&fake).contains(" of guidance is ") && page(&fake).contains(" times that of top-k"));
 }
 
 #[test]

@@ -32,6 +32,14 @@ fn a_held_out_size_is_forecast_before_its_training_and_no_law_is_fitted_to_it() 
     assert!((loss - law).abs() < 1e-3, "{loss} {law}");
     assert!(fake.fits()["laws"][0]["points"].as_array().unwrap().iter().all(|p| p["run"] != "8x256"));
     let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
+    for row in [
+        "How the laws were fitted",
+        "held out: 8x256",
+        "loss_all of 8x256 by the law of N: ",
+        "not known: each size was trained once",
+    ] {
+        assert!(page.contains(row), "{row}");
+    }
     assert!(page.contains("Forecast before the training") && page.contains("Samples of 8x256"));
     assert!(!page.contains("Started but not finished"));
     // A later call changes nothing.
@@ -87,4 +95,15 @@ fn held_out_rows_of_a_table_are_left_out_of_its_laws() {
         .assert()
         .success()
         .stdout(contains("of 4 trainings"));
+}
+
+#[test]
+fn a_size_that_was_trained_first_gets_no_forecast_and_the_warning_says_so() {
+    let fake = Fake::new();
+    fake.sweep(&["--sizes", "1x32,2x64,3x96,4x128,8x256"]).assert().success();
+    fake.sweep(&["--sizes", "1x32,2x64,3x96,4x128", "--held-out", "8x256"])
+        .assert()
+        .success()
+        .stdout(contains("8x256: no forecast, because it was trained before it was held out"));
+    assert!(!fake.out().join("forecasts.json").exists());
 }

@@ -97,8 +97,8 @@ pub(super) fn newest(folder: &Path) -> Result<PathBuf> {
     })
 }
 
-/// The token file of a run. It says which images are held out.
-pub(super) fn held_out_of(run: &Path) -> Result<PathBuf> {
+/// The token file of a run. It says which images trained it, and which are held out.
+pub(super) fn tokens_of(run: &Path) -> Result<PathBuf> {
     let path = run.join("config.toml");
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -108,7 +108,7 @@ pub(super) fn held_out_of(run: &Path) -> Result<PathBuf> {
     match data {
         Some(data) if data.is_file() => Ok(data),
         data => Err(bad_use(format!(
-            "{}: the token file of the run is missing{}; it says which images are held out. Restore it, or give --reference",
+            "{}: the token file of the run is missing{}; it says which images trained it. Restore it, or give --reference",
             path.display(),
             data.map(|data| format!(" ({})", data.display())).unwrap_or_default()
         ))),

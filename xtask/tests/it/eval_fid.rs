@@ -41,7 +41,7 @@ fn calls(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
-fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
+fn the_newest_run_is_sampled_drawn_and_scored_against_its_training_images() {
     let sandbox = with_a_run();
     sandbox.xtask().args(["eval-fid", "-n", "99"]).assert().success();
     let first = calls(&sandbox);
@@ -60,7 +60,7 @@ fn the_newest_run_is_sampled_drawn_and_scored_against_its_held_out_pictures() {
                 "var-model sample --run runs/small --classes id:all --per-class 50 {settings} --resume --out {folder}/samples.npz"
             ),
             format!(
-                "var-eval score --samples {folder}/samples.npz --reference tokens.h5 --reference-split val --out {folder} \
+                "var-eval score --samples {folder}/samples.npz --reference tokens.h5 --reference-split train --out {folder} \
                  --reference-cache runs/small/evaluation"
             ),
         ]
