@@ -162,7 +162,10 @@ fn curve(
                 let (low, high) = draws.at(&problem, request.level, &row);
                 (low.map(|v| v + above), high.map(|v| v + above))
             }
-            (None, Some(best)) if given.is_none() => forecast_interval(&units, best, request.level, &row),
+            (None, Some(best)) if given.is_none() || form == Form::Power => {
+                let (low, high) = forecast_interval(&units, best, request.level, &row);
+                (low.map(|v| v + above), high.map(|v| v + above))
+            }
             _ => (None, None),
         };
         let mut one: Map<String, Value> = at.iter().map(|(role, v)| (word(role), json!(v))).collect();
@@ -249,8 +252,13 @@ fn row_at(at: &[(Role, f64)], request: &FitRequest, form: Form) -> Row {
     Row::new(0, (x, get(Role::D).unwrap_or(1.0)), get(Role::Unique), 1.0)
 }
 
-/// The profile of the value at `row`: it takes the place of E.
+/// The profile of the value at `row`: it takes the place of E, or of A if E is given.
 fn forecast_interval(problem: &Problem<'_>, best: &Solution, level: f64, row: &Row) -> Ends {
+    if let Some(e) = problem.given {
+        let middle = (row.logs.0, problem.model.middle.1);
+        let (low, high) = interval::around(problem, best, A, level, middle);
+        return (low.map(|v| e + v.exp()), high.map(|v| e + v.exp()));
+    }
     let mut point = best.point;
     point[E] = problem.model.value(&best.point, row);
     let model = Model { anchor: Some(row.clone()), ..problem.model.clone() };

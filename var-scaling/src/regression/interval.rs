@@ -58,18 +58,30 @@ pub(super) fn half_widths(problem: &Problem<'_>, solution: &Solution, level: f64
 /// All values of coefficient `i` (A and B: their logarithms in raw units) whose best sum is at most
 /// `least·(1 + F/(n − p))`.
 pub(super) fn profile(problem: &Problem<'_>, solution: &Solution, i: usize, level: f64) -> Ends {
+    // With logarithms as they are, θ is the logarithm of the factor in raw units.
+    let middle = if matches!(i, A | B) { (0.0, 0.0) } else { problem.model.middle };
+    around(problem, solution, i, level, middle)
+}
+
+/// The same, where A and B are the logarithms of the powers at `middle`, the logarithms of the variables.
+pub(super) fn around(
+    problem: &Problem<'_>,
+    solution: &Solution,
+    i: usize,
+    level: f64,
+    middle: (f64, f64),
+) -> Ends {
     let Some(freedom) = problem.rows.len().checked_sub(problem.free()).filter(|f| *f > 0) else {
         return (None, None);
     };
     if i == E && problem.given.is_some() {
         return (problem.given, problem.given);
     }
-    // With logarithms as they are, θ is the logarithm of the factor in raw units.
-    let raw = matches!(i, A | B);
     let (mut problem, mut best) = (problem.clone(), solution.point);
-    if raw {
-        (best[A], best[B]) = problem.model.ln_factors(&best);
-        problem.model = Model { middle: (0.0, 0.0), ..problem.model.clone() };
+    if middle != problem.model.middle {
+        let (ln_a, ln_b) = problem.model.ln_factors(&best);
+        (best[A], best[B]) = (ln_a - best[ALPHA] * middle.0, ln_b - best[BETA] * middle.1);
+        problem.model = Model { middle, ..problem.model.clone() };
     }
     let scale: f64 =
         problem.rows.iter().map(|r| problem.objective.residual(r.loss * (1.0 + 1e-9), r.loss).powi(2)).sum();

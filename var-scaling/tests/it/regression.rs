@@ -302,6 +302,38 @@ fn a_forecast_inside_the_data_has_an_interval_about_it() {
 }
 
 #[test]
+fn with_a_given_part_the_interval_of_a_forecast_is_that_of_a_line_through_logarithms() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("runs.csv");
+    let off = [0.004, -0.006, 0.003, 0.005, -0.007, 0.001, 0.0];
+    let points: Vec<(f64, f64)> = off
+        .iter()
+        .enumerate()
+        .map(|(i, off)| (10.0 + i as f64 * 0.8, 1.5 - 0.2 * (10.0 + i as f64 * 0.8) + off))
+        .collect();
+    let rows: String = points.iter().map(|(x, y)| format!("{},{}\n", x.exp(), 2.0 + y.exp())).collect();
+    std::fs::write(&table, format!("n,loss\n{rows}")).unwrap();
+    let mut command = fit();
+    command.arg("--csv").arg(&table).args(["--columns", "n=n,loss=loss", "--irreducible", "2", "--at"]);
+    command.arg(format!("n={}", 17_f64.exp())).arg("--out").arg(folder.path()).assert().success();
+    let file: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("fits.json")).unwrap()).unwrap();
+    let one = &file["laws"][0]["predictions"][0];
+    // The closed form: Student's t with 5 degrees of freedom, 95%.
+    let n = points.len() as f64;
+    let (mx, my) = (points.iter().map(|p| p.0).sum::<f64>() / n, points.iter().map(|p| p.1).sum::<f64>() / n);
+    let sxx: f64 = points.iter().map(|p| (p.0 - mx).powi(2)).sum();
+    let slope = points.iter().map(|p| (p.0 - mx) * (p.1 - my)).sum::<f64>() / sxx;
+    let squares: f64 = points.iter().map(|p| (p.1 - my - slope * (p.0 - mx)).powi(2)).sum();
+    let half = 2.570_581_836 * (squares / (n - 2.0) * (1.0 / n + (17.0 - mx).powi(2) / sxx)).sqrt();
+    let at = my + slope * (17.0 - mx);
+    for (key, expected) in [("loss", at), ("low", at - half), ("high", at + half)] {
+        let found = one[key].as_f64().unwrap();
+        assert!((found - 2.0 - expected.exp()).abs() < 1e-6, "{key}: {found} {}", 2.0 + expected.exp());
+    }
+}
+
+#[test]
 fn the_best_split_needs_no_table_and_gets_a_folder_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = fit();
