@@ -50,6 +50,11 @@ impl JointLaw {
         Some(["value", "low", "high"].map(|key| found.get(key).and_then(Value::as_f64)))
     }
 
+    /// Whether the trainings determine it.
+    pub(crate) fn is_determined(&self) -> bool {
+        self.law.get("status").and_then(Value::as_str) == Some("determined")
+    }
+
     /// The status in words, with the coefficients that there are.
     pub fn words(&self) -> String {
         let status = self.law.get("status").and_then(Value::as_str).unwrap_or_default().replace('_', " ");

@@ -23,6 +23,7 @@ pub(super) fn by_length(
 ) -> SweepFigure {
     let (word, what, last) = names_of(metric);
     let lengths = results.lengths();
+    let determined = law.is_determined();
     let law = curve(law);
     let mut series = Vec::new();
     for (i, &tokens) in lengths.iter().enumerate() {
@@ -32,7 +33,13 @@ pub(super) fn by_length(
         if let (Some(law), Some(first), Some(end)) = (&law, points.first(), points.last()) {
             let at = |n: f64| (n, law(n, tokens as f64));
             let line = spread(first.0 / 1.15, end.0 * 1.15, CURVE).into_iter().map(at).collect();
-            series.push(Series { name: None, end: None, color, mark: Mark::Line(2), points: line });
+            series.push(Series {
+                name: None,
+                end: None,
+                color,
+                mark: if determined { Mark::Line(2) } else { Mark::Dashed },
+                points: line,
+            });
         }
         let name = Some(format!("{} tokens", count(tokens as f64)));
         series.push(Series { name, end: None, color, mark: Mark::Dots, points });
@@ -40,10 +47,12 @@ pub(super) fn by_length(
     series.extend(forecast::series(outcomes, metric, "N, D"));
     let shown: Vec<(f64, f64)> =
         series.iter().filter(|s| s.name.is_some()).flat_map(|s| s.points.clone()).collect();
-    let subtitle = if law.is_some() {
-        "Each dot is a trained model, the lines are the law of parameters and tokens"
-    } else {
-        "Each dot is a trained model; they do not give a law of parameters and tokens"
+    let subtitle = match (law.is_some(), determined) {
+        (true, true) => "Each dot is a trained model, the lines are the law of parameters and tokens",
+        (true, false) => {
+            "Each dot is a trained model; the lines are the best law of parameters and tokens, not determined"
+        }
+        (false, _) => "Each dot is a trained model; they do not give a law of parameters and tokens",
     };
     let chart = Chart {
         title: format!("Validation {word} against size and tokens, {}", scales(metric)),

@@ -71,16 +71,22 @@ pub(super) fn read(path: &Path, roles: &[(Role, String)]) -> Result<Table> {
         })?;
         places.push((*role, column.as_str(), place));
     }
+    let records: Vec<csv::StringRecord> = records.collect::<std::result::Result<_, _>>().map_err(fail)?;
+    // With semicolons between columns, a comma is a decimal point, if the numbers have any.
+    let numbers = |record: &csv::StringRecord| {
+        let cells = places.iter().filter(|(role, ..)| role.is_number());
+        cells.filter_map(|&(.., place)| record.get(place)).any(|text| text.contains(','))
+    };
+    let comma = delimiter == b';' && records.iter().any(numbers);
     let mut table = Table { entries: Vec::new(), dropped: Vec::new() };
     for record in records {
-        let record = record.map_err(fail)?;
         let line = record.position().map_or(0, |p| p.line()) as usize;
         let mut entry = Entry { line, numbers: BTreeMap::new(), texts: BTreeMap::new() };
         let mut fault = None;
         for &(role, column, place) in &places {
             let text = record.get(place).unwrap_or_default();
             if role.is_number() {
-                match number(text, delimiter) {
+                match number(text, comma) {
                     Some(value) if value.is_finite() && value > 0.0 => {
                         entry.numbers.insert(role, value);
                     }
@@ -99,34 +105,27 @@ pub(super) fn read(path: &Path, roles: &[(Role, String)]) -> Result<Table> {
     Ok(table)
 }
 
-/// A number, also with separators of thousands. With semicolons between columns, one comma is a decimal point.
-fn number(text: &str, delimiter: u8) -> Option<f64> {
+/// A number, also with separators of thousands. `comma`: a comma is the decimal point of the table, and a point separates
+/// thousands; else the other way round.
+fn number(text: &str, comma: bool) -> Option<f64> {
     let text = text.replace(['_', '\u{a0}', '\u{202f}', ' ', '\'', '\u{2019}'], "");
-    let count = |mark: char| text.matches(mark).count();
-    let (decimal, group) = match (count(','), count('.')) {
-        (0, 0 | 1) => return text.parse().ok(),
-        // The last of two marks is the decimal point.
-        (1.., 1..) if text.rfind(',') > text.rfind('.') => (Some(','), '.'),
-        (1.., 1..) => (Some('.'), ','),
-        (1, 0) if delimiter == b';' => (Some(','), '.'),
-        (1.., 0) => (None, ','),
-        (0, _) => (None, '.'),
-    };
-    let (whole, rest) = match decimal {
-        Some(mark) => text.split_once(mark)?,
-        None => (text.as_str(), ""),
-    };
+    let (point, mut group) = if comma { (',', '.') } else { ('.', ',') };
+    let (mut whole, mut rest) = text.split_once(point).unwrap_or((&text, "0"));
+    if rest.contains(point) {
+        // Several of them can only separate thousands.
+        (whole, rest, group) = (&text, "0", point);
+    }
     let mut groups = whole.split(group);
-    let first = groups.next()?.trim_start_matches('-');
-    let mut several = false;
-    let three = groups.all(|digits| {
-        several = true;
-        digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit())
-    });
-    if !three || (several && !(1..=3).contains(&first.len())) {
+    let first = groups.next()?.trim_start_matches(['-', '+']);
+    let others: Vec<&str> = groups.collect();
+    let three = |digits: &&str| digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit());
+    if !others.is_empty() && !(others.iter().all(three) && (1..=3).contains(&first.len())) {
         return None;
     }
-    format!("{}.{}", whole.replace(group, ""), if rest.is_empty() { "0" } else { rest }).parse().ok()
+    if !text.contains([',', '.']) {
+        return text.parse().ok();
+    }
+    format!("{}.{rest}", whole.replace(group, "")).parse().ok()
 }
 
 #[cfg(test)]
@@ -135,24 +134,44 @@ mod tests {
 
     #[test]
     fn numbers_of_spreadsheets_are_read_and_what_is_none_is_not() {
-        for (text, delimiter, value) in [
-            ("1234.5", b',', 1234.5),
-            ("1e9", b',', 1e9),
-            ("1,234,567", b',', 1_234_567.0),
-            ("1,234.5", b',', 1234.5),
-            ("1.234.567,5", b';', 1_234_567.5),
-            ("4,25", b';', 4.25),
-            ("4.25", b';', 4.25),
-            ("1.234.567", b';', 1_234_567.0),
-            ("1 234 567", b',', 1_234_567.0),
-            ("1'234'567.5", b',', 1_234_567.5),
-            ("-1,234", b',', -1234.0),
-            ("3,5e2", b';', 350.0),
+        for (text, comma, value) in [
+            ("1234.5", false, 1234.5),
+            ("1e9", false, 1e9),
+            ("2.5e-3", false, 2.5e-3),
+            ("1,234,567", false, 1_234_567.0),
+            ("1,234.5", false, 1234.5),
+            ("1.234.567", false, 1_234_567.0),
+            ("1 234 567", false, 1_234_567.0),
+            ("1'234'567.5", false, 1_234_567.5),
+            ("-1,234", false, -1234.0),
+            ("1.234.567,5", true, 1_234_567.5),
+            ("40.000", true, 40_000.0),
+            ("4,25", true, 4.25),
+            ("3,5e2", true, 350.0),
+            ("250", true, 250.0),
         ] {
-            assert_eq!(number(text, delimiter), Some(value), "{text}");
+            assert_eq!(number(text, comma), Some(value), "{text}");
         }
         for text in ["", "4,25", "1,23,456", "1.2.3", "12,34.5", "n/a", "1,234,56", "1234,567"] {
-            assert_eq!(number(text, b','), None, "{text}");
+            assert_eq!(number(text, false), None, "{text}");
         }
+        for text in ["4.25", "1,2,3", "1234.567"] {
+            assert_eq!(number(text, true), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_table_with_decimal_commas_separates_thousands_by_points() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("runs.csv");
+        let roles = [(Role::N, "n".to_owned()), (Role::Loss, "loss".to_owned())];
+        let numbers = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let entries = read(&path, &roles).unwrap().entries;
+            entries.iter().map(|e| (e.numbers[&Role::N], e.numbers[&Role::Loss])).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers("n;loss\n40.000;4,5\n1.000.000;3\n"), [(40_000.0, 4.5), (1e6, 3.0)]);
+        assert_eq!(numbers("n;loss\n40.000;4.5\n"), [(40.0, 4.5)]);
+        assert_eq!(numbers("n,loss\n\"40,000\",4.5\n"), [(40_000.0, 4.5)]);
     }
 }
