@@ -79,7 +79,13 @@ pub(crate) fn joint(material: &Material) -> String {
 
 /// Four digits.
 fn short(value: f64) -> String {
-    if (0.01..1e4).contains(&value.abs()) { format!("{value:.3}") } else { format!("{value:.2e}") }
+    if value == 0.0 {
+        "0".into()
+    } else if (0.01..1e4).contains(&value.abs()) {
+        format!("{value:.3}")
+    } else {
+        format!("{value:.2e}")
+    }
 }
 
 fn law(law: &FittedLaw) -> Vec<String> {
