@@ -119,7 +119,8 @@ fn number(text: &str, comma: bool) -> Option<f64> {
     let first = groups.next()?.trim_start_matches(['-', '+']);
     let others: Vec<&str> = groups.collect();
     let three = |digits: &&str| digits.len() == 3 && digits.bytes().all(|b| b.is_ascii_digit());
-    if !others.is_empty() && !(others.iter().all(three) && (1..=3).contains(&first.len())) {
+    let grouped = others.iter().all(three) && (1..=3).contains(&first.len());
+    if !(others.is_empty() || grouped) {
         return None;
     }
     if !text.contains([',', '.']) {
