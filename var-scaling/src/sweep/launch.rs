@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::call::Call;
 use super::child::{Child, Ending};
 use super::slurm::{Slurm, SlurmJob};
 use super::stop::Stop;
@@ -42,25 +43,6 @@ impl LaunchOptions {
     /// Number of trainings at a time, of `runs` in all.
     pub(super) fn slots(&self, runs: usize) -> usize {
         if self.slurm.is_some() && self.jobs == 0 { runs.max(1) } else { self.jobs.max(1) }
-    }
-}
-
-/// A program and its arguments.
-#[derive(Debug, Clone)]
-pub(super) struct Call {
-    /// The piece of the work, for file names and messages.
-    pub name: String,
-    pub program: PathBuf,
-    pub arguments: Vec<String>,
-    /// The run folder of a training, which may start on several ranks and resume.
-    pub run: Option<PathBuf>,
-    pub log: PathBuf,
-}
-
-impl Call {
-    /// Whether the training continues an earlier one.
-    pub(super) fn resumes(&self) -> bool {
-        self.arguments.iter().any(|a| a == "--resume")
     }
 }
 

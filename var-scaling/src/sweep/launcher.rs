@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::launch::{Call, LaunchOptions, Starter};
+use super::call::Call;
+use super::launch::{LaunchOptions, Starter};
 use super::missing;
 use super::outcome::SweepOutcome;
 use super::progress::SweepProgress;

@@ -1,10 +1,11 @@
 //! The sweep: starts the other programs, and resumes earlier work.
 //!
-//! `launcher` starts and ends a sweep, `stages` prepares it, `runs` trains and samples. `launch` starts programs: `child` as
+//! `launcher` starts and ends a sweep, `stages` prepares it, `runs` trains and samples. `launch` starts programs (`call`): `child` as
 //! children of this process, for which `slots` divides the machine, `slurm` as jobs. `stop` listens to signals. `state` is the record of the folder,
 //! `finished` its finished stages. `evidence` finds earlier work, `missing` finds lost files. `training` and `samples` make
 //! the arguments of the other programs. `progress`, `outcome` and `status` report.
 
+mod call;
 #[doc(hidden)]
 pub mod child;
 pub(crate) mod evidence;

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::call::Call;
 use super::child::{Ending, POLL};
 use super::evidence;
-use super::launch::{Call, Running};
+use super::launch::Running;
 use super::outcome::result_line;
 use super::samples::sample_arguments;
 use super::slots::environment;

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use var_tokenizer::files::{make_folder, write_atomically};
 
+use super::call::Call;
 use super::child::{self, Ending};
-use super::launch::Call;
 use super::stop::Stop;
 use crate::error::{Error, Result};
 

@@ -9,10 +9,11 @@ use serde_json::Value;
 use var_tokenizer::locks::{Lock, Refusal};
 use var_tokenizer::reconstruct::ReconstructSummary;
 
+use super::call::Call;
 use super::child::{self, Ending, POLL};
 use super::evidence;
 use super::finished::FinishedStage;
-use super::launch::{Call, Running, Starter};
+use super::launch::{Running, Starter};
 use super::progress::SweepProgress;
 use super::samples::reconstruct_arguments;
 use super::state::SweepFolder;
