@@ -5,6 +5,12 @@ pub fn count(value: f64) -> String {
     scaled(value, &[(1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")])
 }
 
+/// An interval with this number of digits: `4.13 to 4.17`. An end that does not exist: `no end`.
+pub fn interval(ends: [Option<f64>; 2], digits: usize) -> String {
+    let [low, high] = ends.map(|end| end.map_or_else(|| "no end".into(), |v| format!("{v:.digits$}")));
+    format!("{low} to {high}")
+}
+
 /// FLOPs with a prefix: `2.31 TFLOP`.
 pub fn flops(value: f64) -> String {
     let text =

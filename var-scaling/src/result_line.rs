@@ -35,6 +35,16 @@ impl Metric {
         }
     }
 
+    /// The metric with this key.
+    pub fn from_key(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|metric| metric.key() == key)
+    }
+
+    /// The keys of all metrics, for a message.
+    pub(crate) fn keys() -> String {
+        Self::ALL.map(Self::key).join(", ")
+    }
+
     /// The symbol, for example `L_all`.
     pub fn symbol(self) -> &'static str {
         match self {

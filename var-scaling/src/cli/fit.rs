@@ -8,7 +8,7 @@ use var_scaling::error::{Error, Result};
 use var_scaling::import::{ImportRequest, import};
 use var_scaling::regression::{self, FitRequest, Interval, Law, Objective, Role, Unit, Variable, fit_table};
 use var_scaling::report;
-use var_tokenizer::progress::say;
+use var_tokenizer::progress::{say, tell};
 
 use super::{FitArgs, tables, warn};
 
@@ -185,7 +185,7 @@ impl Fit {
         };
         let (columns, skipped) = import(&request, &file)?;
         warn(&skipped);
-        say(file.display())?;
+        tell(format_args!("the table of these runs: {}", file.display()));
         let columns =
             columns.into_iter().map(|name| Ok((role(name)?, name.to_owned()))).collect::<Result<_>>()?;
         Ok((file, columns))

@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::Value;
 use var_scaling::error::{Error, Result};
 use var_scaling::fit::{Forecast, ForecastRequest, forecast};
+use var_scaling::quantity::interval;
 use var_scaling::result_line::Metric;
 use var_scaling::results::Results;
 use var_tokenizer::progress::say;
@@ -50,8 +51,8 @@ pub struct ForecastArgs {
 
 impl ForecastArgs {
     pub fn run(&self) -> Result<()> {
-        let metric = [Metric::LossAll, Metric::LossLast].into_iter().find(|m| m.key() == self.metric);
-        let metric = metric.ok_or_else(|| {
+        let losses = |metric: &Metric| matches!(metric, Metric::LossAll | Metric::LossLast);
+        let metric = Metric::from_key(&self.metric).filter(losses).ok_or_else(|| {
             Error::config(format!("metric {}: expected loss_all or loss_last", self.metric))
         })?;
         let request = ForecastRequest {
@@ -74,12 +75,11 @@ impl ForecastArgs {
 fn text(found: &Forecast) -> String {
     let word = |key: &str| found.law.get(key).and_then(Value::as_str).unwrap_or_default().replace('_', " ");
     let mut text = format!("law {} of {} trainings: {}\n", word("law"), found.runs, word("status"));
-    let end = |end: Option<f64>| end.map_or_else(|| "no end".into(), |v| format!("{v:.4}"));
     if let Some(loss) = found.loss {
         let percent = 100.0 * found.level;
         text += &format!("{} {loss:.4}\n", found.metric);
-        for (what, [low, high]) in [("the law", found.of_law), ("one training", found.of_training)] {
-            text += &format!("  {percent:.0}% of {what}: {} to {}\n", end(low), end(high));
+        for (what, ends) in [("the law", found.of_law), ("one training", found.of_training)] {
+            text += &format!("  {percent:.0}% of {what}: {}\n", interval(ends, 4));
         }
     }
     for reach in &found.reach {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::joint::{JointLaw, rows};
 use super::options::FitOptions;
 use crate::error::{Error, Result};
+use crate::quantity::interval;
 use crate::regression::{self, FitRequest, Law, Objective, Role};
 use crate::result_line::Metric;
 use crate::results::Results;
@@ -62,11 +63,10 @@ impl Forecast {
     /// The forecast in one line: value, interval of one training, status.
     pub fn words(&self) -> String {
         let status = self.law.get("status").and_then(Value::as_str).unwrap_or_default().replace('_', " ");
-        let end = |end: Option<f64>| end.map_or_else(|| "no end".into(), |v| format!("{v:.4}"));
         match self.loss {
             Some(loss) => {
-                let [low, high] = self.of_training.map(end);
-                format!("{} {loss:.4} ({low} to {high}; law of {}: {status})", self.metric, self.variables())
+                let ends = interval(self.of_training, 4);
+                format!("{} {loss:.4} ({ends}; law of {}: {status})", self.metric, self.variables())
             }
             None => format!("{}: no forecast, the law of {} is {status}", self.metric, self.variables()),
         }

@@ -62,7 +62,7 @@ impl Outcome<'_> {
         format!("{}: forecast {}; {measured}", self.size.name, self.forecast.words())
     }
 
-    /// Whether the measured value is inside of the interval for one training; `None` if there is no such interval or value.
+    /// Whether the measured value is inside the interval of one training; `None` if there is no such interval or value.
     pub fn inside(&self) -> Option<bool> {
         let [low, high] = self.forecast.of_training;
         let measured = self.measured?;
@@ -89,12 +89,13 @@ impl ForecastsFile {
                 one_length,
                 ..ForecastRequest::default()
             };
-            // With several lengths, both laws say something about a training of the common length.
+            // With several lengths, both laws say something about a training of the common length, and none about
+            // another length if there are too few of them.
             let mut requests = Vec::new();
             if joint {
                 requests.push(by(false));
             }
-            if !joint || common == Some(tokens) {
+            if !results.has_several_lengths() || common == Some(tokens) {
                 requests.push(by(true));
             }
             let each = requests.iter().flat_map(|request| {
@@ -145,7 +146,8 @@ impl ForecastsFile {
             Error::file(
                 &path,
                 format!(
-                    "does not contain forecasts ({e}); a forecast cannot be made again after the training"
+                    "does not contain forecasts ({e}); restore it, or remove it to go on without: after its training, a size \
+                     cannot be forecast"
                 ),
             )
         })
@@ -157,8 +159,7 @@ impl ForecastsFile {
         for size in &self.sizes {
             let line = held_out.iter().find(|line| line.name == size.name);
             for forecast in &size.forecasts {
-                let metric = Metric::ALL.into_iter().find(|metric| metric.key() == forecast.metric);
-                let measured = metric.and_then(|metric| Some(line?.metric(metric)));
+                let measured = line.zip(Metric::from_key(&forecast.metric)).map(|(line, m)| line.metric(m));
                 all.push(Outcome { size, forecast, measured });
             }
         }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::options::FitOptions;
+use crate::quantity::interval;
 use crate::regression::{self, Law};
 use crate::result_line::{Metric, ResultLine};
 use crate::results::Results;
@@ -61,8 +62,7 @@ impl JointLaw {
         let mut text = status;
         for name in ["E", "alpha", "beta"] {
             if let Some([Some(value), low, high]) = self.coefficient(name) {
-                let end = |end: Option<f64>| end.map_or_else(|| "no end".into(), |v| format!("{v:.3}"));
-                text += &format!(", {name} {value:.3} ({} to {})", end(low), end(high));
+                text += &format!(", {name} {value:.3} ({})", interval([low, high], 3));
             }
         }
         text

@@ -36,7 +36,7 @@ impl FitOptions {
         let bad = || {
             Error::config(format!(
                 "irreducible part {assignment}: expected METRIC=NUMBER (0 or more) or METRIC=fitted; the metrics are {}",
-                Metric::ALL.map(|m| m.key()).join(", ")
+                Metric::keys()
             ))
         };
         let (key, value) = assignment.split_once('=').ok_or_else(bad)?;

@@ -3,16 +3,12 @@
 use super::Material;
 use super::html::{escape, table};
 use super::provenance::date;
-use crate::quantity::count;
+use crate::quantity::{count, interval};
 
 /// Forecasts of held-out sizes next to their losses; empty without held-out sizes.
 pub(crate) fn section(material: &Material) -> String {
     let Some(file) = &material.forecasts else { return String::new() };
     let four = |value: Option<f64>| value.map_or_else(|| "—".into(), |v| format!("{v:.4}"));
-    let ends = |[low, high]: [Option<f64>; 2]| {
-        let end = |end: Option<f64>| end.map_or_else(|| "no end".into(), |v| format!("{v:.4}"));
-        format!("{} to {}", end(low), end(high))
-    };
     let mut rows = Vec::new();
     let mut reaches: Vec<String> = Vec::new();
     for outcome in file.outcomes(&material.results.held_out) {
@@ -34,8 +30,8 @@ pub(crate) fn section(material: &Material) -> String {
                 four(outcome.measured),
                 difference.map_or_else(|| "—".into(), |d| format!("{d:+.4}").replace('-', "−")),
                 words.into(),
-                ends(forecast.of_training),
-                ends(forecast.of_law),
+                interval(forecast.of_training, 4),
+                interval(forecast.of_law, 4),
             ],
         ));
         let place = format!(
@@ -44,11 +40,8 @@ pub(crate) fn section(material: &Material) -> String {
             count(size.parameters as f64),
             count(size.tokens as f64)
         );
-        let reach = if forecast.reach.is_empty() {
-            "inside of the trainings".into()
-        } else {
-            forecast.reach.join(", ")
-        };
+        let reach =
+            if forecast.reach.is_empty() { "inside the trainings".into() } else { forecast.reach.join(", ") };
         let line = format!("<li>{}: {}.</li>\n", escape(&place), escape(&reach));
         if !reaches.contains(&line) {
             reaches.push(line);
@@ -67,7 +60,7 @@ pub(crate) fn section(material: &Material) -> String {
     ];
     format!(
         "<h2>Forecast before the training</h2>\n<p>No law on this page was fitted to these sizes. Their losses were forecast \
-         from the other trainings on {}, and then they were trained.</p>\n{}<ul class=\"note\">\n{}</ul>\n",
+         from the other trainings on {}, before they were trained.</p>\n{}<ul class=\"note\">\n{}</ul>\n",
         date(file.written),
         table(&head, &rows),
         reaches.concat()

@@ -34,6 +34,16 @@ pub(crate) struct Material {
     pub figures: Vec<SweepFigure>,
 }
 
+impl Material {
+    /// Runs that began and have no result.
+    fn unfinished(&self) -> Vec<&str> {
+        let finished = |name: &str| {
+            self.results.lines.iter().chain(&self.results.held_out).any(|line| line.name == name)
+        };
+        self.record.runs.keys().map(String::as_str).filter(|name| !finished(name)).collect()
+    }
+}
+
 /// Fits laws to the results of a sweep folder and writes `fits.json`. Returns the laws, and what was skipped in the files.
 ///
 /// # Errors

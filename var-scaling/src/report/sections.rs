@@ -138,13 +138,7 @@ pub(crate) fn sizes(material: &Material) -> String {
             (best.as_ref() == Some(&l.name), cells)
         })
         .collect();
-    let missing: Vec<&str> = material
-        .record
-        .runs
-        .keys()
-        .filter(|name| !lines.iter().chain(&material.results.held_out).any(|l| l.name == **name))
-        .map(String::as_str)
-        .collect();
+    let missing = material.unfinished();
     let missing = if missing.is_empty() {
         String::new()
     } else {

@@ -35,7 +35,7 @@ impl SweepOutcome {
             self.failed.iter().map(|(name, why)| json!({"name": name, "reason": why})).collect();
         json!({
             "event": "done", "report": self.report.display().to_string(), "results": self.results,
-            "failed": failed, "warnings": self.warnings, "bad": self.bad, "seconds": self.seconds,
+            "forecasts": self.forecasts, "failed": failed, "warnings": self.warnings, "bad": self.bad, "seconds": self.seconds,
         })
     }
 }

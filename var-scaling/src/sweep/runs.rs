@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::call::Call;
 use super::child::{Ending, POLL};
-use super::evidence;
 use super::launch::Running;
 use super::outcome::result_line;
 use super::samples::sample_arguments;
@@ -103,7 +102,9 @@ impl<'a> Launcher<'a> {
         let new = ForecastsFile::new(&Results::open(&self.root)?, self.fit, new)?;
         for size in &new.sizes {
             let losses: Vec<String> = size.forecasts.iter().map(Forecast::words).collect();
-            let text = format!("{}: forecast before its training: {}", size.name, losses.join("; "));
+            let losses =
+                if losses.is_empty() { "none, no law has its length".into() } else { losses.join("; ") };
+            let text = format!("{}: forecast before its training: {losses}", size.name);
             self.progress.note(&text);
         }
         file.add(new);
@@ -140,7 +141,7 @@ impl<'a> Launcher<'a> {
             }
             std::thread::sleep(POLL);
             for mut job in std::mem::take(&mut jobs) {
-                let Some(ending) = self.look(&mut job)? else {
+                let Some(ending) = self.look(&job.call, &mut job.running)? else {
                     jobs.push(job);
                     continue;
                 };
@@ -170,7 +171,7 @@ impl<'a> Launcher<'a> {
             return self.sample(run, slot);
         }
         self.folder.begin_run(&run.name, &run.settings())?;
-        self.note_saved(run)?;
+        self.note_saved(&call)?;
         self.job(run, slot, waiting.again, call).map(Some)
     }
 
@@ -214,20 +215,6 @@ impl<'a> Launcher<'a> {
         let running = self.starter.start(&call, &environment(slot, self.jobs), &self.stop)?;
         self.progress.begin(&call.name);
         Ok(Job { slot, run, again, call, running })
-    }
-
-    /// Passes on what a job reports.
-    fn look(&mut self, job: &mut Job<'_>) -> Result<Option<Ending>> {
-        let progress = &mut self.progress;
-        let mut reported = false;
-        let ending = job.running.poll(&self.stop, &mut |event| {
-            reported |= event.is_some();
-            progress.tick(&job.call.name, event);
-        })?;
-        if job.call.run.is_some() && (reported || ending.is_some()) {
-            self.note_saved(job.run)?;
-        }
-        Ok(ending)
     }
 
     /// Keeps what a job has made, and starts what follows it in its slot.
@@ -292,15 +279,6 @@ impl<'a> Launcher<'a> {
 
     fn grid_of(&self, run: &PlannedRun) -> PathBuf {
         self.root.join("samples").join(format!("{}.png", run.name))
-    }
-
-    /// Remembers that a run has a checkpoint, if it has one.
-    fn note_saved(&mut self, run: &PlannedRun) -> Result<()> {
-        if evidence::has_checkpoint(&self.folder_of(run)) {
-            self.folder.note_saved(&run.name)
-        } else {
-            Ok(())
-        }
     }
 
     /// Appends the result of a size to the results.

@@ -3,6 +3,8 @@
 //! The files of a job are in `slurm/` of the sweep folder: `NAME.sh`, `NAME.job` (its number), `NAME.events` (standard
 //! output), `NAME.status` (exit status, written last) and `NAME.out` (messages of SLURM).
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -130,7 +132,7 @@ pub(super) struct SlurmJob {
     status: PathBuf,
     events: PathBuf,
     /// Bytes of the events that were read.
-    read: usize,
+    read: u64,
     last: Option<Value>,
     log: PathBuf,
     began: u64,
@@ -191,8 +193,12 @@ impl SlurmJob {
     }
 
     fn pass_on(&mut self, on_event: &mut dyn FnMut(Option<&Value>)) {
-        let bytes = std::fs::read(&self.events).unwrap_or_default();
-        let new = bytes.get(self.read..).unwrap_or_default();
+        let mut new = Vec::new();
+        // The file may not exist yet.
+        let _ = File::open(&self.events).and_then(|mut file| {
+            file.seek(SeekFrom::Start(self.read))?;
+            file.read_to_end(&mut new)
+        });
         let Some(end) = new.iter().rposition(|b| *b == b'\n') else { return on_event(None) };
         for line in new.get(..end).unwrap_or_default().split(|b| *b == b'\n') {
             if let Ok(event) = serde_json::from_slice::<Value>(line) {
@@ -200,7 +206,7 @@ impl SlurmJob {
                 self.last = Some(event);
             }
         }
-        self.read += end + 1;
+        self.read += end as u64 + 1;
     }
 
     /// What the user should know after a signal.

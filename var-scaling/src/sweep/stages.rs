@@ -90,36 +90,44 @@ impl Launcher<'_> {
     /// Runs one program until it ends.
     fn start(&mut self, call: &Call) -> Result<(Ending, f64)> {
         self.stop.check()?;
-        let name = &call.name;
-        self.progress.begin(name);
-        let (progress, folder) = (&mut self.progress, &mut self.folder);
-        let mut noted = Ok(());
-        let mut note_saved = || match &call.run {
-            Some(run) if evidence::has_checkpoint(run) => folder.note_saved(name),
-            _ => Ok(()),
-        };
-        note_saved()?;
+        self.progress.begin(&call.name);
+        self.note_saved(call)?;
         let mut running = self.starter.start(call, &[], &self.stop)?;
         let ending = loop {
-            let ending = running.poll(&self.stop, &mut |event| {
-                if event.is_some() && noted.is_ok() {
-                    noted = note_saved();
-                }
-                progress.tick(name, event);
-            });
-            match ending.transpose() {
+            match self.look(call, &mut running)? {
                 Some(ending) => break ending,
                 None => std::thread::sleep(POLL),
             }
         };
-        noted.and_then(|()| note_saved())?;
-        let seconds = self.progress.end(name, matches!(ending, Ok(Ending::Done(_))));
-        let ending = ending?;
-        if self.stop.count() > 0 && !matches!(ending, Ending::Done(_)) {
+        let done = matches!(ending, Ending::Done(_));
+        let seconds = self.progress.end(&call.name, done);
+        if self.stop.count() > 0 && !done {
             self.tell_what_goes_on(&running);
             return Err(Error::Interrupted);
         }
         Ok((ending, seconds))
+    }
+
+    /// Passes on what a program reports. Returns its ending once it has ended.
+    pub(super) fn look(&mut self, call: &Call, running: &mut Running) -> Result<Option<Ending>> {
+        let progress = &mut self.progress;
+        let mut reported = false;
+        let ending = running.poll(&self.stop, &mut |event| {
+            reported |= event.is_some();
+            progress.tick(&call.name, event);
+        })?;
+        if reported || ending.is_some() {
+            self.note_saved(call)?;
+        }
+        Ok(ending)
+    }
+
+    /// Remembers that a training has a checkpoint, if it has one.
+    pub(super) fn note_saved(&mut self, call: &Call) -> Result<()> {
+        match &call.run {
+            Some(run) if evidence::has_checkpoint(run) => self.folder.note_saved(&call.name),
+            _ => Ok(()),
+        }
     }
 
     /// After a signal: tells of a program that does not stop with the sweep.

@@ -1,5 +1,6 @@
 //! The state of a sweep, read from its folder. The sweep may run elsewhere.
 
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -106,7 +107,6 @@ impl SweepStatus {
 
 /// The last training step of a file of metrics, and its loss.
 fn last_step(path: &Path) -> Option<(u64, f64)> {
-    use std::io::{Read, Seek, SeekFrom};
     let mut file = std::fs::File::open(path).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;

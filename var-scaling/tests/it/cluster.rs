@@ -1,13 +1,11 @@
 //! Sweeps whose programs start in other ways: again after a loss, behind a command, or as jobs of SLURM.
 
-use std::process::Child;
-
 use assert_cmd::Command;
 use predicates::prelude::*;
 use predicates::str::contains;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
-use crate::fake::{Fake, names};
+use crate::fake::{Fake, end, names, stop};
 use crate::program::write_program;
 
 /// Runs the script in the background. With `$FAKE/busy` it fails once; with `$FAKE/lose-NAME` it starts nothing, once.
@@ -123,8 +121,8 @@ fn jobs_go_on_after_a_signal_or_a_kill_and_the_same_command_follows_them() {
             .spawn()
             .unwrap();
         fake.wait_for("started-2x64", &mut child);
-        kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
-        let text = words(child);
+        stop(&child, signal);
+        let (_, text) = end(child);
         if signal == Signal::INT {
             assert!(text.contains("2x64: job 1") && text.contains("`scancel 1"), "{text}");
             assert!(text.contains("error: interrupted"), "{text}");
@@ -155,10 +153,6 @@ fn a_job_that_ended_while_the_sweep_was_away_is_not_submitted_again() {
     sweep(&fake, &["--sizes", "1x32"]).assert().success();
     assert_eq!((submitted(&fake, "tokens"), submitted(&fake, "1x32")), (0, 1));
     assert_eq!(fake.results().len(), 1);
-}
-
-fn words(child: Child) -> String {
-    String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap()
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 
 use assert_cmd::Command;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::program::write_program;
@@ -126,6 +127,22 @@ sed "s/@VALUE@/$((40 + before)).5/" "$FAKE/metrics.json" > "$out/metrics.json"
 echo '{"event":"done"}'
 "#;
 
+/// The sizes of the default sweep.
+pub const SIZES: [&str; 5] = ["1x32", "2x64", "3x96", "3x128", "4x192"];
+
+/// The columns that every table of results needs.
+pub const COLUMNS: [&str; 9] = [
+    "name",
+    "depth",
+    "width",
+    "params",
+    "flops",
+    "val_loss_all",
+    "val_loss_last",
+    "val_err_all",
+    "val_err_last",
+];
+
 /// A folder with the stand-ins and a sweep folder.
 pub struct Fake {
     place: tempfile::TempDir,
@@ -245,10 +262,38 @@ impl Fake {
         lines(&self.out().join("results.jsonl"))
     }
 
+    /// Writes the results into a CSV table with these columns, and returns its path.
+    pub fn table(&self, columns: &[&str]) -> PathBuf {
+        let path = self.path("table.csv");
+        let mut table = csv::Writer::from_path(&path).unwrap();
+        table.write_record(columns).unwrap();
+        for result in self.results() {
+            let cell = |column: &&str| match &result[*column] {
+                Value::Null => String::new(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            table.write_record(columns.iter().map(cell)).unwrap();
+        }
+        table.flush().unwrap();
+        path
+    }
+
     /// `fits.json`.
     pub fn fits(&self) -> Value {
         serde_json::from_str(&std::fs::read_to_string(self.out().join("fits.json")).unwrap()).unwrap()
     }
+}
+
+/// Sends a signal to a process.
+pub fn stop(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+}
+
+/// Waits for a process: its exit status (-1 after a signal), and what it wrote to its standard error.
+pub fn end(child: Child) -> (i32, String) {
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().unwrap_or(-1), String::from_utf8(output.stderr).unwrap())
 }
 
 /// JSON lines of a file.

@@ -4,7 +4,7 @@ use predicates::prelude::*;
 use predicates::str::contains;
 use serde_json::Value;
 
-use crate::fake::{Fake, lines, names};
+use crate::fake::{COLUMNS, Fake, names};
 
 const SIZES: &str = "1x32,2x64,3x96,4x128,5x160";
 
@@ -69,32 +69,11 @@ fn a_held_out_size_waits_until_all_others_are_finished() {
 #[test]
 fn held_out_rows_of_a_table_are_left_out_of_its_laws() {
     let fake = Fake::new();
-    fake.sweep(&["--sizes", SIZES]).assert().success();
-    let mut table = String::from(
-        "name,depth,width,params,tokens,flops,val_loss_all,val_loss_last,val_err_all,val_err_last,held_out\n",
-    );
-    for line in lines(&fake.out().join("results.jsonl")) {
-        let keys = [
-            "name",
-            "depth",
-            "width",
-            "params",
-            "tokens",
-            "flops",
-            "val_loss_all",
-            "val_loss_last",
-            "val_err_all",
-            "val_err_last",
-        ];
-        let cells: Vec<String> = keys.iter().map(|key| line[*key].to_string().replace('"', "")).collect();
-        table += &format!("{},{}\n", cells.join(","), line["name"] == "5x160");
-    }
-    std::fs::write(fake.path("table.csv"), table).unwrap();
-    fake.program()
-        .args(["forecast", "table.csv", "--params", "1e7"])
-        .assert()
-        .success()
-        .stdout(contains("of 4 trainings"));
+    fake.sweep(&["--sizes", "1x32,2x64,3x96,4x128", "--held-out", "5x160"]).assert().success();
+    let table = fake.table(&[&COLUMNS[..], &["held_out"]].concat());
+    let mut forecast = fake.program();
+    forecast.arg("forecast").arg(table).args(["--params", "1e7"]);
+    forecast.assert().success().stdout(contains("of 4 trainings"));
 }
 
 #[test]

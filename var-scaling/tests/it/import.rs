@@ -55,6 +55,9 @@ fn run_folders_of_var_train_give_their_law_by_last_validations_and_their_frontie
     let joint =
         [&["--law", "joint", "--objective", "squares", "--out", "joint", "--import"][..], &files].concat();
     fit(folder, &joint).success().stdout(contains("joint: determined"));
+    // Nothing but the file is printed.
+    let json = fit(folder, &[&["--json"][..], &joint].concat()).success().get_output().stdout.clone();
+    assert_eq!(serde_json::from_slice::<Value>(&json).unwrap()["version"], 2);
     let alpha = &fits(folder, "joint")["laws"][0]["coefficients"]["alpha"]["value"];
     assert!((alpha.as_f64().unwrap() - 0.3).abs() < 1e-3, "{alpha}");
     assert_eq!(fits(folder, "joint")["table"]["used"], 15);
@@ -98,7 +101,7 @@ fn exports_need_a_table_of_their_runs_and_ranges_are_no_runs() {
         .stderr(contains("no losses of this name"));
     let several = format!("Step,{},{}\n", names("val"), names("train"));
     std::fs::write(folder.join("several.csv"), several).unwrap();
-    fit(folder, &["--import", "several.csv"]).code(2).stderr(contains("several metrics (val, train)"));
+    fit(folder, &["--import", "several.csv"]).code(2).stderr(contains("several metrics (train, val)"));
     fit(folder, &["--import", "runs.csv"]).code(2).stderr(contains("no column Step"));
     fit(folder, &["--import", "a.csv", "--runs", "a.csv"]).code(2).stderr(contains("tokens_per_step"));
 }

@@ -49,8 +49,9 @@ fn an_average_follows_the_weights_and_is_published_as_a_model_file() {
     assert!(again.status().unwrap().success());
     let result: serde_json::Value =
         serde_json::from_slice(&std::fs::read(fixture.path("again/result.json")).unwrap()).unwrap();
-    let two = result["val_average"]["loss_all"].as_f64().unwrap();
-    assert!((two - averaged.as_f64().unwrap()).abs() < 1e-3, "two ranks: {two}");
+    let (one, two) = (averaged.as_f64().unwrap(), result["val_average"]["loss_all"].as_f64().unwrap());
+    let plain = plain.as_f64().unwrap();
+    assert!((two - one).abs() < 0.01 * (plain - one).abs(), "one rank {one}, two {two}, the weights {plain}");
 
     assert!(fixture.model("without").args(["--set", "steps=3"]).status().unwrap().success());
     assert!(!fixture.path("without/model-ema.safetensors").exists());
