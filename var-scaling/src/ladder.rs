@@ -103,10 +103,9 @@ impl From<Size> for String {
 }
 
 /// The ladders: name, sizes and purpose.
-const LADDERS: [(&str, &str, &str); 6] = [
-    ("nano", "1x32,2x64,3x96,3x128,4x192", "minutes on a CPU; a factor of 66 in parameters"),
-    ("nano-long", "1x32,1x64,2x64,2x96,3x96,3x128,4x160,4x192", "the same range in smaller steps"),
-    ("square", "1x32,2x64,3x96,4x128,5x160,6x192,7x224", "one shape at every size; an hour on a CPU"),
+const LADDERS: [(&str, &str, &str); 5] = [
+    ("nano", "1x32,2x64,3x96,4x128,5x160,6x192", "one shape at every size; minutes on a CPU"),
+    ("nano-long", "1x32,2x64,3x96,4x128,5x160,6x192,7x224,8x256", "the same, up to 10M parameters"),
     ("small", "d4,d6,d8,d10,d12", "hours on one GPU; the published shape"),
     ("published", "d16,d20,d24,d30", "the released models"),
     ("paper", "d6,d8,d10,d12,d14,d16,d18,d20,d22,d24,d26,d28,d30", "thirteen depths, 18M to 2B parameters"),
@@ -185,6 +184,6 @@ mod tests {
     #[test]
     fn a_list_names_each_size_once() {
         let names: Vec<String> = parse("2x64,nano").unwrap().into_iter().map(|s| s.name).collect();
-        assert_eq!(names, ["2x64", "1x32", "3x96", "3x128", "4x192"]);
+        assert_eq!(names, ["2x64", "1x32", "3x96", "4x128", "5x160", "6x192"]);
     }
 }

@@ -28,7 +28,7 @@ use var_tokenizer::torch::{DeviceChoice, Precision};
 #[derive(Parser)]
 #[command(name = "var-scaling", version)]
 #[command(after_help = "Examples:
-  var-scaling sweep                                      (built-in emoji, five sizes, report)
+  var-scaling sweep                                      (built-in emoji, six sizes, report)
   var-scaling compare                                    (next-scale prediction against raster scan)
   var-scaling plan --preset paper-256                    (parameters, compute and time)
   var-scaling fit runs/sweep-emoji-nano --irreducible loss_all=3.2
@@ -42,7 +42,7 @@ pub struct Cli {
 enum Command {
     /// Train all sizes, then fit, plot and report; resumes an interrupted sweep
     #[command(after_help = "Examples:
-  var-scaling sweep                                      (built-in emoji, five sizes)
+  var-scaling sweep                                      (built-in emoji, six sizes)
   var-scaling sweep --data photos/                       (your images; trains a tokenizer first)
   var-scaling sweep --data cifar-10-binary.tar.gz --preset cifar-nano --out runs/cifar
   var-scaling sweep --sizes nano-long --seeds 3 --jobs 4 --out runs/seeds

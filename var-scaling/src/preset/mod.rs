@@ -377,8 +377,8 @@ mod tests {
     #[test]
     fn the_learning_rate_falls_with_the_width_as_planned() {
         let rate = SweepPreset::load("emoji-nano").unwrap().train.learning_rate;
-        assert_eq!(rate.at(64), 0.01);
-        assert_eq!(rate.at(192), 0.004387);
+        assert_eq!(rate.at(64), 0.005);
+        assert_eq!(rate.at(192), 0.0021935);
         assert_eq!(SweepPreset::load("paper-256").unwrap().train.learning_rate.at(1024), 3e-4);
     }
 

@@ -128,7 +128,7 @@ echo '{"event":"done"}'
 "#;
 
 /// The sizes of the default sweep.
-pub const SIZES: [&str; 5] = ["1x32", "2x64", "3x96", "3x128", "4x192"];
+pub const SIZES: [&str; 6] = ["1x32", "2x64", "3x96", "4x128", "5x160", "6x192"];
 
 /// The columns that every table of results needs.
 pub const COLUMNS: [&str; 9] = [

@@ -15,13 +15,13 @@ fn a_size_that_fails_is_reported_the_others_go_on_and_a_second_call_completes_it
         .assert()
         .code(1)
         .stdout(contains("2x64 failed: step 3: the loss is NaN").and(contains("report.html")))
-        .stderr(contains("error: 1 of 5 sizes did not finish"));
-    assert_eq!(names(&fake.results()), ["1x32", "3x96", "3x128", "4x192"]);
+        .stderr(contains("error: 1 of 6 sizes did not finish"));
+    assert_eq!(names(&fake.results()), ["1x32", "3x96", "4x128", "5x160", "6x192"]);
     let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
     assert!(page.contains("Started but not finished: 2x64"));
     fake.unmark("fail-2x64");
     fake.sweep(&[]).assert().success();
-    assert_eq!(fake.results().len(), 5);
+    assert_eq!(fake.results().len(), 6);
     assert_eq!(fake.trained("3x96").len(), 1);
 }
 
@@ -30,7 +30,7 @@ fn a_size_that_is_killed_half_way_is_reported_and_resumed_by_a_second_call() {
     let fake = Fake::new();
     fake.mark("die-3x96");
     fake.sweep(&[]).assert().code(1).stdout(contains("3x96 failed: killed (signal 9"));
-    assert_eq!(fake.results().len(), 4);
+    assert_eq!(fake.results().len(), 5);
     fake.sweep(&[]).assert().success();
     let trained = fake.trained("3x96");
     assert_eq!(trained.len(), 2);
@@ -42,7 +42,7 @@ fn a_result_without_a_number_is_a_failure_of_that_size() {
     let fake = Fake::new();
     fake.mark("nan-2x64");
     fake.sweep(&[]).assert().code(1).stdout(contains("2x64 failed: its result has no usable val_loss_all"));
-    assert_eq!(fake.results().len(), 4);
+    assert_eq!(fake.results().len(), 5);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn an_interrupt_lets_the_size_save_and_the_same_command_goes_on() {
         assert_eq!(names(&fake.results()), ["1x32"]);
         fake.unmark("slow-2x64");
         fake.sweep(&[]).assert().success();
-        assert_eq!(fake.results().len(), 5);
+        assert_eq!(fake.results().len(), 6);
         assert_eq!(fake.trained("1x32").len(), 1);
         assert!(fake.trained("2x64")[1].ends_with("--resume"));
     }
@@ -93,7 +93,7 @@ fn a_killed_sweep_takes_its_child_along_and_the_same_command_goes_on() {
     assert!(watch.wait().unwrap().success());
     fake.unmark("slow-2x64");
     fake.sweep(&[]).assert().success();
-    assert_eq!(fake.results().len(), 5);
+    assert_eq!(fake.results().len(), 6);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_torn_last_result_is_dropped_and_that_size_is_taken_from_its_run_folder() {
     std::fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
     fake.sweep(&[]).assert().success();
     assert_eq!(names(&fake.results()), SIZES);
-    assert_eq!(fake.trained("4x192").len(), 1, "it was trained to the end already");
+    assert_eq!(fake.trained("6x192").len(), 1, "it was trained to the end already");
 }
 
 #[test]

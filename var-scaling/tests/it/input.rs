@@ -236,7 +236,7 @@ fn a_dry_run_prints_the_table_and_writes_nothing() {
             .and(contains("tokens"))
             .and(contains("FLOPs"))
             .and(contains("memory"))
-            .and(contains("4x192"))
+            .and(contains("6x192"))
             .and(contains("emoji: 3385 for training, 9 classes, 396 held out")),
     );
     let text = fake.program().args(["plan", "--preset", "cifar-nano"]).assert().success();

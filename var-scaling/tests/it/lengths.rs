@@ -21,7 +21,7 @@ fn a_preset_with_lengths_trains_each_and_the_page_has_the_law_of_parameters_and_
         .success()
         .stdout(contains("L_all(N, D)"));
     let results = fake.results();
-    assert_eq!(results.len(), 5 + 3 * 2);
+    assert_eq!(results.len(), 6 + 3 * 2);
     assert!(results.iter().any(|line| line["name"] == "2x64-40steps" && line["steps"] == 40));
     let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
     assert!(page.contains("Laws of parameters and tokens") && page.contains(" to 4.00k tokens each"));

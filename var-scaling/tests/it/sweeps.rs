@@ -47,7 +47,7 @@ fn a_sweep_leaves_results_fits_plots_samples_and_ends_with_the_path_of_its_repor
     }
     let page = std::fs::read_to_string(&report).unwrap();
     assert!(page.contains("The validation loss falls from each size to the next"));
-    assert!(page.matches("data:image/png;base64,").count() >= 6, "reconstruction and five grids are inside");
+    assert!(page.matches("data:image/png;base64,").count() >= 7, "reconstruction and six grids are inside");
     for outside in ["src=\"http", "href=\"http", "src=\"samples", "@import", "<script src", "fetch("] {
         assert!(!page.contains(outside), "the page needs nothing else: {outside}");
     }
@@ -72,7 +72,7 @@ fn a_second_call_trains_nothing_and_ends_the_same() {
     let calls = fake.calls();
     fake.sweep(&[]).assert().success();
     assert_eq!(fake.calls(), calls);
-    assert_eq!(fake.results().len(), 5);
+    assert_eq!(fake.results().len(), 6);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_setting_that_the_trainer_refuses_is_found_before_anything_is_done_and_binds
     fake.sweep(&["--train-tokenizer", "--set", "nonsense=3"]).assert().code(2);
     assert!(fake.calls().is_empty(), "{:?}", fake.calls());
     fake.sweep(&["--precision", "f32"]).assert().success();
-    assert_eq!(fake.results().len(), 5);
+    assert_eq!(fake.results().len(), 6);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn json_prints_one_object_and_quiet_no_progress() {
     let fake = Fake::new();
     let output = fake.sweep(&["--json", "--quiet"]).assert().success().stderr("").get_output().stdout.clone();
     let value: serde_json::Value = serde_json::from_slice(&output).unwrap();
-    assert_eq!(value["results"].as_array().unwrap().len(), 5);
+    assert_eq!(value["results"].as_array().unwrap().len(), 6);
     assert!(value["report"].as_str().unwrap().ends_with("report.html"));
 }
 

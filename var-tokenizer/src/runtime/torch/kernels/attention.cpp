@@ -1,5 +1,6 @@
 // Block-causal attention as an autograd function on packed projections.
 #include "cached_attention.h"
+#include "composed_attention.h"
 
 VAR_KERNEL(attention_forward, (const var::Head&, char*, int64_t*))
 VAR_KERNEL(attention_backward, (const var::Head&, const var::HeadGradient&, char*, int64_t*))
@@ -122,38 +123,6 @@ struct BlockCausal : torch::autograd::Function<BlockCausal> {
   }
 };
 
-// q, k, v as [B, H, L, d], q normalised and scaled as asked for; any device, any kind.
-std::array<at::Tensor, 3> split(const at::Tensor& qkv, const at::Tensor& scale, int64_t heads, bool normalise) {
-  const int64_t B = qkv.size(0), L = qkv.size(1), d = qkv.size(2) / 3 / heads;
-  auto parts = qkv.view({B, L, 3, heads, d}).permute({2, 0, 3, 1, 4}).unbind(0);
-  auto q = parts[0].to(at::kFloat), k = parts[1].to(at::kFloat);
-  auto unit = [](const at::Tensor& x) { return x / x.norm(2, -1, true).clamp_min(1e-12); };
-  if (normalise) q = unit(q), k = unit(k);
-  q = q * scale.view({1, heads, 1, 1});
-  const auto kind = qkv.scalar_type();
-  return {q.to(kind), k.to(kind), parts[2]};
-}
-
-at::Tensor join(const at::Tensor& mixed) {
-  return mixed.transpose(1, 2).reshape({mixed.size(0), mixed.size(2), mixed.size(1) * mixed.size(3)});
-}
-
-at::Tensor composed(const at::Tensor& qkv, const at::Tensor& scale, int64_t heads, at::IntArrayRef ends,
-                    bool normalise) {
-  auto [q, k, v] = split(qkv, scale, heads, normalise);
-  // One token per step: plain causal attention in one call.
-  if (int64_t(ends.size()) == qkv.size(1))
-    return join(at::scaled_dot_product_attention(q, k, v, {}, 0.0, true, 1.0));
-  std::vector<at::Tensor> mixed;
-  int64_t begin = 0;
-  for (int64_t end : ends) {
-    mixed.push_back(at::scaled_dot_product_attention(q.slice(2, begin, end), k.slice(2, 0, end),
-                                                     v.slice(2, 0, end), {}, 0.0, false, 1.0));
-    begin = end;
-  }
-  return join(at::cat(mixed, 2));
-}
-
 void check(const at::Tensor& qkv, const at::Tensor& scale, int64_t heads) {
   TORCH_CHECK(qkv.dim() == 3 && heads > 0 && qkv.size(2) % (3 * heads) == 0,
               "attention: expected [B, L, 3·heads·d] with ", heads, " heads, got ", qkv.sizes());
@@ -168,7 +137,7 @@ at::Tensor block_causal(const at::Tensor& qkv, const at::Tensor& scale, int64_t 
   check(qkv, scale, heads);
   key_ends(ends, qkv.size(1));
   if (!fusible(qkv) || qkv.size(2) / 3 / heads > MAX_DIM)
-    return composed(qkv, scale, heads, ends, normalise);
+    return composed_block_causal(qkv, scale.view({heads}), heads, ends.vec(), normalise);
   return BlockCausal::apply(qkv, scale.view({heads}), heads, ends.vec(), normalise);
 }
 
@@ -185,11 +154,7 @@ at::Tensor cached(const at::Tensor& input, const at::Tensor& scale, int64_t head
                     cache.scalar_type() == input.scalar_type(),
                 "attention: ", L, " tokens at ", start, " do not fit a cache ", cache.sizes());
   if (!fusible(input) || d > MAX_DIM) {
-    auto [q, k, v] = split(input, scale, heads, normalise);
-    cache_k.narrow(2, start, L).copy_(k);
-    cache_v.narrow(2, start, L).copy_(v);
-    return join(at::scaled_dot_product_attention(q, cache_k.narrow(2, 0, start + L), cache_v.narrow(2, 0, start + L),
-                                                 {}, 0.0, false, 1.0));
+    return composed_cached(input, scale.view({heads}), heads, cache_k, cache_v, start, normalise);
   }
   auto qkv = input.contiguous();
   auto out = at::empty({B, L, width}, qkv.options());
