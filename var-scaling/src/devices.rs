@@ -108,7 +108,7 @@ pub struct Placement {
     pub recompute: bool,
     /// Whether the ranks divide the optimizer's moments (ZeRO, stage 1).
     pub zero: bool,
-    /// Bytes of a rank, estimated from the kernels on a CPU; on a GPU libtorch keeps somewhat more.
+    /// Bytes of a rank, estimated.
     pub memory: f64,
 }
 
@@ -139,6 +139,7 @@ pub(crate) fn place(
             recompute,
             ranks: if zero { ranks as usize } else { 1 },
             average,
+            fused: false,
             ..TrainingStep::plain(images as usize, 2)
         };
         let memory = cost::training_memory(config, &step).total();

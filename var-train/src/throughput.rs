@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tch::{Device, Kind};
-use var_tokenizer::torch::product_peak;
+use var_tokenizer::torch::{peak_flops, product_peak};
 
 use crate::distributed::Ranks;
 use crate::error::{Error, Result};
@@ -12,8 +12,6 @@ use crate::records::Rates;
 
 /// Peak of one rank in FLOP/s, in place of a measurement.
 const PEAK: &str = "VAR_PEAK_FLOPS";
-/// FLOPs of a measurement: five products of 2048³.
-const MEASUREMENT: f64 = 5.0 * 2.0 * 2048.0 * 2048.0 * 2048.0;
 /// The measurement may cost this share of a run's FLOPs. It takes a smaller share of the time, because it runs faster than
 /// steps do.
 const WORTH: f64 = 0.1;
@@ -61,7 +59,7 @@ impl Throughput {
                     ))
                 })?
             }
-            Err(_) if MEASUREMENT * ranks.size() as f64 <= WORTH * cost.flops * pictures as f64 => {
+            Err(_) if peak_flops(device) * ranks.size() as f64 <= WORTH * cost.flops * pictures as f64 => {
                 product_peak(device, cost.compute)?
             }
             Err(_) => 0.0,

@@ -3,6 +3,7 @@
 use clap::Args;
 use var_model::commands::cost;
 use var_model::commands::sample::MOST_PICTURES;
+use var_model::cost::TrainingStep;
 use var_model::{Error, Order, ScaleSchedule, TransformerConfig};
 
 use super::up_to;
@@ -13,7 +14,7 @@ const MOST_RANKS: usize = 1 << 17;
 #[derive(Args)]
 #[command(after_help = "Examples:
   var-model cost --depth 16
-  var-model cost --depth 30 --batch 8 --json
+  var-model cost --depth 30 --batch 8 --gpu
   var-model cost --depth 16 --order raster
   var-model cost --depth 3 --width 96 --heads 3 --schedule 1,2,3,4,6,8 --vocabulary 512 --latent-channels 16")]
 pub struct Cost {
@@ -50,6 +51,9 @@ pub struct Cost {
     /// Processes that share the optimizer state, for the memory of training
     #[arg(long, default_value_t = 1, value_parser = up_to(MOST_RANKS))]
     ranks: usize,
+    /// Memory on a GPU, where operations of libtorch keep more than the kernels of a CPU
+    #[arg(long)]
+    gpu: bool,
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -77,6 +81,7 @@ impl Cost {
             qk_norm: true,
             input: None,
         };
-        cost::print(&config, self.batch, self.ranks, self.json)
+        let step = TrainingStep { ranks: self.ranks, fused: !self.gpu, ..TrainingStep::plain(self.batch, 4) };
+        cost::print(&config, step, self.json)
     }
 }

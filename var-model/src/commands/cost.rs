@@ -7,16 +7,15 @@ use crate::config::TransformerConfig;
 use crate::cost::{self, TrainingStep};
 use crate::error::Result;
 
-/// Prints the cost of `config` on standard output, as a table or one JSON object. The memory is that of a training with
-/// `batch` images per step, and `ranks` processes that divide the state of the optimizer.
+/// Prints the cost of `config` on standard output, as a table or one JSON object. The memory is that of `step`, in f32 and
+/// in bf16, and with recompute.
 ///
 /// # Errors
 /// When the configuration does not fit together.
-pub fn print(config: &TransformerConfig, batch: usize, ranks: usize, as_json: bool) -> Result<()> {
+pub fn print(config: &TransformerConfig, step: TrainingStep, as_json: bool) -> Result<()> {
     config.validate()?;
-    let memory = |bytes, recompute| {
-        cost::training_memory(config, &TrainingStep { recompute, ranks, ..TrainingStep::plain(batch, bytes) })
-    };
+    let memory = |bytes, recompute| cost::training_memory(config, &TrainingStep { recompute, bytes, ..step });
+    let (batch, place) = (step.batch, if step.fused { "" } else { " on a GPU" });
     if as_json {
         say(json!({
             "parameters": cost::parameters(config), "tokens": config.schedule.tokens(),
@@ -36,7 +35,7 @@ pub fn print(config: &TransformerConfig, batch: usize, ranks: usize, as_json: bo
     ))?;
     for (kind, bytes) in [("f32,", 4), ("bf16,", 2)] {
         say(format_args!(
-            "training memory, {kind:<5} {:>18.3} GB at batch {batch}, {:.3} GB with recompute",
+            "training memory, {kind:<5} {:>18.3} GB at batch {batch}{place}, {:.3} GB with recompute",
             memory(bytes, false).total() / 1e9,
             memory(bytes, true).total() / 1e9
         ))?;

@@ -1,9 +1,9 @@
 //! Memory of a training step, computed from the configuration: tensors, as libtorch's allocator counts them.
 //!
-//! The formula counts, kernel by kernel, what the fused kernels on a processor keep for the backward pass
-//! (`var-tokenizer/src/runtime/torch/kernels`). On a GPU, libtorch's own operations keep more. The program itself (about
-//! 300 MB), workspaces of libraries, and memory that the allocator does not return are not included. Tests hold the total
-//! within a tenth of the allocator's count.
+//! The formula counts, kernel by kernel, what is kept for the backward pass: by the fused kernels on a processor
+//! (`var-tokenizer/src/runtime/torch/kernels`), or by the operations of libtorch that replace them on a GPU. The program
+//! itself (about 300 MB), workspaces of libraries, and memory that the allocator does not return are not included. Tests
+//! hold both totals within a tenth of the allocator's count on a processor.
 
 use serde::Serialize;
 
@@ -25,12 +25,14 @@ pub struct TrainingStep {
     pub ranks: usize,
     /// Whether a moving average of the weights is kept.
     pub average: bool,
+    /// Whether the fused kernels of a processor compute; on a GPU, operations of libtorch keep more.
+    pub fused: bool,
 }
 
 impl TrainingStep {
-    /// One micro-batch of `batch` images, nothing recomputed, shared or averaged.
+    /// One micro-batch of `batch` images on a processor, nothing recomputed, shared or averaged.
     pub fn plain(batch: usize, bytes: usize) -> Self {
-        Self { batch, bytes, accumulate: false, recompute: false, ranks: 1, average: false }
+        Self { batch, bytes, accumulate: false, recompute: false, ranks: 1, average: false, fused: true }
     }
 }
 
@@ -70,8 +72,12 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
     // projection; the input of the feed-forward part, the hidden layer before and after GELU, the output. In f32:
     // the stream before each branch, two statistics of each norm, a sum of each head's softmax.
     let stream = 4.0 * c;
-    let kept =
+    let mut kept =
         e * c * (1.0 + 3.0 + 1.0 + 1.0 + 1.0 + 2.0 * mlp + 1.0) + stream + 16.0 + 4.0 * config.heads as f64;
+    if !step.fused {
+        // Both norms before scale and shift in f32; queries and keys as they are multiplied.
+        kept += 2.0 * stream + e * c * if config.qk_norm { 2.0 } else { 1.0 };
+    }
     // Matrices cast to the compute type stay until the backward pass: the block's own, and its AdaLN.
     let cast = |matrices: f64| if step.bytes < 4 { e * matrices * c * c } else { 0.0 };
     let block_cast = cast(4.0 + 2.0 * mlp);
@@ -85,7 +91,7 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
     // Vectors before and after standardisation, ids, losses.
     let ends = rows * (2.0 * 4.0 * config.latent_channels as f64 + 3.0 * 8.0) + modulation + adaln_cast;
     // The stream after the last block, normalised.
-    let head = 2.0 * stream * rows;
+    let head = if step.fused { 2.0 } else { 3.0 } * stream * rows;
     let logits = 4.0 * vocabulary * rows;
     let head_gradient = 4.0 * vocabulary * c;
     let block_gradient = 4.0 * (4.0 + 2.0 * mlp) * c * c;

@@ -19,17 +19,19 @@ impl Draws {
         Self { seed, pictures }
     }
 
-    /// One uniform number per position of `place`: `[B, l]` in `f64`, inside (0, 1).
-    pub(crate) fn uniforms(&self, place: &Place, device: Device) -> Tensor {
-        let (k, length) = (place.scale, place.within.len());
-        let values: Vec<f64> = self
-            .pictures
-            .iter()
-            .flat_map(|b| {
-                let stream = Stream::new(&format!("draw.{b}.{k}"), self.seed);
-                place.within.clone().map(move |i| stream.draw(i as u64))
-            })
-            .collect();
+    /// One uniform number per position of `places`, one place after the other: `[B, L]` in `f64`, inside (0, 1).
+    pub(crate) fn uniforms(&self, places: &[Place], device: Device) -> Tensor {
+        let of = |picture: &u64| {
+            places
+                .iter()
+                .flat_map(|Place { scale, within }| {
+                    let stream = Stream::new(&format!("draw.{picture}.{scale}"), self.seed);
+                    within.clone().map(move |i| stream.draw(i as u64))
+                })
+                .collect::<Vec<f64>>()
+        };
+        let values: Vec<f64> = self.pictures.iter().flat_map(of).collect();
+        let length = places.iter().map(|place| place.within.len()).sum::<usize>();
         Tensor::from_slice(&values).view([self.pictures.len() as i64, length as i64]).to_device(device)
     }
 
@@ -69,12 +71,12 @@ mod tests {
 
     #[test]
     fn a_picture_draws_the_same_whatever_its_batch() {
-        let place = Place { scale: 3, within: 0..16 };
-        let alone = Draws::new(5, vec![7]).uniforms(&place, Device::Cpu);
-        let among = Draws::new(5, vec![2, 7, 9]).uniforms(&place, Device::Cpu).get(1).unsqueeze(0);
+        let places = [Place { scale: 2, within: 0..9 }, Place { scale: 3, within: 0..16 }];
+        let alone = Draws::new(5, vec![7]).uniforms(&places, Device::Cpu);
+        let among = Draws::new(5, vec![2, 7, 9]).uniforms(&places, Device::Cpu).get(1).unsqueeze(0);
         assert_eq!(alone, among);
-        let part = Place { scale: 3, within: 4..6 };
-        assert_eq!(Draws::new(5, vec![7]).uniforms(&part, Device::Cpu), alone.narrow(1, 4, 2));
+        let part = [Place { scale: 3, within: 4..6 }];
+        assert_eq!(Draws::new(5, vec![7]).uniforms(&part, Device::Cpu), alone.narrow(1, 9 + 4, 2));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::pass::Pass;
 use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::order::Order;
+use crate::steps::Place;
 use crate::transformer::Transformer;
 
 /// A batch of sampled images.
@@ -39,11 +40,16 @@ pub struct Kept {
 
 /// Maximum number of logits of one step in memory: 1 GiB.
 const MOST_LOGITS: usize = 1 << 28;
+/// Maximum number of cached keys and values: 16 GiB in f32, 8 GiB in bf16.
+const MOST_CACHED: usize = 1 << 32;
 
-/// Number of images to sample at once: `wanted`, or fewer if their logits would take gigabytes.
+/// Number of images to sample at once: `wanted`, or fewer if their logits or their cache would take many gigabytes. It does
+/// not depend on the machine: a call resumes at a multiple of it.
 pub fn at_once(config: &TransformerConfig, wanted: usize) -> usize {
     let logits = config.largest_step() * config.vocabulary;
-    wanted.min(MOST_LOGITS / logits.max(1)).max(1)
+    // Keys and values of both halves of the guidance, in every block.
+    let cached = 2 * 2 * config.depth * config.schedule.tokens() * config.width;
+    wanted.min(MOST_LOGITS / logits.max(1)).min(MOST_CACHED / cached.max(1)).max(1)
 }
 
 /// Checks that `small` can continue what `large` has begun.
@@ -251,6 +257,9 @@ impl<'a> Sampler<'a> {
         let mut canvas = Canvas::new(quantizer, config, batch);
         let mut inputs: Vec<Option<Tensor>> = Vec::new();
         let mut ids = Vec::with_capacity(config.steps());
+        let places: Vec<Place> = (0..config.steps()).map(|k| config.place(k)).collect();
+        // All at once: each upload would wait for the device.
+        let uniforms = draws.uniforms(&places, model.device());
         for k in 0..config.steps() {
             let (place, range) = (config.place(k), config.step(k));
             let length = range.len();
@@ -274,8 +283,8 @@ impl<'a> Sampler<'a> {
             self.check_logits(&raw, &logits, k, options)?;
             let vocabulary = config.vocabulary as i64;
             let rows = logits.view([-1, vocabulary]);
-            let uniforms = draws.uniforms(&place, model.device()).view([-1]);
-            let chosen = choose(&rows, options.top_k, options.top_p, &uniforms)?.view([batch, length as i64]);
+            let own = uniforms.narrow(1, range.start as i64, length as i64).reshape([-1]);
+            let chosen = choose(&rows, options.top_k, options.top_p, &own)?.view([batch, length as i64]);
             let mut vectors = if options.more_smooth {
                 let allowed = filter(&rows, options.top_k, options.top_p);
                 let gumbels = draws.gumbels(place.scale, length, config.vocabulary, model.device());

@@ -1,7 +1,8 @@
-//! The head: AdaLN (or a plain norm), then a linear layer to the logits, all in `f32`.
+//! The head: AdaLN (or a plain norm), then a linear layer to the logits, all in `f32`; on a GPU, the factors of the product
+//! are in the kind that the blocks compute in.
 
-use tch::{Kind, Tensor};
-use var_tokenizer::torch::kernels::{layer_norm_modulate, linear};
+use tch::{Device, Kind, Tensor};
+use var_tokenizer::torch::kernels::{layer_norm_modulate, linear, wide_linear};
 use var_tokenizer::weights::{Builder, Init};
 
 use super::block::EPSILON;
@@ -76,12 +77,18 @@ impl Head {
         })
     }
 
-    /// `[B, l, C]` → logits `[B, l, V]`.
+    /// `[B, l, C]` → logits `[B, l, V]` in `f32`. The blocks compute in `kind`.
     ///
     /// # Errors
     /// When libtorch fails.
-    pub(crate) fn forward(&self, x: &Tensor, modulation: &HeadModulation) -> Result<Tensor> {
-        let normal = layer_norm_modulate(x, &modulation.scale, &modulation.shift, EPSILON, Kind::Float)?;
-        linear(&normal, &self.output.0, Some(&self.output.1))
+    pub(crate) fn forward(&self, x: &Tensor, modulation: &HeadModulation, kind: Kind) -> Result<Tensor> {
+        let factors = if x.device() == Device::Cpu { Kind::Float } else { kind };
+        let normal = layer_norm_modulate(x, &modulation.scale, &modulation.shift, EPSILON, factors)?;
+        let (weight, bias) = &self.output;
+        if factors == Kind::Float {
+            linear(&normal, weight, Some(bias))
+        } else {
+            wide_linear(&normal, weight, bias)
+        }
     }
 }

@@ -47,8 +47,8 @@ fn storage(kind: Kind) -> Storage {
 
 /// VAR transformer.
 ///
-/// Parameters are `f32`. Blocks compute in the type of [`Transformer::set_compute_kind`], embeddings and head always in
-/// `f32`.
+/// Parameters are `f32`. Blocks compute in the type of [`Transformer::set_compute_kind`], embeddings and head in `f32`; on a
+/// GPU, the head's product has factors of that type.
 #[derive(Debug)]
 pub struct Transformer {
     config: TransformerConfig,
@@ -288,7 +288,7 @@ impl Transformer {
         drop_path: Option<&Tensor>,
     ) -> Result<Tensor> {
         let x = self.run_blocks(tokens, modulations, context, drop_path)?;
-        self.head.forward(&x, &modulations.head)
+        self.head.forward(&x, &modulations.head, self.compute)
     }
 
     /// Runs the blocks alone, as [`Transformer::run`]: `[B, l, C]` in `f32`.

@@ -1,5 +1,7 @@
 //! Training memory: recomputed blocks, and the estimate beside what libtorch's allocator counts.
 
+use std::process::Command;
+
 use tch::{Device, Kind, Tensor};
 use var_model::cost::{TrainingStep, training_memory};
 use var_model::transformer::Initialisation;
@@ -85,6 +87,20 @@ fn measured(config: &TransformerConfig, step: &TrainingStep) -> f64 {
     count.take_most() as f64
 }
 
+/// The step that the kernels of this process make.
+fn here(step: TrainingStep) -> TrainingStep {
+    TrainingStep { fused: std::env::var("VAR_KERNELS").as_deref() != Ok("none"), ..step }
+}
+
+#[test]
+fn the_estimate_for_operations_of_libtorch_is_within_a_tenth_too() {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let test = "memory::the_estimate_is_within_a_tenth_of_what_is_allocated";
+    let output = child.args(["--exact", test]).env("VAR_KERNELS", "none").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
 #[test]
 fn the_estimate_is_within_a_tenth_of_what_is_allocated() {
     let cases = [
@@ -99,7 +115,7 @@ fn the_estimate_is_within_a_tenth_of_what_is_allocated() {
     for (depth, width, vocabulary, plain) in cases {
         let config = config(depth, width, vocabulary);
         for recompute in [false, true] {
-            let step = TrainingStep { recompute, ..plain };
+            let step = here(TrainingStep { recompute, ..plain });
             let (found, estimate) = (measured(&config, &step), training_memory(&config, &step));
             let off = estimate.total() / found - 1.0;
             assert!(off.abs() < 0.1, "{depth} {width} {step:?}: {found} measured, {estimate:?}");

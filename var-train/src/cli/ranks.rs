@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::Args;
 use tch::Device;
 use var_tokenizer::progress::say;
-use var_tokenizer::torch::guarded;
-use var_train::distributed::{Place, Ranks, check, launch};
+use var_tokenizer::torch::{DeviceChoice, guarded};
+use var_train::distributed::{Place, Ranks, check, device_of, launch};
 use var_train::{Error, Result};
 
 use super::say_json;
@@ -59,10 +59,14 @@ fn place(nproc: Option<u32>) -> Result<(Option<Place>, usize)> {
 #[derive(Args)]
 #[command(after_help = "Examples:
   var-train check-ranks --nproc 4
+  var-train check-ranks --device cuda            (NCCL, also with one GPU)
   srun var-train check-ranks")]
 pub struct CheckRanks {
     #[command(flatten)]
     ranks: RankArgs,
+    /// Device: cpu (Gloo), cuda (NCCL), cuda:N or auto; every rank of a machine takes its own GPU
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// Print what every rank found as JSON lines on standard output
     #[arg(long)]
     json: bool,
@@ -75,20 +79,24 @@ impl CheckRanks {
         if place.is_none() && count > 1 {
             return launch::launch(count);
         }
-        let ranks = Ranks::join(place.as_ref(), "check-ranks", Device::Cpu, self.ranks.timeout())?;
-        let outcome = guarded(|| self.check(ranks));
+        // A process on its own is a group of one: the collectives of its device still run.
+        let place = place.unwrap_or_else(Place::alone);
+        let device = device_of(self.device, Some(&place))?;
+        let ranks = Ranks::join(Some(&place), "check-ranks", device, self.ranks.timeout())?;
+        let outcome = guarded(|| self.check(ranks, device));
         ranks.leave(&outcome);
         outcome.map(|()| 0)
     }
 
-    fn check(&self, ranks: Ranks) -> Result<()> {
-        let found = check::check(ranks)?;
+    fn check(&self, ranks: Ranks, device: Device) -> Result<()> {
+        let found = check::check(ranks, device)?;
         if self.json {
             say_json(&found)?;
         } else if ranks.leads() {
             say(format_args!(
-                "{} ranks: collectives and averaged gradients are right; summed 16 MB in {:.1} ms",
-                ranks.size(),
+                "{} on {}: collectives and averaged gradients are right; summed 16 MB in {:.1} ms",
+                if ranks.size() == 1 { "one rank".to_owned() } else { format!("{} ranks", ranks.size()) },
+                if device == Device::Cpu { "the CPU (Gloo)" } else { "CUDA (NCCL)" },
                 found.all_reduce_seconds * 1e3
             ))?;
         }

@@ -34,27 +34,29 @@ pub struct Found {
     pub gradients: Vec<i64>,
 }
 
-/// Runs all checks.
+/// Runs all checks on tensors of `device`.
 ///
 /// # Errors
 /// Names the first check whose outcome is wrong; or another rank is lost.
-pub fn check(ranks: Ranks) -> Result<Found> {
+pub fn check(ranks: Ranks, device: Device) -> Result<Found> {
     let (rank, size) = (ranks.rank() as i64, ranks.size() as i64);
-    collectives(ranks, rank, size)?;
+    collectives(ranks, rank, size, device)?;
     let mut best = f64::INFINITY;
-    let large = Tensor::f_ones([TIMED], (Kind::Float, Device::Cpu))?;
+    let large = Tensor::f_ones([TIMED], (Kind::Float, device))?;
     for _ in 0..ROUNDS {
         ranks.collective(|group| group.barrier())?;
         let began = Instant::now();
         ranks.collective(|group| group.all_reduce(&large))?;
+        // Reading a number waits for the device.
+        let _ = large.f_get(0)?.f_double_value(&[])?;
         best = best.min(began.elapsed().as_secs_f64());
     }
-    let (parameters, gradients) = descend(ranks, rank)?;
+    let (parameters, gradients) = descend(ranks, rank, device)?;
     Ok(Found { rank, size, all_reduce_seconds: best, parameters, gradients })
 }
 
 fn require(what: &str, found: &Tensor, expected: &[f64]) -> Result<()> {
-    let found: Vec<f64> = Vec::try_from(found.to_kind(Kind::Double))?;
+    let found: Vec<f64> = Vec::try_from(found.to_kind(Kind::Double).to_device(Device::Cpu))?;
     if found == expected {
         return Ok(());
     }
@@ -62,34 +64,31 @@ fn require(what: &str, found: &Tensor, expected: &[f64]) -> Result<()> {
 }
 
 /// Rank r holds r + 1; all outcomes are small whole numbers.
-fn collectives(ranks: Ranks, rank: i64, size: i64) -> Result<()> {
+fn collectives(ranks: Ranks, rank: i64, size: i64, device: Device) -> Result<()> {
     let sum = (size * (size + 1) / 2) as f64;
-    let own = |n: i64| Tensor::f_full([n], rank + 1, (Kind::Float, Device::Cpu));
+    let own = |n: i64| Tensor::f_full([n], rank + 1, (Kind::Float, device));
     let tensor = own(3)?;
     ranks.collective(|group| group.all_reduce(&tensor))?;
-    require("all_reduce", &tensor, &[if size > 1 { sum } else { 1.0 }; 3])?;
+    require("all_reduce", &tensor, &[sum; 3])?;
     let tensors = [own(2)?, own(1)?.to_kind(Kind::Int64)];
     ranks.broadcast(&tensors)?;
     require("broadcast", &tensors[0], &[1.0; 2])?;
     require("broadcast of whole numbers", &tensors[1], &[1.0])?;
-    if size == 1 {
-        return Ok(());
-    }
-    let all = Tensor::f_zeros([size], (Kind::Float, Device::Cpu))?;
+    let all = Tensor::f_zeros([size], (Kind::Float, device))?;
     let one = own(1)?;
     ranks.collective(|group| group.all_gather(&all, &one))?;
     let expected: Vec<f64> = (1..=size).map(|n| n as f64).collect();
     require("all_gather", &all, &expected)?;
     // Place p holds (p + 1) · (r + 1); rank r gets the sum over place r.
-    let products = Tensor::f_arange_start(1, size + 1, (Kind::Float, Device::Cpu))? * (rank + 1);
+    let products = Tensor::f_arange_start(1, size + 1, (Kind::Float, device))? * (rank + 1);
     ranks.collective(|group| group.reduce_scatter(&one, &products))?;
     require("reduce_scatter", &one, &[sum * (rank + 1) as f64])?;
     ranks.collective(|group| group.barrier())
 }
 
 /// Trains a small network on different data on every rank: averaged gradients keep the parameters the same.
-fn descend(ranks: Ranks, rank: i64) -> Result<(Vec<i64>, Vec<i64>)> {
-    let mut parameters = Parameters::new(Device::Cpu, Some(rank as u64), Storage::PLAIN);
+fn descend(ranks: Ranks, rank: i64, device: Device) -> Result<(Vec<i64>, Vec<i64>)> {
+    let mut parameters = Parameters::new(device, Some(rank as u64), Storage::PLAIN);
     let first = parameters.builder().parameter("first", &[16, 8], Init::Uniform(0.5));
     let second = parameters.builder().parameter("second", &[1, 16], Init::Uniform(0.5));
     parameters.set_requires_grad(true);
@@ -100,12 +99,12 @@ fn descend(ranks: Ranks, rank: i64) -> Result<(Vec<i64>, Vec<i64>)> {
     for step in 0..STEPS {
         for micro in 0..MICRO {
             let count = (rank * 7 + (step * MICRO + micro) as i64 + 1) as f64;
-            let input = (Tensor::f_arange(32, (Kind::Float, Device::Cpu))? * count).sin().view([4, 8]);
+            let input = (Tensor::f_arange(32, (Kind::Float, device))? * count).sin().view([4, 8]);
             let output = input.f_matmul(&first.tr())?.tanh().f_matmul(&second.tr())?;
             let loss = (output - count.cos()).square().mean(Kind::Float);
             ranks.backward(&(loss / MICRO as f64), micro + 1 == MICRO)?;
         }
-        let mut found = Parameters::new(Device::Cpu, None, Storage::PLAIN);
+        let mut found = Parameters::new(device, None, Storage::PLAIN);
         tch::no_grad(|| -> Result<()> {
             for (place, tensor) in tensors.iter().enumerate() {
                 let gradient = tensor.grad();

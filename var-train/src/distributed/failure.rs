@@ -141,14 +141,7 @@ impl Watch {
             }
         }
         if !silent.is_empty() {
-            let message = format!(
-                "{} {} not answer (killed, stopped or cut off); resume the run, with fewer ranks if necessary",
-                names(&silent),
-                if silent.len() == 1 { "does" } else { "do" }
-            );
-            // Ranks that learn of it when this one leaves need not look again.
-            self.set(FOUND, &message)?;
-            return Ok(Some(Error::Rank(message)));
+            return Ok(Some(self.lost(&silent)));
         }
         if left.len() + 1 == self.place.world {
             return Ok(Some(Error::Rank(format!(
@@ -158,6 +151,34 @@ impl Watch {
             ))));
         }
         Ok(None)
+    }
+
+    /// That ranks have no heartbeat. Tells the others, which need not look again.
+    pub(super) fn lost(&self, silent: &[usize]) -> Error {
+        let message = format!(
+            "{} {} not answer (killed, stopped or cut off); resume the run, with fewer ranks if necessary",
+            names(silent),
+            if silent.len() == 1 { "does" } else { "do" }
+        );
+        self.set(FOUND, &message).err().unwrap_or(Error::Rank(message))
+    }
+
+    /// Heartbeats of the other ranks; `None` for one that has left.
+    ///
+    /// # Errors
+    /// [`Error::Rank`] when one told its failure, or the store is lost.
+    pub(super) fn others(&self) -> Result<Vec<(usize, Option<i64>)>> {
+        if let Some(message) = self.get(FAILED)? {
+            return Err(Error::Rank(message));
+        }
+        let mut beats = Vec::new();
+        for (rank, count) in
+            self.beats()?.into_iter().enumerate().filter(|(rank, _)| *rank != self.place.rank)
+        {
+            let left = self.get(&format!("left/{rank}"))?.is_some();
+            beats.push((rank, (!left).then_some(count)));
+        }
+        Ok(beats)
     }
 
     /// Heartbeats so far, by rank.
@@ -270,7 +291,7 @@ impl Leader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::heartbeat::Heartbeat;
     use super::super::store::Store;
     use super::*;
@@ -278,7 +299,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     /// Rank 0 of three at a store of its own.
-    fn first_of_three() -> (Store, Watch) {
+    pub fn first_of_three() -> (Store, Watch) {
         let store = Store::serve("127.0.0.1", 0, LONG).unwrap();
         let place = Place {
             rank: 0,

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::Watch;
 use super::ffi;
 use super::group::Group;
+use super::guard::Guard;
 use super::heartbeat::Heartbeat;
 use super::nccl;
 use super::place::Place;
@@ -23,6 +25,8 @@ const FAREWELL: Duration = Duration::from_millis(1500);
 const LOOKUP: Duration = Duration::from_secs(5);
 /// Time to tell the others that this rank does not come.
 const REFUSAL: Duration = Duration::from_secs(5);
+/// Time that NCCL waits longer than the other collectives.
+const NCCL_LATER: Duration = Duration::from_secs(60);
 /// Key of the reason why the ranks must not start.
 const REFUSED: &str = "refused";
 
@@ -41,6 +45,8 @@ pub(super) struct Joined {
     pub messages: Messages,
     pub heartbeat: Heartbeat,
     pub group: Group,
+    /// With NCCL only.
+    pub guard: Option<Guard>,
 }
 
 /// Connects `place` with the other ranks within `timeout`, after checking that all have the same `settings`. With `gpu` it
@@ -71,11 +77,15 @@ pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: D
     let meeting = store.another()?.under(&format!("{prefix}/gloo"))?;
     let group = Group::gloo(&meeting, place.rank, place.world, address.as_deref(), timeout)
         .map_err(|e| Error::Distributed(format!("the ranks cannot connect to each other: {e}")))?;
+    let mut guard = None;
     if let Some(gpu) = gpu {
         let meeting = store.another()?.under(&format!("{prefix}/nccl"))?;
-        nccl::join(&group, &meeting, (place.rank, place.world), gpu, timeout)?;
+        // Later than the guard and the collectives of Gloo: NCCL ends the process and names nobody.
+        nccl::join(&group, &meeting, (place.rank, place.world), gpu, timeout + NCCL_LATER)?;
+        let messages = Messages::new(store.another()?.under(&prefix)?, PATIENCE);
+        guard = Some(Guard::start(Watch::new(messages, place)));
     }
-    Ok(Joined { messages, heartbeat, group })
+    Ok(Joined { messages, heartbeat, group, guard })
 }
 
 /// Tells the other ranks that this one refuses to start, because of `reason`, if it can reach them.

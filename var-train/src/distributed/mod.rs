@@ -8,11 +8,13 @@
 //! Only this folder of the crate has `unsafe` code.
 
 pub mod check;
+mod device;
 mod ending;
 pub(crate) mod environment;
 mod failure;
 mod ffi;
 pub(crate) mod group;
+mod guard;
 pub(crate) mod heartbeat;
 mod join;
 pub mod launch;
@@ -23,6 +25,7 @@ pub(crate) mod reducer;
 pub(crate) mod slurm;
 pub mod store;
 
+pub use device::device_of;
 pub use ending::{end, is_rank, speaks};
 pub(crate) use join::refuse;
 pub use place::Place;

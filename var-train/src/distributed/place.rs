@@ -21,6 +21,14 @@ pub struct Place {
     pub attempt: u64,
 }
 
+impl Place {
+    /// The only rank, which serves its own store at any free port.
+    pub fn alone() -> Self {
+        let address = "127.0.0.1".to_owned();
+        Self { rank: 0, world: 1, local_rank: 0, address, port: 0, hosted: false, attempt: 0 }
+    }
+}
+
 /// Reads an environment variable, which may be empty.
 pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 

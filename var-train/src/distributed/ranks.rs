@@ -11,6 +11,7 @@ use var_tokenizer::weights::Parameters;
 
 use super::failure::{Leaving, Watch};
 use super::group::Group;
+use super::guard::Guard;
 use super::heartbeat::Heartbeat;
 use super::join::{Joined, join};
 use super::place::Place;
@@ -31,6 +32,7 @@ struct Session {
     place: Place,
     watch: Watch,
     heartbeat: RefCell<Option<Heartbeat>>,
+    guard: RefCell<Option<Guard>>,
     group: RefCell<Option<Group>>,
     reducer: RefCell<Option<Reducer>>,
     /// Number of messages of rank 0 so far.
@@ -51,11 +53,12 @@ impl Ranks {
         let Some(place) = place else { return Ok(Self::ALONE) };
         super::ending::mark(place.rank);
         let gpu = if let Device::Cuda(gpu) = device { Some(gpu) } else { None };
-        let Joined { messages, heartbeat, group } = join(place, settings, gpu, timeout)?;
+        let Joined { messages, heartbeat, group, guard } = join(place, settings, gpu, timeout)?;
         let session = Session {
             place: place.clone(),
             watch: Watch::new(messages, place),
             heartbeat: RefCell::new(Some(heartbeat)),
+            guard: RefCell::new(guard),
             group: RefCell::new(Some(group)),
             reducer: RefCell::new(None),
             words: Cell::new(0),
@@ -324,6 +327,7 @@ impl Ranks {
     /// end by [`end`](super::end).
     pub fn leave<T>(self, outcome: &Result<T>) {
         let Some(session) = self.0 else { return };
+        session.guard.take();
         let leaving = match outcome {
             // These happen on all ranks, which come here together.
             Ok(_) | Err(Error::Interrupted { .. } | Error::Diverged(_)) => Leaving::Together,

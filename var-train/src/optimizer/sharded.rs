@@ -92,11 +92,13 @@ impl Update for Sharded {
         no_grad(|| {
             let gradients: Vec<Tensor> =
                 self.buckets.iter().map(|bucket| bucket.gradient(self.ranks)).collect::<Result<_>>()?;
-            let mut squares = 0.0;
+            // Added on the device, and read once.
+            let mut squares =
+                Tensor::f_zeros([], (Kind::Double, gradients.first().map_or(Device::Cpu, Tensor::device)))?;
             for gradient in &gradients {
-                squares += gradient.f_square()?.f_sum(Kind::Double)?.f_double_value(&[])?;
+                let _ = squares.f_add_(&gradient.f_square()?.f_sum(Kind::Double)?)?;
             }
-            let mut total = [squares];
+            let mut total = [squares.f_double_value(&[])?];
             self.ranks.sum(&mut total)?;
             let norm = total.map(f64::sqrt).into_iter().sum::<f64>();
             if !norm.is_finite() {
@@ -124,11 +126,14 @@ impl Update for Sharded {
         let loaded = std::mem::take(&mut self.loaded);
         no_grad(|| {
             for bucket in &mut self.buckets {
+                // A checkpoint is read into main memory: ranks whose tensors lie on different devices would use different
+                // groups, and wait for each other without end.
+                let device = bucket.first.device();
                 let of = |moment: &str| -> Option<Vec<Tensor>> {
                     bucket
                         .names
                         .iter()
-                        .map(|name| Some(loaded.get(&format!("{moment}.{name}"))?.shallow_clone()))
+                        .map(|name| Some(loaded.get(&format!("{moment}.{name}"))?.to_device(device)))
                         .collect()
                 };
                 // Another rank's zeros are overwritten by rank 0's.

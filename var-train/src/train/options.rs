@@ -8,7 +8,7 @@ use tch::{Device, Kind};
 use var_tokenizer::files::{copy_atomically, write_atomically};
 use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
 
-use crate::distributed::{Place, Ranks, refuse, require_divisible};
+use crate::distributed::{Place, Ranks, device_of, refuse, require_divisible};
 use crate::earlier::{self, Start};
 use crate::error::{Error, Result};
 use crate::run::RunFolder;
@@ -61,13 +61,7 @@ impl Options {
     /// The device of this process, after checking that the ranks can share a batch.
     pub fn device_of_rank(&self, training: &Training) -> Result<Device> {
         require_divisible(training.batch, training.accumulation, self.ranks)?;
-        let local = self.place.as_ref().map_or(0, |place| place.local_rank);
-        let chosen = match self.device {
-            DeviceChoice::Auto if local > 0 && tch::Cuda::is_available() => DeviceChoice::Cuda(local),
-            DeviceChoice::Cuda(first) => DeviceChoice::Cuda(first + local),
-            other => other,
-        };
-        guarded(|| Ok(chosen.resolve()?))
+        guarded(|| device_of(self.device, self.place.as_ref()))
     }
 
     /// What `prepare` gives. If it fails, the other ranks learn the reason.

@@ -81,6 +81,7 @@ pub(super) fn of_model(
             recompute,
             average: network.ema > 0.0,
             ranks: if zero { ranks } else { 1 },
+            fused: device == Device::Cpu,
             ..TrainingStep::plain(micro, compute.elt_size_in_bytes())
         };
         // A backward pass that averages gradients copies them into buckets.

@@ -8,8 +8,7 @@ use tch::{Device, Kind};
 use var_tokenizer::VqVae;
 use var_tokenizer::builtin;
 use var_tokenizer::images::Source;
-use var_tokenizer::memory;
-use var_tokenizer::torch::{DeviceChoice, Precision, guarded};
+use var_tokenizer::torch::{DeviceChoice, Precision, guarded, peak_bytes};
 use var_tokenizer::weights::StateDict;
 
 use super::config::{Stored, precision_to_resume};
@@ -332,7 +331,7 @@ impl TrainTokenizer {
             seconds: outcome.seconds,
             precision: Precision::name_of(compute).into(),
             tokenizer: file.display().to_string(),
-            peak_memory_bytes: memory::peak(),
+            peak_memory_bytes: peak_bytes(task.parameters().device()),
         })
     }
 }

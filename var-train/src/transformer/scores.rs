@@ -11,6 +11,8 @@ use crate::records::ModelScores;
 #[derive(Debug)]
 pub(crate) struct Sums {
     schedule: ScaleSchedule,
+    /// Sums of this rank, `[2, L]` in f64 on the device: reading them waits for it.
+    own: Option<Tensor>,
     loss: Vec<f64>,
     errors: Vec<f64>,
     pictures: f64,
@@ -20,28 +22,36 @@ impl Sums {
     /// Empty sums for `schedule`.
     pub(crate) fn new(schedule: &ScaleSchedule) -> Self {
         let zeros = vec![0.0; schedule.tokens()];
-        Self { schedule: schedule.clone(), loss: zeros.clone(), errors: zeros, pictures: 0.0 }
+        Self { schedule: schedule.clone(), own: None, loss: zeros.clone(), errors: zeros, pictures: 0.0 }
     }
 
     /// Adds the cross-entropy and the errors (0 or 1) of a batch, `[B, L]` each.
-    pub(crate) fn add(&mut self, entropy: &Tensor, errors: &Tensor) {
-        let sum = |t: &Tensor| -> Vec<f64> {
-            let sums = t.detach().sum_dim_intlist([0_i64].as_slice(), false, Kind::Double);
-            Vec::try_from(sums.to_device(tch::Device::Cpu)).unwrap_or_default()
-        };
-        for (total, tensor) in [(&mut self.loss, entropy), (&mut self.errors, errors)] {
-            for (total, value) in total.iter_mut().zip(sum(tensor)) {
-                *total += value;
-            }
-        }
+    ///
+    /// # Errors
+    /// When their shapes differ.
+    pub(crate) fn add(&mut self, entropy: &Tensor, errors: &Tensor) -> Result<()> {
+        let both = Tensor::f_stack(&[entropy.detach(), errors.detach()], 0)?;
+        let sums = both.f_sum_dim_intlist([1_i64].as_slice(), false, Kind::Double)?;
+        self.own = Some(match self.own.take() {
+            Some(before) => before.f_add(&sums)?,
+            None => sums,
+        });
         self.pictures += entropy.size().first().copied().unwrap_or(0) as f64;
+        Ok(())
     }
 
-    /// Adds the sums of all ranks. Then all ranks hold the same sums.
+    /// Takes the sums of all ranks together. Then all ranks hold the same sums, which the means are made of.
     ///
     /// # Errors
     /// When another rank is lost.
     pub(crate) fn join(&mut self, ranks: Ranks) -> Result<()> {
+        if let Some(own) = self.own.take() {
+            let own = own.to_device(tch::Device::Cpu);
+            for (total, sums) in [(&mut self.loss, own.f_get(0)?), (&mut self.errors, own.f_get(1)?)] {
+                let sums = Vec::<f64>::try_from(sums)?;
+                total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
+            }
+        }
         let mut all = [&self.loss[..], &self.errors[..], &[self.pictures]].concat();
         ranks.sum(&mut all)?;
         let tokens = self.loss.len();

@@ -194,7 +194,7 @@ impl ModelTask {
                     drop_condition(&labels, config.classes as i64, network.validation_drop, &drops, first);
                 let every = config.schedule.scales();
                 let (entropy, errors) = self.losses(&ids, &labels, every, None, 0.0)?;
-                sums.add(&entropy, &errors);
+                sums.add(&entropy, &errors)?;
             }
             Ok(())
         })?;
@@ -267,7 +267,7 @@ impl Task for ModelTask {
             };
             let loss = if stage.scales == 1 { loss + nothing(self.model.parameters())? } else { loss };
             self.ranks.backward(&(loss * (share * factor)), part == last_part)?;
-            sums.add(&entropy, &errors);
+            sums.add(&entropy, &errors)?;
         }
         sums.join(self.ranks)?;
         let ModelScores { loss_all, loss_last, err_all, err_last, loss_per_scale, err_per_scale, .. } =

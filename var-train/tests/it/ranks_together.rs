@@ -71,6 +71,16 @@ fn collectives_are_right_and_gradients_and_parameters_bit_equal() {
 }
 
 #[test]
+fn a_process_on_its_own_checks_a_group_of_one() {
+    let output = check_ranks().output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found = findings(&String::from_utf8_lossy(&output.stdout), 1);
+    assert_eq!(found[0]["size"], 1);
+    let said = Command::new(env!("CARGO_BIN_EXE_var-train")).arg("check-ranks").output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).starts_with("one rank on the CPU (Gloo): collectives"));
+}
+
+#[test]
 fn ranks_meet_by_the_variables_that_torchrun_sets() {
     let port = free_port();
     let ranks: Vec<Child> = (0..2)

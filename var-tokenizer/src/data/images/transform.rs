@@ -165,15 +165,28 @@ pub fn to_unit(image: &RgbImage) -> Vec<f32> {
     out
 }
 
-/// Turns a tensor `[B, 3, side, side]` in [−1, 1] into images, as [`from_unit`] does.
+/// Turns a tensor `[B, 3, side, side]` in [−1, 1] into images, as [`from_unit`] does. Bytes are made on its device.
 ///
 /// # Errors
 /// When the shape is different, or libtorch fails.
 pub fn from_tensor(images: &Tensor) -> Result<Vec<RgbImage>> {
-    let (_, _, _, side) = images.size4()?;
-    let images = images.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-    let image = |t: &Tensor| from_unit(&Vec::<f32>::try_from(t.view([-1]))?, side as usize);
-    images.unbind(0).iter().map(image).collect()
+    let (_, channels, _, side) = images.size4()?;
+    let scaled = (images.to_kind(Kind::Float) + 1.0) * 127.5;
+    let whole = scaled.f_nan_to_num(0.0, None, None)?.floor();
+    // Halves are rounded up; libtorch would round them to even numbers.
+    let rounded = &whole + (&scaled - &whole).ge(0.5).to_kind(Kind::Float);
+    let bytes = rounded
+        .clamp(0.0, 255.0)
+        .to_kind(Kind::Uint8)
+        .permute([0, 2, 3, 1])
+        .to_device(Device::Cpu)
+        .contiguous();
+    let too_large = || Error::Config(format!("{channels} × {side} × {side} values do not make an image"));
+    let image = |t: &Tensor| {
+        let bytes = Vec::<u8>::try_from(t.view([-1]))?;
+        RgbImage::from_raw(side as u32, side as u32, bytes).ok_or_else(too_large)
+    };
+    bytes.unbind(0).iter().map(image).collect()
 }
 
 /// Turns `pixels` `[3, side, side]` in [−1, 1] into an image. Values are clamped (NaN becomes 0) and rounded to the

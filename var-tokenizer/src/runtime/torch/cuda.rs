@@ -12,41 +12,75 @@ use std::sync::OnceLock;
 
 /// The version that tch 0.24 is made for.
 const VERSION: &str = "2.11.0";
-/// What loading ended with, for messages.
-static STATE: OnceLock<String> = OnceLock::new();
+/// The driver that libraries for CUDA 13 need.
+const DRIVER: &str = "they need driver 580 or newer";
+/// What loading ended with.
+static SEARCH: OnceLock<Search> = OnceLock::new();
+
+/// What a search for CUDA ended with, in words.
+#[derive(Debug)]
+enum Search {
+    /// This machine has no GPU, or the user hides it.
+    NotWanted(String),
+    /// There is a driver: a GPU is expected.
+    Expected(String),
+}
 
 /// What became of the search for CUDA, in words.
 pub(super) fn state() -> &'static str {
-    STATE.get().map_or("the search for it did not run", String::as_str)
+    match SEARCH.get() {
+        Some(Search::NotWanted(text) | Search::Expected(text)) => text,
+        None => "the search for it did not run",
+    }
+}
+
+/// Why a machine with a driver does not use it; `None` without a driver, and if the user hides the GPUs.
+pub(super) fn why_not() -> Option<&'static str> {
+    match SEARCH.get() {
+        Some(Search::Expected(text)) => Some(text),
+        _ => None,
+    }
 }
 
 /// Looks for `libtorch_cuda` and opens it: `VAR_LIBTORCH_CUDA`, `LIBTORCH/lib`, beside the loaded
 /// `libtorch_cpu`, `.libtorch/lib`, then the torch package of the Python at hand.
 pub(super) fn load() {
-    let state = search();
-    let _ = STATE.set(state);
+    let _ = SEARCH.set(search());
 }
 
-fn search() -> String {
-    if std::env::var_os("CUDA_VISIBLE_DEVICES").is_some_and(|v| v.is_empty()) {
-        return "CUDA_VISIBLE_DEVICES is empty".into();
+fn search() -> Search {
+    let hidden = |value: &str| value.is_empty() || value == "-1";
+    if std::env::var("CUDA_VISIBLE_DEVICES").is_ok_and(|value| hidden(value.trim())) {
+        return Search::NotWanted("CUDA_VISIBLE_DEVICES hides all GPUs".into());
     }
     // Without a driver the 0.2 s and 240 MB of the library are for nothing.
     if !["/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg"].iter().any(|d| Path::new(d).exists()) {
-        return "no NVIDIA driver on this machine".into();
+        return Search::NotWanted("no NVIDIA driver on this machine".into());
     }
+    Search::Expected(load_first())
+}
+
+/// Opens the first candidate that fits; what came of it, in words.
+fn load_first() -> String {
+    let cpu = beside_libtorch().iter().find_map(|path| version_of(path));
     let mut tried = Vec::new();
     for find in [named, beside_libtorch, python_package] {
         for path in find() {
             if !path.is_file() {
                 continue;
             }
-            if let Some(other) = other_version(&path) {
-                tried.push(format!("{} is of version {other}", path.display()));
+            if let Some(why) = other_build(version_of(&path).as_deref(), cpu.as_deref()) {
+                tried.push(format!("{} {why}", path.display()));
                 continue;
             }
             match open(&path) {
-                Ok(()) => return format!("{} is loaded, but finds no device", path.display()),
+                Ok(()) => {
+                    open_companions(&path);
+                    return format!(
+                        "{} and its CUDA libraries are loaded, but find no device; {DRIVER}",
+                        path.display()
+                    );
+                }
                 Err(e) => tried.push(e),
             }
         }
@@ -92,16 +126,43 @@ fn python_package() -> Vec<PathBuf> {
     vec![Path::new(&folder).join("lib/libtorch_cuda.so")]
 }
 
-/// The version written beside a library, where it is not ours: `build-version` of an archive,
-/// `version.py` of a Python package.
-fn other_version(library: &Path) -> Option<String> {
+/// The version written beside a library, such as 2.11.0+cu130: in `build-version` of an archive, in `version.py` of a
+/// Python package.
+fn version_of(library: &Path) -> Option<String> {
     let root = library.parent()?.parent()?;
     let text = std::fs::read_to_string(root.join("build-version"))
         .or_else(|_| std::fs::read_to_string(root.join("version.py")))
         .ok()?;
     let version =
         text.split(['\'', '"', '\n']).find(|part| part.starts_with(|c: char| c.is_ascii_digit()))?;
-    (version.split('+').next() != Some(VERSION)).then(|| version.to_owned())
+    Some(version.trim().to_owned())
+}
+
+/// Why a CUDA half of version `found` does not go with a CPU half of version `cpu`; `None` if it does. Builds for different
+/// CUDA versions differ in their libraries.
+fn other_build(found: Option<&str>, cpu: Option<&str>) -> Option<String> {
+    let found = found?;
+    let (number, cuda) = found.split_once('+').unwrap_or((found, ""));
+    if number != VERSION {
+        return Some(format!("is of version {found}; libtorch {VERSION} is needed"));
+    }
+    let expected = cpu.and_then(|cpu| cpu.split_once('+')).map_or("", |(_, build)| build);
+    let differ = expected.starts_with("cu") && cuda.starts_with("cu") && cuda != expected;
+    differ.then(|| format!("is of version {found}, but the CPU half is of {}", cpu.unwrap_or(VERSION)))
+}
+
+/// Opens the libraries that `libtorch_cuda` opens by name when it first needs them: they lie in folders that only Python
+/// knows. What is missing is missed by the operations that need it.
+fn open_companions(library: &Path) {
+    let Some(folder) = library.parent() else { return };
+    let packages = folder.ancestors().nth(2).unwrap_or(folder).join("nvidia/cu13/lib");
+    for name in ["libnvrtc.so.13", "libtorch_cuda_linalg.so"] {
+        if let Some(path) =
+            [folder, &packages].map(|place| place.join(name)).into_iter().find(|path| path.is_file())
+        {
+            let _ = open(&path);
+        }
+    }
 }
 
 fn open(path: &Path) -> Result<(), String> {
@@ -118,4 +179,33 @@ fn open(path: &Path) -> Result<(), String> {
         if text.is_null() { None } else { Some(CStr::from_ptr(text).to_string_lossy().into_owned()) }
     };
     Err(message.unwrap_or_else(|| format!("{} cannot be opened", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_halves_must_be_of_one_build() {
+        let cpu = Some("2.11.0+cu130");
+        assert_eq!(other_build(Some("2.11.0+cu130"), cpu), None);
+        assert_eq!(other_build(None, cpu), None, "nothing is known");
+        assert_eq!(other_build(Some("2.11.0"), cpu), None, "a build of the user's own");
+        assert_eq!(other_build(Some("2.11.0+cu128"), Some("2.11.0+cpu")), None);
+        assert!(other_build(Some("2.11.0+cu128"), cpu).unwrap().contains("the CPU half is of 2.11.0+cu130"));
+        assert!(other_build(Some("2.10.0+cu130"), cpu).unwrap().contains("libtorch 2.11.0 is needed"));
+    }
+
+    #[test]
+    fn the_version_is_read_from_an_archive_and_from_a_package() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("lib")).unwrap();
+        let library = place.path().join("lib/libtorch_cuda.so");
+        assert_eq!(version_of(&library), None);
+        let package = "from typing import Optional\n__version__ = '2.11.0+cu128'\ngit_version = '70d99e99'\n";
+        std::fs::write(place.path().join("version.py"), package).unwrap();
+        assert_eq!(version_of(&library).as_deref(), Some("2.11.0+cu128"));
+        std::fs::write(place.path().join("build-version"), "2.11.0+cu130\n").unwrap();
+        assert_eq!(version_of(&library).as_deref(), Some("2.11.0+cu130"));
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Once;
 
 use tch::{Cuda, Device};
 
 use crate::runtime::error::{Error, Result};
+use crate::runtime::progress::tell;
 
 /// What a person asks for with `--device`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,7 +59,10 @@ impl DeviceChoice {
         match self {
             Self::Cpu => Ok(Device::Cpu),
             Self::Auto if Cuda::is_available() => Ok(Device::Cuda(0)),
-            Self::Auto => Ok(Device::Cpu),
+            Self::Auto => {
+                warn_once();
+                Ok(Device::Cpu)
+            }
             Self::Cuda(index) => {
                 if !Cuda::is_available() {
                     return Err(Error::Config(format!(
@@ -75,6 +80,18 @@ impl DeviceChoice {
             }
         }
     }
+}
+
+/// Says that a driver is there, but not used. Hours on the CPU by mistake are worse than a line.
+fn warn_once() {
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        if let Some(why) = super::cuda::why_not() {
+            tell(format_args!(
+                "warning: computes on the CPU, although this machine has an NVIDIA driver: {why}"
+            ));
+        }
+    });
 }
 
 #[cfg(test)]

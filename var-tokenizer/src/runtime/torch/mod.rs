@@ -7,6 +7,7 @@
 mod allocation;
 mod cuda;
 mod device;
+mod device_memory;
 mod ffi;
 mod finite;
 mod guard;
@@ -21,9 +22,10 @@ mod start;
 
 pub use allocation::Allocations;
 pub use device::DeviceChoice;
+pub use device_memory::peak_bytes;
 pub use finite::check_finite;
 pub use guard::guarded;
-pub use peak::{product_peak, read_peak};
+pub use peak::{peak_flops, product_peak, read_peak};
 pub use precision::Precision;
 pub use recompute::recomputed;
 pub use start::start;

@@ -9,6 +9,7 @@
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
+#include <c10/core/CachingDeviceAllocator.h>
 
 #include <cmath>
 #include <csignal>
@@ -64,9 +65,27 @@ void var_probe_bf16(int fail) {
   }
 }
 
-// f32 means f32: libtorch would let convolutions on CUDA round to 10 bits (TF32), and ids would differ.
-int var_forbid_tf32() {
-  return checked([] { at::globalContext().setAllowTF32CuDNN(false); });
+// What libtorch rounds or chooses by itself on CUDA. Nothing of it concerns the CPU.
+int var_set_cuda_options() {
+  return checked([] {
+    auto& context = at::globalContext();
+    // f32 means f32: convolutions would round to 10 bits (TF32), and ids would differ.
+    context.setAllowTF32CuDNN(false);
+    // Sums over parts of a long product stay in f32: rounded to bf16 or fp16, gradients of weights would lose bits.
+    context.setAllowBF16ReductionCuBLAS(false, /*allow_splitk=*/true);
+    context.setAllowFP16ReductionCuBLAS(false, /*allow_splitk=*/true);
+    // Flash attention: cuDNN's makes a plan for every new shape, and its gradients differ from run to run.
+    context.setSDPUseCuDNN(false);
+  });
+}
+
+// Most bytes of tensors on CUDA device `index` since the program started.
+int var_cuda_peak(int index, int64_t* peak) {
+  return checked([&] {
+    TORCH_CHECK(at::hasCUDA(), "CUDA is not loaded");
+    const auto stats = at::getDeviceAllocator(at::kCUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    *peak = stats.allocated_bytes[0].peak;
+  });
 }
 
 const char* var_last_error() { return var::last_error().c_str(); }

@@ -12,7 +12,7 @@ const PROBE: &str = "VAR_BF16_PROBE";
 unsafe extern "C" {
     fn var_keep_memory();
     fn var_probe_bf16(fail: i32);
-    fn var_forbid_tf32() -> i32;
+    fn var_set_cuda_options() -> i32;
 }
 
 /// Prepares this process: for programs, benches and tests, before the first tensor. Further calls do nothing. A program
@@ -24,7 +24,8 @@ unsafe extern "C" {
 /// - **Allocator**: tensors come from a pool, and freed memory stays in the process (`pool.cpp`).
 /// - **bf16 guard**: if the processor announces AMX, a child process (the same program again) tries a bf16 product. If
 ///   the child dies, oneDNN and MKL are limited to AVX-512 by their environment variables.
-/// - **CUDA**: loads the CUDA half of libtorch if there is a driver, and forbids TF32.
+/// - **CUDA**: loads the CUDA half of libtorch if there is a driver; forbids TF32, reduced sums in products, and cuDNN's
+///   attention.
 /// - **Threads**: `VAR_THREADS`, else libtorch's default (one per core).
 /// - **Signals** come to a thread that does not compute (`signals.rs`).
 pub fn start() {
@@ -46,14 +47,14 @@ pub fn start() {
     });
 }
 
-/// What numbers depend on: loads the CUDA half of libtorch if there is a driver, and forbids TF32. Every choice of a
+/// What numbers depend on: loads the CUDA half of libtorch if there is a driver, and sets its options. Every choice of a
 /// device calls it. Further calls do nothing.
 pub(crate) fn prepare() {
     static PREPARED: Once = Once::new();
     PREPARED.call_once(|| {
         super::cuda::load();
-        // SAFETY: takes nothing and only stores a flag.
-        let _ = unsafe { var_forbid_tf32() };
+        // SAFETY: takes nothing and only stores flags.
+        let _ = unsafe { var_set_cuda_options() };
     });
 }
 

@@ -5,7 +5,7 @@ use tch::{Device, Kind, Tensor};
 use var_tokenizer::torch::kernels::{
     AttentionCache, BlockStep, QueryKey, block_causal_attention, cached_attention, channels_last,
     cross_entropy, gated_add, gelu, group_norm_silu, layer_norm_modulate, linear, most_similar_code,
-    nearest_code, upsample_convolution,
+    nearest_code, upsample_convolution, wide_linear,
 };
 use var_tokenizer::torch::start;
 
@@ -209,6 +209,23 @@ proptest! {
         let all = if biased { vec![x, w, b] } else { vec![x, w] };
         let error = error_of(&all,
             |t| linear(&t[0], &t[1], t.get(2)).unwrap(), |t| t[0].linear(&t[1], t.get(2)));
+        prop_assert!(error < tolerance(kind), "{error}");
+    }
+
+    #[test]
+    fn wide_linear_rounds_its_factors_and_nothing_else(
+        (rows, inputs, outputs) in (1..60_i64, 1..200_i64, 1..60_i64), kind in kinds(), seed in any::<u64>(),
+    ) {
+        // Values of the brief kind: their products and sums are exact to f32.
+        let rounded = |t: Tensor| t.to_kind(kind).to_kind(Kind::Float);
+        let all = [noise(&[2, rows, inputs], seed).to_kind(kind), rounded(noise(&[outputs, inputs], seed ^ 1)),
+            noise(&[outputs], seed ^ 2)];
+        let found = wide_linear(&all[0], &all[1], &all[2]).unwrap();
+        let double = |t: &Tensor| t.to_kind(Kind::Double);
+        let expected = double(&all[0]).linear(&double(&all[1]), Some(&double(&all[2])));
+        prop_assert!(found.kind() == Kind::Float && distance_from(&found, &expected, 1e-3) < 1e-5);
+        let error = error_of(&all,
+            |t| wide_linear(&t[0], &t[1], &t[2]).unwrap(), |t| t[0].linear(&t[1], t.get(2)));
         prop_assert!(error < tolerance(kind), "{error}");
     }
 

@@ -22,8 +22,9 @@ int var_nccl_join(Group* group, Store* store, int rank, int size, int device, in
     auto options = c10d::ProcessGroupNCCL::Options::create();
     options->timeout = Milliseconds(timeout);
     auto nccl = c10::make_intrusive<c10d::ProcessGroupNCCL>(*store, rank, size, options);
-    nccl->setBoundDeviceId(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device)));
     (*group)->setBackend(c10::DeviceType::CUDA, c10d::ProcessGroup::NCCL, nccl);
+    // After setBackend, which gives the backend the group's device: none.
+    nccl->setBoundDeviceId(at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(device)));
   });
 }
 }

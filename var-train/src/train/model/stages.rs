@@ -1,13 +1,12 @@
 //! The stages of a transformer's training, once its inputs are checked.
 
-use tch::Kind;
+use tch::{Device, Kind};
 use var_model::TransformerConfig;
 use var_model::cost;
 use var_tokenizer::builtin;
 use var_tokenizer::files::write_atomically;
 use var_tokenizer::images::Split;
-use var_tokenizer::memory;
-use var_tokenizer::torch::Precision;
+use var_tokenizer::torch::{Precision, peak_bytes};
 
 use super::{Ready, TrainModel};
 use crate::average::{AVERAGE_FILE, PUBLISHED_FILE};
@@ -55,7 +54,7 @@ impl TrainModel {
             zero: self.options.zero,
         };
         let outcome = engine::train(&mut task.among(ranks), &mut run, course, watch)?;
-        let result = result(&config, extent, compute, &outcome)?;
+        let result = result(&config, extent, (device, compute), &outcome)?;
         if ranks.leads() {
             self.options.publish(&outcome.checkpoint, MODEL_FILE, MODEL_FILE)?;
             if self.settings.model.ema > 0.0 {
@@ -103,7 +102,7 @@ impl TrainModel {
 fn result(
     config: &TransformerConfig,
     extent: Extent,
-    compute: Kind,
+    (device, compute): (Device, Kind),
     outcome: &Outcome,
 ) -> Result<ModelResult> {
     let Scores::Model(scores) = &outcome.validation.scores else {
@@ -125,6 +124,6 @@ fn result(
         depth: config.depth,
         width: config.width,
         heads: config.heads,
-        peak_memory_bytes: memory::peak(),
+        peak_memory_bytes: peak_bytes(device),
     })
 }

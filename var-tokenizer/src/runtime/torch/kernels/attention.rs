@@ -78,8 +78,8 @@ impl AttentionCache {
     pub fn new(batch: i64, heads: i64, room: i64, dim: i64, options: (Kind, Device)) -> Result<Self> {
         let shape = [batch, heads, room, dim];
         Ok(Self {
-            keys: Tensor::f_zeros(shape, options)?,
-            values: Tensor::f_zeros(shape, options)?,
+            keys: Tensor::f_empty(shape, options)?,
+            values: Tensor::f_empty(shape, options)?,
             filled: 0,
         })
     }

@@ -75,12 +75,41 @@ struct Linear : torch::autograd::Function<Linear> {
   }
 };
 
-}  // namespace
+// a [m, k] · bᵀ, b [n, k], of a brief kind, with the sums in f32.
+at::Tensor wide_product(const at::Tensor& a, const at::Tensor& b) {
+  if (a.is_cuda()) return at::mm(a, b.t(), at::kFloat);
+  return product(a.to(at::kFloat), b.to(at::kFloat), {});
+}
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+// As Linear, but the result is f32: factors are rounded to the kind of x, sums are not.
+struct WideLinear : torch::autograd::Function<WideLinear> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+    auto w = weight.to(x.scalar_type());
+    ctx->save_for_backward({x, w});
+    return wide_product(x, w).add_(bias);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    auto saved = ctx->get_saved_variables();
+    auto x = saved[0], w = saved[1];
+    auto dy = grads[0].to(x.scalar_type()).contiguous();
+    at::Tensor dx, dw, db;
+    if (ctx->needs_input_grad(0)) dx = product(dy, w.t(), {});
+    if (ctx->needs_input_grad(1)) dw = wide_product(dy.t(), x.t());
+    if (ctx->needs_input_grad(2)) db = grads[0].sum(0);
+    return {dx, dw, db};
+  }
+};
+
+void check(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
   TORCH_CHECK(x.dim() >= 1 && weight.dim() == 2 && x.size(-1) == weight.size(1) &&
                   (!bias || (bias->dim() == 1 && bias->size(0) == weight.size(0))),
               "linear: input ", x.sizes(), " does not fit weight ", weight.sizes());
+}
+
+}  // namespace
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias) {
+  check(x, weight, bias);
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
   auto rows = x.reshape({-1, x.size(-1)});
@@ -88,10 +117,23 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
   return Linear::apply(rows, weight, bias).view(shape);
 }
 
+at::Tensor wide_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  check(x, weight, bias);
+  TORCH_CHECK(weight.scalar_type() == at::kFloat && bias.scalar_type() == at::kFloat,
+              "wide_linear: expected weight and bias in f32, got ", weight.scalar_type(), " and ", bias.scalar_type());
+  auto shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  return WideLinear::apply(x.reshape({-1, x.size(-1)}), weight, bias).view(shape);
+}
+
 }  // namespace var
 
 extern "C" {
 at::Tensor* var_linear(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias) {
   return var::guarded([&] { return var::linear(*x, *weight, bias ? std::optional<at::Tensor>(*bias) : std::nullopt); });
+}
+
+at::Tensor* var_wide_linear(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias) {
+  return var::guarded([&] { return var::wide_linear(*x, *weight, *bias); });
 }
 }

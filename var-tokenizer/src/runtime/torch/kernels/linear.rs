@@ -11,6 +11,7 @@ use crate::runtime::error::Result;
 
 unsafe extern "C" {
     fn var_linear(x: *const C_tensor, weight: *const C_tensor, bias: *const C_tensor) -> *mut C_tensor;
+    fn var_wide_linear(x: *const C_tensor, weight: *const C_tensor, bias: *const C_tensor) -> *mut C_tensor;
 }
 
 /// `x·weightᵀ + bias` over the last dimension: `x` `[…, in]`, `weight` `[out, in]`, `bias` `[out]`. Computed
@@ -22,4 +23,14 @@ unsafe extern "C" {
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     // SAFETY: live handles, borrowed for the call; null stands for no bias.
     made(unsafe { var_linear(handle(x), handle(weight), bias.map_or(null(), handle)) })
+}
+
+/// As [`linear`] with `f32` weight and bias, but the result is `f32`: the factors of the product are rounded to the kind of
+/// `x`, its sums are not. Tensor cores do this at the rate of the brief kind.
+///
+/// # Errors
+/// When shapes or kinds do not fit.
+pub fn wide_linear(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    // SAFETY: live handles, borrowed for the call.
+    made(unsafe { var_wide_linear(handle(x), handle(weight), handle(bias)) })
 }

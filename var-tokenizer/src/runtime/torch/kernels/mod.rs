@@ -23,5 +23,5 @@ pub use convolution::upsample_convolution;
 pub use cross_entropy::{TokenLosses, cross_entropy};
 pub use group_norm::{channels_last, group_norm_silu};
 pub use layer_norm::{gated_add, layer_norm_modulate};
-pub use linear::linear;
+pub use linear::{linear, wide_linear};
 pub use nearest::{most_similar_code, nearest_code};
