@@ -6,6 +6,7 @@
 //! Exit status: 0 for success, 1 for a failure of the machine (disk, network, a failed check), 2 for bad use.
 
 mod bench;
+mod dist;
 mod error;
 mod eval_fid;
 mod golden;
@@ -82,6 +83,9 @@ enum Command {
         #[arg(long)]
         quick: bool,
     },
+    /// Pack the programs and libtorch into one archive, for machines without Rust
+    #[command(after_help = dist::EXAMPLES)]
+    Dist(dist::Options),
     /// Run the benchmarks (`cargo bench`)
     #[command(disable_help_flag = true)]
     Bench(Rest),
@@ -149,6 +153,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Report(rest) => scaling::run(&project, "report", &rest.untouched()),
         Command::Golden { dir } => golden::run(&project, dir.as_deref()),
         Command::Test { quick } => test::run(&project, quick),
+        Command::Dist(options) => dist::run(&project, &options).map(|()| ExitCode::SUCCESS),
         Command::Bench(rest) => bench::run(&project, &rest.untouched()),
     }
 }

@@ -33,6 +33,29 @@ impl Project {
         self.root.join(relative)
     }
 
+    /// A path that the caller gives: a relative one starts at the caller's folder.
+    pub fn of_caller(&self, path: &Path) -> PathBuf {
+        self.caller.join(path)
+    }
+
+    /// An empty folder for work that is thrown away, below the folder of the builds.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn scratch(&self, name: &str) -> Result<PathBuf> {
+        let builds = match std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
+            Some(folder) => self.caller.join(folder),
+            None => self.path("target"),
+        };
+        let folder = builds.join(format!("xtask-{name}-{}", std::process::id()));
+        let failed = || format!("cannot make {}", folder.display());
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder).with_context(failed)?;
+        }
+        std::fs::create_dir_all(&folder).with_context(failed)?;
+        Ok(folder)
+    }
+
     /// The value of `name` in the environment. `None` for the default of `.cargo/config.toml` (`default` below the root),
     /// which cargo sets for xtask too.
     pub fn own_setting(&self, name: &str, default: &str) -> Option<OsString> {

@@ -185,6 +185,17 @@ pub fn ensure_features(project: &Project) -> Result<()> {
     bring(project, &[&features::FEATURES])
 }
 
+/// Builds the NCCL library if it is missing.
+///
+/// # Errors
+/// When VAR_NCCL names none (bad use), the download fails, or the compiler does.
+pub fn ensure_nccl(project: &Project) -> Result<()> {
+    bring(project, &[&nccl::Nccl])
+}
+
+pub use libtorch::folder as libtorch_folder;
+pub use nccl::library as nccl_library;
+
 /// Links or fetches those of `parts` that are missing.
 fn bring(project: &Project, parts: &[&'static dyn Part]) -> Result<()> {
     if missing(project, parts)?.is_empty() {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use crate::project::{Extent, Project};
-use crate::{golden, say, setup};
+use crate::{dist, golden, say, setup};
 
 /// Shown below `cargo xtask test --help`.
 pub const EXAMPLES: &str = "Examples:
@@ -27,7 +27,7 @@ enum Outcome {
 pub fn run(project: &Project, quick: bool) -> Result<ExitCode> {
     let mut names = vec!["set-up", "formatting", "clippy", "tests"];
     if !quick {
-        names.extend(["golden", "documentation"]);
+        names.extend(["golden", "archive", "documentation"]);
     }
     let mut rows = Vec::new();
     let mut failed = false;
@@ -57,6 +57,7 @@ fn step(project: &Project, name: &str) -> Result<bool> {
     match name {
         "set-up" => return setup::ensure(project).map(|()| true),
         "golden" => return golden::check(project, None, Extent::WithTests),
+        "archive" => return dist::check(project, Extent::WithTests),
         "formatting" => cargo.args(["fmt", "--all", "--check"]),
         "clippy" => cargo
             .args(["clippy", "--release", "--workspace", "--all-targets"])

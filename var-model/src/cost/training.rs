@@ -92,7 +92,8 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
     let ends = rows * (2.0 * 4.0 * config.latent_channels as f64 + 3.0 * 8.0) + modulation + adaln_cast;
     // The stream after the last block, normalised.
     let head = if step.fused { 2.0 } else { 3.0 } * stream * rows;
-    let logits = 4.0 * vocabulary * rows;
+    // With their gradient; libtorch's cross-entropy makes the logarithms of all probabilities, too.
+    let logits = if step.fused { 2.0 } else { 3.0 } * 4.0 * vocabulary * rows;
     let head_gradient = 4.0 * vocabulary * c;
     let block_gradient = 4.0 * (4.0 + 2.0 * mlp) * c * c;
 
@@ -103,9 +104,9 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
     // Two possible peaks: logits with their gradient, and the backward pass of the last block.
     let (at_logits, at_block) = if step.recompute {
         // The block's own output is in memory twice.
-        (inputs + head + 2.0 * logits, inputs + rows * (kept + stream) + block_cast + at_work + head_gradient)
+        (inputs + head + logits, inputs + rows * (kept + stream) + block_cast + at_work + head_gradient)
     } else {
-        (blocks + head + 2.0 * logits, blocks + at_work + head_gradient)
+        (blocks + head + logits, blocks + at_work + head_gradient)
     };
     let activations = ends + at_logits.max(at_block);
     let optimizer = 2.0 * n / step.ranks.max(1) as f64;

@@ -378,7 +378,7 @@ mod tests {
     fn the_learning_rate_falls_with_the_width_as_planned() {
         let rate = SweepPreset::load("emoji-nano").unwrap().train.learning_rate;
         assert_eq!(rate.at(64), 0.005);
-        assert_eq!(rate.at(192), 0.0021935);
+        assert_eq!(rate.at(192), 0.002193);
         assert_eq!(SweepPreset::load("paper-256").unwrap().train.learning_rate.at(1024), 3e-4);
     }
 

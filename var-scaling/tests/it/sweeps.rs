@@ -297,7 +297,7 @@ fn what_is_left_out_of_results_is_told_by_every_command() {
     }
     let page = std::fs::read_to_string(fake.out().join("report.html")).unwrap();
     assert!(page.contains("line 3 (3x96) is skipped"));
-    assert_eq!(fake.fits()["laws"][0]["sizes"], 4);
+    assert_eq!(fake.fits()["laws"][0]["sizes"], 5);
 }
 
 #[test]

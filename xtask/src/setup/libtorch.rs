@@ -26,7 +26,10 @@ static KIT: Kit = Kit {
             requirement: "nvidia-cuda-runtime==13.0.96",
             bytes: 2_243_632,
             sha256: "7f82250d7782aa23b6cfe765ecc7db554bd3c2870c43f3d1821f1d18aebf0548",
-            members: &[("nvidia/cu13/lib/libcudart.so.13", "lib/libcudart.so.13")],
+            members: &[
+                ("nvidia/cu13/lib/libcudart.so.13", "lib/libcudart.so.13"),
+                ("nvidia_cuda_runtime-13.0.96.dist-info/licenses/License.txt", "licences/LICENSE-CUDA"),
+            ],
         },
         Wheel {
             requirement: "nvidia-cuda-cupti==13.0.85",
@@ -43,6 +46,7 @@ static KIT: Kit = Kit {
                 ("torch/lib/libtorch_cpu.so", "lib/libtorch_cpu.so"),
                 ("torch/lib/libc10.so", "lib/libc10.so"),
                 ("torch/lib/libgomp.so.1", "lib/libgomp.so.1"),
+                ("torch-2.11.0.dist-info/licenses/", "licences/"),
             ],
         },
     ],
@@ -60,6 +64,8 @@ static KIT: Kit = Kit {
         ("lib/libcupti.so.13", 4_152_208),
         ("lib/libtorch.so", 23),
         ("build-version", 12),
+        ("licences/LICENSE", 351_341),
+        ("licences/LICENSE-CUDA", 59_262),
     ],
     unpacked: 520_000_000,
     portable: false,
@@ -110,6 +116,17 @@ impl Part for Libtorch {
     fn link(&self, project: &Project, target: &Path) -> Result<()> {
         symlink(target, &project.path(LINK))
     }
+}
+
+/// The folder of the libtorch that builds take, with `lib` in it.
+///
+/// # Errors
+/// With LIBTORCH_USE_PYTORCH (bad use): the libraries of a wheel lie elsewhere.
+pub fn folder(project: &Project) -> Result<PathBuf> {
+    if std::env::var_os("LIBTORCH_USE_PYTORCH").is_some() {
+        return Err(bad_use("LIBTORCH_USE_PYTORCH is set: unset it, so that the fetched libtorch is packed"));
+    }
+    Ok(project.own_setting("LIBTORCH", LINK).map_or_else(|| project.path(LINK), PathBuf::from))
 }
 
 /// Where the headers lie, of the libtorch that builds take.

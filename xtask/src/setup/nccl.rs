@@ -22,6 +22,13 @@ const VARIABLE: &str = "VAR_NCCL";
 /// The library in the clone; var-train looks for it above its own program.
 const LIBRARY: &str = ".nccl/libvar_nccl.so";
 
+/// The path of the library that programs of this clone take.
+pub fn library(project: &Project) -> PathBuf {
+    std::env::var_os(VARIABLE)
+        .filter(|path| !path.is_empty())
+        .map_or_else(|| project.path(LIBRARY), PathBuf::from)
+}
+
 /// What it is made of: the first is compiled, the others are read by it.
 const SOURCES: [&str; 2] =
     ["var-train/src/distributed/nccl/nccl.cpp", "var-train/src/distributed/cpp/shim.h"];
