@@ -141,6 +141,9 @@ rFID, PSNR, SSIM and LPIPS of a tokenizer:
     Golden {
         #[arg(long)]
         json: bool,
+        /// Device: auto, cpu, cuda or cuda:N
+        #[arg(long, default_value_t = DeviceChoice::Cpu)]
+        device: DeviceChoice,
         folders: Vec<PathBuf>,
     },
 }
@@ -223,7 +226,8 @@ fn run(command: Command) -> Result<()> {
             check_in_child(Path::new(&what))?;
             inspect::describe(&what)?.iter().try_for_each(say)
         }
-        Command::Golden { folders, .. } => {
+        Command::Golden { device, folders, .. } => {
+            golden::compute_on(device.resolve()?);
             golden::print_json(&folders, golden::check);
             Ok(())
         }

@@ -155,6 +155,9 @@ fn fill<W: Write>(
     archive.add_folder("presets/sweeps", &project.path("var-scaling/presets"), "toml")?;
     archive.add_folder("presets/trainings", &project.path("var-train/src/presets"), "toml")?;
     archive.add_folder("docs", &project.path("docs"), "md")?;
+    for ending in ["json", "safetensors"] {
+        archive.add_folder("golden", &project.path("var-tokenizer/tests/golden"), ending)?;
+    }
     let readme = include_str!("dist/README.txt")
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
         .replace("@GLIBC@", &format!("{}.{}", glibc.0, glibc.1))
@@ -163,9 +166,8 @@ fn fill<W: Write>(
     licences::add(archive, project, cuda)
 }
 
-const WITH_LIBTORCH: &str = "Nothing else: libtorch 2.11.0 for CPUs is in lib/.";
-const WITH_PYTORCH: &str =
-    "PyTorch 2.11.0 with CUDA 13.0. The programs take that of the python3 in PATH, or of VIRTUAL_ENV.
+const WITH_LIBTORCH: &str = "libtorch 2.11.0 for CPUs is in lib/. Nothing else is needed.";
+const WITH_PYTORCH: &str = "It needs PyTorch 2.11.0 with CUDA 13.0: the programs take that of the python3 in PATH, or of VIRTUAL_ENV.
 VAR_LIBTORCH_CUDA=/path/to/torch/lib/libtorch_cuda.so names another one. GPUs need driver 580 or newer.";
 
 /// The program without its symbols.

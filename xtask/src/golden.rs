@@ -18,8 +18,9 @@ use crate::project::{Extent, Project};
 use crate::{say, setup};
 use table::{Check, Table};
 
-/// The programs that check golden cases.
-const CHECKERS: [&str; 4] = ["var-tokenizer", "var-model", "var-train", "var-eval"];
+/// The programs that check golden cases, and whether they can do it on another device than a CPU.
+const CHECKERS: [(&str, bool); 4] =
+    [("var-tokenizer", true), ("var-model", true), ("var-train", false), ("var-eval", false)];
 
 /// The folders of the committed cases, below the root of the clone.
 const COMMITTED: [&str; 3] =
@@ -32,16 +33,17 @@ case has no check, 2 if the folder is missing.
 
 Examples:
   cargo xtask golden                      the committed cases
+  cargo xtask golden --device cuda        tokenizer and transformer on a GPU, with four times the tolerances
   cargo xtask golden --dir ../my-cases    all cases in that folder";
 
 /// Checks the cases below `dir` (default: the committed ones); exit status 1 when one fails.
-pub fn run(project: &Project, dir: Option<&Path>) -> Result<ExitCode> {
-    let passed = check(project, dir, Extent::Programs)?;
+pub fn run(project: &Project, dir: Option<&Path>, device: Option<&str>) -> Result<ExitCode> {
+    let passed = check(project, dir, device, Extent::Programs)?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// Checks the cases below `dir` and prints the table; true when everything passed.
-pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bool> {
+pub fn check(project: &Project, dir: Option<&Path>, device: Option<&str>, extent: Extent) -> Result<bool> {
     let whole_clone = dir.is_none();
     let (dir, folders) = match dir {
         Some(dir) => (dir.to_path_buf(), vec![dir.to_path_buf()]),
@@ -66,8 +68,8 @@ pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bo
     let paths = project.build(extent)?;
     eprintln!("xtask: checking {} golden cases", cases.len());
     let mut table = Table::default();
-    for program in CHECKERS {
-        ask(program, &paths[program], &cases, &mut table)?;
+    for (program, on_devices) in CHECKERS {
+        ask(program, &paths[program], device.filter(|_| on_devices), &cases, &mut table)?;
     }
     let names: Vec<String> = cases.iter().map(|case| case.to_string_lossy().into_owned()).collect();
     table.close(&names);
@@ -77,11 +79,12 @@ pub fn check(project: &Project, dir: Option<&Path>, extent: Extent) -> Result<bo
 
 /// Runs one program on all cases and adds its checks to the table. A crash, or other output, is a failed check; the
 /// next programs still run.
-fn ask(name: &str, path: &Path, cases: &[PathBuf], table: &mut Table) -> Result<()> {
+fn ask(name: &str, path: &Path, device: Option<&str>, cases: &[PathBuf], table: &mut Table) -> Result<()> {
     eprintln!("xtask: {name}");
     let start = Instant::now();
     let output = Command::new(path)
         .args(["golden", "--json"])
+        .args(device.iter().flat_map(|device| ["--device", device]))
         .args(cases)
         .stdin(Stdio::null())
         .stderr(Stdio::inherit())

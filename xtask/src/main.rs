@@ -75,6 +75,9 @@ enum Command {
         /// Folder with the cases, at any depth [default: tests/golden of var-tokenizer, var-train and var-eval]
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
+        /// Device of tokenizer and transformer: auto, cpu, cuda or cuda:N [default: cpu]
+        #[arg(long)]
+        device: Option<String>,
     },
     /// Run all checks: formatting, clippy, tests, golden cases, documentation
     #[command(after_help = test::EXAMPLES)]
@@ -151,7 +154,7 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Fit(rest) => scaling::run(&project, "fit", &rest.untouched()),
         Command::Plot(rest) => scaling::run(&project, "plot", &rest.untouched()),
         Command::Report(rest) => scaling::run(&project, "report", &rest.untouched()),
-        Command::Golden { dir } => golden::run(&project, dir.as_deref()),
+        Command::Golden { dir, device } => golden::run(&project, dir.as_deref(), device.as_deref()),
         Command::Test { quick } => test::run(&project, quick),
         Command::Dist(options) => dist::run(&project, &options).map(|()| ExitCode::SUCCESS),
         Command::Bench(rest) => bench::run(&project, &rest.untouched()),

@@ -56,7 +56,7 @@ fn step(project: &Project, name: &str) -> Result<bool> {
     let mut cargo = project.cargo();
     match name {
         "set-up" => return setup::ensure(project).map(|()| true),
-        "golden" => return golden::check(project, None, Extent::WithTests),
+        "golden" => return golden::check(project, None, None, Extent::WithTests),
         "archive" => return dist::check(project, Extent::WithTests),
         "formatting" => cargo.args(["fmt", "--all", "--check"]),
         "clippy" => cargo

@@ -1,5 +1,6 @@
 //! Flags of the subcommands, a file each.
 
+mod check_device;
 mod convert;
 mod cost;
 mod edit;
@@ -37,6 +38,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
   var-model inspect var_d16.pth                          tensors, configuration, FLOPs
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
   var-model speed --depth 16                             images per second, next-scale and raster
+  var-model check-device --device cuda                   is a GPU right, and how fast is it
 Run `var-model COMMAND --help` for the options and more examples.")]
 pub struct Cli {
     #[command(subcommand)]
@@ -72,11 +74,16 @@ enum Command {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Check that a device is right, and measure how fast it is
+    CheckDevice(check_device::CheckDevice),
     /// Check golden cases; prints JSON lines
     #[command(hide = true)]
     Golden {
         #[arg(long)]
         json: bool,
+        /// Device: auto, cpu, cuda or cuda:N
+        #[arg(long, default_value_t = DeviceChoice::Cpu)]
+        device: DeviceChoice,
         folders: Vec<PathBuf>,
     },
 }
@@ -96,10 +103,12 @@ impl Cli {
             Command::Edit(edit) => edit.run(given),
             Command::Cost(cost) => cost.run(),
             Command::Speed(speed) => speed.run(),
+            Command::CheckDevice(check) => check.run(),
             Command::Portable { case, depth, dtype, out } => {
                 portable::write(case.as_deref(), depth, dtype.kind(), &out)
             }
-            Command::Golden { folders, .. } => {
+            Command::Golden { device, folders, .. } => {
+                var_tokenizer::golden::compute_on(device.resolve()?);
                 var_tokenizer::golden::print_json(&folders, golden::check);
                 Ok(())
             }

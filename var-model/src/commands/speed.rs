@@ -111,7 +111,7 @@ pub struct SpeedReport {
 }
 
 /// A model in memory.
-struct Ready {
+pub(super) struct Ready {
     name: String,
     loaded: Loaded,
 }
@@ -196,7 +196,12 @@ fn precision(request: &SpeedRequest, device: Device) -> Result<Kind> {
 }
 
 /// Loads a model, or makes one with portable weights.
-fn prepare(subject: &Subject, request: &SpeedRequest, device: Device, kind: Kind) -> Result<Ready> {
+pub(super) fn prepare(
+    subject: &Subject,
+    request: &SpeedRequest,
+    device: Device,
+    kind: Kind,
+) -> Result<Ready> {
     let (depth, order) = match subject {
         Subject::Given => return load(&request.source, device, kind),
         Subject::Run(folder) => {
@@ -232,7 +237,7 @@ fn load(source: &ModelSource, device: Device, kind: Kind) -> Result<Ready> {
 }
 
 /// Seconds of transformer and decoder for one batch.
-fn time(one: &Ready, batch: usize, request: &SpeedRequest) -> Result<(f64, Option<f64>)> {
+pub(super) fn time(one: &Ready, batch: usize, request: &SpeedRequest) -> Result<(f64, Option<f64>)> {
     let Loaded { model, tokenizer } = &one.loaded;
     let sampler = Sampler::new(model, tokenizer)?;
     let labels = vec![0; batch];
@@ -253,12 +258,12 @@ fn time(one: &Ready, batch: usize, request: &SpeedRequest) -> Result<(f64, Optio
 }
 
 /// Waits until `tensor` is computed.
-fn wait(tensor: &Tensor) -> Result<()> {
+pub(super) fn wait(tensor: &Tensor) -> Result<()> {
     tensor.f_sum(Kind::Float)?.f_double_value(&[])?;
     Ok(())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+pub(super) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
     let middle = values.len() / 2;

@@ -10,7 +10,7 @@ mod raster;
 use std::path::Path;
 
 use serde_json::Value;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 use var_tokenizer::golden::{self, Case, Check, FEATURES, IMAGES, LOSSES};
 use var_tokenizer::weights::portable;
 use var_tokenizer::{ScaleSchedule, VqVae};
@@ -85,7 +85,7 @@ fn check_transformer(case: &mut Case) -> Result<()> {
         return Ok(());
     }
     let tokenizer = golden::tokenizer(case, "tokenizer_weights")?;
-    let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, None)?;
+    let mut model = Transformer::new(&config, &Initialisation::default(), case.device, None)?;
     portable::fill(model.parameters_mut(), case.number("seed")? + 1);
     case.weights("weights", model.parameters());
     case.record(
@@ -97,9 +97,10 @@ fn check_transformer(case: &mut Case) -> Result<()> {
     let features = if config.depth >= DEEP { DEEP_FEATURES } else { FEATURES };
     let batch = case.number("batch")? as i64;
     let seed = case.number("seed")?;
-    let labels = portable::integers("labels", seed, &[batch], config.classes as u64);
+    let labels = portable::integers("labels", seed, &[batch], config.classes as u64).to_device(case.device);
     let tokens = config.schedule.tokens() as i64;
-    let ids = portable::integers("ids", seed, &[batch, tokens], config.vocabulary as u64);
+    let ids =
+        portable::integers("ids", seed, &[batch, tokens], config.vocabulary as u64).to_device(case.device);
     case.exact("labels", &labels);
     case.exact("ids", &ids);
     let subject = Subject { model, tokenizer, labels, ids, features };
@@ -164,7 +165,7 @@ fn teacher_forced(case: &mut Case, subject: &Subject, vectors: &Tensor) -> Resul
     let picked = match case.numbers("logit_positions") {
         Ok(positions) => {
             let positions: Vec<i64> = positions.iter().map(|&p| p as i64).collect();
-            logits.index_select(1, &Tensor::from_slice(&positions))
+            logits.index_select(1, &Tensor::from_slice(&positions).to_device(logits.device()))
         }
         Err(_) => logits.shallow_clone(),
     };
@@ -220,7 +221,7 @@ fn check_filters(case: &mut Case) {
     if names.is_empty() {
         case.fail("filters", "no filter.kK.pP in expected.safetensors");
     }
-    let logits = portable::normal("ops.logits", 1, &[2, 3, 50]) * 2.0;
+    let logits = portable::normal("ops.logits", 1, &[2, 3, 50]).to_device(case.device) * 2.0;
     for name in names {
         let Some((k, p)) = name.strip_prefix("filter.k").and_then(|rest| rest.split_once(".p")) else {
             continue;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod builtin;
+mod check_device;
 mod classes;
 mod cli;
 mod edit;

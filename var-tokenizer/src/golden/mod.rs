@@ -13,10 +13,11 @@ pub(crate) mod vae;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde_json::Value;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::runtime::error::{Error, Result};
 use crate::runtime::progress::say;
@@ -35,6 +36,16 @@ pub const LOSSES: f64 = 1e-5;
 pub(crate) const GRADIENT_NORMS: f64 = 1e-3;
 /// Absolute tolerance of single entries of a gradient.
 pub(crate) const GRADIENT_ENTRIES: f64 = 1e-4;
+
+/// Tolerances of another device than a processor, as a multiple: its sums have another order.
+const ON_A_DEVICE: f64 = 4.0;
+/// The device that cases are computed on; a processor if nothing is set.
+static DEVICE: OnceLock<Device> = OnceLock::new();
+
+/// Computes all later cases of this process on `device`. The first call decides.
+pub fn compute_on(device: Device) {
+    let _ = DEVICE.set(device);
+}
 
 /// Outcome for one quantity of one case.
 #[derive(Debug, Clone, Serialize)]
@@ -64,6 +75,8 @@ pub struct Case {
     pub expected: BTreeMap<String, Tensor>,
     /// Outcomes so far.
     pub checks: Vec<Check>,
+    /// Where networks and inputs of the case are.
+    pub device: Device,
     /// Names of the expected tensors that a check has looked at.
     compared: BTreeSet<String>,
 }
@@ -81,7 +94,8 @@ impl Case {
         let expected =
             if tensors.exists() { safetensors::open(&tensors)?.read_all()? } else { BTreeMap::new() };
         let (checks, compared) = (Vec::new(), BTreeSet::new());
-        Ok(Self { folder: folder.to_owned(), manifest, expected, checks, compared })
+        let device = *DEVICE.get().unwrap_or(&Device::Cpu);
+        Ok(Self { folder: folder.to_owned(), manifest, expected, checks, device, compared })
     }
 
     /// The case's folder.
@@ -145,6 +159,7 @@ impl Case {
 
     /// Notes an outcome; it passes when there is a difference and it is within the tolerance.
     pub fn record(&mut self, quantity: &str, difference: Option<f64>, tolerance: f64, note: Option<String>) {
+        let tolerance = tolerance * if self.device == Device::Cpu { 1.0 } else { ON_A_DEVICE };
         let pass = difference.is_some_and(|d| d <= tolerance);
         let case = self.folder.display().to_string();
         self.checks.push(Check { case, quantity: quantity.to_owned(), difference, tolerance, pass, note });
@@ -166,7 +181,7 @@ impl Case {
         }
         let differing = found
             .to_kind(Kind::Int64)
-            .to_device(tch::Device::Cpu)
+            .to_device(Device::Cpu)
             .not_equal_tensor(&expected.to_kind(Kind::Int64))
             .to_kind(Kind::Double)
             .sum(Kind::Double)
@@ -179,7 +194,7 @@ impl Case {
     pub fn relative(&mut self, name: &str, found: &Tensor, tolerance: f64) {
         let Some(expected) = self.take(name) else { return };
         let expected = expected.to_kind(Kind::Double).flatten(0, -1);
-        let found = found.to_kind(Kind::Double).flatten(0, -1).to_device(tch::Device::Cpu);
+        let found = found.to_kind(Kind::Double).flatten(0, -1).to_device(Device::Cpu);
         if expected.size() != found.size() {
             return self.record(name, None, tolerance, Some("shapes differ".into()));
         }
@@ -229,7 +244,7 @@ impl Case {
                 }
                 return self.fail("gradients", format!("none for {name}"));
             };
-            let flat = gradient.flatten(0, -1).to_kind(Kind::Double).to_device(tch::Device::Cpu);
+            let flat = gradient.flatten(0, -1).to_kind(Kind::Double).to_device(Device::Cpu);
             let difference = (flat.norm().double_value(&[]) - expected).abs() / expected.max(floor);
             if finite(difference) > worst_norm.0 {
                 worst_norm = (finite(difference), name.clone());
@@ -335,7 +350,7 @@ pub(crate) fn largest_difference(found: &Tensor, expected: &Tensor) -> (Option<f
     if found.numel() == 0 {
         return (Some(0.0), None);
     }
-    let found = found.detach().to_device(tch::Device::Cpu).to_kind(Kind::Double);
+    let found = found.detach().to_device(Device::Cpu).to_kind(Kind::Double);
     let expected = expected.to_kind(Kind::Double);
     let difference = ((found - &expected).abs() / (expected.abs() + 1.0)).max().double_value(&[]);
     (Some(finite(difference)), None)
@@ -371,7 +386,7 @@ pub fn tokenizer_config(case: &Case) -> Result<TokenizerConfig> {
 /// When the manifest is not whole.
 pub fn tokenizer(case: &mut Case, key: &str) -> Result<VqVae> {
     let config = tokenizer_config(case)?;
-    let mut vae = VqVae::new(&config, tch::Device::Cpu, None)?;
+    let mut vae = VqVae::new(&config, case.device, None)?;
     portable::fill(vae.parameters_mut(), case.number("seed")?);
     case.weights(key, vae.parameters());
     Ok(vae)
@@ -384,7 +399,7 @@ pub fn tokenizer(case: &mut Case, key: &str) -> Result<VqVae> {
 pub fn images(case: &Case, config: &TokenizerConfig) -> Result<Tensor> {
     let side = config.image_side() as i64;
     let shape = [case.number("batch")? as i64, 3, side, side];
-    Ok(portable::uniform("image", case.number("seed")?, &shape) * 2.0 - 1.0)
+    Ok((portable::uniform("image", case.number("seed")?, &shape) * 2.0 - 1.0).to_device(case.device))
 }
 
 /// Runs everything that this crate can check in the case at `folder`; nothing for other kinds.

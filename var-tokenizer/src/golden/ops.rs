@@ -13,11 +13,13 @@ use crate::runtime::weights::portable;
 /// When the manifest is not whole.
 pub(crate) fn check(case: &mut Case) -> Result<()> {
     for (full, side) in pairs(&case.manifest, "area") {
-        let x = portable::normal(&format!("ops.{full}"), 1, &[1, 3, full as i64, full as i64]);
+        let x = portable::normal(&format!("ops.{full}"), 1, &[1, 3, full as i64, full as i64])
+            .to_device(case.device);
         case.close(&format!("area.{full}.{side}"), &Quantizer::area(&x, side), FEATURES);
     }
     for (side, full) in pairs(&case.manifest, "bicubic") {
-        let x = portable::normal(&format!("ops.{full}.{side}"), 1, &[1, 3, side as i64, side as i64]);
+        let x = portable::normal(&format!("ops.{full}.{side}"), 1, &[1, 3, side as i64, side as i64])
+            .to_device(case.device);
         case.close(&format!("bicubic.{side}.{full}"), &Quantizer::bicubic(&x, full), FEATURES);
     }
     let table = case.manifest.get("phi_index").and_then(Value::as_object).cloned().unwrap_or_default();

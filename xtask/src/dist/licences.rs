@@ -22,8 +22,8 @@ pub fn add<W: Write>(archive: &mut Archive<W>, project: &Project, cuda: bool) ->
     for path in texts(&project.path("var-tokenizer/assets/emoji"))? {
         archive.add_file(&format!("licences/emoji/{}", name_of(&path)), &path)?;
     }
-    for path in texts(&project.path(".features"))? {
-        archive.add_file(&format!("licences/networks/{}", name_of(&path)), &path)?;
+    for (network, path) in of_networks(&project.path(".features"))? {
+        archive.add_file(&format!("licences/networks/{network}/{}", name_of(&path)), &path)?;
     }
     if !cuda {
         let folder = setup::libtorch_folder(project)?.join("licences");
@@ -63,6 +63,21 @@ fn texts(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_text).collect();
     paths.sort();
     Ok(paths)
+}
+
+/// Those of the weights in `folder`, which are links to folders with their licences: name of the weights, and path.
+fn of_networks(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        let Ok(target) = entry.path().canonicalize() else { continue };
+        let network = target.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        for path in texts(target.parent().unwrap_or(&target))? {
+            found.push((network.clone(), path));
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// A crate from outside the workspace.
