@@ -42,7 +42,7 @@ impl CheckDevice {
         if check_device(&request)? {
             Ok(())
         } else {
-            Err(Error::Torch("a step failed; see the table above".into()))
+            Err(Error::Check("a step failed; see the table above".into()))
         }
     }
 }

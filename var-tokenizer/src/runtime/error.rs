@@ -50,6 +50,9 @@ pub enum Error {
     /// libtorch reported an error.
     #[error("libtorch: {0}")]
     Torch(String),
+    /// A check of this machine failed.
+    #[error("{0}")]
+    Check(String),
 }
 
 /// How many values of a tensor are not finite.
@@ -95,7 +98,7 @@ impl Error {
                 | Kind::AlreadyExists => 2,
                 _ => 1,
             },
-            Self::Torch(_) | Self::NotFinite { .. } => 1,
+            Self::Torch(_) | Self::Check(_) | Self::NotFinite { .. } => 1,
             Self::Interrupted(_) => 3,
             _ => 2,
         }
