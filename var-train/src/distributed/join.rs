@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::failure::Watch;
 use super::ffi;
 use super::group::Group;
-use super::guard::Guard;
 use super::heartbeat::Heartbeat;
 use super::nccl;
 use super::place::Place;
@@ -45,8 +43,8 @@ pub(super) struct Joined {
     pub messages: Messages,
     pub heartbeat: Heartbeat,
     pub group: Group,
-    /// With NCCL only.
-    pub guard: Option<Guard>,
+    /// A connection to watch the others, with NCCL only.
+    pub watched: Option<Messages>,
 }
 
 /// Connects `place` with the other ranks within `timeout`, after checking that all have the same `settings`. With `gpu` it
@@ -77,15 +75,14 @@ pub(super) fn join(place: &Place, settings: &str, gpu: Option<usize>, timeout: D
     let meeting = store.another()?.under(&format!("{prefix}/gloo"))?;
     let group = Group::gloo(&meeting, place.rank, place.world, address.as_deref(), timeout)
         .map_err(|e| Error::Distributed(format!("the ranks cannot connect to each other: {e}")))?;
-    let mut guard = None;
+    let mut watched = None;
     if let Some(gpu) = gpu {
         let meeting = store.another()?.under(&format!("{prefix}/nccl"))?;
         // Later than the guard and the collectives of Gloo: NCCL ends the process and names nobody.
         nccl::join(&group, &meeting, (place.rank, place.world), gpu, timeout + NCCL_LATER)?;
-        let messages = Messages::new(store.another()?.under(&prefix)?, PATIENCE);
-        guard = Some(Guard::start(Watch::new(messages, place)));
+        watched = Some(Messages::new(store.another()?.under(&prefix)?, PATIENCE));
     }
-    Ok(Joined { messages, heartbeat, group, guard })
+    Ok(Joined { messages, heartbeat, group, watched })
 }
 
 /// Tells the other ranks that this one refuses to start, because of `reason`, if it can reach them.

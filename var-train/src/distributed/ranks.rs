@@ -53,12 +53,12 @@ impl Ranks {
         let Some(place) = place else { return Ok(Self::ALONE) };
         super::ending::mark(place.rank);
         let gpu = if let Device::Cuda(gpu) = device { Some(gpu) } else { None };
-        let Joined { messages, heartbeat, group, guard } = join(place, settings, gpu, timeout)?;
+        let Joined { messages, heartbeat, group, watched } = join(place, settings, gpu, timeout)?;
         let session = Session {
             place: place.clone(),
             watch: Watch::new(messages, place),
             heartbeat: RefCell::new(Some(heartbeat)),
-            guard: RefCell::new(guard),
+            guard: RefCell::new(watched.map(|messages| Guard::start(Watch::new(messages, place)))),
             group: RefCell::new(Some(group)),
             reducer: RefCell::new(None),
             words: Cell::new(0),
