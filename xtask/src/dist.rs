@@ -104,8 +104,8 @@ impl<W: Write> Archive<W> {
         self.add(path, &bytes, false)
     }
 
-    /// All files below `from` that end in `.ending`.
-    fn add_folder(&mut self, path: &str, from: &Path, ending: &str) -> Result<()> {
+    /// All files below `from`, or those that end in `.ending`.
+    fn add_folder(&mut self, path: &str, from: &Path, ending: Option<&str>) -> Result<()> {
         let unreadable = || format!("cannot read {}", from.display());
         let mut entries: Vec<PathBuf> =
             std::fs::read_dir(from).with_context(unreadable)?.flatten().map(|entry| entry.path()).collect();
@@ -114,7 +114,7 @@ impl<W: Write> Archive<W> {
             let name = entry.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if entry.is_dir() {
                 self.add_folder(&format!("{path}/{name}"), &entry, ending)?;
-            } else if entry.extension().is_some_and(|found| found == ending) {
+            } else if ending.is_none_or(|ending| entry.extension().is_some_and(|found| found == ending)) {
                 self.add_file(&format!("{path}/{name}"), &entry)?;
             }
         }
@@ -150,14 +150,12 @@ fn fill<W: Write>(
     }
     let networks = project.path(".features");
     if networks.is_dir() {
-        archive.add_folder(".features", &networks, "pth")?;
+        archive.add_folder(".features", &networks, Some("pth"))?;
     }
-    archive.add_folder("presets/sweeps", &project.path("var-scaling/presets"), "toml")?;
-    archive.add_folder("presets/trainings", &project.path("var-train/src/presets"), "toml")?;
-    archive.add_folder("docs", &project.path("docs"), "md")?;
-    for ending in ["json", "safetensors"] {
-        archive.add_folder("golden", &project.path("var-tokenizer/tests/golden"), ending)?;
-    }
+    archive.add_folder("presets/sweeps", &project.path("var-scaling/presets"), Some("toml"))?;
+    archive.add_folder("presets/trainings", &project.path("var-train/src/presets"), Some("toml"))?;
+    archive.add_folder("docs", &project.path("docs"), Some("md"))?;
+    archive.add_folder("golden", &project.path("var-tokenizer/tests/golden"), None)?;
     let readme = include_str!("dist/README.txt")
         .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
         .replace("@GLIBC@", &format!("{}.{}", glibc.0, glibc.1))

@@ -116,18 +116,21 @@ impl Frame<'_> {
         pieces
     }
 
-    /// Names above the drawing area, each over its place. A name that would touch the previous one is skipped.
+    /// Names above the drawing area, each over its place. From the right, a name that would touch the next one is skipped:
+    /// the largest size always has its name.
     pub(super) fn names(&self, items: &mut Vec<DrawingItem>) {
         let size = self.layout.text;
-        let mut end = 0.0;
-        for (value, name) in &self.chart.names {
+        let mut next = f64::INFINITY;
+        let mut names: Vec<&(f64, String)> = self.chart.names.iter().collect();
+        names.sort_by(|a, b| b.0.total_cmp(&a.0));
+        for (value, name) in names {
             let Some(place) = self.chart.x.place(*value) else { continue };
             let x = self.left + place * (self.right - self.left);
             let half = text_width(name, size, false) / 2.0;
-            if x - half < end + 10.0 || x + half > self.layout.width {
+            if x + half > next - 10.0 || x + half > self.layout.width {
                 continue;
             }
-            end = x + half;
+            next = x - half;
             items.push(text((x, self.top - 44.0), name, size, palette::QUIET, Anchor::Top, false));
             let points = vec![(x, self.top - 10.0), (x, self.top)];
             items.push(DrawingItem::Line { points, color: palette::AXIS, width: 2, opacity: 1.0, dash: 0.0 });

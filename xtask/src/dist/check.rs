@@ -12,39 +12,16 @@ use crate::project::{Extent, Project};
 const QUICK: i32 = 1;
 
 /// What is run in the moved folder, and the files that it must leave.
-const CALLS: [(&[&str], &str); 4] = [
-    (&["var-model", "sample", "--out", "grid.png", "--quiet"], "grid.png"),
+const CALLS: [(&str, &str); 5] = [
+    ("var-model sample --out grid.png --quiet", "grid.png"),
+    ("var-tokenizer encode --data emoji --limit 60 --out tokens.h5 --quiet", "tokens.h5"),
     (
-        &["var-tokenizer", "encode", "--data", "emoji", "--limit", "60", "--out", "tokens.h5", "--quiet"],
-        "tokens.h5",
-    ),
-    (
-        &[
-            "var-train",
-            "model",
-            "--tokens",
-            "tokens.h5",
-            "--tokenizer",
-            "builtin",
-            "--preset",
-            "nano",
-            "--depth",
-            "1",
-            "--width",
-            "32",
-            "--heads",
-            "1",
-            "--set",
-            "steps=20",
-            "--set",
-            "batch=8",
-            "--out",
-            "run",
-            "--quiet",
-        ],
+        "var-train model --tokens tokens.h5 --tokenizer builtin --preset nano --depth 1 --width 32 --heads 1 \
+         --set steps=20 --set batch=8 --out run --quiet",
         "run/model.safetensors",
     ),
-    (&["var-scaling", "sweep", "--dry-run"], "run/model.safetensors"),
+    ("var-scaling sweep --dry-run", "run/model.safetensors"),
+    ("var-model check-device --device cpu --json device.json", "device.json"),
 ];
 
 /// Packs the archive and tries it; prints what it did. True if all of it worked.
@@ -64,20 +41,21 @@ fn tried(project: &Project, extent: Extent, place: &Path) -> Result<()> {
     let folder = folders.next().context("the archive is empty")?;
     std::fs::rename(&folder, &moved).context("cannot move the unpacked archive")?;
     for (call, left) in CALLS {
-        let [program, arguments @ ..] = call else { continue };
-        eprintln!("xtask: {}", call.join(" "));
+        let mut words = call.split_whitespace();
+        let Some(program) = words.next() else { continue };
+        eprintln!("xtask: {call}");
         let status = Command::new(moved.join("bin").join(program))
-            .args(arguments)
+            .args(words)
             .current_dir(place)
             .env_clear()
             .stdout(Stdio::null())
             .status()
             .with_context(|| format!("cannot start {program} of the archive"))?;
         if !status.success() {
-            bail!("{} failed in the archive: {status}", call.join(" "));
+            bail!("{call} failed in the archive: {status}");
         }
         if !place.join(left).is_file() {
-            bail!("{} left no {left}", call.join(" "));
+            bail!("{call} left no {left}");
         }
     }
     Ok(())
