@@ -24,6 +24,7 @@ fn main() {
         .partition(|path| path.to_string_lossy().ends_with("_loops.cpp"));
     sources.extend(files_in(folder, "cpp"));
 
+    let generated = embed_cuda(&kernels);
     // The static parts come before libtorch on the linker's command line: they use its symbols.
     let include = include_folder(&lib);
     println!("cargo:include={}", include.display());
@@ -33,6 +34,7 @@ fn main() {
         .define("_GLIBCXX_USE_CXX11_ABI", std::env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
+        .include(&generated)
         .compile("var_torch");
     compile_loops(folder, &loops, "baseline", &[]);
     if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
@@ -44,6 +46,25 @@ fn main() {
     for library in ["torch_cpu", "c10", "gomp"] {
         println!("cargo:rustc-link-lib={library}");
     }
+}
+
+/// Writes the sources in `kernels/cuda`, which are compiled at run time, into headers: `layer_norm.cu` becomes the text
+/// `LAYER_NORM_CU` in `layer_norm_cu.h`. Returns their folder.
+fn embed_cuda(kernels: &Path) -> PathBuf {
+    let folder = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default());
+    for source in files_in(&kernels.join("cuda"), "cu") {
+        println!("cargo:rerun-if-changed={}", source.display());
+        let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&source).unwrap_or_default();
+        let header = format!(
+            "#pragma once\nstatic const char {}_CU[] = R\"cuda({text})cuda\";\n",
+            name.to_uppercase()
+        );
+        if let Err(e) = std::fs::write(folder.join(format!("{name}_cu.h")), header) {
+            println!("cargo:warning={} cannot be embedded: {e}", source.display());
+        }
+    }
+    folder
 }
 
 /// What all compilations share.

@@ -1,6 +1,7 @@
 //! libtorch room: optimizer, guard, kernels against plain operations.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod cuda;
 mod finite;
 mod kernels;
 mod pool;

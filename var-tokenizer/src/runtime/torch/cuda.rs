@@ -156,7 +156,8 @@ fn other_build(found: Option<&str>, cpu: Option<&str>) -> Option<String> {
 fn open_companions(library: &Path) {
     let Some(folder) = library.parent() else { return };
     let packages = folder.ancestors().nth(2).unwrap_or(folder).join("nvidia/cu13/lib");
-    for name in ["libnvrtc.so.13", "libtorch_cuda_linalg.so"] {
+    // NVRTC opens the first by name.
+    for name in ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13", "libtorch_cuda_linalg.so"] {
         if let Some(path) =
             [folder, &packages].map(|place| place.join(name)).into_iter().find(|path| path.is_file())
         {

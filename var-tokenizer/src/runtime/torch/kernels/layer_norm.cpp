@@ -3,6 +3,7 @@
 
 #include "autograd.h"
 #include "dispatch.h"
+#include "gpu_layer_norm.h"
 
 VAR_KERNEL(layer_norm_forward, (const var::NormRows&))
 VAR_KERNEL(layer_norm_backward, (const var::NormRows&))
@@ -154,14 +155,20 @@ at::Tensor layer_norm_modulate(const at::Tensor& x, const at::Tensor& scale, con
                                at::ScalarType kind) {
   TORCH_CHECK(x.dim() == 3, "layer_norm_modulate: expected [B, L, C], got ", x.sizes());
   const bool kinds = kind == at::kFloat || kind == at::kBFloat16;
-  if (fusible(x) && kinds && by_image(x, scale) && by_image(x, shift)) return Norm::apply(x, scale, shift, eps, kind);
+  const bool rows = by_image(x, scale) && by_image(x, shift);
+  if (fusible(x) && kinds && rows) return Norm::apply(x, scale, shift, eps, kind);
+  if (rows)
+    if (auto y = gpu_layer_norm(x, scale, shift, eps, kind)) return *y;
   auto unit = at::layer_norm(x.to(at::kFloat), {x.size(2)}, {}, {}, eps);
   return (unit * (scale + 1) + shift).to(kind);
 }
 
 at::Tensor gated_add(const at::Tensor& x, const at::Tensor& y, const at::Tensor& gate) {
   TORCH_CHECK(x.sizes() == y.sizes(), "gated_add: ", x.sizes(), " and ", y.sizes(), " differ");
-  if (x.dim() == 3 && fusible(x) && fusible(y) && by_image(x, gate)) return GatedAdd::apply(x, y, gate);
+  const bool row = x.dim() == 3 && by_image(x, gate);
+  if (row && fusible(x) && fusible(y)) return GatedAdd::apply(x, y, gate);
+  if (row)
+    if (auto out = gpu_gated_add(x, y, gate)) return *out;
   return (x.to(at::kFloat) + gate * y).to(x.scalar_type());
 }
 
