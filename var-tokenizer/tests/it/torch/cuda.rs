@@ -1,17 +1,23 @@
 //! The CUDA source, compiled for a processor by the C++ compiler, against plain sums in f64 (`tests/cuda`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Compiles the comparison with `source` as the kernels and runs it; what it prints, and whether all agrees.
-fn compare(source: &Path, brief: bool) -> (String, bool) {
+/// The folder of the CUDA sources.
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/runtime/torch/kernels/cuda")
+}
+
+/// Compiles the comparison `name` with `source` as the kernels and runs it; what it prints, and whether all agrees.
+fn compare(name: &str, source: &Path, brief: bool) -> (String, bool) {
     let place = tempfile::tempdir().unwrap();
     let program = place.path().join("compare");
     let build = Command::new("c++")
         .args(["-O1", "-std=c++20", "-pthread", "-Wno-unknown-pragmas"])
         .arg(format!("-DBRIEF={}", u8::from(brief)))
+        .arg(format!("-DCOMMON=\"{}\"", sources().join("common.cu").display()))
         .arg(format!("-DSOURCE=\"{}\"", source.display()))
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/layer_norm.cpp"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda").join(format!("{name}.cpp")))
         .arg("-o")
         .arg(&program)
         .output()
@@ -21,26 +27,28 @@ fn compare(source: &Path, brief: bool) -> (String, bool) {
     (String::from_utf8_lossy(&output.stdout).into_owned(), output.status.success())
 }
 
-fn source() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/runtime/torch/kernels/cuda/layer_norm.cu")
-}
-
 #[test]
-fn layer_norm_and_gate_of_the_cuda_source_are_those_in_f64() {
-    for brief in [false, true] {
-        let (said, agrees) = compare(&source(), brief);
-        assert!(agrees, "{said}");
+fn kernels_of_the_cuda_sources_agree_with_f64() {
+    for name in ["layer_norm", "group_norm"] {
+        for brief in [false, true] {
+            let (said, agrees) = compare(name, &sources().join(format!("{name}.cu")), brief);
+            assert!(agrees, "{name}: {said}");
+        }
     }
 }
 
 #[test]
-fn a_wrong_sign_in_the_cuda_source_is_noticed() {
-    let place = tempfile::tempdir().unwrap();
-    let wrong = place.path().join("wrong.cu");
-    let text = std::fs::read_to_string(source()).unwrap();
-    let changed = text.replace("grad[i] - plain - unit[i] * along", "grad[i] - plain + unit[i] * along");
-    assert_ne!(changed, text);
-    std::fs::write(&wrong, changed).unwrap();
-    let (said, agrees) = compare(&wrong, true);
-    assert!(!agrees && said.contains("dx: "), "{said}");
+fn a_wrong_sign_in_a_cuda_source_is_noticed() {
+    for (name, right, wrong) in [
+        ("layer_norm", "grad[i] - plain - unit[i] * along", "grad[i] - plain + unit[i] * along"),
+        ("group_norm", "dy * s * (1.0f + z * (1.0f - s))", "dy * s * (1.0f - z * (1.0f - s))"),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let changed = place.path().join("changed.cu");
+        let text = std::fs::read_to_string(sources().join(format!("{name}.cu"))).unwrap();
+        assert!(text.contains(right), "{name}");
+        std::fs::write(&changed, text.replace(right, wrong)).unwrap();
+        let (said, agrees) = compare(name, &changed, true);
+        assert!(!agrees && said.contains("dx: "), "{name}: {said}");
+    }
 }

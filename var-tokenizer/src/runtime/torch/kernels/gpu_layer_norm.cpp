@@ -1,8 +1,9 @@
 // The autograd functions around cuda/layer_norm.cu.
 #include "gpu_layer_norm.h"
 
+#include "common_cu.h"  // COMMON_CU, LAYER_NORM_CU: the texts in cuda/; the build script writes them
 #include "gpu.h"
-#include "layer_norm_cu.h"  // LAYER_NORM_CU, the text of cuda/layer_norm.cu; the build script writes it
+#include "layer_norm_cu.h"
 
 namespace var {
 namespace {
@@ -20,8 +21,9 @@ const gpu::Module* kernels(const at::Tensor& x, at::ScalarType kind) {
   const bool fits = x.is_cuda() && x.dim() == 3 && x.numel() > 0 && x.scalar_type() == at::kFloat &&
                     (brief || kind == at::kFloat) && x.size(2) <= MOST_WIDTH && x.size(0) <= MOST_IMAGES;
   if (!fits) return nullptr;
-  static const std::string source = LAYER_NORM_CU;
-  const auto macros = "WIDTH=" + std::to_string(x.size(2)) + " BRIEF=" + (brief ? "1" : "0");
+  static const std::string source = std::string(COMMON_CU) + LAYER_NORM_CU;
+  const auto macros = "WIDTH=" + std::to_string(x.size(2)) + " THREADS=" + std::to_string(THREADS) +
+                      " BRIEF=" + (brief ? "1" : "0");
   return gpu::Module::of(source, macros, x.device());
 }
 

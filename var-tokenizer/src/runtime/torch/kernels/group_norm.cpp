@@ -5,6 +5,7 @@
 #include "group_norm.h"
 
 #include "autograd.h"
+#include "gpu_group_norm.h"
 
 VAR_KERNEL(group_norm_sums, (const var::Pixels&))
 VAR_KERNEL(group_norm_apply, (const var::Pixels&))
@@ -217,6 +218,7 @@ at::Tensor group_norm_silu(const at::Tensor& x, const at::Tensor& weight, const 
               "group_norm_silu: expected [B, C, H, W] with C a multiple of ", groups, " and weights [C], got ", x.sizes(),
               ", ", weight.sizes(), " and ", bias.sizes());
   if (fusible(x)) return GroupNorm::apply(x, weight, bias, groups, eps, silu);
+  if (auto y = gpu_group_norm(x, weight, bias, groups, eps, silu)) return *y;
   auto y = at::group_norm(x.to(at::kFloat), groups, weight.to(at::kFloat), bias.to(at::kFloat), eps, false);
   return (silu ? at::silu(y) : y).to(x.scalar_type());
 }
