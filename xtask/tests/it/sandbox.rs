@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::program::write_program;
 
 /// What the set-up takes for the sizes of its files, as far as it knows a whole libtorch by them.
-const LIBTORCH: [(&str, u64); 7] = [
+const LIBTORCH: [(&str, u64); 9] = [
     ("lib/libtorch_cpu.so", 451_209_129),
     ("lib/libc10.so", 1_498_969),
     ("lib/libgomp.so.1", 254_009),
@@ -16,6 +16,8 @@ const LIBTORCH: [(&str, u64); 7] = [
     ("lib/libcupti.so.13", 4_152_208),
     ("lib/libtorch.so", 23),
     ("include/torch/csrc/api/include/torch/torch.h", 10),
+    ("licences/LICENSE", 351_341),
+    ("licences/LICENSE-CUDA", 59_262),
 ];
 
 pub struct Sandbox {
