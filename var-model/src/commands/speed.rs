@@ -111,7 +111,7 @@ pub struct SpeedReport {
 }
 
 /// A model in memory.
-pub(super) struct Ready {
+pub(crate) struct Ready {
     name: String,
     loaded: Loaded,
 }
@@ -196,7 +196,7 @@ fn precision(request: &SpeedRequest, device: Device) -> Result<Kind> {
 }
 
 /// Loads a model, or makes one with portable weights.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     subject: &Subject,
     request: &SpeedRequest,
     device: Device,
@@ -237,7 +237,7 @@ fn load(source: &ModelSource, device: Device, kind: Kind) -> Result<Ready> {
 }
 
 /// Seconds of transformer and decoder for one batch.
-pub(super) fn time(one: &Ready, batch: usize, request: &SpeedRequest) -> Result<(f64, Option<f64>)> {
+pub(crate) fn time(one: &Ready, batch: usize, request: &SpeedRequest) -> Result<(f64, Option<f64>)> {
     let Loaded { model, tokenizer } = &one.loaded;
     let sampler = Sampler::new(model, tokenizer)?;
     let labels = vec![0; batch];
@@ -258,12 +258,12 @@ pub(super) fn time(one: &Ready, batch: usize, request: &SpeedRequest) -> Result<
 }
 
 /// Waits until `tensor` is computed.
-pub(super) fn wait(tensor: &Tensor) -> Result<()> {
+pub(crate) fn wait(tensor: &Tensor) -> Result<()> {
     tensor.f_sum(Kind::Float)?.f_double_value(&[])?;
     Ok(())
 }
 
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let at = |i: usize| values.get(i).copied().unwrap_or(f64::NAN);
     let middle = values.len() / 2;
