@@ -7,7 +7,7 @@ use image::{Rgb, RgbImage};
 use proptest::prelude::*;
 use var_tokenizer::golden::preprocess::check_preprocess;
 use var_tokenizer::images::resize::{Filter, Window, resize, resize_window};
-use var_tokenizer::images::{Framing, View, from_unit, to_unit};
+use var_tokenizer::images::{Framing, View, from_tensor, from_unit, to_unit};
 use var_tokenizer::random::Stream;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/eval/preprocess");
@@ -170,5 +170,22 @@ proptest! {
         let framing = Framing::new(side).unwrap();
         let square = framing.frame(&noise(width, height, 0), View::random(seed, 0, 0, true)).unwrap();
         prop_assert_eq!(square.dimensions(), (side as u32, side as u32));
+    }
+}
+
+#[test]
+fn a_tensor_becomes_the_bytes_that_its_values_become_one_by_one() {
+    // Around every byte: the values that round to it, the halves between two, and what lies beside a half.
+    let half = |i: u16| (f32::from(i) / 2.0) / 127.5 - 1.0;
+    let mut values: Vec<f32> =
+        (0..=510).flat_map(|i| [half(i), half(i).next_down(), half(i).next_up()]).collect();
+    values.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -7.0, 7.0]);
+    let side = 24;
+    values.resize(3 * side * side, 0.25);
+    let tensor = tch::Tensor::from_slice(&values).view([1, 3, side as i64, side as i64]);
+    assert_eq!(from_tensor(&tensor).unwrap(), [from_unit(&values, side).unwrap()]);
+    for shape in [[1, 1, 24, 72], [1, 4, 12, 36], [1, 3, 12, 48]] {
+        let error = from_tensor(&tensor.view(shape)).unwrap_err().to_string();
+        assert!(error.contains("expected 3 × side × side"), "{error}");
     }
 }

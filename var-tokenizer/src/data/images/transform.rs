@@ -170,7 +170,11 @@ pub fn to_unit(image: &RgbImage) -> Vec<f32> {
 /// # Errors
 /// When the shape is different, or libtorch fails.
 pub fn from_tensor(images: &Tensor) -> Result<Vec<RgbImage>> {
-    let (_, channels, _, side) = images.size4()?;
+    let (_, channels, height, side) = images.size4()?;
+    if channels != 3 || height != side {
+        let found = format!("{channels} × {height} × {side} values per image");
+        return Err(Error::Config(format!("{found}; expected 3 × side × side")));
+    }
     let scaled = (images.to_kind(Kind::Float) + 1.0) * 127.5;
     let whole = scaled.f_nan_to_num(0.0, None, None)?.floor();
     // Halves are rounded up; libtorch would round them to even numbers.
@@ -181,7 +185,7 @@ pub fn from_tensor(images: &Tensor) -> Result<Vec<RgbImage>> {
         .permute([0, 2, 3, 1])
         .to_device(Device::Cpu)
         .contiguous();
-    let too_large = || Error::Config(format!("{channels} × {side} × {side} values do not make an image"));
+    let too_large = || Error::Config(format!("side {side} is too large for an image"));
     let image = |t: &Tensor| {
         let bytes = Vec::<u8>::try_from(t.view([-1]))?;
         RgbImage::from_raw(side as u32, side as u32, bytes).ok_or_else(too_large)

@@ -102,10 +102,10 @@ void* load(const std::string& source, const std::string& macros, at::Device devi
 
 const Module* Module::of(const std::string& source, const std::string& macros, at::Device device) {
   static std::mutex guard;
-  static std::map<std::tuple<std::string, std::string, int>, Module> known;
+  static std::map<std::tuple<const std::string*, std::string, int>, Module> known;
   static bool told = false;
   std::lock_guard<std::mutex> lock(guard);
-  auto [place, fresh] = known.try_emplace({source, macros, device.index()});
+  auto [place, fresh] = known.try_emplace({&source, macros, device.index()});
   if (fresh) {
     try {
       place->second.module_ = load(source, macros, device);

@@ -11,7 +11,8 @@ namespace var::gpu {
 // A compiled source for one device.
 class Module {
  public:
-  // The source with `macros` for `device`; null if it cannot be compiled or loaded here, which is told once. Kept for good.
+  // The source with `macros` for `device`; null if it cannot be compiled or loaded here, which is told once. Kept for good,
+  // under the address of `source`, which stays where it is: this is asked at every call of an operation.
   static const Module* of(const std::string& source, const std::string& macros, at::Device device);
 
   // Starts `kernel` on a grid of blocks of `threads`, on the stream that libtorch uses. `arguments` are pointers to the

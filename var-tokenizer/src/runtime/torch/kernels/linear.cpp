@@ -51,52 +51,39 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
   return at::mm(a, b.t());
 }
 
-struct Linear : torch::autograd::Function<Linear> {
-  // x [m, k] of any kind, weight [n, k] and bias of their own.
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias) {
-    auto w = weight.to(x.scalar_type());
-    auto b = bias ? bias->to(x.scalar_type()) : at::Tensor();
-    ctx->save_for_backward({x, w});
-    ctx->saved_data["weight"] = int64_t(weight.scalar_type());
-    ctx->saved_data["bias"] = bias ? int64_t(bias->scalar_type()) : int64_t(-1);
-    return product(x, w, b);
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    auto saved = ctx->get_saved_variables();
-    auto x = saved[0], w = saved[1];
-    auto dy = grads[0].to(x.scalar_type()).contiguous();
-    at::Tensor dx, dw, db;
-    if (ctx->needs_input_grad(0)) dx = product(dy, w.t(), {});
-    if (ctx->needs_input_grad(1)) dw = product(dy.t(), x.t(), {}).to(at::ScalarType(ctx->saved_data["weight"].toInt()));
-    const int64_t kind = ctx->saved_data["bias"].toInt();
-    if (kind >= 0 && ctx->needs_input_grad(2)) db = dy.sum(0).to(at::ScalarType(kind));
-    return {dx, dw, db};
-  }
-};
-
 // a [m, k] · bᵀ, b [n, k], of a brief kind, with the sums in f32.
 at::Tensor wide_product(const at::Tensor& a, const at::Tensor& b) {
   if (a.is_cuda()) return at::mm(a, b.t(), at::kFloat);
   return product(a.to(at::kFloat), b.to(at::kFloat), {});
 }
 
-// As Linear, but the result is f32: factors are rounded to the kind of x, sums are not.
-struct WideLinear : torch::autograd::Function<WideLinear> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+struct Linear : torch::autograd::Function<Linear> {
+  // x [m, k] of any kind, weight [n, k] and bias of their own. `wide`: the result and the weight's gradient are f32 sums;
+  // the bias, too, is f32 then.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias, bool wide) {
     auto w = weight.to(x.scalar_type());
     ctx->save_for_backward({x, w});
-    return wide_product(x, w).add_(bias);
+    ctx->saved_data["weight"] = int64_t(weight.scalar_type());
+    ctx->saved_data["bias"] = bias ? int64_t(bias->scalar_type()) : int64_t(-1);
+    ctx->saved_data["wide"] = wide;
+    if (wide) return wide_product(x, w).add_(*bias);
+    return product(x, w, bias ? bias->to(x.scalar_type()) : at::Tensor());
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     auto saved = ctx->get_saved_variables();
     auto x = saved[0], w = saved[1];
+    const bool wide = ctx->saved_data["wide"].toBool();
     auto dy = grads[0].to(x.scalar_type()).contiguous();
     at::Tensor dx, dw, db;
     if (ctx->needs_input_grad(0)) dx = product(dy, w.t(), {});
-    if (ctx->needs_input_grad(1)) dw = wide_product(dy.t(), x.t());
-    if (ctx->needs_input_grad(2)) db = grads[0].sum(0);
-    return {dx, dw, db};
+    if (ctx->needs_input_grad(1)) {
+      const auto kind = at::ScalarType(ctx->saved_data["weight"].toInt());
+      dw = wide ? wide_product(dy.t(), x.t()) : product(dy.t(), x.t(), {}).to(kind);
+    }
+    const int64_t kind = ctx->saved_data["bias"].toInt();
+    if (kind >= 0 && ctx->needs_input_grad(2)) db = (wide ? grads[0] : dy).sum(0).to(at::ScalarType(kind));
+    return {dx, dw, db, at::Tensor()};
   }
 };
 
@@ -114,7 +101,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const std::opti
   shape.back() = weight.size(0);
   auto rows = x.reshape({-1, x.size(-1)});
   if (is_few(rows, weight, rows.scalar_type())) return few_rows_product(rows, weight, bias).view(shape);
-  return Linear::apply(rows, weight, bias).view(shape);
+  return Linear::apply(rows, weight, bias, /*wide=*/false).view(shape);
 }
 
 at::Tensor wide_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
@@ -123,7 +110,7 @@ at::Tensor wide_linear(const at::Tensor& x, const at::Tensor& weight, const at::
               "wide_linear: expected weight and bias in f32, got ", weight.scalar_type(), " and ", bias.scalar_type());
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  return WideLinear::apply(x.reshape({-1, x.size(-1)}), weight, bias).view(shape);
+  return Linear::apply(x.reshape({-1, x.size(-1)}), weight, std::optional<at::Tensor>(bias), /*wide=*/true).view(shape);
 }
 
 }  // namespace var
