@@ -77,7 +77,7 @@ fn pack(project: &Project, extent: Extent, cuda: bool, out: &Path, effort: i32) 
         .and_then(|()| Ok(archive.tar.into_inner()?.finish()?.into_inner()?.sync_all()?));
     if let Err(error) = outcome {
         let _ = std::fs::remove_file(&half);
-        return Err(error.context(written()));
+        return Err(error.context(format!("cannot make {}", path.display())));
     }
     std::fs::rename(&half, &path).with_context(|| format!("cannot create {}", path.display()))?;
     Ok(path)
