@@ -41,6 +41,8 @@ pub mod golden;
 #[doc(hidden)]
 pub mod inputs;
 #[doc(hidden)]
+pub mod published;
+#[doc(hidden)]
 pub mod warnings;
 
 #[doc(inline)]

@@ -3,7 +3,7 @@
 //! ```no_run
 //! use var_model::{Sampling, Var};
 //!
-//! let var = Var::open("builtin")?; // or Var::open("var_d16.pth")?.with_tokenizer("vae_ch160v4096z32.pth")?
+//! let var = Var::open("builtin")?; // or Var::open("var-d16")?, or a run folder, or a file
 //! let sampling = Sampling { cfg: 4.0, ..Default::default() };
 //! for (i, image) in var.sample(&["flags", "animals-nature"], &sampling)?.iter().enumerate() {
 //!     image.save(format!("{i}.png"))?;

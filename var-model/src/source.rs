@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind};
 use var_tokenizer::files::sha256_of;
+use var_tokenizer::hub::{self, Remote};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 use var_tokenizer::weights::{Role, StateDict, shards};
 use var_tokenizer::{ScaleSchedule, TokenizerConfig, VqVae};
@@ -23,12 +24,12 @@ pub struct ModelSource {
     pub run: Option<PathBuf>,
     /// Use the run folder's averaged weights, `model-ema.safetensors`.
     pub ema: bool,
-    /// Model file of any layout or `builtin`, instead of a run folder. If there is neither: `builtin`.
+    /// Model file of any layout, a published name or `builtin`, instead of a run folder. If there is neither: `builtin`.
     pub model: Option<PathBuf>,
     /// Which part of the model file, if it has several models.
     pub part: Option<String>,
-    /// Tokenizer file of any layout, or `builtin`; by default that of the run folder, or that in the model file if it is a
-    /// trainer's checkpoint.
+    /// Tokenizer file of any layout, a published name or `builtin`; by default that of the run folder, that with which a
+    /// published model was trained, or that in the model file if it is a trainer's checkpoint.
     pub tokenizer: Option<String>,
     /// Sides of the token maps, if the files do not contain them or contain others.
     pub schedule: Option<ScaleSchedule>,
@@ -106,10 +107,11 @@ impl ModelSource {
         })
     }
 
-    /// Opens both files and finds the configurations. Takes no memory for weights.
+    /// Opens both files and finds the configurations. Takes no memory for weights. Fetches published weights that are not on
+    /// this machine.
     ///
     /// # Errors
-    /// When a file is missing, damaged, or lacks information.
+    /// When a file is missing, damaged, lacks information, or cannot be fetched.
     pub(crate) fn open(&self) -> Result<Opened> {
         let (model_path, tokenizer, names) = self.locate()?;
         let mut checkpoint = builtin::checkpoint(&model_path)?;
@@ -177,7 +179,14 @@ impl ModelSource {
                 let tokenizer = self.tokenizer.clone().unwrap_or_else(|| builtin::NAME.into());
                 return Ok((model, Some(tokenizer), builtin::class_names()?));
             }
-            return Ok((model, self.tokenizer.clone(), Vec::new()));
+            let Some(remote) = model.to_str().map(Remote::named).transpose()?.flatten() else {
+                return Ok((model, self.tokenizer.clone(), Vec::new()));
+            };
+            // A published model brings the tokenizer that it was trained with.
+            let own = remote.weights().and_then(|weights| weights.tokenizer());
+            let tokenizer = self.tokenizer.clone().or_else(|| own.map(|own| own.name.to_owned()));
+            let tokenizer = tokenizer.map(|name| hub::local(&name)).transpose()?;
+            return Ok((hub::fetch(&remote)?, tokenizer, Vec::new()));
         };
         let model = run.join("model.safetensors");
         if !model.exists() {

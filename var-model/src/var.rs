@@ -164,12 +164,16 @@ impl Edit {
 }
 
 impl Var {
-    /// Opens `builtin`, a run folder of `var-train`, or a weight file of any layout (as released, of a trainer, safetensors, several
-    /// files with an index). A run folder and a trainer's checkpoint contain their tokenizer; other files need
+    /// Opens `builtin`, a run folder of `var-train`, published weights by name (`var-d16`, or `hf:OWNER/REPO/FILE`), or a
+    /// weight file of any layout (as released, of a trainer, safetensors, several files with an index). A run folder and a
+    /// trainer's checkpoint contain their tokenizer, and `var-d16` brings it; other files need
     /// [`with_tokenizer`](Self::with_tokenizer).
     ///
+    /// Published weights come from a model hub into its cache, which other programs share; `HF_HOME`, `HF_TOKEN` and
+    /// `HF_HUB_OFFLINE` have their usual meaning.
+    ///
     /// # Errors
-    /// When the file is missing or damaged, or has no transformer.
+    /// When the file is missing, damaged, cannot be fetched, or has no transformer.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (precision, device) = (Precision::F32, DeviceChoice::Cpu);

@@ -5,6 +5,7 @@ use std::path::Path;
 use tch::Device;
 
 use crate::data::schedule::ScaleSchedule;
+use crate::hub;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::sha256;
 use crate::runtime::weights::{Checkpoint, Role, StateDict, shards};
@@ -29,15 +30,16 @@ pub struct Opened {
     pub notes: Vec<String>,
 }
 
-/// The file's bytes of `name`: the word `builtin`, or a path.
+/// The file's bytes of `name`: the word `builtin`, a published name (see [`crate::hub`]), or a path.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file cannot be read or fetched.
 pub fn bytes(name: &str) -> Result<Vec<u8>> {
     if name == NAME {
         return Ok(EMOJI.to_vec());
     }
-    let path = Path::new(name);
+    let name = hub::local(name)?;
+    let path = Path::new(&name);
     match shards::files(path)?.as_slice() {
         [only] => std::fs::read(only).map_err(|e| Error::io(only, e)),
         several => Err(Error::file(
@@ -47,33 +49,46 @@ pub fn bytes(name: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// The weights of `name` (the word `builtin`, or a path) and its configuration; `schedule` is that of the
+/// The weights of `name` (the word `builtin`, a published name, or a path) and its configuration; `schedule` is that of the
 /// transformer that it goes with, for files that do not say theirs.
 ///
 /// # Errors
-/// When the file is missing, damaged, or holds no tokenizer.
+/// When the file is missing, cannot be fetched, is damaged, or holds no tokenizer.
 pub fn weights(name: &str, schedule: Option<&ScaleSchedule>) -> Result<(StateDict, TokenizerConfig)> {
     if name == NAME {
         let dict = Checkpoint::in_memory(EMOJI, Path::new(name))?.take(Role::Tokenizer)?;
         let config = TokenizerConfig::of(&dict, None)?;
         return Ok((dict, config));
     }
-    let mut checkpoint = Checkpoint::open(Path::new(name))?;
+    let mut checkpoint = open_file(Path::new(&hub::local(name)?))?;
     let schedule = schedule.cloned().or_else(|| ScaleSchedule::stated_in(&checkpoint));
     let dict = checkpoint.take(Role::Tokenizer)?;
     let config = TokenizerConfig::of(&dict, schedule.as_ref())?;
     Ok((dict, config))
 }
 
+/// Opens the weight file at `path`. If there is none, the message says which published name was perhaps meant.
+///
+/// # Errors
+/// When the file is missing or damaged.
+pub fn open_file(path: &Path) -> Result<Checkpoint> {
+    Checkpoint::open(path).map_err(|e| match e {
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Error::file(path, format!("no such file or folder{}", hub::hint(path)))
+        }
+        other => other,
+    })
+}
+
 /// SHA-256 of the weights of `name`, in hexadecimal.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// When the file cannot be read or fetched.
 pub fn digest(name: &str) -> Result<String> {
-    if name == NAME { Ok(sha256(EMOJI)) } else { shards::digest(Path::new(name)) }
+    if name == NAME { Ok(sha256(EMOJI)) } else { shards::digest(Path::new(&hub::local(name)?)) }
 }
 
-/// Opens the tokenizer `name`: the word `builtin`, or the path of a file of any layout. A `schedule` wins
+/// Opens the tokenizer `name`: the word `builtin`, a published name, or the path of a file of any layout. A `schedule` wins
 /// over what the file says: the released tokenizer serves several.
 ///
 /// # Errors

@@ -8,16 +8,17 @@ use crate::data::images::{Source, Split, check_plain};
 use crate::data::tokens::{TokenFile, partial_path};
 use crate::encode::{HELD_OUT, SPLIT_SEED};
 use crate::runtime::error::{Error, Result};
-use crate::{builtin, cost, h5};
+use crate::{builtin, cost, h5, hub};
 
 /// Endings of weight files. They only choose the message about a file that cannot be read.
 const WEIGHTS: [&str; 4] = ["safetensors", "pth", "pt", "ckpt"];
 
-/// Describes `what`: a path, `builtin` or `emoji`. Returns the lines to print.
+/// Describes `what`: a path, a published name, `builtin` or `emoji`. Returns the lines to print.
 ///
 /// # Errors
 /// When `what` is missing, damaged or of an unknown kind.
 pub fn describe(what: &str) -> Result<Vec<String>> {
+    let what = &hub::local(what)?;
     let path = Path::new(what);
     if what == builtin::NAME {
         return tokenizer(what);

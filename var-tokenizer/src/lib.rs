@@ -5,7 +5,7 @@
 //! ```no_run
 //! use var_tokenizer::Tokenizer;
 //!
-//! let tokenizer = Tokenizer::open("vae_ch160v4096z32.pth")?; // or a run folder, or "builtin"
+//! let tokenizer = Tokenizer::open("var-vae")?; // published weights, a file, a run folder, or "builtin"
 //! let maps = tokenizer.encode(&image::open("photo.jpg")?.to_rgb8())?;
 //! for (side, ids) in maps.scales() {
 //!     println!("{side} × {side}: {ids:?}");
@@ -27,6 +27,8 @@
 
 pub mod builtin;
 mod data;
+#[doc(hidden)]
+pub mod hub;
 mod runtime;
 mod tokenizer;
 

@@ -28,8 +28,7 @@ To resume after an interruption, run the same command again.
 
 Examples:
   cargo xtask eval-fid                                 (newest run in runs/, its training images)
-  cargo xtask eval-fid --run runs/d16 --reference VIRTUAL_imagenet256_labeled.npz -n 50000 \\
-      -- --network inception-fid --weights pt_inception-2015-12-05-6726825d.pth
+  cargo xtask eval-fid --run runs/d16 --reference imagenet-256 -n 50000 -- --network inception-fid
   cargo xtask eval-fid --samples others.npz --reference statistics.npz
   cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000      (all sizes; then in the report)
   cargo xtask eval-fid --run runs/small --sweep cfg=1.0:4.0:0.5
@@ -44,8 +43,8 @@ const PER_CLASS: u64 = 50;
 const LEAST: u64 = 5000;
 /// The averaged weights of a run.
 const AVERAGED: &str = "model-ema.safetensors";
-/// The built-in images; not a path.
-const EMOJI: &str = "emoji";
+/// What is not a path: the built-in images, and the published references that var-eval fetches.
+const WORDS: [&str; 3] = ["emoji", "imagenet-256", "imagenet-512"];
 /// The signal that no program can catch.
 const KILL: i32 = 9;
 /// The grid: number of classes, and images per class.
@@ -63,7 +62,8 @@ pub struct Options {
     /// Images to score instead of sampling: folder, tar or npz
     #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "sweep", "number"])]
     samples: Option<PathBuf>,
-    /// Images, statistics or features to compare with [default: the images of the run]
+    /// Images, statistics or features to compare with, or a published reference: imagenet-256 or imagenet-512, fetched once
+    /// [default: the images of the run]
     #[arg(long, value_name = "PATH")]
     reference: Option<PathBuf>,
     /// The images of the run to compare with: train, as published references, or val, which are fewer
@@ -138,7 +138,8 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     }
     // Bad input fails before the first image is sampled.
     for (flag, path) in [("--samples", &options.samples), ("--reference", &options.reference)] {
-        if let Some(path) = path.as_ref().filter(|path| *path != Path::new(EMOJI) && !path.exists()) {
+        let is_word = |path: &Path| WORDS.iter().any(|word| path == Path::new(word));
+        if let Some(path) = path.as_ref().filter(|path| !is_word(path) && !path.exists()) {
             return Err(bad_use(format!("{}: no such file or folder; correct {flag}", path.display())));
         }
     }

@@ -145,8 +145,8 @@ pub fn say(text: &str) {
 fn run(command: Command) -> Result<ExitCode> {
     let project = Project::find()?;
     match command {
-        Command::Setup { check: true, extras } => setup::check(&project, extras),
-        Command::Setup { check: false, extras } => setup::run(&project, extras),
+        Command::Setup { check: true, extras } => setup::check(&project, &extras),
+        Command::Setup { check: false, extras } => setup::run(&project, &extras),
         Command::Sweep(rest) => scaling::run(&project, "sweep", &rest.untouched()),
         Command::EvalFid(options) => eval_fid::run(&project, &options).map(|()| ExitCode::SUCCESS),
         Command::Compare(rest) => scaling::compare(&project, &rest.untouched()),

@@ -19,11 +19,11 @@ mod progress;
 mod tools;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::project::Project;
+use crate::project::{Extent, Project};
 use crate::say;
 use cache::Cache;
 use kit::Kit;
@@ -43,6 +43,7 @@ Examples:
   cargo xtask setup
   cargo xtask setup --features
   cargo xtask setup --cuda
+  cargo xtask setup --inception --reference imagenet-256      for FID as published
   cargo xtask setup --check
   XDG_CACHE_HOME=/big/disk cargo xtask setup";
 
@@ -82,7 +83,7 @@ const NEEDED: [&dyn Part; 2] = [&libtorch::Libtorch, &cmake::Cmake];
 const OPTIONAL: [&dyn Part; 3] = [&features::FEATURES, &features::PERCEPTUAL, &nccl::Nccl];
 
 /// Optional parts.
-#[derive(clap::Args, Clone, Copy)]
+#[derive(clap::Args, Clone)]
 pub struct Extras {
     /// Also fetch weights: of the feature network for Fréchet distances (17 MB), and of the perceptual losses (64 MB)
     #[arg(long)]
@@ -90,22 +91,42 @@ pub struct Extras {
     /// Also build the library for training on several GPUs: fetches headers (200 MB); needs no nvcc and no GPU
     #[arg(long)]
     cuda: bool,
+    /// Also fetch Inception's weights for FID (96 MB), from where pytorch-fid publishes them; builds var-eval for that
+    #[arg(long, conflicts_with = "check")]
+    inception: bool,
+    /// Also fetch ADM's reference batch: imagenet-256 (2 GB) or imagenet-512; builds var-eval for that
+    #[arg(long, value_name = "NAME", conflicts_with = "check", value_parser = ["imagenet-256", "imagenet-512"])]
+    reference: Vec<String>,
 }
 
 impl Extras {
-    fn parts(self) -> Vec<&'static dyn Part> {
+    fn parts(&self) -> Vec<&'static dyn Part> {
         let asked = [self.features, self.features, self.cuda];
         OPTIONAL.into_iter().zip(asked).filter(|(_, asked)| *asked).map(|(part, _)| part).collect()
+    }
+
+    /// The files that `var-eval fetch` brings.
+    fn published(&self) -> impl Iterator<Item = &str> {
+        self.inception.then_some("inception").into_iter().chain(self.reference.iter().map(String::as_str))
     }
 }
 
 /// `cargo xtask setup`: installs the missing parts and `extras`, and prints what is used.
-pub fn run(project: &Project, extras: Extras) -> Result<ExitCode> {
+pub fn run(project: &Project, extras: &Extras) -> Result<ExitCode> {
     ensure(project)?;
     bring(project, &extras.parts())?;
     for part in NEEDED.into_iter().chain(extras.parts()) {
         if let State::Ready(which) = part.state(project)? {
             say(&format!("{}: {which}\n", part.name()));
+        }
+    }
+    if extras.published().next().is_some() {
+        let programs = project.build(Extent::Programs)?;
+        let mut fetch = Command::new(&programs["var-eval"]);
+        let status = fetch.arg("fetch").args(extras.published()).status().context("cannot start var-eval")?;
+        if !status.success() {
+            // It has said why.
+            return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
         }
     }
     say("The set-up is complete. You can run `cargo build --release` and `cargo test --release`.\n");
@@ -114,7 +135,7 @@ pub fn run(project: &Project, extras: Extras) -> Result<ExitCode> {
 
 /// `cargo xtask setup --check`: prints a line per part and tool. Exit status 1 if a required one, or one of `extras`, is
 /// missing.
-pub fn check(project: &Project, extras: Extras) -> Result<ExitCode> {
+pub fn check(project: &Project, extras: &Extras) -> Result<ExitCode> {
     let mut complete = true;
     let mut line = |fine: bool, name: &str, text: &str| {
         say(&format!("{:<8} {name:<14} {text}\n", if fine { "ok" } else { "missing" }));

@@ -1,6 +1,7 @@
 //! Flags of the subcommands, a file each.
 
 mod extraction;
+mod fetch;
 mod network;
 mod pixels;
 mod reconstruction;
@@ -19,7 +20,7 @@ use var_tokenizer::progress::{Progress, Show, say};
 #[command(name = "var-eval", version, about = "Scores images, and prints every number with its protocol")]
 #[command(after_help = "Examples:
   var-eval score --samples samples.npz --reference val/          FD-efficientnet-lite0, with its protocol
-  var-eval score --samples samples/ --reference ref.npz --network inception-fid --weights pt_inception.pth
+  var-eval score --samples samples/ --reference imagenet-256 --network inception-fid         FID as published
   var-eval stats --source val/ --out val.h5                      features and statistics of a reference
   var-eval reconstruction --reference originals/ --samples reconstructions/
 Run `var-eval COMMAND --help` for the options and more examples.")]
@@ -36,6 +37,8 @@ enum Command {
     Stats(Box<stats::StatsArgs>),
     /// Compare reconstructions with their originals: PSNR, SSIM, LPIPS and Fréchet distance
     Reconstruction(Box<reconstruction::ReconstructionArgs>),
+    /// Fetch the weights and references of published scores, or list their names
+    Fetch(fetch::FetchArgs),
     /// Check a file of tokens or features, in a process of its own
     #[command(name = "check-h5", hide = true)]
     CheckH5(CheckH5),
@@ -51,7 +54,7 @@ enum Command {
 impl Cli {
     /// Whether it computes with tensors: then the process is prepared for that first.
     pub fn computes(&self) -> bool {
-        !matches!(self.command, Command::CheckH5(_))
+        !matches!(self.command, Command::CheckH5(_) | Command::Fetch(_))
     }
 
     /// Does what the flags ask for.
@@ -60,6 +63,7 @@ impl Cli {
             Command::Score(score) => score.run(),
             Command::Stats(stats) => stats.run(),
             Command::Reconstruction(reconstruction) => reconstruction.run(),
+            Command::Fetch(fetch) => fetch.run(),
             Command::CheckH5(check) => Ok(check.run(|path| {
                 check_h5(path).map_err(|e| match e {
                     Error::Core(core) => core,

@@ -17,7 +17,8 @@ pub struct NetworkArgs {
     /// Network: efficientnet-lite0, inception-fid or torchscript [default: efficientnet-lite0]
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
-    /// File with its weights [default for efficientnet-lite0: the file that `cargo xtask setup --features` fetched]
+    /// File with its weights [default for efficientnet-lite0: the file that `cargo xtask setup --features` fetched; for
+    /// inception-fid: pytorch-fid's file, fetched once]
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
     /// Preprocessing for inception-fid: pytorch-fid, torch-fidelity or clean-fid [default: pytorch-fid]

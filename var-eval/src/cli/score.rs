@@ -27,14 +27,15 @@ bad input or a failed metric, 3 when interrupted.
 Examples:
   var-eval score --samples samples.npz --reference emoji --reference-split val
   var-eval score --samples samples/ --reference val/ --out scores/            metrics.json, metrics.md, features
-  var-eval score --samples samples.npz --reference ref.npz --network inception-fid --weights pt_inception.pth
+  var-eval score --samples samples.npz --reference imagenet-256 --network inception-fid     FID as published
   var-eval score --samples samples.npz --reference val.h5 --metrics fd,per-class --json"
 )]
 pub struct ScoreArgs {
     /// Samples: a folder of images, a tar, an npz, a run folder with samples, or features (.h5)
     #[arg(long, value_name = "PATH")]
     samples: PathBuf,
-    /// Reference: images, features (.h5), statistics (.npz with mu and sigma), or a batch with statistics and images
+    /// Reference: images, features (.h5), statistics (.npz with mu and sigma), a batch with statistics and images, or a
+    /// published reference: imagenet-256 or imagenet-512, fetched once
     #[arg(long, value_name = "PATH")]
     reference: PathBuf,
     /// Metrics, separated by commas: fd, sfid, is, pr (precision, recall), dc (density, coverage), kid, fd-inf,

@@ -1,6 +1,6 @@
 //! Inception-v3 as FID uses it: the ImageNet classifier of 2015-12-05 with 1008 outputs.
 //!
-//! The user gives the weights: `pt_inception-2015-12-05-6726825d.pth`, or the same tensors as safetensors. Names
+//! The weights are `pt_inception-2015-12-05-6726825d.pth`, or the same tensors as safetensors. Names
 //! and structure follow pytorch-fid's `inception.py`; the sFID features follow the ADM evaluator
 //! (`evaluations/evaluator.py`: `mixed_6/conv:0`, its first 7 channels).
 

@@ -14,6 +14,7 @@ use super::network::FeatureNetwork;
 use super::preprocess::{InceptionInput, unknown};
 use super::torchscript::{self, ModuleSettings, TorchScript};
 use crate::error::{Error, Result};
+use crate::published::INCEPTION;
 
 /// Folder of fetched weights in a clone; `cargo xtask setup --features` creates it.
 const FOLDER: &str = ".features";
@@ -28,7 +29,7 @@ pub enum NetworkName {
     /// [`EfficientNetLite0`], whose weights `cargo xtask setup --features` fetches.
     #[default]
     EfficientNetLite0,
-    /// [`Inception`]; the user gives the weights.
+    /// [`Inception`], whose weights are fetched from where pytorch-fid publishes them, unless the user gives them.
     InceptionFid,
     /// [`TorchScript`]; the user gives the module.
     TorchScript,
@@ -77,7 +78,7 @@ impl FromStr for NetworkName {
 pub struct NetworkChoice {
     /// Which network.
     pub name: NetworkName,
-    /// File of the weights, or of the module; the default network finds its own.
+    /// File of the weights, or of the module; the default network and Inception find their own.
     pub weights: Option<PathBuf>,
     /// Preprocessing of `inception-fid`; other networks have only one.
     pub preprocessing: Option<InceptionInput>,
@@ -119,10 +120,7 @@ impl NetworkChoice {
                 Box::new(EfficientNetLite0::load(&weights, device)?)
             }
             NetworkName::InceptionFid => {
-                let weights = given(
-                    "the file of its weights: pt_inception-2015-12-05-6726825d.pth, as pytorch-fid publishes it, or the same \
-                     tensors as .safetensors",
-                )?;
+                let weights = self.weights.clone().map_or_else(|| INCEPTION.fetch(), Ok)?;
                 Box::new(Inception::load(&weights, self.preprocessing.unwrap_or_default(), device)?)
             }
             NetworkName::TorchScript => {

@@ -6,6 +6,7 @@ use super::set::ImageSet;
 use crate::error::Result;
 use crate::inputs::pixels::PixelRule;
 use crate::inputs::set::Selection;
+use crate::published;
 use crate::statistics::file::{StatisticsFile, is_statistics};
 
 /// What samples are compared with: images, their features, or their mean and covariance.
@@ -24,11 +25,11 @@ enum Content {
 }
 
 impl Reference {
-    /// Opens a folder or archive of images, a file of features (`.h5`), a token file, or statistics (`.npz` with `mu` and
-    /// `sigma`).
+    /// Opens a folder or archive of images, a file of features (`.h5`), a token file, statistics (`.npz` with `mu` and
+    /// `sigma`), or a published reference by name: `imagenet-256` or `imagenet-512`, which is fetched once.
     ///
     /// # Errors
-    /// When there is no such file, it is damaged, or it holds no images.
+    /// When there is no such file, it cannot be fetched, is damaged, or holds no images.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_as(path, Selection::default(), None)
     }
@@ -39,7 +40,7 @@ impl Reference {
     /// As [`Reference::open`], and when nothing is left by `selection`, or `path` holds features, which cannot be selected
     /// from or were made with other pixels.
     pub fn open_as(path: impl AsRef<Path>, selection: Selection, pixels: Option<PixelRule>) -> Result<Self> {
-        let path = path.as_ref().to_owned();
+        let path = published::reference(path.as_ref())?;
         let content = if is_statistics(&path) {
             Content::Statistics(Box::new(StatisticsFile::read(&path)?))
         } else {

@@ -5,6 +5,8 @@ mod blocks;
 mod cli;
 mod extract;
 mod golden;
+#[path = "../../../var-tokenizer/tests/it/hub_server.rs"]
+mod hub_server;
 mod interface;
 mod lpips;
 mod made_up;
@@ -13,6 +15,7 @@ mod neighbours;
 mod networks;
 mod pixels;
 mod properties;
+mod published;
 mod refusals;
 mod score;
 mod store;

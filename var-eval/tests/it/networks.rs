@@ -305,8 +305,6 @@ fn networks_are_known_by_name_and_a_typo_finds_its_word() {
 #[test]
 fn what_a_network_needs_and_does_not_have_is_named() {
     let open = |choice: NetworkChoice| choice.open(Device::Cpu).err().unwrap().to_string();
-    let message = open(NetworkChoice::named("inception-fid").unwrap());
-    assert!(message.contains("pt_inception-2015-12-05-6726825d.pth"), "{message}");
     let message = open(NetworkChoice::named("torchscript").unwrap());
     assert!(message.contains("torch.jit.save"), "{message}");
     let default = || NetworkChoice { weights: Some("x".into()), ..NetworkChoice::default() };

@@ -17,7 +17,8 @@ use var_tokenizer::progress::{say, tell};
   var-model convert runs/small/model.safetensors model.pth              for torch.load(weights_only=True)
   var-model convert var_d30.pth var_d30_bf16.safetensors --dtype bf16   half the size")]
 pub struct Convert {
-    /// File to read: a released .pth, a trainer's checkpoint, a .safetensors, or the index of several files
+    /// File to read: a released .pth, a trainer's checkpoint, a .safetensors, or the index of several files; or a published
+    /// name
     from: PathBuf,
     /// File to write: .pth or .safetensors
     to: PathBuf,

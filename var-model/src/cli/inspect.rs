@@ -14,7 +14,7 @@ use var_model::{Error, ScaleSchedule};
   var-model inspect runs/small/model.safetensors --json
   var-model inspect var_d30.pth --load --dtype bf16      does it fit into memory?")]
 pub struct Inspect {
-    /// Weight file of any layout, the index of several files, or `builtin`
+    /// Weight file of any layout, the index of several files, a published name, or `builtin`
     file: PathBuf,
     /// Sides of the token maps, if the file does not contain them
     #[arg(long, value_name = "SIDES", allow_hyphen_values = true)]

@@ -4,6 +4,7 @@ mod check_device;
 mod convert;
 mod cost;
 mod edit;
+mod fetch;
 mod inspect;
 mod sample;
 mod speed;
@@ -33,6 +34,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
 #[command(after_help = "Examples:
   var-model sample --out grid.png                        a grid of images from the built-in model
   var-model sample --run runs/small --out samples.npz    from a run folder, as an archive for evaluators
+  var-model sample --model var-d16 --classes goldfish --out grid.png    published weights, fetched once
   var-model sample --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --classes goldfish --out grid.png
   var-model edit --image photo.jpg --mask mask.png --out edited.png
   var-model inspect var_d16.pth                          tensors, configuration, FLOPs
@@ -51,6 +53,8 @@ enum Command {
     Sample(Box<sample::Sample>),
     /// Edit a photo: in-painting, out-painting, or another class
     Edit(Box<edit::Edit>),
+    /// Fetch published weights into the cache, or list their names
+    Fetch(fetch::Fetch),
     /// Show the tensors, configuration and cost of a weight file
     Inspect(inspect::Inspect),
     /// Convert weights between .pth and .safetensors
@@ -91,7 +95,7 @@ enum Command {
 impl Cli {
     /// Whether it computes with tensors: then the process is prepared for that first.
     pub fn computes(&self) -> bool {
-        !matches!(self.command, Command::Inspect(_) | Command::Cost(_))
+        !matches!(self.command, Command::Inspect(_) | Command::Cost(_) | Command::Fetch(_))
     }
 
     /// Does what the flags ask for; the person gave those in `given`.
@@ -99,6 +103,7 @@ impl Cli {
         match self.command {
             Command::Sample(sample) => sample.run(given),
             Command::Convert(convert) => convert.run(),
+            Command::Fetch(fetch) => fetch.run(),
             Command::Inspect(inspect) => inspect.run(),
             Command::Edit(edit) => edit.run(given),
             Command::Cost(cost) => cost.run(),
@@ -126,13 +131,14 @@ struct ModelArgs {
     #[arg(long, requires = "run")]
     ema: bool,
     /// Model file instead of a run folder: a released .pth, a trainer's checkpoint, a .safetensors, or the index of
-    /// several; or `builtin`
+    /// several; a published name, such as var-d16 (`var-model fetch` lists them), or hf:OWNER/REPO/FILE; or `builtin`
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
     /// Which model to use if the file has several (`var-model inspect` lists them)
     #[arg(long, value_name = "NAME", requires = "model")]
     part: Option<String>,
-    /// Tokenizer file, or `builtin` (default: the tokenizer in the run folder or in the trainer's checkpoint)
+    /// Tokenizer file, published name, or `builtin` (default: the tokenizer in the run folder or in the trainer's
+    /// checkpoint, or the one of a published model)
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<String>,
     /// Class names: a JSON list, or one name per line (default: the names in the run folder; ImageNet's names if there

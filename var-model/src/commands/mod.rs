@@ -5,6 +5,7 @@ pub mod check_device;
 pub mod convert;
 pub mod cost;
 pub mod edit;
+pub mod fetch;
 pub mod inspect;
 pub mod portable;
 pub mod sample;

@@ -8,6 +8,9 @@ mod cli;
 mod edit;
 mod finite;
 mod golden;
+mod hub;
+#[path = "../../../var-tokenizer/tests/it/hub_server.rs"]
+mod hub_server;
 mod memory;
 mod order_cli;
 mod outputs;

@@ -7,6 +7,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, Parser};
 
 use crate::runtime::panics::silence_expected;
+use crate::runtime::progress::{Show, set_of_program};
 
 /// Names of the flags that a person gave, with `_` for `-`; those that have their defaults are not in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,12 +41,15 @@ impl Given {
 }
 
 /// Reads the command line of this process: the first call of every `main`. A wrong one, `--help` and `--version` end the
-/// process, as with [`Parser::parse`]. It also silences panics that this crate turns into errors.
+/// process, as with [`Parser::parse`]. It also silences panics that this crate turns into errors, and lets downloads show
+/// their progress unless `--quiet` was given.
 pub fn parse<C: Parser>() -> (C, Given) {
     silence_expected();
     let mut command = accepting_negative_numbers(C::command());
     let mut matches = command.clone().get_matches();
     let given = Given::in_matches(&command, &matches);
+    // On standard error: also with `--json`.
+    set_of_program(Show::from_flags(false, given.has("quiet")));
     match C::from_arg_matches_mut(&mut matches) {
         Ok(parsed) => (parsed, given),
         Err(e) => e.format(&mut command).exit(),

@@ -1,6 +1,7 @@
 //! What a person sees during long work: a bar on a terminal, lines in a log, JSON events for programs.
 
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -48,6 +49,19 @@ impl Show {
             _ => Self::Human,
         }
     }
+}
+
+/// How this program shows what libraries do on their own account, downloads for example; see [`of_program`].
+static OF_PROGRAM: OnceLock<Show> = OnceLock::new();
+
+/// How this program shows the progress of work that has no [`Progress`] of its caller. In a program of others: not at all.
+pub(crate) fn of_program() -> Show {
+    OF_PROGRAM.get().copied().unwrap_or(Show::Quiet)
+}
+
+/// Sets [`of_program`]; only the programs of this workspace do.
+pub(crate) fn set_of_program(show: Show) {
+    let _ = OF_PROGRAM.set(show);
 }
 
 /// Progress of one piece of work, in whole units (images, steps).

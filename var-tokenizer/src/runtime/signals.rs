@@ -1,9 +1,9 @@
 //! Signals that ask to stop: a wish that long work looks at between two steps.
 #![allow(unsafe_code)]
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, LazyLock};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
@@ -17,6 +17,15 @@ pub fn asking_to_stop() -> Vec<i32> {
         signals.push(SIGHUP);
     }
     signals
+}
+
+/// Raised with the flags of all callers of [`stop`].
+static ASKED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+
+/// Whether a signal asked to stop, for work that has no flag at hand. Always false if nothing called [`stop`]: then the
+/// signal ends the process.
+pub(crate) fn asked_to_stop() -> bool {
+    ASKED.load(Ordering::Relaxed)
 }
 
 /// A flag that these signals raise. A second SIGINT or SIGTERM ends the process at once, with status 1; SIGHUP does
@@ -33,7 +42,9 @@ pub fn stop() -> Result<Arc<AtomicBool>> {
                 .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&twice)))
                 .map_err(failed)?;
         }
-        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(failed)?;
+        for raised in [&flag, &ASKED] {
+            signal_hook::flag::register(signal, Arc::clone(raised)).map_err(failed)?;
+        }
     }
     Ok(flag)
 }

@@ -1,0 +1,71 @@
+//! Which hub, and where its cache is: from the variables of `huggingface_hub`.
+
+use std::env::var_os;
+use std::path::{Path, PathBuf};
+
+use crate::runtime::error::{Error, Result};
+
+/// The hub if `HF_ENDPOINT` names none.
+const ENDPOINT: &str = "https://huggingface.co";
+
+/// A hub and its cache on this machine.
+#[derive(Clone)]
+pub struct Hub {
+    /// Address without a path.
+    pub endpoint: String,
+    /// Folder of the cache.
+    pub cache: PathBuf,
+    /// Proof of identity for files that need a permission.
+    pub token: Option<String>,
+    /// Use only the cache.
+    pub offline: bool,
+}
+
+impl std::fmt::Debug for Hub {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Never the token.
+        write!(f, "Hub({}, {})", self.endpoint, self.cache.display())
+    }
+}
+
+impl Hub {
+    /// The hub of the variables of this process.
+    ///
+    /// # Errors
+    /// When the user has no home and the variables name no folder.
+    pub fn from_environment() -> Result<Self> {
+        let text = |name: &str| var_os(name).and_then(|v| v.into_string().ok()).filter(|v| !v.is_empty());
+        let home = home()?;
+        let cache = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].into_iter().find_map(text).map(PathBuf::from);
+        let implicit = !text("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|v| is_true(&v));
+        let token_file = text("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
+        let token = text("HF_TOKEN").or_else(|| implicit.then(|| token_in(&token_file)).flatten());
+        Ok(Self {
+            endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into()).trim_end_matches('/').to_owned(),
+            cache: cache.unwrap_or_else(|| home.join("hub")),
+            token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
+            offline: text("HF_HUB_OFFLINE").is_some_and(|v| is_true(&v)),
+        })
+    }
+}
+
+/// The folder of `huggingface_hub`.
+fn home() -> Result<PathBuf> {
+    let folder = |name: &str| var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    if let Some(home) = folder("HF_HOME") {
+        return Ok(home);
+    }
+    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+    let cache =
+        cache.ok_or_else(|| Error::config("HOME is not set; set HF_HOME to a folder for downloads"))?;
+    Ok(cache.join("huggingface"))
+}
+
+fn token_in(file: &Path) -> Option<String> {
+    std::fs::read_to_string(file).ok()
+}
+
+/// What `huggingface_hub` takes for "yes".
+fn is_true(value: &str) -> bool {
+    ["1", "on", "yes", "true"].contains(&value.to_lowercase().as_str())
+}
