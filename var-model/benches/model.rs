@@ -17,10 +17,13 @@ use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients, 
 use var_tokenizer::weights::portable;
 use var_tokenizer::{TokenizerConfig, VqVae};
 
-use support::{kind, time};
+use support::{kind, time, wanted};
 
 fn training(c: &mut Criterion) {
     torch::start();
+    if !wanted(&["train"]) {
+        return;
+    }
     let config = TransformerConfig::published(6);
     let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, Some(1)).unwrap();
     model.set_compute_kind(kind());
@@ -40,11 +43,14 @@ fn training(c: &mut Criterion) {
     };
     let mut group = c.benchmark_group("d6");
     let flops = 16.0 * cost::training_flops(&config);
-    time(&mut group, "training step, 16 × 680 tokens", flops, &mut step);
+    time(&mut group, ("train", "training step, 16 × 680 tokens"), flops, &mut step);
     group.finish();
 }
 
 fn sampling(c: &mut Criterion) {
+    if !wanted(&["sample"]) {
+        return;
+    }
     let config = TransformerConfig::published(16);
     let mut model = Transformer::new(&config, &Initialisation::default(), Device::Cpu, Some(1)).unwrap();
     let mut vae = VqVae::new(&TokenizerConfig::published(), Device::Cpu, None).unwrap();
@@ -59,7 +65,7 @@ fn sampling(c: &mut Criterion) {
     // With and without the class, then the decoder once.
     let flops =
         2.0 * cost::forward_flops(&config) + var_tokenizer::cost::decode_flops(&TokenizerConfig::published());
-    time(&mut group, "sample one 256 px picture", flops, sample);
+    time(&mut group, ("sample", "sample one 256 px picture"), flops, sample);
     group.finish();
 }
 

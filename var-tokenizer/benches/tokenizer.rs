@@ -12,10 +12,13 @@ use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step, clear_gradients};
 use var_tokenizer::weights::portable;
 use var_tokenizer::{PhiSharing, TokenizerConfig, VqVae, cost};
 
-use support::{kind, time};
+use support::{kind, time, wanted};
 
 fn inference(c: &mut Criterion) {
     torch::start();
+    if !wanted(&["encode", "decode"]) {
+        return;
+    }
     let mut vae = VqVae::new(&TokenizerConfig::published(), Device::Cpu, None).unwrap();
     portable::fill(vae.parameters_mut(), 1);
     vae.set_compute_kind(kind());
@@ -25,13 +28,16 @@ fn inference(c: &mut Criterion) {
     let mut group = c.benchmark_group("published");
     let config = TokenizerConfig::published();
     let encode = || drop(vae.encode(&images).unwrap());
-    time(&mut group, "encode 4 × 256 px", 4.0 * cost::encode_flops(&config), encode);
+    time(&mut group, ("encode", "encode 4 × 256 px"), 4.0 * cost::encode_flops(&config), encode);
     let decode = || drop(tch::no_grad(|| vae.decode_latent(&latent).unwrap()));
-    time(&mut group, "decode 4 × 256 px", 4.0 * cost::decode_flops(&config), decode);
+    time(&mut group, ("decode", "decode 4 × 256 px"), 4.0 * cost::decode_flops(&config), decode);
     group.finish();
 }
 
 fn training(c: &mut Criterion) {
+    if !wanted(&["tokenizer"]) {
+        return;
+    }
     let config = TokenizerConfig {
         channels: 32,
         channel_multipliers: vec![1, 2, 2],
@@ -59,7 +65,12 @@ fn training(c: &mut Criterion) {
         let parameters: Vec<&Tensor> = slots.iter().map(|s| &s.parameter).collect();
         clear_gradients(&parameters).unwrap();
     };
-    time(&mut group, "tokenizer step, 64 × 32 px", 64.0 * cost::training_flops(&config), &mut step);
+    time(
+        &mut group,
+        ("tokenizer", "tokenizer step, 64 × 32 px"),
+        64.0 * cost::training_flops(&config),
+        &mut step,
+    );
     group.finish();
 }
 

@@ -89,9 +89,9 @@ enum Command {
     /// Pack the programs and libtorch into one archive, for machines without Rust
     #[command(after_help = dist::EXAMPLES)]
     Dist(dist::Options),
-    /// Run the benchmarks (`cargo bench`)
-    #[command(disable_help_flag = true)]
-    Bench(Rest),
+    /// Run the benchmarks (`cargo bench`), or compare with the published code in turn
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(Box<bench::Options>),
 }
 
 /// Arguments that are passed on unchanged.
@@ -157,6 +157,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Golden { dir, device } => golden::run(&project, dir.as_deref(), device.as_deref()),
         Command::Test { quick } => test::run(&project, quick),
         Command::Dist(options) => dist::run(&project, &options).map(|()| ExitCode::SUCCESS),
-        Command::Bench(rest) => bench::run(&project, &rest.untouched()),
+        Command::Bench(options) => bench::run(&project, &options),
     }
 }

@@ -18,8 +18,30 @@ pub fn kind() -> Kind {
     })
 }
 
-/// Times `work`, and prints its rate (best of three) beside the peak of a matrix product in the same minute.
-pub fn time(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, flops: f64, mut work: impl FnMut()) {
+/// The case that `cargo xtask bench --beside` asks for.
+fn asked() -> Option<String> {
+    std::env::var("VAR_BENCH_CASE").ok()
+}
+
+/// Whether one of `cases` is to be timed.
+pub fn wanted(cases: &[&str]) -> bool {
+    asked().is_none_or(|asked| cases.contains(&asked.as_str()))
+}
+
+/// Times `work`, and prints its rate (best of three) next to the peak of a matrix product in the same minute. If the
+/// comparison asks for `case`, prints the median of five as one JSON object instead.
+pub fn time(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    (case, name): (&str, &str),
+    flops: f64,
+    mut work: impl FnMut(),
+) {
+    if let Some(asked) = asked() {
+        if asked == case {
+            compare(flops, &mut work);
+        }
+        return;
+    }
     group.sample_size(10).sampling_mode(SamplingMode::Flat).measurement_time(Duration::from_secs(5));
     // Inside, so that a bench that was not asked for does not run; criterion calls it more than once.
     let mut first = true;
@@ -31,14 +53,31 @@ pub fn time(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, flops: f64, mu
     });
 }
 
+fn compare(flops: f64, work: &mut impl FnMut()) {
+    work();
+    let mut seconds: Vec<f64> = (0..5).map(|_| timed(work)).collect();
+    seconds.sort_by(f64::total_cmp);
+    let rate = flops / seconds[2] / product_peak(Device::Cpu, kind()).unwrap();
+    let precision = if kind() == Kind::BFloat16 { "bf16" } else { "f32" };
+    let peak = var_tokenizer::memory::peak().unwrap_or(0.0) as u64;
+    println!(
+        r#"{{"median_s": {}, "precision": "{precision}", "peak_bytes": {peak}, "share": {rate}}}"#,
+        seconds[2]
+    );
+}
+
+fn timed(work: &mut impl FnMut()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64()
+}
+
 fn share(name: &str, flops: f64, work: &mut impl FnMut()) {
     work();
     let peak = product_peak(Device::Cpu, kind()).unwrap();
     let mut best = f64::INFINITY;
     for _ in 0..3 {
-        let began = Instant::now();
-        work();
-        best = best.min(began.elapsed().as_secs_f64());
+        best = best.min(timed(work));
     }
     let rate = flops / best;
     println!(

@@ -3,6 +3,7 @@
 // Helpers may fail like tests; clippy.toml exempts only the test functions themselves.
 #![allow(clippy::unwrap_used)]
 
+mod bench;
 mod command_line;
 mod eval_fid;
 mod golden;
