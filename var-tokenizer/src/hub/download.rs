@@ -150,8 +150,11 @@ impl Download<'_> {
                 Err(e) => return Ok(Step::Cut(format!("the connection was cut ({e})"))),
             };
             file.write_all(piece.get(..read).unwrap_or_default()).map_err(io)?;
+            let before = at / MEGABYTE;
             at += read as u64;
-            progress.advance(at / MEGABYTE, "MB");
+            if at / MEGABYTE != before {
+                progress.advance(at / MEGABYTE, "MB");
+            }
         }
         Ok(match total {
             Some(total) if at < total => Step::Cut("the connection ended early".into()),
