@@ -51,9 +51,12 @@ enum Command {
     #[command(after_help = "Examples:
   var-tokenizer encode --data emoji --crops 2 --flip --out tokens.h5
   var-tokenizer encode --data photos/ --tokenizer runs/tokenizer/tokenizer.safetensors --out tokens.h5
-  var-tokenizer encode --data cifar-10-binary.tar.gz --tokenizer t.safetensors --limit 20000 --out tokens.h5")]
+  var-tokenizer encode --data cifar-10-binary.tar.gz --tokenizer t.safetensors --limit 20000 --out tokens.h5
+  var-tokenizer encode --data 'shards/{000000..001281}.tar' --tokenizer t.safetensors --out tokens.h5
+  var-tokenizer encode --data 'imagenet-1k/data/*.parquet' --tokenizer t.safetensors --out tokens.h5
+  var-tokenizer encode --data images.tsv --tokenizer t.safetensors --out tokens.h5")]
     Encode {
-        /// Images: a folder of class folders, a tar, an npz, CIFAR binaries, or `emoji` (built in)
+        /// Images: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, CIFAR binaries, or `emoji`
         #[arg(long, value_name = "PATH")]
         data: String,
         /// Tokenizer file, or `builtin`

@@ -120,7 +120,7 @@ impl Pictures {
     /// When all images are decoded at the start and other ones are skipped: the order of examples would change.
     pub(crate) fn recall(&self, earlier: &BTreeSet<usize>) -> Result<()> {
         let now = self.left_out();
-        let name = |index: &usize| self.source.entries().get(*index).map_or("?", |entry| &entry.name);
+        let name = |index: &usize| self.source.name(*index);
         if self.cache.is_some()
             && let Some(index) = now.symmetric_difference(earlier).next()
         {

@@ -16,6 +16,7 @@
 
 mod archives;
 mod batch;
+mod below;
 mod blob;
 mod catalogue;
 mod cifar;
@@ -26,14 +27,19 @@ mod foreign;
 pub mod grid;
 mod labels;
 mod listing;
+mod name_list;
 mod names;
 pub mod npz;
+mod parquets;
 mod partition;
+mod pattern;
+mod recent;
 pub mod resize;
 mod source;
 mod split;
 mod stock;
 mod tarball;
+mod text_list;
 pub mod transform;
 
 pub use batch::{Bad, Batch, Report};

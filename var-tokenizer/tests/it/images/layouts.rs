@@ -325,7 +325,7 @@ fn what_is_not_read_is_named_with_what_to_do() {
         (b"BZh91AY", &["bzip2", "unpack"]),
         (b"\xfd7zXZ\0\0", &["xz archive", "unpack"]),
         (b"\x28\xb5\x2f\xfd000", &["zstd", "unpack"]),
-        (b"PAR1000", &["Parquet", "export"]),
+        (b"PAR1000", &["Parquet", "copy it again"]),
         (b"\x93NUMPY\x01\0", &["numpy array", "savez"]),
         (b"\x89HDF\r\n\x1a\n", &["HDF5", "npz"]),
         (b"\x80\x04\x95", &["pickle", "binary version"]),
@@ -339,7 +339,7 @@ fn what_is_not_read_is_named_with_what_to_do() {
     }
     let parquet = tree(&[("data/train-00000-of-00001.parquet", b"PAR1".to_vec())]);
     let text = refusal(parquet.path());
-    assert!(text.contains("1 .parquet") && text.contains("Parquet file: export"), "{text}");
+    assert!(text.contains("00001.parquet: truncated or damaged Parquet file"), "{text}");
     let python = tree(&[("cifar-10-batches-py/data_batch_1", vec![0x80, 4])]);
     assert!(refusal(python.path()).contains("binary version"));
     let npz = npz_of(0, None, npyz::zip::CompressionMethod::Stored);
