@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::images::{Split, pattern};
-use crate::data::tokens::{JoinedWriter, TokenFile, TokenInfo, difference};
+use crate::data::tokens::{InputStatistics, JoinedWriter, TokenFile, TokenInfo, difference};
 use crate::encode::{self, Measure, named};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::write_atomically;
 use crate::runtime::progress::Progress;
-use crate::runtime::torch::DeviceChoice;
+use crate::runtime::torch::{DeviceChoice, Precision};
 use crate::{builtin, signals};
 
 /// Rows that are copied in one go.
@@ -82,20 +83,8 @@ pub fn join(request: &JoinRequest, progress: &mut Progress) -> Result<JoinSummar
     let files = in_order(&request.parts)?;
     let Some(first) = files.first() else { return Err(Error::Config("no parts to join".into())) };
     let mut info = TokenInfo { shard: None, ..first.info().clone() };
-    let opened = builtin::open(&request.tokenizer, Some(&info.schedule), request.device.resolve()?)?;
-    first.require_tokenizer(&opened.sha256)?;
-    let (mut vae, mut measured) = (opened.tokenizer, None);
-    vae.freeze();
-    let mut measure = Measure::new(&vae);
-    for file in &files {
-        for row in file.sample()? {
-            measure.add(&file.read_rows(Split::Train, row as usize..row as usize + 1)?.tokens)?;
-        }
-    }
-    if let Some(found) = measure.finish().map_err(|e| named(e, &request.tokenizer))? {
-        measured = Some(found);
-    }
-    info.input_statistics = measured;
+    first.require_tokenizer(&builtin::digest(&request.tokenizer)?)?;
+    info.input_statistics = statistics(request, &info, &files)?;
     let rows = Split::ALL.map(|split| files.iter().map(|file| file.rows(split)).sum::<usize>());
     let mut writer = JoinedWriter::create(&request.out, &info, rows)?;
     progress.start(0, rows.iter().sum::<usize>() as u64);
@@ -104,7 +93,7 @@ pub fn join(request: &JoinRequest, progress: &mut Progress) -> Result<JoinSummar
         for file in &files {
             let count = file.rows(split);
             for begin in (0..count).step_by(STRIP) {
-                if stop.load(std::sync::atomic::Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) {
                     progress.finish();
                     return Err(Error::Interrupted("nothing was written; the parts are as they were".into()));
                 }
@@ -122,6 +111,27 @@ pub fn join(request: &JoinRequest, progress: &mut Progress) -> Result<JoinSummar
     Ok(JoinSummary { parts: files.len(), train, val, bad, out: request.out.display().to_string() })
 }
 
+/// Measures the input vectors of the samples of all parts, in their order, as one encode does.
+fn statistics(
+    request: &JoinRequest,
+    info: &TokenInfo,
+    files: &[TokenFile],
+) -> Result<Option<InputStatistics>> {
+    let device = request.device.resolve()?;
+    let mut vae = builtin::open(&request.tokenizer, Some(&info.schedule), device)?.tokenizer;
+    let precision: Precision = info.precision.parse()?;
+    vae.set_compute_kind(precision.resolve(device, encode::typical_product(&vae, 1))?);
+    vae.freeze();
+    let mut measure = Measure::new(&vae);
+    for file in files {
+        for row in file.sample()? {
+            let row = row as usize;
+            measure.add(&file.read_rows(Split::Train, row..row + 1)?.tokens)?;
+        }
+    }
+    measure.finish().map_err(|e| named(e, &request.tokenizer))
+}
+
 /// Opens the parts and sorts them by their numbers.
 ///
 /// # Errors
@@ -131,17 +141,23 @@ fn in_order(paths: &[PathBuf]) -> Result<Vec<TokenFile>> {
     for path in paths {
         let file = TokenFile::open_part(path)?;
         let shard = file.info().shard.ok_or_else(|| {
-            Error::file(path, "is a whole token file, not a part; give only files that encode wrote with a shard")
+            Error::file(
+                path,
+                "is a whole token file, not a part; give only files that encode wrote with a shard",
+            )
         })?;
         if let Some(first) = found.values().next() {
             let of = first.info().shard.map_or(0, |shard| shard.of());
             if shard.of() != of {
-                let message =
-                    format!("is part {shard}, but {} is one of {of} parts", first.path().display());
+                let message = format!("is part {shard}, but {} is one of {of} parts", first.path().display());
                 return Err(Error::file(path, message));
             }
             // The same images may be at another place on each machine: their hash tells.
-            let own = TokenInfo { shard: first.info().shard, source: first.info().source.clone(), ..file.info().clone() };
+            let own = TokenInfo {
+                shard: first.info().shard,
+                source: first.info().source.clone(),
+                ..file.info().clone()
+            };
             if let Some((what, before, now)) = difference(first.info(), &own) {
                 let message = format!(
                     "does not belong to {}: {what} differs ({before} there, {now} here)",
@@ -164,7 +180,10 @@ fn in_order(paths: &[PathBuf]) -> Result<Vec<TokenFile>> {
             list.push_str(&format!(" and {more} more"));
         }
         let first = found.into_values().next().map(|file| file.path().to_owned()).unwrap_or_default();
-        return Err(Error::file(first, format!("is part {shard}, but part {list} is missing; encode it first")));
+        return Err(Error::file(
+            first,
+            format!("is part {shard}, but part {list} is missing; encode it first"),
+        ));
     }
     Ok(found.into_values().collect())
 }

@@ -27,7 +27,7 @@ pub(super) struct Omissions {
 }
 
 /// `OUT.bad.txt`
-fn list_of(out: &Path) -> PathBuf {
+pub(crate) fn list_of(out: &Path) -> PathBuf {
     with_suffix(out, ".bad.txt")
 }
 

@@ -59,13 +59,15 @@ pub(crate) struct Division {
 /// # Errors
 /// When some names tell a part and others do not.
 pub(crate) fn divide(names: &[&str]) -> std::result::Result<Division, String> {
-    let word = |name: &str| {
+    let word = |text: &str| {
         let known = |word: &str| {
             TRAIN.iter().chain(&HELD_OUT).copied().find(|known| word.eq_ignore_ascii_case(known))
         };
-        name.split(|c: char| !c.is_alphabetic()).find_map(known)
+        text.split(|c: char| !c.is_alphabetic()).find_map(known)
     };
-    let words: Vec<Option<&str>> = names.iter().map(|name| word(name)).collect();
+    // The name of the file says more than those of its folders.
+    let word = |name: &str| word(name.rsplit('/').next().unwrap_or(name)).or_else(|| word(name));
+    let words: Vec<Option<&str>> = names.iter().copied().map(word).collect();
     let training = |word: &Option<&str>| word.is_some_and(|word| TRAIN.contains(&word));
     let held_out = HELD_OUT.iter().find(|known| words.contains(&Some(**known)));
     let Some(held_out) = held_out.filter(|_| words.iter().any(training)) else {

@@ -32,7 +32,7 @@ mod names;
 pub mod npz;
 mod parquets;
 mod partition;
-mod pattern;
+pub(crate) mod pattern;
 mod recent;
 pub mod resize;
 mod source;

@@ -13,6 +13,7 @@ const MAX_PARTS: u32 = 1 << 20;
 
 /// Part `I` of `N`, from 1 to `N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Shard {
     index: u32,
     of: u32,
@@ -53,11 +54,26 @@ impl fmt::Display for Shard {
     }
 }
 
+impl From<Shard> for String {
+    fn from(shard: Shard) -> Self {
+        shard.to_string()
+    }
+}
+
+impl TryFrom<String> for Shard {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
 impl FromStr for Shard {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let numbers = text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
+        let numbers =
+            text.split_once('/').and_then(|(index, of)| Some((index.parse().ok()?, of.parse().ok()?)));
         let (index, of) =
             numbers.ok_or_else(|| Error::Config(format!("part '{text}': expected I/N, as in 2/8")))?;
         Self::new(index, of)

@@ -69,6 +69,41 @@ fn a_folder_and_its_tar_give_the_same_images_and_skip_the_same_entries() {
 }
 
 #[test]
+fn order_and_fingerprint_of_a_folder_are_those_of_its_sorted_names() {
+    // A slash sorts after a space, a hyphen and a dot; folders are listed next to files, and many at once.
+    let folders = ["a", "a b", "a-b", "a.b", "ab", "a/b", "a/b-c", "Z", "\u{e9}", "long"];
+    let mut names: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| (0..3).map(move |i| format!("{folder}/{}.png", i * 7)))
+        .chain((0..150).map(|i| format!("long/{i}/x.png")))
+        .collect();
+    let files: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (name.as_str(), png([1; 3]))).collect();
+    let root = tree(&files);
+    let place = folder();
+    let tar = place.path().join("x.tar");
+    packed(root.path(), &tar);
+    names.sort();
+    let mut classes: Vec<&str> = names.iter().map(|name| name.split('/').next().unwrap()).collect();
+    let of: Vec<&str> = classes.clone();
+    classes.sort();
+    classes.dedup();
+    let mut hashed = Vec::new();
+    for class in &classes {
+        hashed.extend([class.as_bytes(), &[0]].concat());
+    }
+    for (name, class) in names.iter().zip(of) {
+        let number = classes.iter().position(|known| *known == class).unwrap() as u32;
+        hashed.extend([name.as_bytes(), &[0], &number.to_le_bytes()].concat());
+    }
+    for path in [root.path(), &tar] {
+        let source = Source::open(path).unwrap();
+        let listed: Vec<String> = (0..source.len()).map(|i| source.name(i).into_owned()).collect();
+        assert_eq!(listed, names);
+        assert_eq!(source.fingerprint(), var_tokenizer::files::sha256(&hashed));
+    }
+}
+
+#[test]
 fn a_tar_whose_links_leave_it_is_refused_by_name_and_a_folder_follows_them() {
     let outside = tree(&[("7.png", png([1; 3]))]);
     let root = tree(&[("cats/0.png", png([1; 3])), ("dogs/0.png", png([2; 3]))]);

@@ -3,6 +3,7 @@
 //! Opening reads the classes, and of the images only where they lie.
 
 mod chunks;
+mod footer;
 mod pages;
 mod schema;
 
@@ -126,7 +127,10 @@ fn read(file: &(String, PathBuf), open: &Arc<Recent<File>>, key: u64) -> Result<
     if !ends(0) || !ends(blob.length().saturating_sub(MAGIC.len() as u64)) {
         return Err(damaged(&"PAR1 is missing at its start or end"));
     }
-    // The library trusts the numbers of the file.
+    if !footer_of(&blob)?.is_some_and(|bytes| footer::is_whole(&bytes)) {
+        return Err(damaged(&"its footer is not whole"));
+    }
+    // The library trusts most numbers of the file.
     let metadata = contained(|| ParquetMetaDataReader::new().parse_and_finish(&Chunks(blob.clone())));
     let metadata = metadata.ok_or_else(|| damaged(&"impossible numbers"))?.map_err(|e| damaged(&e))?;
     let columns = Columns::find(metadata.file_metadata()).map_err(|reason| Error::file(path, reason))?;
@@ -152,6 +156,14 @@ fn read(file: &(String, PathBuf), open: &Arc<Recent<File>>, key: u64) -> Result<
         }
     };
     Ok(Opened { name: name.clone(), blob, columns, class_names: names, groups, labels })
+}
+
+/// Reads the footer: before the last eight bytes, of which the first four are its length.
+fn footer_of(blob: &Blob) -> Result<Option<Vec<u8>>> {
+    let Some(end) = blob.length().checked_sub(8) else { return Ok(None) };
+    let length = blob.read(end, 4)?.first_chunk().copied().map_or(0, u32::from_le_bytes);
+    let Some(begin) = end.checked_sub(u64::from(length)) else { return Ok(None) };
+    blob.read(begin, u64::from(length)).map(Some)
 }
 
 /// Returns column `place` of a row group, if it lies within the file.
