@@ -240,8 +240,10 @@ mod tests {
         fn a_range_has_every_number_once(first in 0_u64..2000, count in 0_u64..300, width in 0_usize..7) {
             let last = first + count;
             let names = expand(&format!("x-{{{first:0width$}..{last:0width$}}}.tar")).unwrap();
-            let padded = first.to_string().len() < width || last.to_string().len() < width;
-            let width = if padded { width } else { 0 };
+            // As many digits as the longer of the two, if one has leading zeros.
+            let digits = |number: u64| number.to_string().len();
+            let padded = digits(first).min(digits(last)) < width;
+            let width = if padded { width.max(digits(last)) } else { 0 };
             let expected: Vec<String> = (first..=last).map(|n| format!("x-{n:0width$}.tar")).collect();
             prop_assert_eq!(names, expected);
         }

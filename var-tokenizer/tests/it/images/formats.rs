@@ -297,6 +297,22 @@ fn a_null_image_is_one_bad_image_and_a_wrong_label_an_error() {
 }
 
 #[test]
+fn opening_a_parquet_file_reads_no_images() {
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let mut bytes = parquet_of(&rows(12), SCHEMA, Some(features("label", &names(3))), 5, 200);
+    let reader = SerializedFileReader::new(bytes::Bytes::from(bytes.clone())).unwrap();
+    for group in reader.metadata().row_groups() {
+        let (begin, length) = group.column(0).byte_range();
+        bytes[begin as usize..(begin + length) as usize].fill(0xff);
+    }
+    let root = tree(&[("x.parquet", bytes)]);
+    let source = Source::open(root.path().join("x.parquet")).unwrap();
+    let classes: Vec<u32> = source.entries().iter().map(|entry| entry.class).collect();
+    assert_eq!(classes, [0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 1, 2]);
+    assert!(source.load(7).unwrap_err().to_string().contains("damaged Parquet file: row group 1"));
+}
+
+#[test]
 fn a_cut_parquet_file_is_refused_wherever_it_ends() {
     let bytes = parquet_of(&rows(12), SCHEMA, None, 5, 200);
     let place = folder();

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ::parquet::basic::Compression;
 use ::parquet::column::reader::{ColumnReader, get_column_reader};
 use ::parquet::file::metadata::{
     ColumnChunkMetaData, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData,
@@ -134,6 +135,7 @@ fn read(file: &(String, PathBuf), open: &Arc<Recent<File>>, key: u64) -> Result<
     let metadata = contained(|| ParquetMetaDataReader::new().parse_and_finish(&Chunks(blob.clone())));
     let metadata = metadata.ok_or_else(|| damaged(&"impossible numbers"))?.map_err(|e| damaged(&e))?;
     let columns = Columns::find(metadata.file_metadata()).map_err(|reason| Error::file(path, reason))?;
+    check_packing(&metadata, &columns).map_err(|reason| Error::file(path, reason))?;
     let rows = metadata.row_groups().iter().map(|group| u64::try_from(group.num_rows()).unwrap_or(0));
     blob.check_list(rows.fold(0, u64::saturating_add).saturating_mul(IMAGE_COST))?;
     let names = columns.label.as_ref().and_then(|label| class_names(metadata.file_metadata(), &label.name));
@@ -156,6 +158,23 @@ fn read(file: &(String, PathBuf), open: &Arc<Recent<File>>, key: u64) -> Result<
         }
     };
     Ok(Opened { name: name.clone(), blob, columns, class_names: names, groups, labels })
+}
+
+/// Refuses columns that are packed in a way that is not read.
+fn check_packing(metadata: &ParquetMetaData, columns: &Columns) -> std::result::Result<(), String> {
+    for column in [Some(&columns.image), columns.label.as_ref()].into_iter().flatten() {
+        let packings = metadata.row_groups().iter().filter_map(|group| group.columns().get(column.place));
+        for packing in packings.map(ColumnChunkMetaData::compression) {
+            if !matches!(packing, Compression::UNCOMPRESSED | Compression::SNAPPY | Compression::ZSTD(_)) {
+                return Err(format!(
+                    "column {} is packed with {packing}, which is not read; write the file again with Snappy or \
+                     Zstandard",
+                    column.name
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Reads the footer: before the last eight bytes, of which the first four are its length.
