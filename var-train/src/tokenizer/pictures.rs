@@ -138,7 +138,7 @@ impl Pictures {
             let mut batch = self.source.load_batch(&items, &self.framing);
             if batch.bad.is_empty() {
                 let reason = format!("{}: could not be read before the resume", name(index));
-                batch.bad.push(Bad { index: *index, name: name(index).to_owned(), reason });
+                batch.bad.push(Bad { index: *index, name: name(index).into_owned(), reason });
             }
             self.report.borrow_mut().add(&Batch { bad: batch.bad, ..Batch::default() });
         }
