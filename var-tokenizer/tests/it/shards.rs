@@ -141,7 +141,12 @@ fn parts_that_do_not_belong_together_are_refused_with_what_differs() {
         let output = encode(&images, &tokenizer, &place("x.h5"), &["--shard", wrong]);
         assert!(output.status.code() == Some(2) && message(&output).contains("I/N"), "{}", message(&output));
     }
+    // What a killed join leaves is in nobody's way.
+    std::fs::write(place("joined.h5.partial"), b"").unwrap();
+    std::fs::write(place("joined.h5.writing"), b"half a file").unwrap();
     assert!(joined(&[&first, &second, &third]).status.success());
+    assert_eq!(contents(&out), contents(&whole));
+    assert!(!place("joined.h5.partial").exists() && !place("joined.h5.writing").exists());
 }
 
 #[test]

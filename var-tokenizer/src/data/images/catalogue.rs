@@ -19,9 +19,9 @@ use super::stock::Stock;
 use crate::runtime::error::{Error, Result};
 
 /// Names of a folder of training images.
-const TRAIN: [&str; 2] = ["train", "training"];
+pub(crate) const TRAIN: [&str; 2] = ["train", "training"];
 /// Names of a folder of held-out images. The first that exists is used.
-const HELD_OUT: [&str; 7] = ["val", "valid", "validation", "dev", "test", "testing", "eval"];
+pub(crate) const HELD_OUT: [&str; 7] = ["val", "valid", "validation", "dev", "test", "testing", "eval"];
 
 /// Images and classes, both in order of their names.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,63 +41,6 @@ pub(crate) fn part_of(name: &str) -> Option<Split> {
     name.split(|c: char| !c.is_alphabetic()).find_map(|word| {
         let is = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
         if is(&TRAIN) { Some(Split::Train) } else { is(&HELD_OUT).then_some(Split::Val) }
-    })
-}
-
-/// Which files of a source belong to which part.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Division {
-    /// Places of the files that are read, training files first, with their parts; no part when nothing is divided.
-    pub(crate) kept: Vec<(usize, Option<Split>)>,
-    /// A sentence on the files that are skipped.
-    pub(crate) notes: Vec<String>,
-}
-
-/// Divides files by the words `train`, `val`, `test` in their names, as [`parts`] divides folders. All files are one
-/// set when their names do not tell both parts.
-///
-/// # Errors
-/// When some names tell a part and others do not.
-pub(crate) fn divide(names: &[&str]) -> std::result::Result<Division, String> {
-    let word = |text: &str| {
-        let known = |word: &str| {
-            TRAIN.iter().chain(&HELD_OUT).copied().find(|known| word.eq_ignore_ascii_case(known))
-        };
-        text.split(|c: char| !c.is_alphabetic()).find_map(known)
-    };
-    // The name of the file says more than those of its folders.
-    let word = |name: &str| word(name.rsplit('/').next().unwrap_or(name)).or_else(|| word(name));
-    let words: Vec<Option<&str>> = names.iter().copied().map(word).collect();
-    let training = |word: &Option<&str>| word.is_some_and(|word| TRAIN.contains(&word));
-    let held_out = HELD_OUT.iter().find(|known| words.contains(&Some(**known)));
-    let Some(held_out) = held_out.filter(|_| words.iter().any(training)) else {
-        return Ok(Division {
-            kept: (0..names.len()).map(|place| (place, None)).collect(),
-            notes: Vec::new(),
-        });
-    };
-    let places = |wanted: &dyn Fn(&Option<&str>) -> bool| -> Vec<usize> {
-        words.iter().enumerate().filter(|(_, word)| wanted(word)).map(|(place, _)| place).collect()
-    };
-    let named = |places: &[usize]| {
-        few(places.iter().filter_map(|&place| names.get(place)).copied().collect::<Vec<_>>().into_iter())
-    };
-    let unclear = places(&|word| word.is_none());
-    if !unclear.is_empty() {
-        return Err(format!(
-            "some files are called train or {held_out}, but {} are not; give a pattern that names the wanted ones",
-            named(&unclear)
-        ));
-    }
-    let val = places(&|word| *word == Some(*held_out));
-    let others = places(&|word| !training(word) && *word != Some(*held_out));
-    let train = places(&training);
-    let notes = (!others.is_empty())
-        .then(|| format!("skips {} files next to train and {held_out}: {}", others.len(), named(&others)));
-    let of = |places: Vec<usize>, split| places.into_iter().map(move |place| (place, Some(split)));
-    Ok(Division {
-        kept: of(train, Split::Train).chain(of(val, Split::Val)).collect(),
-        notes: notes.into_iter().collect(),
     })
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The class of `000.jpg` is in `000.cls` (a number), or in `000.json` under one of [`KEYS`] (a number or a name).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use rayon::prelude::*;
@@ -114,20 +114,31 @@ impl Files<'_> {
     }
 }
 
-/// Returns the classes of images from the files next to them, or `None` when no image has such a file.
+/// Returns the classes of images from the files next to them, or `None` when no image has such a file. Notes under which
+/// keys they are in JSON files.
 ///
 /// # Errors
 /// When only some images have such a file, or a file is damaged.
-pub(crate) fn beside(files: &Files<'_>, names: Below<'_>) -> Result<Option<Labels>> {
+pub(crate) fn beside(files: &mut Files<'_>, names: Below<'_>) -> Result<Option<Labels>> {
     let whole: Vec<&str> = names.whole().collect();
-    let (mut labels, mut without) = (Labels::default(), Vec::new());
+    let (mut labels, mut without, mut keys) = (Labels::default(), Vec::new(), BTreeSet::new());
     for some in whole.chunks(AT_ONCE) {
-        let found: Vec<Result<Option<Class>>> = some.par_iter().map(|name| label(files, name)).collect();
-        for (class, name) in found.into_iter().zip(some) {
-            match class? {
-                Some(class) => labels.push(class),
+        let found: Vec<Result<Option<Found>>> = some.par_iter().map(|name| label(files, name)).collect();
+        for (found, name) in found.into_iter().zip(some) {
+            match found? {
+                Some((class, key)) => {
+                    labels.push(class);
+                    keys.extend(key);
+                }
                 None => without.push(*name),
             }
+        }
+    }
+    if !keys.is_empty() {
+        let keys = keys.into_iter().collect::<Vec<_>>().join(", ");
+        let note = format!("takes classes from .json files, from the key {keys}");
+        if !files.notes.contains(&note) {
+            files.notes.push(note);
         }
     }
     match without.first() {
@@ -149,8 +160,11 @@ pub(crate) fn has_labels(stock: &Stock) -> bool {
     stock.names().iter().any(|name| name.ends_with(".cls") || name.ends_with(".json"))
 }
 
+/// A class, and the key under which it is in a JSON file.
+type Found = (Class, Option<&'static str>);
+
 /// Returns the class of the image with the whole name `name`, from the file next to it.
-fn label(files: &Files<'_>, name: &str) -> Result<Option<Class>> {
+fn label(files: &Files<'_>, name: &str) -> Result<Option<Found>> {
     let (folder, base) = name.rsplit_once('/').map_or(("", name), |(folder, base)| (folder, base));
     // The key in WebDataset is the name before the first dot.
     let key = base.split_once('.').map_or(base, |(key, _)| key);
@@ -169,20 +183,20 @@ fn label(files: &Files<'_>, name: &str) -> Result<Option<Class>> {
     Ok(None)
 }
 
-fn of_text(text: &str) -> std::result::Result<Option<Class>, String> {
+fn of_text(text: &str) -> std::result::Result<Option<Found>, String> {
     let number = text.parse().map_err(|_| format!("expected a class number, found '{}'", start(text)))?;
-    Class::number(number).map(Some)
+    Class::number(number).map(|class| Some((class, None)))
 }
 
 /// Returns the class in a JSON object, or `None` when all keys are missing.
-fn of_json(text: &str) -> std::result::Result<Option<Class>, String> {
+fn of_json(text: &str) -> std::result::Result<Option<Found>, String> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|e| format!("damaged JSON: {e}"))?;
     let Some((key, value)) = KEYS.iter().find_map(|key| Some((key, value.get(key)?))) else {
         return Ok(None);
     };
     match (value.as_u64(), value.as_str()) {
-        (Some(number), _) => Class::number(number).map(Some),
-        (_, Some(name)) => Ok(Some(Class::named(name))),
+        (Some(number), _) => Class::number(number).map(|class| Some((class, Some(*key)))),
+        (_, Some(name)) => Ok(Some((Class::named(name), Some(*key)))),
         _ => Err(format!("expected a class number or name under {key}, found {}", start(&value.to_string()))),
     }
 }

@@ -21,6 +21,7 @@ mod blob;
 mod catalogue;
 mod cifar;
 pub mod decode;
+mod division;
 pub mod emoji;
 mod folder;
 mod foreign;

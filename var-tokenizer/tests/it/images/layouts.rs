@@ -279,8 +279,15 @@ fn webdataset_shards_have_their_labels() {
         let single =
             expect(&place.path().join("train-000000.tar"), &[(classes[0], "", 2), (classes[1], "", 2)]);
         assert_eq!(single.load(1).unwrap().get_pixel(0, 0).0, [1; 3]);
-        expect(place.path(), &[(classes[0], "", 4), (classes[1], "", 4)]);
+        let source = expect(place.path(), &[(classes[0], "", 4), (classes[1], "", 4)]);
+        let said: Vec<&String> = source.notes().iter().filter(|note| note.contains("from the key")).collect();
+        let bytes = label(0).1;
+        let key = ["label", "class"].into_iter().find(|key| String::from_utf8_lossy(&bytes).contains(key));
+        assert_eq!(said.len(), usize::from(key.is_some()));
+        assert!(said.iter().all(|note| note.ends_with(key.unwrap_or("none"))), "{said:?}");
     }
+    let both = tree(&[("train-0.tar", shard(0, json)), ("val-0.tar", shard(0, json))]);
+    assert_eq!(notes(&Source::open(both.path()).unwrap()).matches("from the key label").count(), 1);
     let place = tree(&[("train-0.tar", shard(0, number)), ("val-0.tar", shard(0, number))]);
     expect(place.path(), &[("10", "train", 2), ("10", "val", 2), ("2", "train", 2), ("2", "val", 2)]);
     let source = Source::open(place.path()).unwrap();

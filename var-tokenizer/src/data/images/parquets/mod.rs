@@ -20,7 +20,7 @@ use ::parquet::file::serialized_reader::SerializedPageReader;
 use rayon::prelude::*;
 
 use super::blob::Blob;
-use super::catalogue::divide;
+use super::division::divide;
 use super::listing::{Entry, Listing};
 use super::recent::Recent;
 use crate::runtime::error::{Error, Result};
