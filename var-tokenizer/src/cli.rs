@@ -246,6 +246,12 @@ fn run(command: Command) -> Result<()> {
             parts.iter().try_for_each(|part| check_in_child(part))?;
             let mut progress = Progress::new(Show::from_flags(json, quiet));
             let summary = join::join(&JoinRequest { parts, tokenizer, out, device }, &mut progress)?;
+            if summary.bad > 0 {
+                progress.warn(&format!(
+                    "left out {} images that cannot be read, all listed in {}.bad.txt",
+                    summary.bad, summary.out
+                ));
+            }
             progress.note(&format!(
                 "wrote {}: {} training and {} held-out rows of {} parts",
                 summary.out, summary.train, summary.val, summary.parts
