@@ -41,7 +41,8 @@ pub enum Error {
     },
     /// Neither the request nor its preset names images.
     #[error(
-        "preset {preset} has no images; name them: class folders, a tar, an npz, CIFAR binary files, or emoji"
+        "preset {preset} has no images; name them: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, \
+         CIFAR binaries, or emoji"
     )]
     NoImages {
         /// The preset.

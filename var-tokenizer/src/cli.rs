@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 use var_tokenizer::encode::{self, EncodeRequest};
 use var_tokenizer::h5::check::{CheckH5, check_in_child};
+use var_tokenizer::join::{self, JoinRequest};
 use var_tokenizer::progress::{Progress, Show, say};
 use var_tokenizer::reconstruct::{self, ReconstructRequest, ReconstructSummary};
-use var_tokenizer::tokens::{START_OVER, TokenFile};
+use var_tokenizer::tokens::{START_OVER, Shard, TokenFile};
 use var_tokenizer::torch::{DeviceChoice, Precision};
 use var_tokenizer::{Error, Result, ScaleSchedule, golden, inspect};
 
@@ -51,9 +52,13 @@ enum Command {
     #[command(after_help = "Examples:
   var-tokenizer encode --data emoji --crops 2 --flip --out tokens.h5
   var-tokenizer encode --data photos/ --tokenizer runs/tokenizer/tokenizer.safetensors --out tokens.h5
-  var-tokenizer encode --data cifar-10-binary.tar.gz --tokenizer t.safetensors --limit 20000 --out tokens.h5")]
+  var-tokenizer encode --data cifar-10-binary.tar.gz --tokenizer t.safetensors --limit 20000 --out tokens.h5
+  var-tokenizer encode --data 'shards/{000000..001281}.tar' --tokenizer t.safetensors --out tokens.h5
+  var-tokenizer encode --data 'imagenet-1k/data/*.parquet' --tokenizer t.safetensors --out tokens.h5
+  var-tokenizer encode --data images.tsv --tokenizer t.safetensors --out tokens.h5
+  var-tokenizer encode --data photos/ --tokenizer t.safetensors --shard 3/8 --out parts/3.h5")]
     Encode {
-        /// Images: a folder of class folders, a tar, an npz, CIFAR binaries, or `emoji` (built in)
+        /// Images: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, CIFAR binaries, or `emoji`
         #[arg(long, value_name = "PATH")]
         data: String,
         /// Tokenizer file, or `builtin`
@@ -83,11 +88,42 @@ enum Command {
         /// Images encoded together
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
         batch: u64,
+        /// Encode part I of N, from 1/N to N/N, into a file of its own; `join` joins all parts
+        #[arg(long, value_name = "I/N")]
+        shard: Option<Shard>,
         /// Delete an unfinished file and start again
         #[arg(long)]
         restart: bool,
         #[command(flatten)]
         run: Run,
+    },
+    /// Join the parts of a token file that `encode --shard` wrote
+    #[command(
+        after_help = "All parts must be there, each once, made from the same images with the same settings.
+
+Examples:
+  var-tokenizer join parts/ --tokenizer t.safetensors --out tokens.h5
+  var-tokenizer join 'parts/{1..8}.h5' --tokenizer t.safetensors --out tokens.h5"
+    )]
+    Join {
+        /// The parts: files, folders with .h5 files, or patterns
+        #[arg(required = true, value_name = "PARTS")]
+        parts: Vec<PathBuf>,
+        /// Tokenizer file, or `builtin`: the one that made the parts
+        #[arg(long, default_value = "builtin", value_name = "FILE")]
+        tokenizer: String,
+        /// Token file to write
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Device for the statistics: auto, cpu, cuda or cuda:N
+        #[arg(long, default_value = "auto")]
+        device: DeviceChoice,
+        /// Print progress and result as JSON lines
+        #[arg(long, conflicts_with = "quiet")]
+        json: bool,
+        /// Show no progress
+        #[arg(long)]
+        quiet: bool,
     },
     /// Reconstruct held-out images: a grid to look at, or a folder to score
     #[command(after_help = "Each row of the grid shows an image, then its reconstruction after each scale.
@@ -173,6 +209,7 @@ fn run(command: Command) -> Result<()> {
             limit_held_out,
             seed,
             batch,
+            shard,
             restart,
             run,
         } => {
@@ -187,6 +224,7 @@ fn run(command: Command) -> Result<()> {
                 limit_held_out,
                 seed,
                 batch: batch as usize,
+                shard,
                 restart,
                 device: run.device,
                 precision: run.precision,
@@ -199,6 +237,24 @@ fn run(command: Command) -> Result<()> {
                 summary.train,
                 summary.val,
                 summary.images_per_second
+            ));
+            progress.event(&serde_json::json!(summary));
+            Ok(())
+        }
+        Command::Join { parts, tokenizer, out, device, json, quiet } => {
+            let parts = join::parts(&parts, &out)?;
+            parts.iter().try_for_each(|part| check_in_child(part))?;
+            let mut progress = Progress::new(Show::from_flags(json, quiet));
+            let summary = join::join(&JoinRequest { parts, tokenizer, out, device }, &mut progress)?;
+            if summary.bad > 0 {
+                progress.warn(&format!(
+                    "left out {} images that cannot be read, all listed in {}.bad.txt",
+                    summary.bad, summary.out
+                ));
+            }
+            progress.note(&format!(
+                "wrote {}: {} training and {} held-out rows of {} parts",
+                summary.out, summary.train, summary.val, summary.parts
             ));
             progress.event(&serde_json::json!(summary));
             Ok(())

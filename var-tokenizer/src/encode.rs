@@ -14,9 +14,12 @@ use tch::{Kind, Tensor};
 use omissions::Omissions;
 use views::{Item, views};
 
-use crate::data::images::{Framing, Source, Split, View};
+pub(crate) use omissions::list_of;
+pub(crate) use statistics::Measure;
+
+use crate::data::images::{Framing, Partition, Source, Split, View};
 use crate::data::schedule::ScaleSchedule;
-use crate::data::tokens::{Rows, START_OVER, TokenInfo, TokenWriter, partial_path};
+use crate::data::tokens::{Rows, START_OVER, Shard, TokenInfo, TokenWriter, partial_path};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::{check_lasting_place, hexadecimal};
 use crate::runtime::progress::Progress;
@@ -52,6 +55,8 @@ pub struct EncodeRequest {
     pub seed: u64,
     /// Number of images encoded together.
     pub batch: usize,
+    /// Part of the images that this call encodes, into a token file of its own; none: all.
+    pub shard: Option<Shard>,
     /// Delete an unfinished file and start again.
     pub restart: bool,
     /// Device to compute on.
@@ -74,6 +79,7 @@ impl EncodeRequest {
             limit_held_out: 0,
             seed: 0,
             batch: 64,
+            shard: None,
             restart: false,
             device: DeviceChoice::Cpu,
             precision: Precision::F32,
@@ -129,8 +135,12 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
     if parts.train.is_empty() {
         return Err(Error::file(source.label(), "has no training images, only held-out ones"));
     }
-    let views = views(&parts, request.crops);
-    let info = info(request, &vae, opened.sha256, &source, &views);
+    let all = views(&parts, request.crops);
+    let info = info(request, &vae, opened.sha256, &source, &all);
+    let views = match request.shard {
+        None => all,
+        Some(shard) => views(&share(&parts, shard), request.crops),
+    };
     let (mut writer, mut omissions) = begin(request, info, &source, &views, progress)?;
     let mut position = writer.progress().position as usize;
     progress.start(position as u64, views.len() as u64);
@@ -176,7 +186,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
         progress.warn(&sentence);
     }
     let rows = writer.progress();
-    if rows.train == 0 {
+    if rows.train == 0 && request.shard.is_none() {
         let message = format!(
             "no training image can be read; {} lists the reasons. Repair the images, then run the same command again",
             omissions.list().display()
@@ -186,12 +196,7 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
     if let Some(sentence) = omissions.lost_classes(&source, &views) {
         progress.warn(&sentence);
     }
-    progress.note("measuring mean and deviation of the transformer's input vectors");
-    let statistics = statistics::measure(&vae, &writer, &parts.train, request.seed);
-    match statistics.map_err(|e| named(e, &request.tokenizer))? {
-        Some(statistics) => writer.finish_with(statistics)?,
-        None => writer.finish()?,
-    }
+    finish(request, writer, &vae, &parts.train, progress)?;
     Ok(EncodeSummary {
         train: rows.train,
         val: rows.val,
@@ -201,15 +206,52 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
     })
 }
 
+/// Makes the token file of the rows in `writer`. `train` has all training images, also those of other parts.
+fn finish(
+    request: &EncodeRequest,
+    writer: TokenWriter,
+    vae: &VqVae,
+    train: &[usize],
+    progress: &Progress,
+) -> Result<()> {
+    let chosen = statistics::chosen(train, request.seed);
+    if request.shard.is_some() {
+        let mut sample = Vec::new();
+        statistics::visit(&writer, &chosen, |row, _| {
+            sample.push(row);
+            Ok(())
+        })?;
+        return writer.finish_part(&sample);
+    }
+    progress.note("measuring mean and deviation of the transformer's input vectors");
+    let mut measure = Measure::new(vae);
+    let measured = statistics::visit(&writer, &chosen, |_, ids| measure.add(ids));
+    match measured.and_then(|()| measure.finish()).map_err(|e| named(e, &request.tokenizer))? {
+        Some(statistics) => writer.finish_with(statistics),
+        None => writer.finish(),
+    }
+}
+
+/// Returns a part's share of the images.
+fn share(parts: &Partition, shard: Shard) -> Partition {
+    let of = |list: &[usize]| list.get(shard.share(list.len())).unwrap_or_default().to_vec();
+    Partition { train: of(&parts.train), val: of(&parts.val) }
+}
+
 /// Checks that a token file may be written at `request.out`.
 fn check_out(request: &EncodeRequest) -> Result<()> {
-    let out = &request.out;
+    check_target(&request.out)?;
+    if request.restart { Ok(()) } else { omissions::check_fresh(&request.out) }
+}
+
+/// Checks that `out` may be replaced by a token file.
+///
+/// # Errors
+/// When it is a folder or another kind of file, or its folder cannot be written.
+pub(crate) fn check_target(out: &Path) -> Result<()> {
     check_lasting_place(out)?;
-    if !request.restart {
-        omissions::check_fresh(out)?;
-    }
     // A mistyped name must not overwrite images or weights.
-    let holds = |out: &PathBuf| std::fs::metadata(out).is_ok_and(|found| found.is_file() && found.len() > 0);
+    let holds = |out: &Path| std::fs::metadata(out).is_ok_and(|found| found.is_file() && found.len() > 0);
     if holds(out) && !h5::is_hdf5(out)? {
         return Err(Error::file(out, "exists and is not a token file; name another output"));
     }
@@ -236,6 +278,7 @@ fn info(request: &EncodeRequest, vae: &VqVae, sha256: String, source: &Source, v
         precision: Precision::name_of(vae.compute_kind()).into(),
         class_names: source.classes().to_vec(),
         input_statistics: None,
+        shard: request.shard,
     }
 }
 
@@ -256,7 +299,7 @@ fn begin(
     let dealt = views.get(..at.position as usize).ok_or_else(|| {
         Error::file(partial_path(&request.out), format!("has more views than the images give; {START_OVER}"))
     })?;
-    if dealt.len() == views.len() && at.train == 0 {
+    if dealt.len() == views.len() && at.train == 0 && request.shard.is_none() {
         // This journal can never become a token file.
         progress.warn("an earlier call could not read any training image; this call starts over");
         writer.clear()?;

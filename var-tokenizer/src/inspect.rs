@@ -78,9 +78,9 @@ fn tokenizer(what: &str) -> Result<Vec<String>> {
 }
 
 fn tokens(path: &Path) -> Result<Vec<String>> {
-    let file = TokenFile::open(path)?;
+    let file = TokenFile::open_part(path)?;
     let info = file.info();
-    Ok(vec![
+    let mut lines = vec![
         format!("tokens      {}", path.display()),
         format!("tokenizer   {}", info.tokenizer_sha256),
         format!("rows        {} training, {} held out", file.rows(Split::Train), file.rows(Split::Val)),
@@ -88,7 +88,9 @@ fn tokens(path: &Path) -> Result<Vec<String>> {
         format!("codebook    {} codes of {} channels", info.vocabulary, info.latent_channels),
         format!("images      {0}×{0} from {1}; {2}", info.image_side, info.source, info.crop_policy),
         format!("classes     {}: {}", info.classes(), info.class_names.join(", ")),
-    ])
+    ];
+    lines.extend(info.shard.map(|shard| format!("part        {shard}; var-tokenizer join joins all parts")));
+    Ok(lines)
 }
 
 fn images(what: &str) -> Result<Vec<String>> {

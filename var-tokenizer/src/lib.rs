@@ -55,6 +55,8 @@ pub mod golden;
 #[doc(hidden)]
 pub mod inspect;
 #[doc(hidden)]
+pub mod join;
+#[doc(hidden)]
 pub mod reconstruct;
 #[doc(hidden)]
 pub use data::{h5, journal};

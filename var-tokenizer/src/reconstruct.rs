@@ -311,7 +311,8 @@ fn file_names(source: &Source, indices: &[usize]) -> BTreeMap<usize, PathBuf> {
     for &index in indices {
         let Some(entry) = source.entries().get(index) else { continue };
         let class = source.classes().get(entry.class as usize).map_or("", String::as_str);
-        let parts: Vec<&str> = entry.name.split('/').collect();
+        let name = source.name(index);
+        let parts: Vec<&str> = name.split('/').collect();
         let below = match parts.iter().position(|part| *part == class) {
             Some(place) if place + 1 < parts.len() => parts.get(place + 1..).unwrap_or_default().join("/"),
             _ => parts.join("-"),

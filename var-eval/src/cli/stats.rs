@@ -29,7 +29,7 @@ Examples:
   var-eval stats --source val/ --network inception-fid --weights pt_inception.pth --adm --out val.npz"
 )]
 pub struct StatsArgs {
-    /// Images: a folder, a tar, an npz, CIFAR binaries, or `emoji`
+    /// Images: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, CIFAR binaries, or `emoji`
     #[arg(long, value_name = "PATH")]
     source: PathBuf,
     /// File to write, .h5 or .npz

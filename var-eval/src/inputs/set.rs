@@ -104,12 +104,12 @@ impl PictureSet {
         let mut labels: Vec<u32> = source.entries().iter().map(|entry| entry.class).collect();
         let mut class_names = source.classes().to_vec();
         if let Some(table) = if place.is_dir() { labels::read(place)? } else { None } {
-            for (label, entry) in labels.iter_mut().zip(source.entries()) {
-                *label = *table.get(&entry.name).ok_or_else(|| {
-                    Error::file(
-                        place,
-                        format!("labels.csv has no line for {}; remove the image, or add a line", entry.name),
-                    )
+            for (index, label) in labels.iter_mut().enumerate() {
+                let name = source.name(index);
+                *label = *table.get(name.as_ref()).ok_or_else(|| {
+                    let message =
+                        format!("labels.csv has no line for {name}; remove the image, or add a line");
+                    Error::file(place, message)
                 })?;
             }
             let most = labels.iter().copied().max().unwrap_or(0);
@@ -230,11 +230,7 @@ impl PictureSet {
                 });
                 picture.map_err(|e| Bad {
                     index,
-                    name: self
-                        .source
-                        .entries()
-                        .get(index)
-                        .map_or_else(String::new, |entry| entry.name.clone()),
+                    name: self.source.name(index).into_owned(),
                     reason: e.to_string(),
                 })
             })

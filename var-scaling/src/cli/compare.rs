@@ -30,7 +30,8 @@ pub struct Compare {
     /// Name of a comparison, or a TOML file [default: raster-vs-var]
     #[arg(long, value_name = "NAME")]
     comparison: Option<String>,
-    /// Images: class folders, a tar, an npz, CIFAR binary files, or `emoji` [default: from the preset]
+    /// Images: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, CIFAR binaries, or `emoji` [default: from
+    /// the preset]
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// Sizes of all arms, separated by commas [default: from the comparison]

@@ -104,7 +104,7 @@ struct PlanArgs {
     /// Preset name or TOML file [default: emoji-nano; with --data cifar-nano]
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Images: class folders, a tar, an npz, CIFAR binary files, or `emoji`
+    /// Images: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, CIFAR binaries, or `emoji`
     #[arg(long, value_name = "PATH")]
     data: Option<String>,
     /// Sizes and ladders, separated by commas, for example d16,3x96 or nano [default: from the preset]

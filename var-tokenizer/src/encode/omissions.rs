@@ -27,7 +27,7 @@ pub(super) struct Omissions {
 }
 
 /// `OUT.bad.txt`
-fn list_of(out: &Path) -> PathBuf {
+pub(crate) fn list_of(out: &Path) -> PathBuf {
     with_suffix(out, ".bad.txt")
 }
 
@@ -75,8 +75,8 @@ impl Omissions {
             .iter()
             .filter(|item| !present.contains(&item.index))
             .map(|item| {
-                let name = source.entries().get(item.index).map_or("", |entry| entry.name.as_str());
-                let reason = reasons.get(one_line(name).as_str()).copied().map(str::to_owned);
+                let name = source.name(item.index);
+                let reason = reasons.get(one_line(&name).as_str()).copied().map(str::to_owned);
                 (item.index, reason.unwrap_or_else(|| format!("{name}: {unknown}")))
             })
             .collect();
@@ -168,6 +168,5 @@ fn one_line(text: &str) -> String {
 }
 
 fn line(source: &Source, index: usize, reason: &str) -> String {
-    let name = source.entries().get(index).map_or("", |entry| entry.name.as_str());
-    format!("{}\t{}\n", one_line(name), one_line(reason))
+    format!("{}\t{}\n", one_line(&source.name(index)), one_line(reason))
 }

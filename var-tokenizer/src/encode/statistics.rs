@@ -36,21 +36,20 @@ fn even_sample(list: &[usize], count: usize, seed: u64) -> Vec<usize> {
         .collect()
 }
 
-/// Returns mean and deviation per latent channel over the first views of an even sample of `train`, the indices of all
-/// training images. The ids come from `writer`, so a resumed call gives the same numbers to the bit.
-///
-/// With one scale, the input vectors are those of a raster scan: the code vectors.
-pub(super) fn measure(
-    vae: &VqVae,
+/// Returns the images whose first views are measured: an even sample of `train`, the indices of all training images.
+pub(super) fn chosen(train: &[usize], seed: u64) -> BTreeSet<u32> {
+    even_sample(train, IMAGES, seed).into_iter().map(|index| index as u32).collect()
+}
+
+/// Hands the ids of the first views of the images `chosen` to `see`, each with its row of `/train`. The ids come from
+/// `writer`, so a resumed call gives the same ones.
+pub(super) fn visit(
     writer: &TokenWriter,
-    train: &[usize],
-    seed: u64,
-) -> Result<Option<InputStatistics>> {
-    let chosen: BTreeSet<u32> =
-        even_sample(train, IMAGES, seed).into_iter().map(|index| index as u32).collect();
+    chosen: &BTreeSet<u32>,
+    mut see: impl FnMut(u32, &[u32]) -> Result<()>,
+) -> Result<()> {
     let length = writer.info().length();
-    let mut sums = Sums::new(vae);
-    let mut waiting: Vec<i64> = Vec::with_capacity(ROWS * length);
+    let mut row = 0;
     writer.visit(|split, rows| {
         if split != Split::Train {
             return Ok(());
@@ -58,19 +57,53 @@ pub(super) fn measure(
         let places = rows.sources.iter().zip(&rows.crops).zip(rows.tokens.chunks_exact(length));
         for ((source, crop), ids) in places {
             if *crop == 0 && chosen.contains(source) {
-                waiting.extend(ids.iter().map(|&id| i64::from(id)));
+                see(row, ids)?;
             }
-            if waiting.len() == ROWS * length {
-                sums.add(&waiting, length)?;
-                waiting.clear();
-            }
+            row += 1;
         }
         Ok(())
-    })?;
-    if !waiting.is_empty() {
-        sums.add(&waiting, length)?;
+    })
+}
+
+/// Measures mean and deviation per latent channel of the input vectors of images.
+///
+/// With one scale, the input vectors are those of a raster scan: the code vectors.
+pub(crate) struct Measure<'a> {
+    sums: Sums<'a>,
+    /// Tokens of an image.
+    length: usize,
+    waiting: Vec<i64>,
+}
+
+impl<'a> Measure<'a> {
+    /// Starts without images.
+    pub(crate) fn new(vae: &'a VqVae) -> Self {
+        Self { sums: Sums::new(vae), length: vae.config().schedule.tokens(), waiting: Vec::new() }
     }
-    sums.statistics()
+
+    /// Adds the ids of an image.
+    ///
+    /// # Errors
+    /// When a vector is not finite.
+    pub(crate) fn add(&mut self, ids: &[u32]) -> Result<()> {
+        self.waiting.extend(ids.iter().map(|&id| i64::from(id)));
+        if self.waiting.len() == ROWS * self.length {
+            self.sums.add(&self.waiting, self.length)?;
+            self.waiting.clear();
+        }
+        Ok(())
+    }
+
+    /// Returns the statistics; `None` without images.
+    ///
+    /// # Errors
+    /// When a vector is not finite.
+    pub(crate) fn finish(mut self) -> Result<Option<InputStatistics>> {
+        if !self.waiting.is_empty() {
+            self.sums.add(&self.waiting, self.length)?;
+        }
+        self.sums.statistics()
+    }
 }
 
 /// Sums over input vectors, in f64.

@@ -157,7 +157,7 @@ fn the_built_in_tokenizer_describes_itself() {
 }
 
 /// Starts encoding emoji with `more` flags, and sends `signal` once some of it is done.
-fn interrupt(out: &Path, more: &[&str], signal: &str) -> Output {
+pub(crate) fn interrupt(out: &Path, more: &[&str], signal: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_var-tokenizer"))
         .env("OMP_NUM_THREADS", "1")
         .args(["encode", "--data", "emoji", "--batch", "8", "--device", "cpu", "--quiet"])

@@ -17,7 +17,7 @@ use crate::cli::{message, prepare, refused, run};
 const SIDE: u64 = 16;
 
 /// An npz of `count` images in five classes, sorted by class; those of later classes are brighter.
-fn sorted_by_class(path: &Path, count: u64) {
+pub(crate) fn sorted_by_class(path: &Path, count: u64) {
     let mut writer = npyz::npz::NpzWriter::new(std::fs::File::create(path).unwrap());
     // Stored: nothing is unpacked to a temporary file.
     let options = FileOptions::default().compression_method(CompressionMethod::Stored);

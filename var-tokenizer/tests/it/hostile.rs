@@ -31,9 +31,13 @@ struct Reader {
 const PLENTY: usize = 64 << 20;
 /// An image may have 512 MB when decoded, and is then converted to RGB and turned upright.
 const IMAGE: usize = 3 * (512 << 20);
+/// A page of a Parquet file may have 2 GB when unpacked; its bytes are kept next to the image.
+const PAGE: usize = IMAGE + (2 << 30);
 
-const READERS: [Reader; 8] = [
+const READERS: [Reader; 10] = [
     Reader { name: "npz", read: readers::npz, seeds: seeds::npz, memory: PLENTY },
+    Reader { name: "parquet", read: readers::parquet, seeds: seeds::parquet, memory: PAGE },
+    Reader { name: "list", read: readers::list, seeds: seeds::list, memory: PLENTY },
     Reader { name: "tar", read: readers::tar, seeds: seeds::tar, memory: IMAGE },
     Reader { name: "cifar", read: readers::cifar, seeds: seeds::cifar, memory: PLENTY },
     Reader { name: "image", read: readers::image, seeds: seeds::image, memory: IMAGE },
@@ -80,6 +84,16 @@ fn cases(usual: u32) -> u32 {
 #[test]
 fn damaged_npz_archives_are_read_or_refused() {
     Reader::named("npz").survives(cases(400));
+}
+
+#[test]
+fn damaged_parquet_files_are_read_or_refused() {
+    Reader::named("parquet").survives(cases(400));
+}
+
+#[test]
+fn damaged_lists_are_read_or_refused() {
+    Reader::named("list").survives(cases(200));
 }
 
 #[test]

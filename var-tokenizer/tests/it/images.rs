@@ -1,6 +1,7 @@
 //! Images in and out on real files: decoding, batches, grids; sources are in a module of their own.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub(crate) mod formats;
 mod layouts;
 mod pixels;
 mod sources;

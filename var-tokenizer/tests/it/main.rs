@@ -12,6 +12,7 @@ mod program;
 mod quantizer;
 mod reconstruct;
 mod resize;
+mod shards;
 mod signals;
 mod tokenizer;
 mod tokens;

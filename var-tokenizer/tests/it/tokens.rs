@@ -29,6 +29,7 @@ fn info(vocabulary: usize) -> TokenInfo {
         precision: "f32".into(),
         class_names: vec!["cat".into(), "Käuzchen".into(), "犬".into()],
         input_statistics: None,
+        shard: None,
     }
 }
 

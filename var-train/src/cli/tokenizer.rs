@@ -20,7 +20,7 @@ use super::{RunArgs, ShowArgs, say_json};
   var-train tokenizer --data photos/ --set start_from=runs/tokenizer/tokenizer.safetensors --out runs/tuned
 All settings with their defaults and meanings: docs/settings.md")]
 pub struct Tokenizer {
-    /// Images: a folder of class folders, a tar, an npz, CIFAR binaries, or `emoji`
+    /// Images: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, CIFAR binaries, or `emoji`
     #[arg(long, value_name = "PATH", required_unless_present = "check")]
     data: Option<String>,
     /// Preset: nano, f4-cpu, f8-64, f16-256 (with a perceptual loss and a discriminator) or published

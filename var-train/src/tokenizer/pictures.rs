@@ -120,7 +120,7 @@ impl Pictures {
     /// When all images are decoded at the start and other ones are skipped: the order of examples would change.
     pub(crate) fn recall(&self, earlier: &BTreeSet<usize>) -> Result<()> {
         let now = self.left_out();
-        let name = |index: &usize| self.source.entries().get(*index).map_or("?", |entry| &entry.name);
+        let name = |index: &usize| self.source.name(*index);
         if self.cache.is_some()
             && let Some(index) = now.symmetric_difference(earlier).next()
         {
@@ -138,7 +138,7 @@ impl Pictures {
             let mut batch = self.source.load_batch(&items, &self.framing);
             if batch.bad.is_empty() {
                 let reason = format!("{}: could not be read before the resume", name(index));
-                batch.bad.push(Bad { index: *index, name: name(index).to_owned(), reason });
+                batch.bad.push(Bad { index: *index, name: name(index).into_owned(), reason });
             }
             self.report.borrow_mut().add(&Batch { bad: batch.bad, ..Batch::default() });
         }

@@ -82,6 +82,7 @@ impl Fixture {
             precision: String::new(),
             class_names: vec!["a".into(), "b".into(), "c".into()],
             input_statistics: None,
+            shard: None,
         };
         let length = info.length();
         let mut writer = TokenWriter::create(&folder.path().join("tokens.h5"), info).unwrap();

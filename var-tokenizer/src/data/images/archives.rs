@@ -5,12 +5,17 @@
 //! - Shards of WebDataset, with a label next to each image.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::sync::Arc;
+
+use rayon::prelude::*;
 
 use super::blob::Blob;
 use super::catalogue::{common_folder, part_of};
 use super::decode::is_image_name;
 use super::labels::has_labels;
 use super::names::few;
+use super::recent::Recent;
 use super::split::Split;
 use super::stock::Stock;
 use super::tarball;
@@ -18,6 +23,11 @@ use crate::runtime::error::{Error, Result};
 
 /// Endings of tars that are opened.
 const ENDINGS: [&str; 3] = [".tar", ".tar.gz", ".tgz"];
+
+/// Tars that are listed at once, on all cores.
+const AT_ONCE: usize = 64;
+/// Tars of a folder that stay open.
+const OPEN: u64 = 64;
 
 /// A tar inside a folder or tar.
 struct Inner {
@@ -46,35 +56,46 @@ fn stem(name: &str) -> Option<&str> {
         .and_then(|ending| name.get(..name.len() - ending.len()))
 }
 
-/// Returns the positions of the tars in `stock`.
+/// Returns the positions of the tars in `stock`, sorted by name.
 pub(crate) fn tars(stock: &Stock) -> Vec<usize> {
     let names = stock.names().iter().enumerate();
     let mut tars: Vec<(&str, usize)> =
-        names.filter(|(_, name)| stem(name).is_some()).map(|(i, name)| (name.as_str(), i)).collect();
+        names.filter(|(_, name)| stem(name).is_some()).map(|(i, name)| (name, i)).collect();
     tars.sort_unstable();
     tars.into_iter().map(|(_, i)| i).collect()
+}
+
+/// Lists the tar at `position` of `stock`. Also gives the memory that its list takes, in bytes.
+fn list(stock: &Stock, position: usize, open: &Arc<Recent<File>>) -> Result<(Inner, u64)> {
+    let name = stock.names().get(position);
+    let mut blob = stock.blob(position)?;
+    let head = blob.read(0, blob.length().min(512))?;
+    if !tarball::is_tar(&head) {
+        let message = format!("holds {name}, which is not a tar; unpack {} first", stock.path().display());
+        return Err(Error::file(stock.path(), message));
+    }
+    // A process may have about a thousand files open.
+    if stock.is_folder() {
+        blob.lend(open, position as u64);
+    }
+    let (found, memory) = tarball::read(&blob)?;
+    let root = common_folder(found.names().iter().filter(|name| is_image_name(name))).len();
+    Ok((Inner { stem: stem(name).unwrap_or(name).to_owned(), stock: found, root }, memory))
 }
 
 /// Returns the images in the tars of `stock`, which holds no other images. `whole` is the archive around them, if any.
 pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
     let mut inner = Vec::new();
     let mut memory = 0_u64;
-    for position in tars(&stock) {
-        let name = stock.names().get(position).map_or("", String::as_str);
-        let blob = stock.blob(position)?;
-        let head = blob.read(0, blob.length().min(512))?;
-        if !tarball::is_tar(&head) {
-            let message =
-                format!("holds {name}, which is not a tar; unpack {} first", stock.path().display());
-            return Err(Error::file(stock.path(), message));
+    let open = Arc::new(Recent::new(OPEN));
+    for some in tars(&stock).chunks(AT_ONCE) {
+        let listed: Vec<_> = some.par_iter().map(|&position| list(&stock, position, &open)).collect();
+        for tar in listed {
+            let (tar, more) = tar?;
+            memory = memory.saturating_add(more);
+            whole.map_or(Ok(()), |whole| whole.check_list(memory))?;
+            inner.push(tar);
         }
-        let (found, more) = tarball::read(&blob)?;
-        memory = memory.saturating_add(more);
-        whole.map_or(Ok(()), |whole| whole.check_list(memory))?;
-        let images = found.images();
-        let names = images.iter().filter_map(|&i| found.names().get(i)).map(String::as_str);
-        let root = common_folder(names).len();
-        inner.push(Inner { stem: stem(name).unwrap_or(name).to_owned(), stock: found, root });
     }
     let meaning = meaning(&stock, &inner)?;
     let mut all = Stock::new(stock.path());
@@ -94,16 +115,17 @@ pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
         };
         let (root, mut found) = (tar.root, tar.stock);
         all.skipped.join(std::mem::take(&mut found.skipped));
-        for (name, place) in all.take_archive(found) {
-            let name = format!("{prefix}{}", name.get(root..).unwrap_or(&name));
-            // Only images: each tar may hold a readme.
-            if is_image_name(&name) && !taken.insert(name.clone()) {
+        let (names, parts) = all.take_archives(found);
+        for (name, part) in names.iter().zip(parts) {
+            let name = format!("{prefix}{}", name.get(root..).unwrap_or(name));
+            // Only images: each tar may hold a readme. Each shard has a folder of its own.
+            if meaning != Meaning::Shards && is_image_name(&name) && !taken.insert(name.clone()) {
                 return Err(Error::file(
                     all.path(),
                     format!("two of its tars hold {name}; remove one of them"),
                 ));
             }
-            all.add(name, place);
+            all.add_part(&name, part);
         }
     }
     Ok(all)
@@ -112,11 +134,11 @@ pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
 /// How the tars `inner` of `stock` belong together.
 fn meaning(stock: &Stock, inner: &[Inner]) -> Result<Meaning> {
     let loose = |tar: &Inner| {
-        let names = tar.stock.names().iter().filter(|name| is_image_name(name));
-        names.into_iter().all(|name| !name.get(tar.root..).unwrap_or(name).contains('/'))
+        let mut names = tar.stock.names().iter().filter(|name| is_image_name(name));
+        names.all(|name| !name.get(tar.root..).unwrap_or(name).contains('/'))
     };
     let empty: Vec<&str> =
-        inner.iter().filter(|tar| tar.stock.images().is_empty()).map(|tar| tar.stem.as_str()).collect();
+        inner.iter().filter(|tar| !tar.stock.has_images()).map(|tar| tar.stem.as_str()).collect();
     if !empty.is_empty() {
         let message =
             format!("holds tars without images: {}. Unpack them, or move them away", few(empty.into_iter()));

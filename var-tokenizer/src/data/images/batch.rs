@@ -63,7 +63,7 @@ impl Source {
                 });
                 let (square, framed) = square.map_err(|e| Bad {
                     index,
-                    name: self.entries().get(index).map_or_else(String::new, |entry| entry.name.clone()),
+                    name: self.name(index).into_owned(),
                     reason: e.to_string(),
                 })?;
                 let mut pixels = Vec::with_capacity(size);

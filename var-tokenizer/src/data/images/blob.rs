@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::recent::Recent;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::zips::{self, Bytes};
 
@@ -22,10 +23,21 @@ const SPARED_SHARE: u64 = 20;
 /// Bytes that are unpacked between two looks at the disk.
 const STRIDE: u64 = 64 << 20;
 
+/// How a file is reached.
+#[derive(Debug, Clone)]
+enum Handle {
+    /// Open, by its name.
+    Named(Arc<File>),
+    /// Open, without a name: nothing else leads to it.
+    Nameless(Arc<File>),
+    /// Opened by its name when it is read, and kept open among others under a key.
+    Lent(Arc<Recent<File>>, u64),
+}
+
 /// Bytes on disk with random access; reads do not move a shared position.
 #[derive(Debug, Clone)]
 pub(crate) struct Blob {
-    file: Arc<File>,
+    handle: Handle,
     path: PathBuf,
     begin: u64,
     length: u64,
@@ -49,7 +61,8 @@ impl Blob {
     pub(crate) fn plain(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         let size = file.metadata().map_err(|e| Error::io(path, e))?.len();
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length: size, packed: size })
+        let handle = Handle::Named(Arc::new(file));
+        Ok(Self { handle, path: path.to_owned(), begin: 0, length: size, packed: size })
     }
 
     /// All that `reader` gives, copied to a temporary file that vanishes with this value. `packed` is the
@@ -73,7 +86,32 @@ impl Blob {
             std::io::Write::write_all(&mut file, part).map_err(|e| Error::io(std::env::temp_dir(), e))?;
             length += count as u64;
         }
-        Ok(Self { file: Arc::new(file), path: path.to_owned(), begin: 0, length, packed })
+        let handle = Handle::Nameless(Arc::new(file));
+        Ok(Self { handle, path: path.to_owned(), begin: 0, length, packed })
+    }
+
+    /// Closes the file, and opens it again for reading among those that `open` keeps open, under `key`. An unpacked
+    /// file stays open.
+    pub(crate) fn lend(&mut self, open: &Arc<Recent<File>>, key: u64) {
+        if matches!(self.handle, Handle::Named(_)) {
+            self.handle = Handle::Lent(Arc::clone(open), key);
+        }
+    }
+
+    /// Returns the file, open.
+    fn file(&self) -> Result<Arc<File>> {
+        match &self.handle {
+            Handle::Named(file) | Handle::Nameless(file) => Ok(Arc::clone(file)),
+            Handle::Lent(open, key) => open.get(*key, || {
+                let file = File::open(&self.path).map_err(|e| Error::io(&self.path, e))?;
+                let size = file.metadata().map_err(|e| Error::io(&self.path, e))?.len();
+                if size != self.packed {
+                    let message = format!("changed: {} bytes before, {size} now; start again", self.packed);
+                    return Err(Error::file(&self.path, message));
+                }
+                Ok((file, 1))
+            }),
+        }
     }
 
     /// Refuses a list of images that takes `bytes` of memory, when an intact file of this size cannot hold so many.
@@ -125,6 +163,14 @@ impl Blob {
         Ok(bytes)
     }
 
+    /// Reads from `offset` on into `buffer`. Returns the number of bytes: fewer than fit at the end.
+    pub(crate) fn read_some(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        let left = self.length.saturating_sub(offset);
+        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let Some(part) = buffer.get_mut(..count) else { return Ok(0) };
+        self.file().map_err(std::io::Error::other)?.read_at(part, self.begin + offset)
+    }
+
     /// A reader of the whole, with a position of its own.
     pub(crate) fn reader(&self) -> BlobReader<'_> {
         BlobReader { blob: self, position: 0 }
@@ -155,7 +201,7 @@ impl zips::Bytes for Blob {
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> Result<()> {
         self.check(offset, bytes.len() as u64)?;
-        self.file.read_exact_at(bytes, self.begin + offset).map_err(|e| Error::io(&self.path, e))
+        self.file()?.read_exact_at(bytes, self.begin + offset).map_err(|e| Error::io(&self.path, e))
     }
 }
 
@@ -190,10 +236,7 @@ pub(crate) struct BlobReader<'a> {
 
 impl Read for BlobReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let left = self.blob.length.saturating_sub(self.position);
-        let count = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        let Some(part) = buffer.get_mut(..count) else { return Ok(0) };
-        let count = self.blob.file.read_at(part, self.blob.begin + self.position)?;
+        let count = self.blob.read_some(buffer, self.position)?;
         self.position += count as u64;
         Ok(count)
     }

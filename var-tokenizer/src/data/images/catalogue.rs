@@ -10,33 +10,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::labels::{self, Class, Files};
+use super::below::Below;
+use super::labels::{self, Class, Files, Labels};
+use super::listing::Entry;
 use super::names::{few, unread};
 use super::split::Split;
 use super::stock::Stock;
 use crate::runtime::error::{Error, Result};
 
 /// Names of a folder of training images.
-const TRAIN: [&str; 2] = ["train", "training"];
+pub(crate) const TRAIN: [&str; 2] = ["train", "training"];
 /// Names of a folder of held-out images. The first that exists is used.
-const HELD_OUT: [&str; 7] = ["val", "valid", "validation", "dev", "test", "testing", "eval"];
-
-/// One image of a catalogue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Item {
-    /// Position of the file in the stock.
-    pub(crate) position: usize,
-    /// Index into the class names.
-    pub(crate) class: u32,
-    /// The part that it belongs to, if the names say so.
-    pub(crate) split: Option<Split>,
-}
+pub(crate) const HELD_OUT: [&str; 7] = ["val", "valid", "validation", "dev", "test", "testing", "eval"];
 
 /// Images and classes, both in order of their names.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Catalogue {
+    /// Position of each image's file in the stock.
+    pub(crate) positions: Vec<u32>,
     /// The images.
-    pub(crate) items: Vec<Item>,
+    pub(crate) entries: Vec<Entry>,
     /// The classes.
     pub(crate) classes: Vec<String>,
     /// A sentence per thing that was skipped or decided.
@@ -51,58 +44,61 @@ pub(crate) fn part_of(name: &str) -> Option<Split> {
     })
 }
 
-/// Position of an image, and its name below the common folder.
-type Named<'a> = (usize, &'a str);
-type Labelled = (usize, Class, Option<Split>);
+/// The images of a part, and their classes.
+type Labelled<'a> = (Below<'a>, Labels, Option<Split>);
 
 /// Reads the names of `stock`, which holds images.
 pub(crate) fn catalogue(stock: &Stock) -> Result<Catalogue> {
-    let name = |&i: &usize| stock.names().get(i).map_or("", String::as_str);
-    let mut sorted: Vec<Named<'_>> = stock.images().iter().map(|i| (*i, name(i))).collect();
-    sorted.sort_by_key(|(_, name)| *name);
-    let root = common_folder(sorted.iter().map(|(_, name)| *name));
-    for (_, name) in &mut sorted {
-        *name = name.get(root.len()..).unwrap_or_default();
-    }
-    let mut files = Files { stock, root, positions: stock.others(), notes: stock.skipped.sentences() };
-    files.notes.extend(unread(stock.names()));
-    let labelled = match parts(stock.path(), &sorted)? {
-        None => {
-            let labelled = files.by_class(&sorted, "")?;
-            labelled.into_iter().map(|(i, class)| (i, class, None)).collect()
-        }
-        Some(parts) => files.by_split(&sorted, &parts)?,
+    let (images, others) = stock.sorted();
+    let root = common_folder(Below::new(stock.names(), &images, 0).whole());
+    let names = Below::new(stock.names(), &images, root.len());
+    let mut files = Files { stock, root, others: &others, notes: stock.skipped.sentences() };
+    files.notes.extend(unread(Below::new(stock.names(), &others, 0).whole()));
+    let labelled = match parts(stock.path(), names)? {
+        None => vec![(names, files.by_class(names, "")?, None)],
+        Some(parts) => files.by_split(names, &parts)?,
     };
-    number(stock.path(), labelled, files.notes)
+    number(stock.path(), &labelled, files.notes)
 }
 
 /// Numbers the classes.
-fn number(path: &Path, labelled: Vec<Labelled>, notes: Vec<String>) -> Result<Catalogue> {
-    let found: BTreeSet<&Class> = labelled.iter().map(|(_, class, _)| class).collect();
+fn number(path: &Path, labelled: &[Labelled<'_>], notes: Vec<String>) -> Result<Catalogue> {
+    let found: BTreeSet<&Class> = labelled.iter().flat_map(|(_, labels, _)| &labels.classes).collect();
+    let (classes, index) = numbered(&found).map_err(|reason| Error::file(path, reason))?;
+    let count = labelled.iter().map(|(names, ..)| names.len()).sum();
+    let (mut positions, mut entries) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    for (names, labels, split) in labelled {
+        let of: Vec<u32> =
+            labels.classes.iter().map(|class| index.get(class).copied().unwrap_or(0)).collect();
+        positions.extend_from_slice(names.positions());
+        for &place in &labels.of {
+            let class = of.get(place as usize).copied().unwrap_or(0);
+            entries.push(Entry { class, split: *split, group: entries.len() as u32 });
+        }
+    }
+    Ok(Catalogue { positions, entries, classes, notes })
+}
+
+/// Returns the names of all classes, and the number of each class that was `found`.
+///
+/// # Errors
+/// When some are numbers and some are names.
+pub(crate) fn numbered<'a>(
+    found: &BTreeSet<&'a Class>,
+) -> std::result::Result<(Vec<String>, BTreeMap<&'a Class, u32>), String> {
     let numbers = found.iter().filter(|class| matches!(class, Class::Number(_))).count();
     if numbers > 0 && numbers < found.len() {
-        return Err(Error::file(path, "some classes are numbers and some are names; use one of the two"));
+        return Err("some classes are numbers and some are names; use one of the two".into());
     }
-    let (classes, index): (Vec<String>, BTreeMap<&Class, u32>) = if numbers > 0 {
-        // A label is the number of its class, even if smaller labels are missing.
-        let number = |class: &Class| if let Class::Number(number) = class { *number } else { 0 };
-        let last = found.last().map_or(0, |class| number(class));
-        (
-            (0..=last).map(|n| n.to_string()).collect(),
-            found.iter().map(|class| (*class, number(class))).collect(),
-        )
-    } else {
-        (found.iter().map(|class| class.to_string()).collect(), found.iter().copied().zip(0..).collect())
-    };
-    let items = labelled
-        .iter()
-        .map(|(position, class, split)| Item {
-            position: *position,
-            class: index.get(class).copied().unwrap_or(0),
-            split: *split,
-        })
-        .collect();
-    Ok(Catalogue { items, classes, notes })
+    if numbers == 0 {
+        let classes = found.iter().map(|class| class.to_string()).collect();
+        return Ok((classes, found.iter().copied().zip(0..).collect()));
+    }
+    // A label is the number of its class, even if smaller labels are missing.
+    let number = |class: &Class| if let Class::Number(number) = class { *number } else { 0 };
+    let last = found.last().map_or(0, |class| number(class));
+    let index = found.iter().map(|class| (*class, number(class))).collect();
+    Ok(((0..=last).map(|n| n.to_string()).collect(), index))
 }
 
 /// Returns the folders that all names share, with a slash. A level that may be a class stays below them.
@@ -122,6 +118,12 @@ pub(crate) fn common_folder<'a>(mut names: impl Iterator<Item = &'a str>) -> &'a
     common
 }
 
+/// Returns the different ones of `folders`, most of which follow their like.
+fn distinct<'a>(folders: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    let mut last = None;
+    folders.filter(|folder| last.replace(*folder) != Some(*folder)).collect()
+}
+
 /// The folders of a divided data set.
 struct Parts {
     train: String,
@@ -129,9 +131,8 @@ struct Parts {
 }
 
 /// Returns the folders of the two parts, if both exist.
-fn parts(path: &Path, names: &[Named<'_>]) -> Result<Option<Parts>> {
-    let folders: BTreeSet<&str> =
-        names.iter().filter_map(|(_, name)| Some(name.split_once('/')?.0)).collect();
+fn parts(path: &Path, names: Below<'_>) -> Result<Option<Parts>> {
+    let folders = distinct(names.folders().flatten());
     let called = |known: &str| -> Result<Option<String>> {
         let found: Vec<&str> = folders.iter().copied().filter(|f| f.eq_ignore_ascii_case(known)).collect();
         match *found.as_slice() {
@@ -148,7 +149,7 @@ fn parts(path: &Path, names: &[Named<'_>]) -> Result<Option<Parts>> {
         // A part has class folders; a class of the same name does not.
         let inside =
             |name: &str| name.split_once('/').is_some_and(|(first, rest)| first == one && rest.contains('/'));
-        if folders.len() > 1 && names.iter().any(|(_, name)| inside(name)) {
+        if folders.len() > 1 && names.iter().any(inside) {
             let others = folders.iter().copied().filter(|folder| folder != one);
             let message = format!(
                 "{one} looks like one part of a divided data set, but next to it are {}. Call the two parts train and \
@@ -170,12 +171,11 @@ impl Files<'_> {
     }
 
     /// Returns the class of each image of a part, in the folder `part` (empty, or with a slash).
-    fn by_class(&mut self, names: &[Named<'_>], part: &str) -> Result<Vec<(usize, Class)>> {
+    fn by_class(&mut self, names: Below<'_>, part: &str) -> Result<Labels> {
         let path = self.stock.path();
-        let loose: Vec<&str> =
-            names.iter().map(|(_, name)| *name).filter(|name| !name.contains('/')).collect();
-        if self.stock.shards || loose.len() == names.len() {
-            if let Some(labels) = labels::beside(self, names, part)? {
+        let loose = names.folders().filter(Option::is_none).count();
+        if self.stock.shards || loose == names.len() {
+            if let Some(labels) = labels::beside(self, names)? {
                 return Ok(labels);
             }
             if self.stock.shards {
@@ -183,29 +183,37 @@ impl Files<'_> {
                                key label";
                 return Err(Error::file(path, message));
             }
-            let lone = self.lone();
-            return Ok(names.iter().map(|(i, _)| (*i, lone.clone())).collect());
+            let mut labels = Labels::default();
+            labels.repeat(self.lone(), names.len());
+            return Ok(labels);
         }
-        if let Some(example) = loose.first() {
+        if let Some(example) = names.iter().find(|name| !name.contains('/')) {
             let message = format!(
-                "{} images are next to the class folders, e.g. {part}{example}; move them into one, or away",
-                loose.len()
+                "{loose} images are next to the class folders, e.g. {part}{example}; move them into one, or away"
             );
             return Err(Error::file(path, message));
         }
-        let labelled: Vec<(usize, &str)> =
-            names.iter().map(|(i, name)| (*i, name.split_once('/').map_or("", |(class, _)| class))).collect();
-        let folders: BTreeSet<&str> = labelled.iter().map(|(_, class)| *class).collect();
+        let folders = distinct(names.folders().flatten());
         self.note_lost(part, &folders);
         self.note_merged(&folders);
-        Ok(labelled.into_iter().map(|(i, class)| (i, Class::named(class))).collect())
+        let mut labels = Labels::default();
+        let mut rest = names.folders().flatten().peekable();
+        while let Some(folder) = rest.next() {
+            let mut count = 1;
+            while rest.next_if_eq(&folder).is_some() {
+                count += 1;
+            }
+            labels.repeat(Class::named(folder), count);
+        }
+        Ok(labels)
     }
 
     /// Notes folders next to the class `folders` of `part` that hold files but no image.
     fn note_lost(&mut self, part: &str, folders: &BTreeSet<&str>) {
         let above = format!("{}{part}", self.root);
         let mut lost: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
-        for name in self.stock.names() {
+        // Folders that hold images are no loss, so only other files matter.
+        for name in Below::new(self.stock.names(), self.others, 0).whole() {
             let Some((folder, _)) = name.strip_prefix(&above).and_then(|rest| rest.split_once('/')) else {
                 continue;
             };
@@ -236,25 +244,16 @@ impl Files<'_> {
     }
 
     /// Returns the images of both parts.
-    fn by_split(&mut self, names: &[Named<'_>], parts: &Parts) -> Result<Vec<Labelled>> {
-        let inside = |folder: &str| -> Vec<Named<'_>> {
-            names
-                .iter()
-                .filter_map(|&(i, name)| {
-                    Some((i, name.split_once('/').filter(|(first, _)| *first == folder)?.1))
-                })
-                .collect()
-        };
-        let (train, held_out) = (inside(&parts.train), inside(&parts.held_out));
+    fn by_split<'n>(&mut self, names: Below<'n>, parts: &Parts) -> Result<Vec<Labelled<'n>>> {
+        let (train, held_out) = (names.part(&parts.train), names.part(&parts.held_out));
         self.note_others(names, parts);
-        let trained = self.by_class(&train, &format!("{}/", parts.train))?;
-        let known: BTreeSet<Class> = trained.iter().map(|(_, class)| class.clone()).collect();
-        let scored = match self.table_of(&held_out, parts, &known)? {
+        let trained = self.by_class(train, &format!("{}/", parts.train))?;
+        let known: BTreeSet<&Class> = trained.classes.iter().collect();
+        let scored = match self.table_of(held_out, parts, &known)? {
             Some(scored) => scored,
-            None => self.by_class(&held_out, &format!("{}/", parts.held_out))?,
+            None => self.by_class(held_out, &format!("{}/", parts.held_out))?,
         };
-        let unknown: BTreeSet<&Class> =
-            scored.iter().map(|(_, class)| class).filter(|c| !known.contains(c)).collect();
+        let unknown: BTreeSet<&Class> = scored.classes.iter().filter(|c| !known.contains(c)).collect();
         if !unknown.is_empty() {
             let unknown: Vec<String> = unknown.iter().map(|class| format!("'{class}'")).collect();
             let message = format!(
@@ -265,17 +264,14 @@ impl Files<'_> {
             );
             return Err(Error::file(self.stock.path(), message));
         }
-        let of = |list: Vec<(usize, Class)>, split| {
-            list.into_iter().map(move |(i, class)| (i, class, Some(split)))
-        };
-        Ok(of(trained, Split::Train).chain(of(scored, Split::Val)).collect())
+        Ok(vec![(train, trained, Some(Split::Train)), (held_out, scored, Some(Split::Val))])
     }
 
     /// Notes folders with images next to the two parts.
-    fn note_others(&mut self, names: &[Named<'_>], parts: &Parts) {
+    fn note_others(&mut self, names: Below<'_>, parts: &Parts) {
         let mut others: BTreeMap<&str, usize> = BTreeMap::new();
-        for (_, name) in names {
-            let folder = name.split_once('/').map_or(*name, |(folder, _)| folder);
+        for (folder, name) in names.folders().zip(names.iter()) {
+            let folder = folder.unwrap_or(name);
             if folder != parts.train && folder != parts.held_out {
                 *others.entry(folder).or_default() += 1;
             }
@@ -296,15 +292,14 @@ impl Files<'_> {
     /// When the table is missing, or an image is not in it.
     fn table_of(
         &self,
-        held_out: &[Named<'_>],
+        held_out: Below<'_>,
         parts: &Parts,
-        known: &BTreeSet<Class>,
-    ) -> Result<Option<Vec<(usize, Class)>>> {
-        let folders: BTreeSet<&str> =
-            held_out.iter().map(|(_, name)| name.split_once('/').map_or("", |(folder, _)| folder)).collect();
+        known: &BTreeSet<&Class>,
+    ) -> Result<Option<Labels>> {
+        let folders = distinct(held_out.folders().map(Option::unwrap_or_default));
         let flat = match folders.iter().copied().collect::<Vec<_>>().as_slice() {
             [""] => {
-                *known != BTreeSet::from([self.lone()])
+                *known != BTreeSet::from([&self.lone()])
                     && !known.iter().any(|c| matches!(c, Class::Number(_)))
             }
             ["images"] => !known.contains(&Class::named("images")),

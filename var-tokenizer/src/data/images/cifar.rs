@@ -3,6 +3,7 @@
 //! A record is one label byte (CIFAR-100: two, coarse and fine) and 3072 bytes: the red plane of 32 × 32
 //! pixels row by row, then green, then blue.
 
+use std::borrow::Cow;
 use std::path::Path;
 
 use image::{Rgb, RgbImage};
@@ -41,9 +42,17 @@ struct Records {
     batches: Vec<Blob>,
     /// Batch and offset of the pixels of each image.
     places: Vec<(usize, u64)>,
+    /// Name of each batch.
+    names: Vec<String>,
 }
 
 impl Images for Records {
+    fn name(&self, index: usize) -> Cow<'_, str> {
+        let Some(&(batch, _)) = self.places.get(index) else { return Cow::default() };
+        let first = self.places.partition_point(|&(other, _)| other < batch);
+        format!("{}/{}", self.names.get(batch).map_or("", String::as_str), index - first).into()
+    }
+
     fn image(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let place = self.places.get(index).and_then(|&(batch, at)| Some((self.batches.get(batch)?, at)));
         let (batch, at) = place.ok_or_else(|| Error::Config(format!("no image {index}")))?;
@@ -75,7 +84,7 @@ pub(crate) fn open_folder(folder: &Path) -> Result<Option<Listing>> {
 
 /// Opens a tar with the files `stock` if it is the binary version of CIFAR.
 pub(crate) fn open_tar(stock: &Stock) -> Result<Option<Listing>> {
-    let base = |name: &String| name.rsplit('/').next().unwrap_or("").to_owned();
+    let base = |name: &str| name.rsplit('/').next().unwrap_or("").to_owned();
     let Some(kind) = KINDS.iter().find(|kind| stock.names().iter().any(|name| base(name) == kind.first))
     else {
         return Ok(None);
@@ -92,7 +101,7 @@ pub(crate) fn open_tar(stock: &Stock) -> Result<Option<Listing>> {
 /// # Errors
 /// When `stock` holds the files of the Python version.
 pub(crate) fn check_not_pickled(stock: &Stock) -> Result<()> {
-    let pickled = |name: &String| name.contains("batches-py/") || name.contains("cifar-100-python/");
+    let pickled = |name: &str| name.contains("batches-py/") || name.contains("cifar-100-python/");
     if !stock.names().iter().any(pickled) {
         return Ok(());
     }
@@ -114,7 +123,7 @@ fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -
     let named = classes.len();
     let record = kind.label_bytes + 3 * AREA as u64;
     let mut entries: Vec<Entry> = Vec::new();
-    let mut records = Records { batches: Vec::new(), places: Vec::new() };
+    let mut records = Records { batches: Vec::new(), places: Vec::new(), names: Vec::new() };
     for (name, split) in files {
         let Some(batch) = find(&name)? else {
             return Err(Error::file(
@@ -147,10 +156,11 @@ fn open(path: &Path, kind: &Kind, find: impl Fn(&str) -> Result<Option<Blob>>) -
                 ));
             }
             let group = entries.len() as u32;
-            entries.push(Entry { name: format!("{name}/{i}"), class, split: Some(split), group });
+            entries.push(Entry { class, split: Some(split), group });
             records.places.push((records.batches.len(), i * record + kind.label_bytes));
         }
         records.batches.push(batch);
+        records.names.push(name);
     }
     if named == 0 {
         let count = entries.iter().map(|entry| entry.class + 1).max().unwrap_or(0);

@@ -66,8 +66,9 @@ impl From<RgbImage> for Decoded {
 /// Whether `name` has the ending of an image file and is not hidden.
 pub fn is_image_name(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or(name);
-    let ending = base.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
-    !base.starts_with('.') && ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+    let ending = base.rsplit_once('.').map(|(_, ending)| ending);
+    let known = |ending: &str| ENDINGS.iter().any(|known| known.eq_ignore_ascii_case(ending));
+    !base.starts_with('.') && ending.is_some_and(known)
 }
 
 /// Reads the image in the file at `path`, as a viewer shows it.

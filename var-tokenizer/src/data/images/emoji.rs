@@ -3,12 +3,14 @@
 //! 3,781 images of 1,906 emoji in nine classes. `assets/emoji/README.md` says where they come from and how the sheet
 //! was made. The first use decodes the sheet, in a fraction of a second.
 
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use image::RgbImage;
 
 use super::decode::{Decoded, Pixels, decode};
 use super::listing::{Entry, Images, Listing};
+use super::name_list::NameList;
 use crate::runtime::error::{Error, Result};
 
 /// Side of the images.
@@ -31,10 +33,15 @@ fn broken(message: &str) -> Error {
     Error::file(EMOJI, format!("the built-in images are damaged: {message}"))
 }
 
+/// The names of the images, in the order of the sheet.
 #[derive(Debug)]
-struct Sheet;
+struct Sheet(NameList);
 
 impl Images for Sheet {
+    fn name(&self, index: usize) -> Cow<'_, str> {
+        self.0.get(index).into()
+    }
+
     fn image(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let sheet = sheet().as_ref().map_err(|reason| broken(reason))?;
         let index = u32::try_from(index).map_err(|_| broken("no such image"))?;
@@ -51,6 +58,7 @@ impl Images for Sheet {
 pub(crate) fn open() -> Result<Listing> {
     let mut classes: Vec<String> = Vec::new();
     let mut entries: Vec<Entry> = Vec::new();
+    let mut names = NameList::default();
     let mut group = 0;
     for line in TABLE.lines().skip(1) {
         let mut fields = line.split('\t');
@@ -69,7 +77,8 @@ pub(crate) fn open() -> Result<Listing> {
         }
         let name =
             if tone.is_empty() { format!("{class}/{emoji}") } else { format!("{class}/{emoji}/{tone}") };
-        entries.push(Entry { name, class: number as u32, split: None, group });
+        names.push(&name);
+        entries.push(Entry { class: number as u32, split: None, group });
     }
-    Ok(Listing { entries, classes, images: Box::new(Sheet), notes: Vec::new() })
+    Ok(Listing { entries, classes, images: Box::new(Sheet(names)), notes: Vec::new() })
 }

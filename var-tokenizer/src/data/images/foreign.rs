@@ -25,7 +25,7 @@ const MAGIC: [(&[u8], &str, &str); 16] = [
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
     (b"Rar!\x1a\x07", "a rar archive", UNPACK),
     (b"\x1f\x8b", "a gzip file in a gzip file", UNPACK),
-    (b"PAR1", "a Parquet file", EXPORT),
+    (b"PAR1", "a Parquet file", "give it by itself, or in a folder"),
     (b"ARROW1", "an Arrow file", EXPORT),
     (
         b"\x93NUMPY",
@@ -61,7 +61,7 @@ pub(crate) fn refusal(path: &Path, head: &[u8]) -> Error {
     }
     Error::file(
         path,
-        "neither a folder nor a tar, tar.gz or npz file; give a folder of class folders, or pack one",
+        "neither a folder nor a tar, tar.gz, Parquet or npz file; give a folder of class folders, or pack one",
     )
 }
 

@@ -1,16 +1,15 @@
 //! The list that every kind of source makes of its files: images with classes, and access to them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use super::decode::{Decoded, Pixels};
 use super::split::Split;
 use crate::runtime::error::Result;
 
-/// An image of a source, before it is decoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An image of a source, before it is decoded. [`Source::name`](super::Source::name) has its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Name in the source, for messages.
-    pub name: String,
     /// Index into the source's class names.
     pub class: u32,
     /// The part that it belongs to, if the source says so.
@@ -21,6 +20,9 @@ pub struct Entry {
 
 /// Access to the images of a source, by index, from any thread.
 pub(crate) trait Images: fmt::Debug + Send + Sync {
+    /// Returns the name of image `index` in the source.
+    fn name(&self, index: usize) -> Cow<'_, str>;
+
     /// Decodes image `index`. `pixels` counts for image files only, not for arrays.
     fn image(&self, index: usize, pixels: Pixels) -> Result<Decoded>;
 }

@@ -16,24 +16,31 @@
 
 mod archives;
 mod batch;
+mod below;
 mod blob;
 mod catalogue;
 mod cifar;
 pub mod decode;
+mod division;
 pub mod emoji;
 mod folder;
 mod foreign;
 pub mod grid;
 mod labels;
 mod listing;
+mod name_list;
 mod names;
 pub mod npz;
+mod parquets;
 mod partition;
+pub(crate) mod pattern;
+mod recent;
 pub mod resize;
 mod source;
 mod split;
 mod stock;
 mod tarball;
+mod text_list;
 pub mod transform;
 
 pub use batch::{Bad, Batch, Report};

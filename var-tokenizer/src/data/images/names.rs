@@ -68,9 +68,9 @@ pub(crate) fn few<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
 }
 
 /// A sentence on images among `names` of kinds that are not read; none where there are none.
-pub(crate) fn unread(names: &[String]) -> Option<String> {
+pub(crate) fn unread<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
-    for ending in names.iter().filter_map(|name| ending(name)) {
+    for ending in names.filter_map(ending) {
         if UNREAD.contains(&ending.as_str()) {
             *kinds.entry(ending).or_default() += 1;
         }

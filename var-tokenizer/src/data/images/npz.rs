@@ -1,5 +1,6 @@
 //! NumPy archives of images: `arr_0` u8 `[N, H, W, 3]`, labels in `labels` or `arr_1`.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek};
 use std::path::Path;
@@ -39,6 +40,10 @@ struct Array {
 }
 
 impl Images for Array {
+    fn name(&self, index: usize) -> Cow<'_, str> {
+        format!("{IMAGES}/{index}").into()
+    }
+
     fn image(&self, index: usize, _: Pixels) -> Result<Decoded> {
         let size = u64::from(self.width) * u64::from(self.height) * u64::from(self.channels);
         let mut bytes = self.data.read(index as u64 * size, size)?;
@@ -86,11 +91,8 @@ fn open_trusting(blob: &Blob) -> Result<Listing> {
         }
     };
     let classes = labels.iter().max().map_or(0, |&label| label + 1);
-    let entries = labels
-        .into_iter()
-        .zip(0..)
-        .map(|(class, group)| Entry { name: format!("{IMAGES}/{group}"), class, split: None, group })
-        .collect();
+    let entries =
+        labels.into_iter().zip(0..).map(|(class, group)| Entry { class, split: None, group }).collect();
     let classes = (0..classes).map(|class| class.to_string()).collect();
     Ok(Listing { entries, classes, images: Box::new(images), notes: Vec::new() })
 }

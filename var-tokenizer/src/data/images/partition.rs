@@ -1,7 +1,5 @@
 //! Divides a data set that has no parts of its own.
 
-use std::collections::BTreeMap;
-
 use super::listing::Entry;
 use super::split::{Partition, Split};
 use crate::runtime::error::{Error, Result};
@@ -29,19 +27,19 @@ pub(crate) fn partition(entries: &[Entry], fraction: f64, seed: u64) -> Result<P
         }
         return Ok(result);
     }
-    let mut classes: BTreeMap<u32, BTreeMap<u32, Vec<usize>>> = BTreeMap::new();
-    for (index, entry) in entries.iter().enumerate() {
-        classes.entry(entry.class).or_default().entry(entry.group).or_default().push(index);
-    }
-    for (class, groups) in classes {
-        let groups: Vec<Vec<usize>> = groups.into_values().collect();
+    let mut sorted: Vec<(u32, u32, u32)> =
+        entries.iter().zip(0..).map(|(entry, index)| (entry.class, entry.group, index)).collect();
+    sorted.sort_unstable();
+    for images in sorted.chunk_by(|a, b| a.0 == b.0) {
+        let class = images.first().map_or(0, |image| image.0);
+        let groups: Vec<&[(u32, u32, u32)]> = images.chunk_by(|a, b| a.1 == b.1).collect();
         let wanted = (fraction * groups.len() as f64).round() as usize;
         let least = usize::from(fraction > 0.0 && groups.len() > 1);
         let held_out = wanted.max(least).min(groups.len().saturating_sub(1));
         let order = Stream::new("split", seed).at(u64::from(class)).permutation(groups.len());
         for (rank, &group) in order.iter().enumerate() {
             let list = if rank < held_out { &mut result.val } else { &mut result.train };
-            list.extend(groups.get(group).into_iter().flatten());
+            list.extend(groups.get(group).into_iter().flat_map(|group| *group).map(|image| image.2 as usize));
         }
     }
     result.train.sort_unstable();

@@ -1,6 +1,7 @@
 //! A data set of labelled images in a folder or file.
 
-use std::path::Path;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 use sha2::{Digest, Sha256};
@@ -14,7 +15,7 @@ use super::names::few;
 use super::partition::partition;
 use super::split::Partition;
 use super::stock::Stock;
-use super::{archives, cifar, emoji, folder, foreign, npz, tarball};
+use super::{archives, cifar, emoji, folder, foreign, npz, parquets, pattern, tarball, text_list};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::hexadecimal;
 
@@ -34,6 +35,8 @@ impl Source {
     /// - the folder of Tiny ImageNet, with its table of held-out classes,
     /// - a folder with `train.tar` and `val.tar` (or `test.tar`), with a tar per class, or with shards of WebDataset,
     /// - a tar or tar.gz of any of these,
+    /// - shards of WebDataset or Parquet files of Hugging Face: one, a folder, or a pattern as `{000..012}.tar`,
+    /// - a text file with a path, a tab and a class in each line,
     /// - an npz with `arr_0` u8 `[N, H, W, 3]` and labels in `labels` or `arr_1`,
     /// - the binary version of CIFAR, packed or not.
     ///
@@ -57,9 +60,10 @@ impl Source {
             sum.update(class.as_bytes());
             sum.update([0]);
         }
-        for entry in self.entries() {
+        for (index, entry) in self.entries().iter().enumerate() {
+            let name = self.name(index);
             // Only the name below the source: a moved folder is the same folder.
-            let name = entry.name.strip_prefix(self.label()).unwrap_or(&entry.name);
+            let name = name.strip_prefix(self.label()).unwrap_or(&name);
             sum.update(name.as_bytes());
             sum.update([0]);
             sum.update(entry.class.to_le_bytes());
@@ -81,6 +85,11 @@ impl Source {
     /// Returns the images, always in the same order.
     pub fn entries(&self) -> &[Entry] {
         &self.listing.entries
+    }
+
+    /// Returns the name of image `index` in the source, for messages; empty when there is no such image.
+    pub fn name(&self, index: usize) -> Cow<'_, str> {
+        if index < self.len() { self.listing.images.name(index) } else { Cow::default() }
     }
 
     /// Returns the class names: sorted for folders and tars, in the order of the data set for CIFAR.
@@ -128,14 +137,20 @@ impl Source {
 }
 
 fn open_path(path: &Path) -> Result<Listing> {
-    let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::file(
-            path,
-            "no such file or folder; give a folder of class folders, a tar, an npz, the binary version of CIFAR, \
-             or the word emoji",
-        ),
-        _ => Error::io(path, e),
-    })?;
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return match path.to_str().filter(|spec| pattern::is_pattern(spec)) {
+                Some(spec) => open_pattern(spec),
+                None => Err(Error::file(
+                    path,
+                    "no such file or folder; give a folder of class folders, a tar, shards, Parquet files, a list, an \
+                     npz, the binary version of CIFAR, or the word emoji",
+                )),
+            };
+        }
+        Err(e) => return Err(Error::io(path, e)),
+    };
     foreign::check_plain(path, &metadata)?;
     if !metadata.is_dir() {
         return open_file(path);
@@ -146,8 +161,23 @@ fn open_path(path: &Path) -> Result<Listing> {
     }
 }
 
+/// Opens the files that the pattern `spec` stands for.
+fn open_pattern(spec: &str) -> Result<Listing> {
+    let root = pattern::folder(spec);
+    let mut stock = Stock::new(root);
+    for file in pattern::files(spec)? {
+        foreign::check_plain(&file, &std::fs::metadata(&file).map_err(|e| Error::io(&file, e))?)?;
+        let name = file.strip_prefix(root).unwrap_or(&file).to_string_lossy().into_owned();
+        stock.add_file(&name, Some(file));
+    }
+    of_stock(stock, None)
+}
+
 /// Opens a file of the kind that its first bytes show.
 fn open_file(path: &Path) -> Result<Listing> {
+    if text_list::is_list(path) {
+        return text_list::open(path);
+    }
     let blob = Blob::open(path)?;
     if blob.length() == 0 {
         return Err(Error::file(path, "the file is empty"));
@@ -155,6 +185,10 @@ fn open_file(path: &Path) -> Result<Listing> {
     let head = blob.read(0, blob.length().min(512))?;
     if head.starts_with(b"PK") {
         return npz::open(&blob);
+    }
+    if head.starts_with(parquets::MAGIC) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        return parquets::open(path, vec![(name.unwrap_or_default(), path.to_owned())]);
     }
     if !tarball::is_tar(&head) {
         return Err(foreign::refusal(path, &head));
@@ -171,28 +205,42 @@ fn of_stock(mut stock: Stock, whole: Option<&Blob>) -> Result<Listing> {
     cifar::check_not_pickled(&stock)?;
     let mut notes = Vec::new();
     let tars = archives::tars(&stock);
-    if stock.images().is_empty() {
+    let parquets = parquet_files(&stock);
+    if !stock.has_images() {
+        if !parquets.is_empty() {
+            if !tars.is_empty() {
+                let message = "holds tars and Parquet files; give one of the two, e.g. FOLDER/*.parquet";
+                return Err(Error::file(stock.path(), message));
+            }
+            let mut listing = parquets::open(stock.path(), parquets)?;
+            listing.notes.extend(stock.skipped.sentences());
+            return Ok(listing);
+        }
         if tars.is_empty() {
             return Err(foreign::no_images(&stock));
         }
         stock = archives::open(stock, whole)?;
     } else if !tars.is_empty() {
-        let names = tars.iter().filter_map(|&i| stock.names().get(i)).map(String::as_str);
-        notes.push(format!("skips tars next to the images: {}", few(names.collect::<Vec<_>>().into_iter())));
+        let names = tars.iter().map(|&i| stock.names().get(i));
+        notes.push(format!("skips tars next to the images: {}", few(names)));
+    }
+    if !parquets.is_empty() {
+        let names = parquets.iter().map(|(name, _)| name.as_str());
+        notes.push(format!("skips Parquet files next to the images: {}", few(names)));
     }
     let catalogue = catalogue(&stock)?;
     notes.extend(catalogue.notes);
-    let entries = catalogue
-        .items
-        .iter()
-        .zip(0..)
-        .map(|(item, group)| Entry {
-            name: stock.names().get(item.position).cloned().unwrap_or_default(),
-            class: item.class,
-            split: item.split,
-            group,
-        })
-        .collect();
-    let positions: Vec<usize> = catalogue.items.iter().map(|item| item.position).collect();
-    Ok(Listing { entries, classes: catalogue.classes, images: stock.access(&positions), notes })
+    let images = stock.access(catalogue.positions);
+    Ok(Listing { entries: catalogue.entries, classes: catalogue.classes, images, notes })
+}
+
+/// Returns the Parquet files of a folder by name, sorted.
+fn parquet_files(stock: &Stock) -> Vec<(String, PathBuf)> {
+    if !stock.is_folder() {
+        return Vec::new();
+    }
+    let names = stock.names().iter().enumerate().filter(|(_, name)| parquets::is_parquet(name));
+    let mut files: Vec<_> = names.map(|(position, name)| (name.to_owned(), stock.place(position))).collect();
+    files.sort_unstable();
+    files
 }

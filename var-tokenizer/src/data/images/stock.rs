@@ -1,38 +1,41 @@
 //! The files of a folder or archive.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::blob::Blob;
 use super::decode::{Decoded, MAX_FILE, Pixels, decode_pixels, is_image_name, read_pixels};
 use super::listing::Images;
+use super::name_list::NameList;
 use super::names::{Skipped, hidden_part};
 use crate::runtime::error::{Error, Result};
 
-/// Place of the bytes of a file.
-#[derive(Debug, Clone)]
-pub(crate) enum Place {
-    /// In a file of its own.
-    File(PathBuf),
-    /// In an archive.
-    Part {
-        /// Which of the stock's archives.
-        archive: u32,
-        /// Where the bytes begin.
-        offset: u64,
-        /// How many there are.
-        size: u64,
-    },
+/// Place of the bytes of a file in an archive.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    /// Which of the stock's archives.
+    pub(crate) archive: u32,
+    /// Where the bytes begin.
+    pub(crate) offset: u64,
+    /// How many there are.
+    pub(crate) size: u64,
 }
 
-/// Files by name (`/` between folders), without hidden files, pipes and devices.
+/// Files by name (`/` between folders), without hidden files, pipes and devices: those of a folder, or those of
+/// archives. A million files take their names and a few bytes each.
 #[derive(Debug)]
 pub(crate) struct Stock {
     /// The folder or archive.
     path: PathBuf,
-    names: Vec<String>,
-    places: Vec<Place>,
+    names: NameList,
+    /// Places in the archives. Empty for a folder.
+    parts: Vec<Part>,
+    /// Paths of the files of a folder that are not the folder and the name: names that are not UTF-8.
+    paths: HashMap<usize, PathBuf>,
     archives: Vec<Blob>,
+    /// Positions of the images, once they are listed.
+    order: Vec<u32>,
     /// Skipped entries.
     pub(crate) skipped: Skipped,
     /// Whether the class of each image is in a file next to it, never in the name of a folder.
@@ -44,9 +47,11 @@ impl Stock {
     pub(crate) fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            names: Vec::new(),
-            places: Vec::new(),
+            names: NameList::default(),
+            parts: Vec::new(),
+            paths: HashMap::new(),
             archives: Vec::new(),
+            order: Vec::new(),
             skipped: Skipped::default(),
             shards: false,
         }
@@ -58,30 +63,38 @@ impl Stock {
         self.archives.len() as u32 - 1
     }
 
-    /// Adds a file. Of a hidden file it adds the topmost hidden part of the name to the skipped entries.
-    pub(crate) fn add(&mut self, name: String, place: Place) {
-        if let Some(hidden) = hidden_part(&name) {
+    /// Adds a file of the folder. Its `path` is only given when it is not the folder and the name.
+    pub(crate) fn add_file(&mut self, name: &str, path: Option<PathBuf>) {
+        if let Some(path) = path {
+            self.paths.insert(self.names.len(), path);
+        }
+        self.names.push(name);
+    }
+
+    /// Adds a file of an archive. Of a hidden file it adds the topmost hidden part of the name to the skipped entries.
+    pub(crate) fn add_part(&mut self, name: &str, part: Part) {
+        if let Some(hidden) = hidden_part(name) {
             self.skipped.hidden.insert(hidden.to_owned());
             return;
         }
         self.names.push(name);
-        self.places.push(place);
+        self.parts.push(part);
     }
 
-    /// Takes the archive of `other`, a stock of one archive, and returns its files with their new places.
-    pub(crate) fn take_archive(&mut self, other: Self) -> Vec<(String, Place)> {
+    /// Adds the files of another stock of the same folder.
+    pub(crate) fn append(&mut self, other: Self) {
+        let before = self.names.len();
+        self.names.append(&other.names);
+        self.paths.extend(other.paths.into_iter().map(|(position, path)| (before + position, path)));
+        self.skipped.join(other.skipped);
+    }
+
+    /// Takes the archives of `other`, and returns its files with their new places.
+    pub(crate) fn take_archives(&mut self, other: Self) -> (NameList, Vec<Part>) {
         let first = self.archives.len() as u32;
         self.archives.extend(other.archives);
-        let moved = other.names.into_iter().zip(other.places).map(|(name, place)| {
-            let place = match place {
-                Place::Part { archive, offset, size } => {
-                    Place::Part { archive: first + archive, offset, size }
-                }
-                file => file,
-            };
-            (name, place)
-        });
-        moved.collect()
+        let moved = other.parts.into_iter().map(|part| Part { archive: first + part.archive, ..part });
+        (other.names, moved.collect())
     }
 
     /// The folder or archive.
@@ -90,97 +103,101 @@ impl Stock {
     }
 
     /// Returns the names of all files.
-    pub(crate) fn names(&self) -> &[String] {
+    pub(crate) fn names(&self) -> &NameList {
         &self.names
     }
 
-    /// Returns the positions of all files with the ending of an image.
-    pub(crate) fn images(&self) -> Vec<usize> {
-        (0..self.names.len()).filter(|&i| self.names.get(i).is_some_and(|name| is_image_name(name))).collect()
+    /// Whether a file has the ending of an image.
+    pub(crate) fn has_images(&self) -> bool {
+        self.names.iter().any(is_image_name)
     }
 
-    /// Returns the positions of all other files, by name.
-    pub(crate) fn others(&self) -> HashMap<&str, usize> {
-        let names = self.names.iter().map(String::as_str).zip(0..);
-        names.filter(|(name, _)| !is_image_name(name)).collect()
+    /// Returns the positions of all files with the ending of an image, sorted by name, and those of all other files.
+    pub(crate) fn sorted(&self) -> (Vec<u32>, Vec<u32>) {
+        let mut positions: Vec<u32> = (0..self.names.len() as u32).collect();
+        // Stable: fast for names that are all but sorted.
+        positions.sort_by(|&a, &b| self.names.get(a as usize).cmp(self.names.get(b as usize)));
+        positions.into_iter().partition(|&position| is_image_name(self.names.get(position as usize)))
     }
 
     /// Reads file `position`, if it has at most `most` bytes.
     pub(crate) fn read(&self, position: usize, most: u64) -> Result<Vec<u8>> {
-        let path = self.shown(position);
         let too_large = |size: u64| {
             let message = format!("{size} bytes: larger than the limit of {most} bytes");
-            if size > most { Err(Error::file(&path, message)) } else { Ok(()) }
+            if size > most { Err(Error::file(self.place(position), message)) } else { Ok(()) }
         };
-        match self.places.get(position) {
-            Some(Place::File(path)) => {
-                too_large(std::fs::metadata(path).map_err(|e| Error::io(path, e))?.len())?;
-                std::fs::read(path).map_err(|e| Error::io(path, e))
-            }
-            Some(&Place::Part { offset, size, .. }) => {
+        match self.parts.get(position) {
+            Some(&Part { archive, offset, size }) => {
                 too_large(size)?;
-                self.archive(position)?.read(offset, size)
+                self.archive(archive)?.read(offset, size)
             }
-            None => Err(Error::Config(format!("no file {position}"))),
+            None => {
+                let path = self.place(position);
+                too_large(std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?.len())?;
+                std::fs::read(&path).map_err(|e| Error::io(&path, e))
+            }
         }
     }
 
     /// Reads the first bytes of file `position`.
     pub(crate) fn head(&self, position: usize) -> Result<Vec<u8>> {
-        let blob = match self.places.get(position) {
-            Some(Place::File(path)) => Blob::plain(path)?,
-            _ => self.blob(position)?,
+        let blob = match self.parts.get(position) {
+            Some(_) => self.blob(position)?,
+            None => Blob::plain(&self.place(position))?,
         };
         blob.read(0, blob.length().min(512))
     }
 
     /// Opens file `position` as an archive.
     pub(crate) fn blob(&self, position: usize) -> Result<Blob> {
-        match self.places.get(position) {
-            Some(Place::File(path)) => Blob::open(path),
-            Some(&Place::Part { offset, size, .. }) => self.archive(position)?.slice(offset, size),
-            None => Err(Error::Config(format!("no file {position}"))),
+        match self.parts.get(position) {
+            Some(&Part { archive, offset, size }) => self.archive(archive)?.slice(offset, size),
+            None => Blob::open(&self.place(position)),
         }
     }
 
-    /// Returns the path of file `position` for messages.
-    fn shown(&self, position: usize) -> PathBuf {
-        match self.places.get(position) {
-            Some(Place::File(path)) => path.clone(),
-            _ => self.path.join(self.names.get(position).map_or("", String::as_str)),
-        }
+    /// Whether these are the files of a folder.
+    pub(crate) fn is_folder(&self) -> bool {
+        self.archives.is_empty()
     }
 
-    fn archive(&self, position: usize) -> Result<&Blob> {
-        let archive = match self.places.get(position) {
-            Some(Place::Part { archive, .. }) => self.archives.get(*archive as usize),
-            _ => None,
-        };
-        archive.ok_or_else(|| Error::Config(format!("no file {position}")))
+    /// Returns the path of file `position`: of its own, or below that of the archive for messages.
+    pub(crate) fn place(&self, position: usize) -> PathBuf {
+        self.paths.get(&position).cloned().unwrap_or_else(|| self.path.join(self.names.get(position)))
     }
 
-    /// Gives access to the images at `positions`, in that order.
-    pub(crate) fn access(mut self, positions: &[usize]) -> Box<dyn Images> {
-        let names = positions.iter().map(|&i| self.names.get(i).cloned().unwrap_or_default()).collect();
-        let places = positions.iter().filter_map(|&i| self.places.get(i).cloned()).collect();
-        (self.names, self.places) = (names, places);
+    fn archive(&self, archive: u32) -> Result<&Blob> {
+        self.archives.get(archive as usize).ok_or_else(|| Error::Config(format!("no archive {archive}")))
+    }
+
+    /// Gives access to the images at the positions `order`.
+    pub(crate) fn access(mut self, order: Vec<u32>) -> Box<dyn Images> {
+        self.names.shrink();
+        self.parts.shrink_to_fit();
+        self.order = order;
         Box::new(self)
+    }
+
+    fn position(&self, index: usize) -> usize {
+        self.order.get(index).map_or(usize::MAX, |&position| position as usize)
     }
 }
 
 impl Images for Stock {
+    fn name(&self, index: usize) -> Cow<'_, str> {
+        self.names.get(self.position(index)).into()
+    }
+
     fn image(&self, index: usize, pixels: Pixels) -> Result<Decoded> {
-        match self.places.get(index) {
-            Some(Place::File(path)) => read_pixels(path, pixels),
-            Some(&Place::Part { offset, size, .. }) => {
-                let path = self.shown(index);
-                if size > MAX_FILE {
-                    return Err(Error::file(path, format!("{size} bytes: too large for an image file")));
-                }
-                let bytes = self.archive(index)?.read(offset, size)?;
-                decode_pixels(&bytes, pixels).map_err(|reason| Error::file(path, reason))
-            }
-            None => Err(Error::Config(format!("no image {index}"))),
+        let position = self.position(index);
+        let path = self.place(position);
+        let Some(&Part { archive, offset, size }) = self.parts.get(position) else {
+            return read_pixels(&path, pixels);
+        };
+        if size > MAX_FILE {
+            return Err(Error::file(path, format!("{size} bytes: too large for an image file")));
         }
+        let bytes = self.archive(archive)?.read(offset, size)?;
+        decode_pixels(&bytes, pixels).map_err(|reason| Error::file(path, reason))
     }
 }

@@ -9,7 +9,7 @@ use tar::EntryType;
 use super::blob::{Blob, BlobReader};
 use super::decode::is_image_name;
 use super::names::{few, text};
-use super::stock::{Place, Stock};
+use super::stock::{Part, Stock};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::panics::contained;
 
@@ -107,7 +107,7 @@ fn index(blob: &Blob) -> Result<(Stock, u64)> {
     follow_links(blob, &mut found, &mut stock, &mut memory)?;
     let archive = stock.add_archive(blob.clone());
     for (name, (offset, size)) in found.files {
-        stock.add(name, Place::Part { archive, offset, size });
+        stock.add_part(&name, Part { archive, offset, size });
     }
     Ok((stock, memory))
 }

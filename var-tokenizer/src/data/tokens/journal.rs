@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use super::{Rows, START_OVER, TokenInfo, slot};
+use super::{Rows, START_OVER, TokenInfo, difference, slot};
 use crate::data::images::Split;
 use crate::data::journal::{self, Fields, Kind};
 use crate::runtime::error::{Error, Result};
@@ -50,7 +50,7 @@ impl Journal {
             let found = serde_json::from_slice::<TokenInfo>(found).ok().filter(|found| found.check().is_ok());
             let found =
                 found.ok_or_else(|| Error::file(path, format!("damaged at its start; {START_OVER}")))?;
-            difference(&found, info).map_or(Ok(()), |difference| {
+            words(&found, info).map_or(Ok(()), |difference| {
                 let message = format!(
                     "started with different settings ({difference}). Use the same settings to resume, or {START_OVER}"
                 );
@@ -161,23 +161,11 @@ fn head(path: &Path, info: &TokenInfo) -> Result<Vec<u8>> {
     serde_json::to_vec(info).map_err(|e| Error::file(path, e.to_string()))
 }
 
-/// The first field in which two infos differ, in words.
-fn difference(found: &TokenInfo, wanted: &TokenInfo) -> Option<String> {
-    let (Ok(found), Ok(wanted)) = (serde_json::to_value(found), serde_json::to_value(wanted)) else {
-        return Some("unreadable".into());
-    };
-    let (found, wanted) = (found.as_object()?, wanted.as_object()?);
-    if found.get("pictures_sha256") != wanted.get("pictures_sha256") {
+/// What differs between two infos, in words.
+fn words(found: &TokenInfo, wanted: &TokenInfo) -> Option<String> {
+    if found.pictures_sha256 != wanted.pictures_sha256 {
         return Some("other images, views or limits".into());
     }
-    let (key, value) = wanted.iter().find(|(key, value)| found.get(*key) != Some(*value))?;
-    let shown = |value: &serde_json::Value| {
-        let text = value.to_string();
-        if text.len() > 80 { "…".to_owned() } else { text }
-    };
-    Some(format!(
-        "{key}: {} before, {} now",
-        found.get(key).map_or_else(|| "none".into(), shown),
-        shown(value)
-    ))
+    let (key, before, now) = difference(found, wanted)?;
+    Some(format!("{key}: {before} before, {now} now"))
 }

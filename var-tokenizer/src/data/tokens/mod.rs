@@ -7,6 +7,7 @@
 //! | `/train/source` `[N]` u32 | index of the image in its source |
 //! | `/train/crop` `[N]` u16 | number of the view of that image |
 //! | `/val/…` | the same for held-out images |
+//! | `/sample` `[n]` u32 | in a part: the rows of `/train` from which the statistics of the joined file are computed |
 //! | attributes of `/` | the fields of [`TokenInfo`], `format_version`, `complete` |
 //!
 //! HDF5 rewrites its indices in place: a process that is killed while it writes leaves an unreadable file. The rows
@@ -17,7 +18,9 @@
 mod ids;
 mod journal;
 mod reader;
+mod shard;
 mod stored;
+mod whole;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -31,12 +34,18 @@ use crate::runtime::files::with_suffix;
 
 pub use ids::{Ids, SplitTokens};
 pub use reader::TokenFile;
+pub use shard::Shard;
+pub(crate) use writer::JoinedWriter;
 pub use writer::{Progress, TokenWriter};
 
 /// Version of the layout that is written, and the only one that is read.
 pub const FORMAT_VERSION: u32 = 1;
 /// End of a message that advises to start over. The program adds its flag for that.
 pub const START_OVER: &str = "start over";
+/// Attribute of a part: its number, and that of all parts.
+const SHARD: &str = "shard";
+/// Data set of a part: the rows of `/train` from which the statistics of the joined file are computed.
+const SAMPLE: &str = "sample";
 /// Rows in a chunk of the HDF5 file.
 const CHUNK_ROWS: usize = 256;
 /// Bounds that no data set comes near; they keep damaged numbers from asking for memory.
@@ -71,6 +80,9 @@ pub struct TokenInfo {
     pub class_names: Vec<String>,
     /// Mean and deviation of the input vectors, if they are to be standardised.
     pub input_statistics: Option<InputStatistics>,
+    /// Which part of a data set this is, if it is not the whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
 }
 
 /// Mean and deviation of the transformer's input vectors, per latent channel.
@@ -172,6 +184,22 @@ impl InputStatistics {
             Err("input statistics that are not finite, or deviations not above 0".into())
         }
     }
+}
+
+/// Returns the first field in which two infos differ, and both values, in words.
+pub(crate) fn difference(one: &TokenInfo, other: &TokenInfo) -> Option<(String, String, String)> {
+    let unreadable = || Some(("unreadable".to_owned(), String::new(), String::new()));
+    let (Ok(one), Ok(other)) = (serde_json::to_value(one), serde_json::to_value(other)) else {
+        return unreadable();
+    };
+    let (Some(one), Some(other)) = (one.as_object(), other.as_object()) else { return unreadable() };
+    let shown = |value: Option<&serde_json::Value>| {
+        let text = value.map_or_else(|| "none".to_owned(), serde_json::Value::to_string);
+        if text.len() > 80 { "…".to_owned() } else { text }
+    };
+    let key = one.keys().chain(other.keys()).find(|key| one.get(*key) != other.get(*key))?;
+    let words = if key == "pictures_sha256" { "list of images, views or limits" } else { key };
+    Some((words.to_owned(), shown(one.get(key)), shown(other.get(key))))
 }
 
 /// The journal of the token file at `path`: `PATH.partial`.

@@ -41,6 +41,22 @@ impl TokenFile {
     /// # Errors
     /// When it is missing, unfinished, truncated, damaged, of another kind or another format version.
     pub fn open(path: &Path) -> Result<Self> {
+        let file = Self::open_part(path)?;
+        match file.info().shard {
+            None => Ok(file),
+            Some(shard) => {
+                let message =
+                    format!("is part {shard} of a token file; join all parts first (var-tokenizer join)");
+                Err(Error::file(path, message))
+            }
+        }
+    }
+
+    /// As [`Self::open`], also for a part of a token file.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn open_part(path: &Path) -> Result<Self> {
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_file() => check_not_journal(path)?,
             Ok(metadata) => {
@@ -63,7 +79,8 @@ impl TokenFile {
     /// # Errors
     /// As [`Self::open`] and [`Self::read_rows`].
     pub fn check(path: &Path) -> Result<()> {
-        let file = Self::open(path)?;
+        let file = Self::open_part(path)?;
+        file.sample()?;
         for split in Split::ALL {
             let rows = file.rows(split);
             for begin in (0..rows).step_by(STRIP) {
@@ -86,6 +103,18 @@ impl TokenFile {
     /// Number of rows `N` of a part.
     pub fn rows(&self, split: Split) -> usize {
         self.stored.rows()[slot(split)]
+    }
+
+    /// Reads, in a part, the rows of `/train` from which the statistics of the joined file are computed.
+    ///
+    /// # Errors
+    /// When they are damaged.
+    pub(crate) fn sample(&self) -> Result<Vec<u32>> {
+        let sample = self.stored.sample()?;
+        match sample.iter().find(|&&row| row as usize >= self.rows(Split::Train)) {
+            None => Ok(sample),
+            Some(row) => Err(Error::file(&self.path, format!("damaged: the sample has row {row}"))),
+        }
     }
 
     /// Refuses tokens of another tokenizer.

@@ -9,7 +9,7 @@ use hdf5::{Dataset, File, H5Type};
 use ndarray::s;
 
 use super::ids::{Ids, Strip};
-use super::{FORMAT_VERSION, InputStatistics, MAX_CLASSES, TokenInfo, slot};
+use super::{FORMAT_VERSION, InputStatistics, MAX_CLASSES, SAMPLE, SHARD, Shard, TokenInfo, slot};
 use crate::data::h5;
 use crate::data::images::Split;
 use crate::data::schedule::ScaleSchedule;
@@ -21,6 +21,8 @@ pub(super) struct Stored {
     path: PathBuf,
     info: TokenInfo,
     parts: [Part; 2],
+    /// Rows of a sample, in a part of a token file.
+    sample: Option<Dataset>,
 }
 
 /// The data sets of one group.
@@ -56,10 +58,23 @@ impl Stored {
                 .map_err(|reason| wrong(format!("damaged: /{split}: {reason}; encode it again")))
         };
         let parts = [part(Split::Train)?, part(Split::Val)?];
-        if parts[0].rows == 0 {
+        if parts[0].rows == 0 && info.shard.is_none() {
             return Err(wrong("has no rows to train on".into()));
         }
-        Ok(Self { path: path.to_owned(), info, parts })
+        let sample = match info.shard {
+            None => None,
+            Some(_) => Some(file.dataset(SAMPLE).map_err(|_| wrong("damaged: no data set 'sample'".into()))?),
+        };
+        Ok(Self { path: path.to_owned(), info, parts, sample })
+    }
+
+    /// Rows of the sample, which may not exist.
+    pub(super) fn sample(&self) -> Result<Vec<u32>> {
+        let Some(set) = &self.sample else { return Ok(Vec::new()) };
+        let rows = set.shape().first().copied().unwrap_or(0);
+        let damaged = |reason: String| Error::file(&self.path, format!("damaged: {reason}; encode it again"));
+        h5::whole::<u32>(set, SAMPLE, &[rows]).map_err(damaged)?;
+        set.read_raw::<u32>().map_err(|e| h5::error(&self.path, "damaged sample; encode it again", &e))
     }
 
     /// How the tokens came to be.
@@ -139,6 +154,13 @@ fn read_info(file: &File) -> std::result::Result<TokenInfo, String> {
         None
     };
     let class_names = h5::texts(file, "class_names", MAX_CLASSES)?;
+    let shard = match file.attr(SHARD) {
+        Err(_) => None,
+        Ok(_) => match h5::list::<u32>(file, SHARD, 2)?[..] {
+            [index, of] => Some(Shard::new(index, of).map_err(|e| e.to_string())?),
+            _ => return Err("attribute shard is not two numbers".into()),
+        },
+    };
     let optional =
         |name: &str| if file.attr(name).is_ok() { h5::string(file, name) } else { Ok(String::new()) };
     Ok(TokenInfo {
@@ -153,5 +175,6 @@ fn read_info(file: &File) -> std::result::Result<TokenInfo, String> {
         precision: optional("precision")?,
         class_names,
         input_statistics: statistics,
+        shard,
     })
 }

@@ -2,15 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use hdf5::{Dataset, File, Group, H5Type};
-use ndarray::{ArrayView1, ArrayView2, s};
-
 use super::journal::Journal;
-use super::{CHUNK_ROWS, FORMAT_VERSION, InputStatistics, Rows, TokenInfo, partial_path, slot};
-use crate::data::h5::{self, text};
+use super::whole::Whole;
+use super::{InputStatistics, Rows, TokenInfo, partial_path, slot};
 use crate::data::images::Split;
 use crate::runtime::error::{Error, Result};
-use crate::runtime::files::{put_in_place, with_suffix};
+use crate::runtime::files::{open_locked, put_in_place, with_suffix};
+use crate::runtime::locks::Lock;
 
 /// Progress of a token file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -112,15 +110,40 @@ impl TokenWriter {
         if self.journal.rows[slot(Split::Train)] == 0 {
             return Err(Error::file(&self.path, "has no rows to train on: no image was encoded"));
         }
+        self.put(None)
+    }
+
+    /// As [`Self::finish`], for a part of a token file, which may have no rows. `sample` has the rows of `/train` from
+    /// which the statistics of the joined file are computed.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub(crate) fn finish_part(self, sample: &[u32]) -> Result<()> {
+        self.put(Some(sample))
+    }
+
+    fn put(self, sample: Option<&[u32]>) -> Result<()> {
         self.journal.sync()?;
-        let beside = with_suffix(&self.path, ".writing");
-        if let Err(e) = write_file(&beside, &self.info, &self.journal) {
+        let beside = writing_path(&self.path);
+        if let Err(e) = self.write(&beside, sample) {
             // Half a file is of no use, and the disk may be full of it.
             let _ = std::fs::remove_file(&beside);
             return Err(e);
         }
         put_in_place(&beside, &self.path)?;
         self.journal.remove()
+    }
+
+    fn write(&self, beside: &Path, sample: Option<&[u32]>) -> Result<()> {
+        let mut whole = Whole::create(beside, &self.info, self.journal.rows)?;
+        let mut blocks = self.journal.blocks(&self.info)?;
+        while let Some((block, _)) = blocks.next_block()? {
+            whole.append(block.split, &block.rows)?;
+        }
+        if let Some(sample) = sample {
+            whole.add_sample(sample)?;
+        }
+        whole.finish()
     }
 
     /// As [`Self::finish`], with statistics of the input vectors that were found in the end.
@@ -132,6 +155,68 @@ impl TokenWriter {
         self.info.input_statistics = Some(statistics);
         self.finish()
     }
+}
+
+/// Writes a token file whose rows are all on the disk already, in its parts. It needs no journal.
+pub(crate) struct JoinedWriter {
+    path: PathBuf,
+    whole: Option<Whole>,
+    /// The empty journal, which keeps other processes away.
+    _lock: Lock,
+}
+
+impl JoinedWriter {
+    /// Starts the token file `path`, which will have `rows` of both parts. A finished one stays until
+    /// [`Self::finish`] replaces it.
+    ///
+    /// # Errors
+    /// When another process is writing it, an unfinished one is there, or it would have no rows to train on.
+    pub(crate) fn create(path: &Path, info: &TokenInfo, rows: [usize; 2]) -> Result<Self> {
+        info.check().map_err(|e| Error::Config(format!("tokens: {e}")))?;
+        if rows[slot(Split::Train)] == 0 {
+            return Err(Error::file(path, "would have no rows to train on: its parts have none"));
+        }
+        let journal = partial_path(path);
+        let (file, lock) = open_locked(&journal)?;
+        if file.metadata().map_err(|e| Error::io(&journal, e))?.len() > 0 {
+            let message = "belongs to an unfinished encode; finish it, delete it, or choose another output";
+            return Err(Error::file(&journal, message));
+        }
+        let mut writer = Self { path: path.to_owned(), whole: None, _lock: lock };
+        writer.whole = Some(Whole::create(&writing_path(path), info, rows)?);
+        Ok(writer)
+    }
+
+    /// Appends rows to a part.
+    ///
+    /// # Errors
+    /// When the disk is full.
+    pub(crate) fn append(&mut self, split: Split, rows: &Rows) -> Result<()> {
+        self.whole.as_mut().map_or(Ok(()), |whole| whole.append(split, rows))
+    }
+
+    /// Completes the file and puts it in its place.
+    ///
+    /// # Errors
+    /// When rows are missing, or the disk is full.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.whole.take().map_or(Ok(()), Whole::finish)?;
+        put_in_place(&writing_path(&self.path), &self.path)
+    }
+}
+
+impl Drop for JoinedWriter {
+    fn drop(&mut self) {
+        // What is left after an error is of no use.
+        drop(self.whole.take());
+        let _ = std::fs::remove_file(writing_path(&self.path));
+        let _ = std::fs::remove_file(partial_path(&self.path));
+    }
+}
+
+/// The finished file before it has its name.
+fn writing_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".writing")
 }
 
 fn check_rows(rows: &Rows, info: &TokenInfo) -> std::result::Result<(), String> {
@@ -153,147 +238,4 @@ fn check_rows(rows: &Rows, info: &TokenInfo) -> std::result::Result<(), String> 
         return Err(format!("label {label} of {} classes", info.classes()));
     }
     Ok(())
-}
-
-/// Writes the whole HDF5 file at `path`.
-fn write_file(path: &Path, info: &TokenInfo, journal: &Journal) -> Result<()> {
-    let failed = |e: hdf5::Error| h5::error(path, "cannot be written", &e);
-    // The newer layout holds attributes above 64 KB: thousands of class names. The library's own lock
-    // would only get in the way: the journal is locked, and network file systems often know none.
-    let file = File::with_options()
-        .with_fapl(|p| p.libver_v110().file_locking(false))
-        .create(path)
-        .map_err(failed)?;
-    write_attributes(&file, info).map_err(failed)?;
-    let mut parts = Vec::new();
-    for split in Split::ALL {
-        let group = file.create_group(split.name()).map_err(failed)?;
-        let part = if info.narrow() {
-            Part::new::<u16>(&group, journal.rows[slot(split)], info.length())
-        } else {
-            Part::new::<u32>(&group, journal.rows[slot(split)], info.length())
-        };
-        parts.push(part.map_err(failed)?);
-    }
-    let mut blocks = journal.blocks(info)?;
-    while let Some((block, _)) = blocks.next_block()? {
-        if let Some(part) = parts.get_mut(slot(block.split)) {
-            part.add(&block.rows, info).map_err(failed)?;
-        }
-    }
-    for (part, expected) in parts.iter_mut().zip(journal.rows) {
-        part.flush(info).map_err(failed)?;
-        if part.written != expected {
-            return Err(Error::file(path, format!("{} rows of {expected} could be read back", part.written)));
-        }
-    }
-    // Last of all: a reader takes this for the sign that nothing is missing.
-    h5::write_number(&file, "complete", 1_u32).map_err(failed)?;
-    file.flush().map_err(failed)?;
-    drop(parts);
-    file.close().map_err(failed)
-}
-
-fn write_attributes(file: &File, info: &TokenInfo) -> hdf5::Result<()> {
-    h5::write_number(file, "format_version", FORMAT_VERSION)?;
-    let sides: Vec<u32> = info.schedule.sides().iter().map(|&side| side as u32).collect();
-    file.new_attr_builder().with_data(&sides).create("schedule")?;
-    for (name, number) in [
-        ("vocabulary", info.vocabulary),
-        ("latent_channels", info.latent_channels),
-        ("image_side", info.image_side),
-    ] {
-        h5::write_number(file, name, number as u32)?;
-    }
-    for (name, value) in [
-        ("tokenizer_sha256", &info.tokenizer_sha256),
-        ("crop_policy", &info.crop_policy),
-        ("source", &info.source),
-        ("pictures_sha256", &info.pictures_sha256),
-        ("precision", &info.precision),
-    ] {
-        if value.is_empty() {
-            continue;
-        }
-        text::write(file, name, &[value], true)?;
-    }
-    let names: Vec<&str> = info.class_names.iter().map(String::as_str).collect();
-    text::write(file, "class_names", &names, false)?;
-    if let Some(statistics) = &info.input_statistics {
-        file.new_attr_builder().with_data(&statistics.mean).create("input_mean")?;
-        file.new_attr_builder().with_data(&statistics.deviation).create("input_std")?;
-    }
-    Ok(())
-}
-
-/// The data sets of one group, and rows that do not fill a chunk yet.
-struct Part {
-    tokens: Dataset,
-    labels: Dataset,
-    sources: Dataset,
-    crops: Dataset,
-    waiting: Rows,
-    written: usize,
-}
-
-impl Part {
-    fn new<T: H5Type>(group: &Group, rows: usize, length: usize) -> hdf5::Result<Self> {
-        let tokens = group
-            .new_dataset::<T>()
-            .chunk((CHUNK_ROWS, length))
-            .fletcher32()
-            .shape((rows.., length))
-            .create("tokens")?;
-        Ok(Self {
-            tokens,
-            labels: column::<u32>(group, rows, "labels")?,
-            sources: column::<u32>(group, rows, "source")?,
-            crops: column::<u16>(group, rows, "crop")?,
-            waiting: Rows::default(),
-            written: 0,
-        })
-    }
-
-    /// Takes rows, and writes chunks as they fill.
-    fn add(&mut self, rows: &Rows, info: &TokenInfo) -> hdf5::Result<()> {
-        self.waiting.tokens.extend_from_slice(&rows.tokens);
-        self.waiting.labels.extend_from_slice(&rows.labels);
-        self.waiting.sources.extend_from_slice(&rows.sources);
-        self.waiting.crops.extend_from_slice(&rows.crops);
-        let whole = self.waiting.len() / CHUNK_ROWS * CHUNK_ROWS;
-        self.write(whole, info)
-    }
-
-    /// Writes what is left.
-    fn flush(&mut self, info: &TokenInfo) -> hdf5::Result<()> {
-        self.write(self.waiting.len(), info)
-    }
-
-    fn write(&mut self, count: usize, info: &TokenInfo) -> hdf5::Result<()> {
-        if count == 0 {
-            return Ok(());
-        }
-        let (begin, end) = (self.written, self.written + count);
-        let tokens: Vec<u32> = self.waiting.tokens.drain(..count * info.length()).collect();
-        if info.narrow() {
-            let narrow: Vec<u16> = tokens.into_iter().map(|id| id as u16).collect();
-            let view = ArrayView2::from_shape((count, info.length()), &narrow)?;
-            self.tokens.write_slice(view, s![begin..end, ..])?;
-        } else {
-            let view = ArrayView2::from_shape((count, info.length()), &tokens)?;
-            self.tokens.write_slice(view, s![begin..end, ..])?;
-        }
-        let labels: Vec<u32> = self.waiting.labels.drain(..count).collect();
-        self.labels.write_slice(ArrayView1::from(&labels), s![begin..end])?;
-        let sources: Vec<u32> = self.waiting.sources.drain(..count).collect();
-        self.sources.write_slice(ArrayView1::from(&sources), s![begin..end])?;
-        let crops: Vec<u16> = self.waiting.crops.drain(..count).collect();
-        self.crops.write_slice(ArrayView1::from(&crops), s![begin..end])?;
-        self.written = end;
-        Ok(())
-    }
-}
-
-fn column<T: H5Type>(group: &Group, rows: usize, name: &str) -> hdf5::Result<Dataset> {
-    group.new_dataset::<T>().chunk(CHUNK_ROWS * 16).fletcher32().shape(rows..).create(name)
 }

@@ -21,6 +21,23 @@ pub fn npz(bytes: &[u8]) -> bool {
     at_path("x.npz", bytes, |path| source(path).is_ok())
 }
 
+/// Parquet files of images.
+pub fn parquet(bytes: &[u8]) -> bool {
+    at_path("x.parquet", bytes, |path| source(path).is_ok())
+}
+
+/// Lists of images: files next to the list are there under the names of the seeds.
+pub fn list(bytes: &[u8]) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("cat")).unwrap();
+    for name in ["cat/a.png", "b.png"] {
+        std::fs::write(folder.path().join(name), b"").unwrap();
+    }
+    let path = folder.path().join("x.tsv");
+    std::fs::write(&path, bytes).unwrap();
+    Source::open(&path).is_ok()
+}
+
 /// Tars of images and of CIFAR's batches, packed or not.
 pub fn tar(bytes: &[u8]) -> bool {
     at_path("x.tar", bytes, |path| source(path).is_ok())
@@ -89,6 +106,7 @@ pub fn info() -> TokenInfo {
         precision: "f32".into(),
         class_names: vec!["cat".into(), "Käuzchen".into()],
         input_statistics: None,
+        shard: None,
     }
 }
 

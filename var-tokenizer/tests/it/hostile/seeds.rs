@@ -13,6 +13,8 @@ use var_tokenizer::tokens::{TokenWriter, partial_path};
 use var_tokenizer::weights;
 use var_tokenizer::{PhiSharing, ScaleSchedule, TokenizerConfig, VqVae};
 
+use crate::images::formats;
+
 use super::mutate::{Seal, Seed};
 use super::{h5, readers};
 
@@ -38,6 +40,28 @@ pub fn npz() -> Vec<Seed> {
         Seed::plain("npz without labels", archive(stored, None)),
         Seed { pack: lone, ..Seed::plain("array in an npz", npy(&[5_u8; 216], &[3, 4, 6, 3])) },
         Seed { pack: labelled, ..Seed::plain("labels in an npz", npy(&[0_i32, 1], &[2])) },
+    ]
+}
+
+pub fn parquet() -> Vec<Seed> {
+    let names: Vec<String> = ["cat", "dog"].map(str::to_owned).to_vec();
+    let rows: Vec<formats::Row> =
+        (0..9).map(|i| (Some(encoded(ImageFormat::Png)), Some(i64::from(i % 2)))).collect();
+    let plain = "message m { optional binary img; optional int64 cls; }";
+    vec![
+        Seed::plain(
+            "Parquet with names",
+            formats::parquet_of(&rows, formats::SCHEMA, Some(formats::features("label", &names)), 4, 200),
+        ),
+        Seed::plain("Parquet of one group", formats::parquet_of(&rows, plain, None, 100, 1 << 20)),
+    ]
+}
+
+pub fn list() -> Vec<Seed> {
+    vec![
+        Seed::plain("list with names", b"cat/a.png\tcat\r\nb.png\tdog\n".to_vec()),
+        Seed::plain("list with numbers", b"\xef\xbb\xbfcat/a.png\t7\n\nb.png\t0".to_vec()),
+        Seed::plain("list without classes", b"b.png\ncat/a.png\n".to_vec()),
     ]
 }
 

@@ -69,6 +69,41 @@ fn a_folder_and_its_tar_give_the_same_images_and_skip_the_same_entries() {
 }
 
 #[test]
+fn order_and_fingerprint_of_a_folder_are_those_of_its_sorted_names() {
+    // A slash sorts after a space, a hyphen and a dot; folders are listed next to files, and many at once.
+    let folders = ["a", "a b", "a-b", "a.b", "ab", "a/b", "a/b-c", "Z", "\u{e9}", "long"];
+    let mut names: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| (0..3).map(move |i| format!("{folder}/{}.png", i * 7)))
+        .chain((0..150).map(|i| format!("long/{i}/x.png")))
+        .collect();
+    let files: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (name.as_str(), png([1; 3]))).collect();
+    let root = tree(&files);
+    let place = folder();
+    let tar = place.path().join("x.tar");
+    packed(root.path(), &tar);
+    names.sort();
+    let mut classes: Vec<&str> = names.iter().map(|name| name.split('/').next().unwrap()).collect();
+    let of: Vec<&str> = classes.clone();
+    classes.sort();
+    classes.dedup();
+    let mut hashed = Vec::new();
+    for class in &classes {
+        hashed.extend([class.as_bytes(), &[0]].concat());
+    }
+    for (name, class) in names.iter().zip(of) {
+        let number = classes.iter().position(|known| *known == class).unwrap() as u32;
+        hashed.extend([name.as_bytes(), &[0], &number.to_le_bytes()].concat());
+    }
+    for path in [root.path(), &tar] {
+        let source = Source::open(path).unwrap();
+        let listed: Vec<String> = (0..source.len()).map(|i| source.name(i).into_owned()).collect();
+        assert_eq!(listed, names);
+        assert_eq!(source.fingerprint(), var_tokenizer::files::sha256(&hashed));
+    }
+}
+
+#[test]
 fn a_tar_whose_links_leave_it_is_refused_by_name_and_a_folder_follows_them() {
     let outside = tree(&[("7.png", png([1; 3]))]);
     let root = tree(&[("cats/0.png", png([1; 3])), ("dogs/0.png", png([2; 3]))]);
@@ -244,8 +279,15 @@ fn webdataset_shards_have_their_labels() {
         let single =
             expect(&place.path().join("train-000000.tar"), &[(classes[0], "", 2), (classes[1], "", 2)]);
         assert_eq!(single.load(1).unwrap().get_pixel(0, 0).0, [1; 3]);
-        expect(place.path(), &[(classes[0], "", 4), (classes[1], "", 4)]);
+        let source = expect(place.path(), &[(classes[0], "", 4), (classes[1], "", 4)]);
+        let said: Vec<&String> = source.notes().iter().filter(|note| note.contains("from the key")).collect();
+        let bytes = label(0).1;
+        let key = ["label", "class"].into_iter().find(|key| String::from_utf8_lossy(&bytes).contains(key));
+        assert_eq!(said.len(), usize::from(key.is_some()));
+        assert!(said.iter().all(|note| note.ends_with(key.unwrap_or("none"))), "{said:?}");
     }
+    let both = tree(&[("train-0.tar", shard(0, json)), ("val-0.tar", shard(0, json))]);
+    assert_eq!(notes(&Source::open(both.path()).unwrap()).matches("from the key label").count(), 1);
     let place = tree(&[("train-0.tar", shard(0, number)), ("val-0.tar", shard(0, number))]);
     expect(place.path(), &[("10", "train", 2), ("10", "val", 2), ("2", "train", 2), ("2", "val", 2)]);
     let source = Source::open(place.path()).unwrap();
@@ -325,7 +367,7 @@ fn what_is_not_read_is_named_with_what_to_do() {
         (b"BZh91AY", &["bzip2", "unpack"]),
         (b"\xfd7zXZ\0\0", &["xz archive", "unpack"]),
         (b"\x28\xb5\x2f\xfd000", &["zstd", "unpack"]),
-        (b"PAR1000", &["Parquet", "export"]),
+        (b"PAR1000", &["Parquet", "copy it again"]),
         (b"\x93NUMPY\x01\0", &["numpy array", "savez"]),
         (b"\x89HDF\r\n\x1a\n", &["HDF5", "npz"]),
         (b"\x80\x04\x95", &["pickle", "binary version"]),
@@ -339,7 +381,7 @@ fn what_is_not_read_is_named_with_what_to_do() {
     }
     let parquet = tree(&[("data/train-00000-of-00001.parquet", b"PAR1".to_vec())]);
     let text = refusal(parquet.path());
-    assert!(text.contains("1 .parquet") && text.contains("Parquet file: export"), "{text}");
+    assert!(text.contains("00001.parquet: truncated or damaged Parquet file"), "{text}");
     let python = tree(&[("cifar-10-batches-py/data_batch_1", vec![0x80, 4])]);
     assert!(refusal(python.path()).contains("binary version"));
     let npz = npz_of(0, None, npyz::zip::CompressionMethod::Stored);
