@@ -6,6 +6,7 @@ mod cost;
 mod edit;
 mod inspect;
 mod sample;
+mod serve;
 mod speed;
 
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
   var-model sample --run runs/small --out samples.npz    from a run folder, as an archive for evaluators
   var-model sample --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --classes goldfish --out grid.png
   var-model edit --image photo.jpg --mask mask.png --out edited.png
+  var-model serve --open                                 a page in the browser that samples and edits
   var-model inspect var_d16.pth                          tensors, configuration, FLOPs
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
   var-model speed --depth 16                             images per second, next-scale and raster
@@ -51,6 +53,8 @@ enum Command {
     Sample(Box<sample::Sample>),
     /// Edit a photo: in-painting, out-painting, or another class
     Edit(Box<edit::Edit>),
+    /// Sample and edit images on a page in the browser
+    Serve(Box<serve::Serve>),
     /// Show the tensors, configuration and cost of a weight file
     Inspect(inspect::Inspect),
     /// Convert weights between .pth and .safetensors
@@ -98,6 +102,7 @@ impl Cli {
     pub fn run(self, given: Given) -> Result<(), Error> {
         match self.command {
             Command::Sample(sample) => sample.run(given),
+            Command::Serve(serve) => serve.run(),
             Command::Convert(convert) => convert.run(),
             Command::Inspect(inspect) => inspect.run(),
             Command::Edit(edit) => edit.run(given),
