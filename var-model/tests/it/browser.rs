@@ -190,8 +190,9 @@ fn a_request_can_be_cancelled() {
     browser.eval("document.getElementById('per-class').value = 16");
     // Cancelled at its first event, whenever that comes.
     browser.eval(
-        "new MutationObserver(() => {
+        "new MutationObserver((_, observer) => {
              if (document.getElementById('status').textContent.startsWith('Scale 1 ')) {
+                 observer.disconnect();
                  document.getElementById('cancel').click();
              }
          }).observe(document.getElementById('status'), { childList: true });

@@ -30,7 +30,7 @@ const FLAGS: [&str; 14] = [
     "about:blank",
 ];
 /// No page takes so long. A browser that lives on without an answer hangs.
-const HUNG: Duration = Duration::from_secs(300);
+const HUNG: Duration = Duration::from_secs(120);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -104,7 +104,7 @@ fn bad_uploads_are_refused_in_words() {
     let large = vec![7; (32 << 20) + 1];
     assert!(photo(&large).refused(413).contains("32 MB"));
     assert!(photo(b"").refused(400).contains("empty"));
-    assert!(photo(b"GIF89a and no more").refused(400).contains("the photo cannot be read"));
+    assert!(photo(b"GIF89a\x01\0\x01\0 and no more").refused(400).contains("the photo cannot be read"));
     assert!(photo(&[0xff; 999]).refused(400).contains("known format"));
     let wide = png(&GrayImage::new(8192, 2049).into());
     assert!(photo(&wide).refused(413).contains("8192 × 2049"));

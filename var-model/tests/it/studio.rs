@@ -123,7 +123,7 @@ impl Studio {
     /// All events of a request.
     pub(crate) fn events(&self, path: &str, body: &Value) -> Vec<Value> {
         let mut stream = self.stream(path, body);
-        assert_eq!(stream.status, 200, "{:?}", stream.answer());
+        assert_eq!(stream.status, 200, "{body}");
         std::iter::from_fn(|| stream.next_event()).collect()
     }
 
