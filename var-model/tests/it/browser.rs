@@ -107,6 +107,8 @@ fn a_sample_forms_scale_by_scale_and_is_shown() {
     browser.click("#sample-go");
     browser.wait(&format!("document.querySelectorAll('.past').length === 2 && {IDLE}"));
     browser.picture("sample");
+    browser.point(".past", 0.5, 0.5);
+    browser.picture("history");
     assert!(browser.text("#sample-command code").starts_with("var-model sample "));
     assert_eq!(browser.eval("document.getElementById('alert').hidden"), true);
     browser.end();
@@ -237,6 +239,8 @@ fn a_phone_needs_no_scrolling_to_the_side() {
     browser.wait(&format!("document.querySelectorAll('.past').length === 1 && {IDLE}"));
     assert_eq!(browser.eval(fits), true);
     browser.picture("sample-phone");
+    browser.eval("scrollTo(0, 0)");
+    browser.picture("start-phone");
     open_edits(&mut browser);
     generate(&mut browser);
     assert_eq!(browser.eval(fits), true);

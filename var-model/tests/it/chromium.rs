@@ -225,12 +225,16 @@ impl Browser {
         }
     }
 
-    /// Writes a picture of the window to the folder `VAR_SCREENSHOTS`, if there is one.
+    /// Writes pictures of the window, light and dark, to the folder `VAR_SCREENSHOTS`, if there is one.
     pub(crate) fn picture(&mut self, name: &str) {
         let Some(folder) = std::env::var_os("VAR_SCREENSHOTS") else { return };
-        let shot = self.call("Page.captureScreenshot", json!({ "format": "png" }));
-        let bytes = super::studio::bytes_of(&shot["data"]);
-        std::fs::write(Path::new(&folder).join(format!("{name}.png")), bytes).unwrap();
+        for theme in ["light", "dark"] {
+            let features = json!([{ "name": "prefers-color-scheme", "value": theme }]);
+            self.call("Emulation.setEmulatedMedia", json!({ "features": features }));
+            let shot = self.call("Page.captureScreenshot", json!({ "format": "png" }));
+            let bytes = super::studio::bytes_of(&shot["data"]);
+            std::fs::write(Path::new(&folder).join(format!("{name}-{theme}.png")), bytes).unwrap();
+        }
     }
 
     /// Forgets reports with this text.

@@ -160,8 +160,8 @@ async function run(path, body, result, show) {
     if (last?.event !== 'done') throw new Error('The server ended before the images were finished.');
     const seconds = result.seconds < 10 ? result.seconds.toFixed(1) : Math.round(result.seconds);
     say(`Done: ${result.images.length} ${result.images.length > 1 ? 'images' : 'image'} in ${seconds} s`);
-    remember(result);
     show(true);
+    remember(result);
   } catch (error) {
     show(false, true);
     if (error.name !== 'AbortError') {
@@ -224,11 +224,17 @@ async function sample() {
   }
   const result = { kind: 'sample', body, frames: [], images: null };
   result.titles = classes.flatMap(c => Array(body.per_class).fill(className(c)));
-  result.columns = body.per_class > 1 ? Math.min(body.per_class, 8) : Math.min(classes.length, 5);
+  result.columns = columnsFor(total, body.per_class);
   shown = result;
   picked = null;
-  if (matchMedia('(max-width: 820px)').matches) $('tiles').scrollIntoView({ block: 'nearest' });
+  if (narrow()) $('tiles').scrollIntoView({ block: 'start' });
   await run('/api/sample', body, result, (done, failed) => shown === result && showSample(failed));
+}
+
+/** Columns on the stage: few images are shown large, and images of a class stay in a row where they fit. */
+function columnsFor(images, perClass) {
+  const most = images <= 4 ? images : images <= 8 ? 4 : 6;
+  return perClass <= most ? most - (most % perClass) : most;
 }
 
 /** Draws the sample on the stage. */
@@ -281,6 +287,7 @@ function pick(i) {
 }
 
 const firstOr = i => i ?? 0;
+const narrow = () => matchMedia('(max-width: 820px)').matches;
 
 async function assembled(form, result) {
   let { frames, columns } = { frames: result.frames, columns: result.body.per_class };
@@ -419,7 +426,7 @@ async function openPhoto(blob, name) {
   canvas.width = mask.width * zoom;
   canvas.height = mask.height * zoom;
   canvas.classList.toggle('pixels', mask.width < SMALL);
-  $('photo-hint').textContent = `${name}: ${told.width} × ${told.height} pixels`;
+  $('photo-hint').textContent = `${name}, ${told.width} × ${told.height} pixels. Draw a box with mouse or finger, or paint with the brush.`;
   $('edit-go').disabled = Boolean(running);
   draw();
 }
@@ -589,7 +596,9 @@ async function edit() {
   const result = { kind: 'edit', body, frames: [], images: null, photo, at: 0 };
   result.titles = Array.from({ length: body.variants }, (_, i) => `Result ${i + 1}`);
   edited = result;
-  await run('/api/edit', body, result, (done, failed) => edited === result && showEdit(failed));
+  const show = (done, failed) => edited === result && showEdit(failed);
+  if (narrow()) $('result-card').scrollIntoView({ block: 'start' });
+  await run('/api/edit', body, result, show);
 }
 
 /** Draws the edit on the stage: while it forms, what the model sees; then before and after. */
@@ -771,7 +780,7 @@ async function start() {
     range.value = Math.min(Number(range.getAttribute('value')), model.codes);
     showNumber(range);
   }
-  $('edit-class').append(el('option', { value: '', textContent: 'no class: fits the photo' }),
+  $('edit-class').append(el('option', { value: '', textContent: 'no class' }),
     ...model.classes.map((_, n) => el('option', { value: n, textContent: className(n) })));
   if (!model.edits) {
     $('tab-edit').disabled = true;
