@@ -71,7 +71,8 @@ impl Place {
         let mut notes = Vec::new();
         if self.token.is_some() {
             notes.push(
-                "other machines can reach this address: whoever knows the token in it can use the model"
+                "other machines can reach the address below, over a connection that is not encrypted; whoever knows its \
+                 token can use the model"
                     .into(),
             );
         }

@@ -72,11 +72,11 @@ pub fn serve(request: ServeRequest, stop: Arc<AtomicBool>) -> Result<()> {
     let queue = Arc::new(Queue::new(Arc::clone(&stop)));
     let (facts, worker) = worker::start(request.source, Arc::clone(&queue))?;
     facts.notes.iter().for_each(tell);
-    let url = place.url();
-    say(&url)?;
     for note in place.notes() {
         tell(format_args!("note: {note}"));
     }
+    let url = place.url();
+    say(&url)?;
     tell("press Ctrl-C to end");
     if request.open {
         browser::open(&url);

@@ -107,8 +107,9 @@ fn a_sample_forms_scale_by_scale_and_is_shown() {
     browser.click("#sample-go");
     browser.wait(&format!("document.querySelectorAll('.past').length === 2 && {IDLE}"));
     browser.picture("sample");
-    browser.point(".past", 0.5, 0.5);
-    browser.picture("history");
+    browser.eval("document.getElementById('class-search').value = ''; drawClasses(); scrollTo(0, 0)");
+    browser.eval("document.activeElement.blur()");
+    browser.picture("studio");
     assert!(browser.text("#sample-command code").starts_with("var-model sample "));
     assert_eq!(browser.eval("document.getElementById('alert').hidden"), true);
     browser.end();
@@ -239,6 +240,8 @@ fn a_phone_needs_no_scrolling_to_the_side() {
     browser.wait(&format!("document.querySelectorAll('.past').length === 1 && {IDLE}"));
     assert_eq!(browser.eval(fits), true);
     browser.picture("sample-phone");
+    // The result came into view.
+    assert_eq!(browser.eval("document.getElementById('stage').getBoundingClientRect().top < 300"), true);
     browser.eval("scrollTo(0, 0)");
     browser.picture("start-phone");
     open_edits(&mut browser);

@@ -68,7 +68,9 @@ async function* events(path, body, signal) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(error => {
+      throw error.name === 'AbortError' ? error : new Error('The connection to the server broke off.');
+    });
     if (done) return;
     const searched = Math.max(0, rest.length - 1);
     rest += value;
@@ -130,8 +132,8 @@ function drawLadder(done, sides) {
   $('ladder').replaceChildren(...marks);
 }
 
-/** Sends a request and follows its events; `result` is filled on the way, and `show` draws it. */
-async function run(path, body, result, show) {
+/** Sends a request and follows its events; `result` is filled on the way, and `show` draws it on the `stage`. */
+async function run(path, body, result, stage, show) {
   if (running) throw new Error('A request is running already. Cancel it, or wait.');
   running = new AbortController();
   busy(true);
@@ -147,6 +149,7 @@ async function run(path, body, result, show) {
         Object.assign(result, { command: event.command, notes: event.notes, frames: [], count: event.images });
         say(`Sampling ${event.images} ${event.images > 1 ? 'images' : 'image'} …`);
         show(false);
+        comeIntoView(stage);
       } else if (event.event === 'step') {
         onStep(event, result);
         if (event.images.length) show(false);
@@ -162,6 +165,7 @@ async function run(path, body, result, show) {
     say(`Done: ${result.images.length} ${result.images.length > 1 ? 'images' : 'image'} in ${seconds} s`);
     show(true);
     remember(result);
+    comeIntoView(stage);
   } catch (error) {
     show(false, true);
     if (error.name !== 'AbortError') {
@@ -185,6 +189,11 @@ function onStep(event, result) {
   }
   drawLadder(event.step, sides);
   say(`Scale ${event.step} of ${event.steps}: ${event.side} × ${event.side} tokens${batch}`);
+}
+
+/** On a phone, the stage is not next to the settings. */
+function comeIntoView(stage) {
+  if (narrow()) $(stage).scrollIntoView({ block: 'start' });
 }
 
 let idle;
@@ -227,8 +236,7 @@ async function sample() {
   result.columns = columnsFor(total, body.per_class);
   shown = result;
   picked = null;
-  if (narrow()) $('tiles').scrollIntoView({ block: 'start' });
-  await run('/api/sample', body, result, (done, failed) => shown === result && showSample(failed));
+  await run('/api/sample', body, result, 'stage', (done, failed) => shown === result && showSample(failed));
 }
 
 /** Columns on the stage: few images are shown large, and images of a class stay in a row where they fit. */
@@ -368,10 +376,11 @@ function drawHistory() {
   $('history').hidden = !results.length;
   $('history-list').replaceChildren(...results.map(result => {
     const { body } = result;
-    const images = result.images.slice(0, 16);
+    const images = result.images.slice(0, 9);
     const width = result.kind === 'sample' ? model.side : result.photo.width;
     const mini = el('span', { className: width < SMALL ? 'mini small-images' : 'mini' }, ...images.map(image => el('img', { src: png(image), alt: '' })));
     mini.style.setProperty('--columns', Math.ceil(Math.sqrt(images.length)));
+    if (result.images.length > 9) mini.dataset.more = `+${result.images.length - 9}`;
     const title = result.kind === 'sample' ? [...new Set(result.titles)].join(', ') : `Edit of ${result.photo.name}`;
     const settings = `seed ${body.seed}, guidance ${body.cfg}, top-k ${body.top_k}, top-p ${body.top_p}`;
     return el('button', {
@@ -596,9 +605,7 @@ async function edit() {
   const result = { kind: 'edit', body, frames: [], images: null, photo, at: 0 };
   result.titles = Array.from({ length: body.variants }, (_, i) => `Result ${i + 1}`);
   edited = result;
-  const show = (done, failed) => edited === result && showEdit(failed);
-  if (narrow()) $('result-card').scrollIntoView({ block: 'start' });
-  await run('/api/edit', body, result, show);
+  await run('/api/edit', body, result, 'result-card', (done, failed) => edited === result && showEdit(failed));
 }
 
 /** Draws the edit on the stage: while it forms, what the model sees; then before and after. */
@@ -679,6 +686,7 @@ function listen() {
   }
   $('alert-close').onclick = calm;
   $('cancel').onclick = () => running?.abort();
+  document.addEventListener('keydown', event => event.key === 'Escape' && running?.abort());
   for (const range of document.querySelectorAll('input[type=range]')) {
     range.addEventListener('input', () => showNumber(range));
     showNumber(range);
