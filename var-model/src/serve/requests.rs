@@ -207,12 +207,13 @@ impl EditBody {
     }
 }
 
-/// The last part of `name`, as the name of a file in the present folder.
+/// The last part of `name`, as the name of a file in the present folder that is neither the mask nor a result.
 fn file_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control()).take(200).collect();
     match clean.as_str() {
         "" | "." | ".." => "photo.png".to_owned(),
+        name if name.starts_with("mask") || name.starts_with("edited") => format!("photo-{name}"),
         // Not a flag.
         name if name.starts_with('-') => format!("./{name}"),
         _ => clean,
@@ -230,5 +231,6 @@ mod tests {
         assert_eq!(file_name("--out=x.png"), "./--out=x.png");
         assert_eq!(file_name("a\0b\n.png"), "ab.png");
         assert_eq!(file_name(""), "photo.png");
+        assert_eq!(file_name("edited-0.png"), "photo-edited-0.png");
     }
 }

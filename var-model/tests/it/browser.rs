@@ -107,8 +107,14 @@ fn a_sample_forms_scale_by_scale_and_is_shown() {
     browser.click("#sample-go");
     browser.wait(&format!("document.querySelectorAll('.past').length === 2 && {IDLE}"));
     browser.picture("sample");
-    browser.eval("document.getElementById('class-search').value = ''; drawClasses(); scrollTo(0, 0)");
-    browser.eval("document.activeElement.blur()");
+    // For the documentation.
+    browser.eval(
+        "document.getElementById('class-search').value = ''; toggleClass(4); scrollTo(0, 0);
+         document.activeElement.blur(); document.getElementById('sample-go').click()",
+    );
+    browser.wait(&format!("document.querySelectorAll('.past').length === 3 && {IDLE}"));
+    browser.eval("document.getElementById('progress').dataset.idle = ''");
+    browser.eval("new Promise(ready => setTimeout(() => ready(true), 400))");
     browser.picture("studio");
     assert!(browser.text("#sample-command code").starts_with("var-model sample "));
     assert_eq!(browser.eval("document.getElementById('alert').hidden"), true);

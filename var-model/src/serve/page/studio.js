@@ -21,6 +21,15 @@ function say(text) {
   $('status').textContent = text;
 }
 
+/** Says something for a while that has no progress. */
+function tell(text) {
+  say(text);
+  drawLadder(0, [1]);
+  delete $('progress').dataset.idle;
+  clearTimeout(idle);
+  idle = setTimeout(() => { $('progress').dataset.idle = ''; }, 6000);
+}
+
 function complain(error) {
   $('alert-text').textContent = error.message ?? String(error);
   $('alert').hidden = false;
@@ -107,6 +116,7 @@ function download(blob, name) {
 // ---- State ----------------------------------------------------------------------------------------------------------
 
 let model; // what /api/model says
+let idle; // timer that hides the line of progress
 let running = null; // AbortController of the present request
 let shown = null; // the sample on the stage
 let picked = null; // number of the chosen image of it
@@ -196,7 +206,6 @@ function comeIntoView(stage) {
   if (narrow()) $(stage).scrollIntoView({ block: 'start' });
 }
 
-let idle;
 function busy(is) {
   clearTimeout(idle);
   $('cancel').hidden = !is;
@@ -268,7 +277,7 @@ function showSample(failed = false) {
     const frames = result.frames[i] ?? [];
     let tile = tiles.children[i];
     if (!tile) {
-      tile = el('button', { type: 'button', className: 'tile', onclick: () => pick(i) }, el('span'), el('span'));
+      tile = el('button', { type: 'button', className: 'tile', title: 'Choose this image', onclick: () => pick(i) }, el('span'), el('span'));
       tiles.append(tile);
     }
     tile.setAttribute('aria-pressed', picked === i);
@@ -286,6 +295,7 @@ function showSample(failed = false) {
   $('get-image').textContent = picked === null && result.titles.length > 1 ? 'Grid' : 'Image';
   for (const id of ['get-strip', 'get-gif', 'get-apng']) $(id).hidden = scales < 2;
   $('edit-this').hidden = !model.edits;
+  $('edit-this').textContent = picked === null && result.titles.length > 1 ? 'Edit the first image' : 'Edit this image';
   showCommand('sample-command', done && result.command);
 }
 
@@ -314,6 +324,8 @@ async function saveSample(form, ending) {
     download(await assembled('grid', shown), 'images.png');
   } else {
     download(await assembled(form, shown), `${stem(shown)}-${ending}`);
+    const most = model.limits.scale_images;
+    if (picked === null && shown.images.length > most) tell(`The file shows the first ${most} images. Choose one for itself.`);
   }
 }
 
@@ -333,6 +345,7 @@ async function copy(box) {
     document.execCommand('copy');
   }
   button.textContent = 'Copied';
+  say('The command is copied.');
   setTimeout(() => { button.textContent = 'Copy command'; }, 1800);
 }
 
@@ -421,6 +434,8 @@ const outside = () => document.querySelector('[name=side]:checked').value === 'o
 const clamp = x => Math.min(1, Math.max(0, x));
 
 async function openPhoto(blob, name) {
+  // These are the names of the mask and the results in the command line.
+  if (/^(mask|edited)/.test(name)) name = `photo-${name}`;
   if (blob.size > model.limits.photo_bytes) {
     throw new Error(`${name}: larger than ${model.limits.photo_bytes >> 20} MB.`);
   }
