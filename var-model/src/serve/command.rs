@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn classes_are_named_where_the_name_is_clear() {
         assert_eq!(list(&["ant", "bee"], &[1, 0, 2]), "bee,ant,none");
-        assert_eq!(list(&["7", "bee"], &[0, 1]), "id:0,bee");
+        assert_eq!(list(&["1", "bee"], &[0, 1]), "id:0,bee");
         assert_eq!(list(&["cat, feline", "bee"], &[0, 1]), "id:0,bee");
         assert_eq!(list(&["b", "c", "b, c"], &[0, 1]), "id:0,id:1");
         assert_eq!(list(&["", ""], &[1]), "id:1");

@@ -95,6 +95,16 @@ fn a_sample_forms_scale_by_scale_and_is_shown() {
     assert_ne!(browser.eval("document.querySelector('#tiles img').src"), last);
     browser.key("End", 35);
     assert_eq!(browser.eval("document.querySelector('#tiles img').src"), last);
+    // What is saved has a name that says what it is. The browser asks nobody where to put it.
+    browser.eval(
+        "window.saved = [];
+         HTMLAnchorElement.prototype.click = function () { saved.push(this.download); };
+         for (const id of ['get-image', 'get-strip', 'get-gif', 'get-apng']) document.getElementById(id).click();",
+    );
+    browser.wait("saved.length === 4");
+    let saved = browser.eval("saved.sort().join(' ')");
+    let name = "var-smileys-emotion-0";
+    assert_eq!(saved, format!("images.png {name}-scales.apng {name}-scales.gif {name}-strip.png"));
     // A second one, from a search with the keyboard; both are in the history.
     browser.eval("document.getElementById('class-search').focus()");
     browser.call("Input.insertText", json!({ "text": "fla" }));
@@ -190,6 +200,18 @@ fn the_slider_moves_with_the_keyboard_and_new_classes_change_the_result() {
     browser.wait("document.querySelectorAll('.past').length === 2");
     assert_ne!(browser.eval("document.getElementById('after').src"), first);
     assert!(browser.text("#edit-command code").contains("--class flags"));
+    // The sample on the stage can be edited, too, and a result further.
+    browser.click("#edit-on");
+    browser.wait("document.getElementById('photo-hint').textContent.startsWith('photo-edited-0.png')");
+    browser.click("#tab-sample");
+    browser.click("#sample-go");
+    browser.wait(&format!("document.querySelectorAll('.past').length === 3 && {IDLE}"));
+    browser.click("#tiles button:nth-child(2)");
+    browser.click("#edit-this");
+    browser.wait("document.getElementById('photo-hint').textContent.startsWith('var-smileys-emotion-0.png')");
+    // An earlier result comes back to the stage.
+    browser.eval("document.querySelectorAll('.past')[2].click()");
+    assert_eq!(browser.eval("document.getElementById('after').src"), first);
     browser.end();
 }
 
