@@ -44,6 +44,8 @@ pub mod outputs;
 #[doc(hidden)]
 pub mod rejection;
 #[doc(hidden)]
+pub mod serve;
+#[doc(hidden)]
 pub mod source;
 
 mod builtin;

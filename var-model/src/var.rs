@@ -14,7 +14,9 @@ use crate::builtin;
 use crate::classes::{ClassNames, NONE, by_number};
 use crate::edit::{Area, EditPlan, FractionBox, Generation, Region, generate};
 use crate::error::{Error, Result};
-use crate::sampling::{Draws, Guidance, Sampler, SamplingOptions, ScaleRange, Temperature, at_once};
+use crate::sampling::{
+    Draws, Guidance, Sampler, SamplingOptions, ScaleRange, Temperature, at_once, unwatched,
+};
 use crate::source::{Loaded, ModelSource, Opened};
 
 /// Maximum number of images to sample at once.
@@ -287,10 +289,18 @@ impl Var {
             let options = edit.sampling.options();
             let generation = Generation { label, options, seed: edit.sampling.seed, variants: edit.variants };
             let mut results = Vec::with_capacity(edit.variants);
-            generate(sampler, tokenizer, &plan.square()?, plan.mask(), &generation, |_, generated| {
-                results.push(plan.blended(&generated, &weights)?);
-                Ok(())
-            })?;
+            generate(
+                sampler,
+                tokenizer,
+                &plan.square()?,
+                plan.mask(),
+                &generation,
+                &mut unwatched,
+                |_, generated| {
+                    results.push(plan.blended(&generated, &weights)?);
+                    Ok(())
+                },
+            )?;
             Ok(results)
         })
     }

@@ -16,6 +16,7 @@ mod locks;
 mod project;
 mod scaling;
 mod setup;
+mod studio;
 mod test;
 
 use std::any::TypeId;
@@ -48,6 +49,9 @@ enum Command {
         #[command(flatten)]
         extras: setup::Extras,
     },
+    /// Open a page in the browser that samples and edits images (`var-model serve --open`)
+    #[command(disable_help_flag = true)]
+    Studio(Rest),
     /// Train a ladder of model sizes and plot the scaling curves (`var-scaling sweep`)
     #[command(disable_help_flag = true)]
     Sweep(Rest),
@@ -147,6 +151,7 @@ fn run(command: Command) -> Result<ExitCode> {
     match command {
         Command::Setup { check: true, extras } => setup::check(&project, &extras),
         Command::Setup { check: false, extras } => setup::run(&project, &extras),
+        Command::Studio(rest) => studio::run(&project, &rest.untouched()),
         Command::Sweep(rest) => scaling::run(&project, "sweep", &rest.untouched()),
         Command::EvalFid(options) => eval_fid::run(&project, &options).map(|()| ExitCode::SUCCESS),
         Command::Compare(rest) => scaling::compare(&project, &rest.untouched()),

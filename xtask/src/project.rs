@@ -38,16 +38,20 @@ impl Project {
         self.caller.join(path)
     }
 
+    /// The folder of the builds.
+    pub fn builds(&self) -> PathBuf {
+        match std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
+            Some(folder) => self.caller.join(folder),
+            None => self.path("target"),
+        }
+    }
+
     /// An empty folder for work that is thrown away, below the folder of the builds.
     ///
     /// # Errors
     /// When it cannot be made.
     pub fn scratch(&self, name: &str) -> Result<PathBuf> {
-        let builds = match std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
-            Some(folder) => self.caller.join(folder),
-            None => self.path("target"),
-        };
-        let folder = builds.join(format!("xtask-{name}-{}", std::process::id()));
+        let folder = self.builds().join(format!("xtask-{name}-{}", std::process::id()));
         let failed = || format!("cannot make {}", folder.display());
         if folder.exists() {
             std::fs::remove_dir_all(&folder).with_context(failed)?;

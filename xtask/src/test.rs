@@ -15,6 +15,9 @@ pub const EXAMPLES: &str = "Examples:
   cargo xtask test           all checks, as in continuous integration
   cargo xtask test --quick   formatting, clippy and tests only";
 
+/// Below the folder of the builds: where tests note that they were skipped, a line each, `NAME: skipped: WHY`.
+const SKIPPED: &str = "skipped-tests.txt";
+
 /// How a step ended.
 #[derive(Clone, Copy, PartialEq)]
 enum Outcome {
@@ -29,6 +32,8 @@ pub fn run(project: &Project, quick: bool) -> Result<ExitCode> {
     if !quick {
         names.extend(["golden", "archive", "documentation"]);
     }
+    // That of an earlier call says nothing about this one.
+    let _ = std::fs::remove_file(project.builds().join(SKIPPED));
     let mut rows = Vec::new();
     let mut failed = false;
     for name in names {
@@ -47,7 +52,7 @@ pub fn run(project: &Project, quick: bool) -> Result<ExitCode> {
         rows.push((name, outcome, start.elapsed()));
         failed = !passed;
     }
-    say(&format!("\n{}", summary(&rows)));
+    say(&format!("\n{}{}", summary(&rows), skipped(project)));
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
@@ -62,7 +67,11 @@ fn step(project: &Project, name: &str) -> Result<bool> {
         "clippy" => cargo
             .args(["clippy", "--release", "--workspace", "--all-targets"])
             .args(["--", "--deny", "warnings"]),
-        "tests" => cargo.args(["test", "--release", "--workspace"]),
+        "tests" => {
+            let file = project.builds().join(SKIPPED);
+            std::fs::create_dir_all(project.builds()).context("cannot make the folder of the builds")?;
+            cargo.args(["test", "--release", "--workspace"]).env("VAR_SKIPPED", file)
+        }
         _ => cargo.args(["doc", "--release", "--no-deps", "--workspace"]).env("RUSTDOCFLAGS", doc_flags()),
     };
     succeeds(&mut cargo)
@@ -78,6 +87,14 @@ fn doc_flags() -> String {
         Ok(flags) => format!("{flags} -D warnings"),
         Err(_) => "-D warnings".to_owned(),
     }
+}
+
+/// The tests that were skipped, and why; empty if all ran.
+fn skipped(project: &Project) -> String {
+    let text = std::fs::read_to_string(project.builds().join(SKIPPED)).unwrap_or_default();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    if lines.is_empty() { String::new() } else { format!("\nskipped tests:\n{}\n", lines.join("\n")) }
 }
 
 fn word(outcome: Outcome) -> &'static str {

@@ -7,6 +7,7 @@ mod edit;
 mod fetch;
 mod inspect;
 mod sample;
+mod serve;
 mod speed;
 
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
   var-model sample --model var-d16 --classes goldfish --out grid.png    published weights, fetched once
   var-model sample --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --classes goldfish --out grid.png
   var-model edit --image photo.jpg --mask mask.png --out edited.png
+  var-model serve --open                                 a page in the browser that samples and edits
   var-model inspect var_d16.pth                          tensors, configuration, FLOPs
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
   var-model speed --depth 16                             images per second, next-scale and raster
@@ -53,6 +55,8 @@ enum Command {
     Sample(Box<sample::Sample>),
     /// Edit a photo: in-painting, out-painting, or another class
     Edit(Box<edit::Edit>),
+    /// Sample and edit images on a page in the browser
+    Serve(Box<serve::Serve>),
     /// Fetch published weights into the cache, or list their names
     Fetch(fetch::Fetch),
     /// Show the tensors, configuration and cost of a weight file
@@ -102,6 +106,7 @@ impl Cli {
     pub fn run(self, given: Given) -> Result<(), Error> {
         match self.command {
             Command::Sample(sample) => sample.run(given),
+            Command::Serve(serve) => serve.run(),
             Command::Convert(convert) => convert.run(),
             Command::Fetch(fetch) => fetch.run(),
             Command::Inspect(inspect) => inspect.run(),

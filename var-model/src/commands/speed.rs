@@ -14,7 +14,7 @@ use crate::config::TransformerConfig;
 use crate::cost;
 use crate::error::{Error, Result};
 use crate::order::Order;
-use crate::sampling::{Draws, Sampler, SamplingOptions};
+use crate::sampling::{Draws, Sampler, SamplingOptions, unwatched};
 use crate::source::{Loaded, ModelSource};
 use crate::transformer::{Initialisation, Transformer};
 
@@ -244,7 +244,7 @@ pub(crate) fn time(one: &Ready, batch: usize, request: &SpeedRequest) -> Result<
     let draws = Draws::new(0, (0..batch as u64).collect());
     tch::no_grad(|| {
         let began = Instant::now();
-        let (_, latents) = sampler.generate(&labels, &draws, &request.options, None)?;
+        let (_, latents) = sampler.generate(&labels, &draws, &request.options, None, &mut unwatched)?;
         let latent = latents.last().ok_or_else(|| Error::Config("the schedule has no scale".into()))?;
         wait(latent)?;
         let transformer = began.elapsed().as_secs_f64();

@@ -8,7 +8,7 @@ use var_tokenizer::images::{from_tensor, to_unit};
 
 use super::mask::LatentMask;
 use crate::error::Result;
-use crate::sampling::{Draws, Sampler, SamplingOptions, at_once};
+use crate::sampling::{Draws, Sampler, SamplingOptions, Watch, at_once};
 
 /// Maximum number of images to sample at once.
 const MOST_AT_ONCE: usize = 64;
@@ -27,17 +27,19 @@ pub(crate) struct Generation {
 }
 
 /// Samples variants of `square`, an image of the tokenizer's side, where `mask` does not keep it. Calls `each` with the
-/// number and image of each variant. The images come from the decoder: kept parts are reconstructions.
+/// number and image of each variant; `watch` sees the steps before. The images come from the decoder: kept parts are
+/// reconstructions.
 ///
 /// # Errors
 /// When the image, the mask or the label does not fit the model, a computed value is not finite, libtorch fails, or
-/// `each` fails.
+/// `each` fails; [`Error::Interrupted`](crate::Error::Interrupted) when `watch` ended the sampling.
 pub(crate) fn generate(
     sampler: &Sampler,
     tokenizer: &VqVae,
     square: &RgbImage,
     mask: &LatentMask,
     generation: &Generation,
+    watch: &mut Watch<'_>,
     mut each: impl FnMut(usize, RgbImage) -> Result<()>,
 ) -> Result<()> {
     let schedule = &tokenizer.config().schedule;
@@ -47,7 +49,7 @@ pub(crate) fn generate(
     for chunk in numbers.chunks(at_once) {
         let draws = Draws::new(generation.seed, chunk.to_vec());
         let labels = vec![generation.label; chunk.len()];
-        let sample = sampler.sample_around(&labels, &draws, &generation.options, Some(&kept))?;
+        let sample = sampler.sample_watched(&labels, &draws, &generation.options, Some(&kept), watch)?;
         for (&number, picture) in chunk.iter().zip(from_tensor(&sample.images)?) {
             each(number as usize, picture)?;
         }

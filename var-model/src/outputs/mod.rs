@@ -7,6 +7,7 @@
 //! An archive and a folder grow with the work and can be resumed; a grid is made at the end. The output with most
 //! images fills up the others when a call resumes. Nothing is written before the first images are there.
 
+pub(crate) mod encoded;
 mod folder;
 mod grid;
 mod npz;

@@ -9,6 +9,7 @@ use tch::Tensor;
 use var_tokenizer::files::write_atomically;
 use var_tokenizer::images::{Grid, from_tensor};
 
+use super::encoded::png_bytes;
 use crate::error::{Error, Result};
 use crate::sampling::Sampler;
 
@@ -68,6 +69,12 @@ impl Scales {
         Self { wanted: total.min(MOST_SHOWN), pictures: Vec::new() }
     }
 
+    /// The images of `pictures` after each scale, at most as many as are shown.
+    pub(crate) fn of(mut pictures: Vec<Vec<RgbImage>>) -> Self {
+        pictures.truncate(MOST_SHOWN);
+        Self { wanted: pictures.len(), pictures }
+    }
+
     /// Images that are still missing, by number.
     pub(crate) fn missing(&self) -> std::ops::Range<usize> {
         self.pictures.len()..self.wanted
@@ -103,17 +110,23 @@ impl Scales {
     /// # Errors
     /// When the disk is full; an earlier file stays.
     pub(crate) fn write(&self, file: &ScalesFile) -> Result<()> {
-        let path = file.path();
+        write_atomically(file.path(), &self.bytes(file)?)
+    }
+
+    /// The bytes of such a file.
+    ///
+    /// # Errors
+    /// When the images differ in size, or are too large for a strip.
+    pub(crate) fn bytes(&self, file: &ScalesFile) -> Result<Vec<u8>> {
         let bytes = match file {
-            ScalesFile::Strip(path) => return self.strip(path),
+            ScalesFile::Strip(_) => return png_bytes(self.strip()?.image()),
             ScalesFile::Gif(_) => self.gif().map_err(|e| e.to_string()),
             ScalesFile::Apng(_) => self.apng().map_err(|e| e.to_string()),
         };
-        let bytes = bytes.map_err(|e| Error::file(path, format!("the animation cannot be made: {e}")))?;
-        write_atomically(path, &bytes)
+        bytes.map_err(|e| Error::file(file.path(), format!("the animation cannot be made: {e}")))
     }
 
-    fn strip(&self, path: &Path) -> Result<()> {
+    fn strip(&self) -> Result<Grid> {
         let side = self.side();
         let mut grid = Grid::new(self.pictures.len(), self.scales(), side)?;
         for (row, frames) in self.pictures.iter().enumerate() {
@@ -121,7 +134,7 @@ impl Scales {
                 grid.put_image(row, column, frame)?;
             }
         }
-        grid.write(path)
+        Ok(grid)
     }
 
     fn scales(&self) -> usize {

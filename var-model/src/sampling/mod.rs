@@ -9,8 +9,11 @@ pub(crate) mod filter;
 pub(crate) mod options;
 mod pass;
 pub(crate) mod sampler;
+mod watch;
 
 pub use draws::Draws;
 pub use options::{Guidance, SamplingOptions, ScaleRange, Temperature};
 pub use sampler::{Kept, Sample, Sampler, at_once, check_pair};
 pub(crate) use sampler::{check_edits, check_small};
+pub(crate) use watch::unwatched;
+pub use watch::{Step, Watch};

@@ -11,6 +11,7 @@ use super::draws::Draws;
 use super::filter::filter;
 use super::options::SamplingOptions;
 use super::pass::Pass;
+use super::watch::{Step, Watch, unwatched};
 use crate::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::order::Order;
@@ -194,6 +195,22 @@ impl<'a> Sampler<'a> {
         options: &SamplingOptions,
         kept: Option<&Kept>,
     ) -> Result<Sample> {
+        self.sample_watched(labels, draws, options, kept, &mut unwatched)
+    }
+
+    /// As [`Sampler::sample_around`]; `watch` sees each finished step, and can end the sampling. The ids do not depend
+    /// on it.
+    ///
+    /// # Errors
+    /// As [`Sampler::sample_around`], and [`Error::Interrupted`] when `watch` ended the sampling.
+    pub fn sample_watched(
+        &self,
+        labels: &[i64],
+        draws: &Draws,
+        options: &SamplingOptions,
+        kept: Option<&Kept>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Sample> {
         options.validate()?;
         options.check_model(self.config())?;
         if let Some(kept) = kept {
@@ -208,7 +225,7 @@ impl<'a> Sampler<'a> {
             )));
         }
         tch::no_grad(|| {
-            let (ids, latents) = self.generate(labels, draws, options, kept)?;
+            let (ids, latents) = self.generate(labels, draws, options, kept, watch)?;
             let images = match latents.last() {
                 Some(latent) => self.decode(latent, || "pictures".into())?,
                 None => return Err(Error::Config("the schedule has no scale".into())),
@@ -244,6 +261,7 @@ impl<'a> Sampler<'a> {
         draws: &Draws,
         options: &SamplingOptions,
         kept: Option<&Kept>,
+        watch: &mut Watch<'_>,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let (model, quantizer) = (self.model, self.tokenizer.quantizer());
         let config = model.config();
@@ -301,8 +319,12 @@ impl<'a> Sampler<'a> {
                     vectors = own.where_self(&mask.unsqueeze(-1).gt(0.5), &vectors);
                 }
             }
-            if let Some(latent) = canvas.add(vectors, k)? {
+            let latent = canvas.add(vectors, k)?;
+            if let Some(latent) = latent {
                 check_finite(latent, || format!("{}: latent after {}", self.names.1, self.step(k)))?;
+            }
+            if watch(Step { index: k, steps: config.steps(), latent }).is_break() {
+                return Err(Error::Interrupted(format!("sampling was ended after {}", self.step(k))));
             }
         }
         Ok((Tensor::cat(&ids, 1), canvas.finish()))

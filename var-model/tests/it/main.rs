@@ -1,8 +1,10 @@
 //! Tests of the model crate, in one binary.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod browser;
 mod builtin;
 mod check_device;
+mod chromium;
 mod classes;
 mod cli;
 mod edit;
@@ -17,6 +19,9 @@ mod outputs;
 mod sample_cli;
 mod sample_flags;
 mod sampling;
+mod serve;
+mod serve_guard;
+mod studio;
 mod support;
 mod transformer;
 mod var;

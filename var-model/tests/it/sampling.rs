@@ -1,9 +1,11 @@
 //! Properties of the sampler.
 
+use std::ops::ControlFlow;
+
 use tch::{Device, Kind, Tensor};
-use var_model::sampling::{Draws, Guidance, Sampler, SamplingOptions, Temperature};
+use var_model::sampling::{Draws, Guidance, Sampler, SamplingOptions, Step, Temperature};
 use var_model::transformer::Initialisation;
-use var_model::{Order, ScaleSchedule, Transformer, TransformerConfig};
+use var_model::{Error, Order, ScaleSchedule, Transformer, TransformerConfig};
 use var_tokenizer::VqVae;
 use var_tokenizer::weights::portable;
 
@@ -255,4 +257,39 @@ fn what_raster_order_cannot_do_is_refused() {
     assert!(Sampler::new(&model, &next_scale.1).is_err());
     let message = sampler.with_small(&next_scale.0, 1, String::new()).map(drop).unwrap_err().to_string();
     assert!(message.contains("next-scale models"), "{message}");
+}
+
+#[test]
+fn a_watched_sample_is_the_same_and_each_step_is_seen_once() {
+    for (order, schedule, maps) in [(Order::NextScale, "1,2,3,4", 4), (Order::Raster, "4", 1)] {
+        let (model, vae) = of_order(order, schedule, 2);
+        let sampler = Sampler::new(&model, &vae).unwrap();
+        let draws = Draws::new(6, vec![0, 1]);
+        let plain = sampler.sample(&[1, 5], &draws, &OPTIONS).unwrap();
+        let (mut seen, mut latents) = (Vec::new(), Vec::new());
+        let mut watch = |step: Step<'_>| {
+            assert_eq!(step.steps, model.config().steps());
+            seen.push(step.index);
+            latents.extend(step.latent.map(Tensor::copy));
+            ControlFlow::Continue(())
+        };
+        let watched = sampler.sample_watched(&[1, 5], &draws, &OPTIONS, None, &mut watch).unwrap();
+        assert_eq!(seen, (0..model.config().steps()).collect::<Vec<_>>());
+        assert_eq!((latents.len(), &latents), (maps, &plain.latents));
+        assert_eq!((watched.ids, watched.images), (plain.ids, plain.images));
+    }
+}
+
+#[test]
+fn a_watcher_ends_the_sampling_before_the_next_step() {
+    let (model, vae) = pair();
+    let sampler = Sampler::new(&model, &vae).unwrap();
+    let mut seen = 0;
+    let mut watch = |step: Step<'_>| {
+        seen = step.index + 1;
+        if seen == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    let ended = sampler.sample_watched(&[1], &Draws::new(6, vec![0]), &OPTIONS, None, &mut watch);
+    assert!(matches!(&ended, Err(Error::Interrupted(what)) if what.contains("scale 2 of 4")), "{ended:?}");
+    assert_eq!(seen, 2);
 }

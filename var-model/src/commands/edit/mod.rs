@@ -22,7 +22,7 @@ use crate::commands::sample::options_notes;
 use crate::edit::{Area, EditPlan, Generation, Region, generate};
 use crate::error::{Error, Result};
 use crate::outputs::settings;
-use crate::sampling::{check_edits, check_pair};
+use crate::sampling::{check_edits, check_pair, unwatched};
 use crate::source::{FileDigest, Loaded};
 
 /// Maximum width of a strip: viewers open no wider PNG.
@@ -71,22 +71,30 @@ pub fn edit(request: &EditRequest, progress: &mut Progress) -> Result<EditSummar
     };
     let mut results = Vec::new();
     progress.start(0, request.variants as u64);
-    generate(&sampler, &tokenizer, &square, plan.mask(), &generation, |number, generated| {
-        let result = match &weights {
-            Some(weights) => plan.blended(&generated, weights)?,
-            None => generated,
-        };
-        if let Some(strip) = &mut strip {
-            let shown = if blends { plan.square_of(&result)? } else { result.clone() };
-            strip.put_image(0, number + 2, &shown)?;
-        }
-        if let Some(path) = places.results.get(number) {
-            write_png(&result, path)?;
-            results.push(ResultRecord { picture: number, file: FileDigest::of(path)? });
-        }
-        progress.advance(number as u64 + 1, "images");
-        Ok(())
-    })?;
+    generate(
+        &sampler,
+        &tokenizer,
+        &square,
+        plan.mask(),
+        &generation,
+        &mut unwatched,
+        |number, generated| {
+            let result = match &weights {
+                Some(weights) => plan.blended(&generated, weights)?,
+                None => generated,
+            };
+            if let Some(strip) = &mut strip {
+                let shown = if blends { plan.square_of(&result)? } else { result.clone() };
+                strip.put_image(0, number + 2, &shown)?;
+            }
+            if let Some(path) = places.results.get(number) {
+                write_png(&result, path)?;
+                results.push(ResultRecord { picture: number, file: FileDigest::of(path)? });
+            }
+            progress.advance(number as u64 + 1, "images");
+            Ok(())
+        },
+    )?;
     progress.finish();
     let seconds = began.elapsed().as_secs_f64();
     if let (Some(path), Some(strip)) = (&request.strip, &strip) {
@@ -160,7 +168,7 @@ fn read_area(request: &AreaRequest, photo: &RgbImage, notes: &mut Vec<String>) -
 }
 
 /// Notes for the user about the plan.
-fn describe(plan: &EditPlan, blends: bool, side: usize, notes: &mut Vec<String>) {
+pub(crate) fn describe(plan: &EditPlan, blends: bool, side: usize, notes: &mut Vec<String>) {
     let (generated, cells) = (plan.mask().generated(), plan.mask().side());
     if plan.sticks_out() {
         let window = plan.window().side;
