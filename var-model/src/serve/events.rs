@@ -59,7 +59,8 @@ pub(super) enum Event {
     },
 }
 
-/// Where the worker puts events. Their number per request is limited by the scales and batches, so the channel is not.
+/// Where the worker puts events. Their number per request is limited by its place in the queue, its scales and its
+/// batches, so the channel is not.
 #[derive(Debug)]
 pub(super) struct Events {
     sender: UnboundedSender<Event>,

@@ -17,6 +17,8 @@ use super::requests::Work;
 pub(super) struct Job {
     pub work: Work,
     pub events: Events,
+    /// Number of requests before it, as its reader knows it.
+    told: Option<usize>,
 }
 
 /// Requests in the order in which they came.
@@ -39,8 +41,11 @@ impl State {
     /// Removes requests that nobody waits for, and tells the others how many are before them.
     fn refresh(&mut self) {
         self.waiting.retain(|job| !job.events.abandoned());
-        for (place, job) in self.waiting.iter().enumerate() {
-            job.events.send(Event::Queued { ahead: place + usize::from(self.busy) });
+        for (place, job) in self.waiting.iter_mut().enumerate() {
+            let ahead = place + usize::from(self.busy);
+            if job.told.replace(ahead) != Some(ahead) {
+                job.events.send(Event::Queued { ahead });
+            }
         }
     }
 }
@@ -67,7 +72,7 @@ impl Queue {
         if state.closed {
             return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server ends"));
         }
-        state.waiting.push_back(Job { work, events });
+        state.waiting.push_back(Job { work, events, told: None });
         state.refresh();
         self.changed.notify_all();
         Ok(stream)

@@ -3,10 +3,12 @@
 use crate::outputs::scales::MOST_SHOWN;
 
 /// Places of the queue. A request has a place until its last event is read. Most requests take one; those with a large
-/// photo take more.
+/// photo, or with many large images, take more.
 pub(super) const PLACES: usize = 16;
 /// Pixels of a photo that take one more place in the queue.
-pub(super) const PIXELS_PER_PLACE: u64 = 1 << 22;
+pub(super) const PHOTO_PIXELS_PER_PLACE: u64 = 1 << 22;
+/// Pixels of sampled images, those after each scale included, that take one more place.
+pub(super) const PIXELS_PER_PLACE: u64 = 1 << 24;
 /// Maximum number of images of one request.
 pub(super) const MOST_IMAGES: usize = 64;
 /// Maximum number of classes of one request.

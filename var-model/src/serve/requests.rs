@@ -6,7 +6,9 @@ use serde::Deserialize;
 use super::answers::Refusal;
 use super::command::{Line, class_list, class_name};
 use super::facts::Facts;
-use super::limits::{MOST_CLASSES, MOST_IMAGES, MOST_PHOTO_PIXELS, MOST_VARIANTS, PIXELS_PER_PLACE};
+use super::limits::{
+    MOST_CLASSES, MOST_IMAGES, MOST_PHOTO_PIXELS, MOST_VARIANTS, PHOTO_PIXELS_PER_PLACE, PIXELS_PER_PLACE,
+};
 use super::upload::image_in_base64;
 use crate::commands::edit::describe;
 use crate::edit::{Area, EditPlan, FractionBox, Region};
@@ -89,6 +91,8 @@ pub(super) struct SampleJob {
     pub seed: u64,
     pub scales: bool,
     pub command: String,
+    /// Pixels of all images that its reader gets.
+    pixels: u64,
 }
 
 /// Parts of a photo.
@@ -111,10 +115,10 @@ impl Work {
     /// Number of places that it takes in the queue.
     pub(super) fn weight(&self) -> usize {
         match self {
-            Self::Sample(_) => 1,
+            Self::Sample(job) => 1 + (job.pixels / PIXELS_PER_PLACE) as usize,
             Self::Edit(job) => {
                 let (width, height) = (job.plan.region().width(), job.plan.region().height());
-                1 + (u64::from(width) * u64::from(height) / PIXELS_PER_PLACE) as usize
+                1 + (u64::from(width) * u64::from(height) / PHOTO_PIXELS_PER_PLACE) as usize
             }
         }
     }
@@ -152,8 +156,11 @@ impl SampleBody {
             .flag("--more-smooth", options.more_smooth)
             .with("--out", "images.png")
             .text();
-        let labels = classes.iter().flat_map(|&l| std::iter::repeat_n(l, self.per_class)).collect();
-        Ok(Work::Sample(SampleJob { labels, options, seed: self.seed, scales: self.scales, command }))
+        let labels: Vec<i64> = classes.iter().flat_map(|&l| std::iter::repeat_n(l, self.per_class)).collect();
+        let Self { seed, scales, .. } = self;
+        let frames = if scales { facts.config.schedule.scales() } else { 1 };
+        let pixels = (labels.len() * frames * facts.side * facts.side) as u64;
+        Ok(Work::Sample(SampleJob { labels, options, seed, scales, command, pixels }))
     }
 }
 

@@ -60,7 +60,7 @@ fn run(source: &ModelSource, queue: &Queue, ready: &SyncSender<Result<Facts>>) -
     let Loaded { model, tokenizer } = opened.load(device, kind)?;
     let sampler = opened.sampler(&model, &tokenizer)?;
     let _ = ready.send(Ok(Facts::new(source, &opened, device, kind)));
-    while let Some(Job { work, events }) = queue.next() {
+    while let Some(Job { work, events, .. }) = queue.next() {
         // The thread outlives a mistake in one request.
         let done = catch_unwind(AssertUnwindSafe(|| {
             guarded(|| match &work {
