@@ -1,8 +1,8 @@
 //! Random access to the images of Parquet files.
 //!
-//! The unit of reading is a page: it is unpacked as a whole. Hugging Face's library puts all images of a row group into
-//! one page, usually a hundred. Unpacked pages are kept up to [`KEPT`] bytes, shared by all threads. An encode reads in
-//! order and unpacks each page about once. A training reads in random order and unpacks a page for almost every image.
+//! The unit of reading is a page: it is unpacked as a whole. Usual writers put all images of a row group, often a
+//! hundred, into one page. Unpacked pages are kept up to [`KEPT`] bytes, shared by all threads. An encode reads in order
+//! and unpacks each page about once. A training reads in random order and unpacks a page for almost every image.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -82,30 +82,41 @@ impl Table {
         file: &Shard,
         row: usize,
     ) -> Result<(Arc<Vec<Option<ByteArray>>>, usize)> {
-        let damaged = |reason: String| {
-            Error::file(file.chunks.0.path(), format!("damaged Parquet file: row group {number}: {reason}"))
-        };
-        let guarded = |e: Option<std::result::Result<_, ParquetError>>| match e {
-            Some(done) => done.map_err(|e| damaged(e.to_string())),
-            None => Err(damaged("the library fails on it".into())),
-        };
         let places = self.places.get(number as u64, || {
-            let places = contained(|| first_rows(group, file)).unwrap_or_else(|| Err(general("fails")));
-            let places = places.map_err(|e| damaged(e.to_string()))?;
+            let places = guarded(group, file, || first_rows(group, file))?;
             let weight = places.len() as u64;
             Ok((places, weight))
         })?;
         let page = places.partition_point(|&first| first <= row).saturating_sub(1);
         let (Some(&begin), Some(&end)) = (places.get(page), places.get(page + 1)) else {
-            return Err(damaged(format!("has no row {row}")));
+            return Err(damaged(group, file, &format!("row {row} of them is missing")));
         };
         let key = (number as u64) << 32 | page as u64;
         let images = self.pages.get(key, || {
-            let images = guarded(contained(|| read_page(group, file, begin, end)))?;
+            let images = guarded(group, file, || read_page(group, file, begin, end))?;
             let weight = images.iter().flatten().map(|image| image.len() as u64).sum();
             Ok((images, weight))
         })?;
         Ok((images, row - begin))
+    }
+}
+
+/// Says that a row group is damaged, by its rows in the file.
+fn damaged(group: &Group, file: &Shard, reason: &str) -> Error {
+    let begin = group.first - file.first;
+    let rows = format!("rows {begin} to {}", (begin + group.rows).saturating_sub(1));
+    Error::file(file.chunks.0.path(), format!("damaged Parquet file: {rows}: {reason}"))
+}
+
+/// Lets the library work on a row group, which may be damaged.
+fn guarded<T>(
+    group: &Group,
+    file: &Shard,
+    work: impl FnOnce() -> std::result::Result<T, ParquetError>,
+) -> Result<T> {
+    match contained(work) {
+        Some(done) => done.map_err(|e| damaged(group, file, &e.to_string())),
+        None => Err(damaged(group, file, "the library fails on them")),
     }
 }
 
