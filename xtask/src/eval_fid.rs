@@ -3,6 +3,7 @@
 //! Starts one program after another: `var-model sample` and `var-eval score`, which both resume earlier work, and
 //! `var-scaling curve` for a sweep over a setting.
 
+mod model;
 mod runs;
 mod settings;
 mod sweep;
@@ -17,7 +18,8 @@ use anyhow::{Context, Result, bail};
 use crate::error::{ChildFailed, bad_use};
 use crate::project::{Extent, Project};
 use crate::{say, setup};
-use runs::{checked, classes, newest, sweep_of, tokens_of};
+use model::Model;
+use runs::{checked, newest, sweep_of, tokens_of};
 use settings::Settings;
 use sweep::Sweep;
 
@@ -28,6 +30,7 @@ To resume after an interruption, run the same command again.
 
 Examples:
   cargo xtask eval-fid                                 (newest run in runs/, its training images)
+  cargo xtask eval-fid --model var-d16 --reference imagenet-256 -- --network inception-fid     (FID as published)
   cargo xtask eval-fid --run runs/d16 --reference imagenet-256 -n 50000 -- --network inception-fid
   cargo xtask eval-fid --samples others.npz --reference statistics.npz
   cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000      (all sizes; then in the report)
@@ -56,6 +59,9 @@ pub struct Options {
     /// Run folder, or sweep folder for all of its runs [default: the newest run in runs/]
     #[arg(long, value_name = "DIR")]
     run: Option<PathBuf>,
+    /// Model file or published name (var-d16) to sample instead of a run; needs --reference
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "samples", "ema"], requires = "reference")]
+    model: Option<OsString>,
     /// Sample from the averaged weights of the run (trained with `--set ema=…`)
     #[arg(long, conflicts_with = "samples")]
     ema: bool,
@@ -109,7 +115,7 @@ pub struct Options {
     /// Score several values of cfg, top-k, top-p, temperature, guided-to or large-scales, and draw the curve
     #[arg(long, value_name = "KEY=FROM:TO:STEP")]
     sweep: Option<Sweep>,
-    /// Folder for samples and scores [default: RUN/evaluation; with --samples: evaluation]
+    /// Folder for samples and scores [default: RUN/evaluation; with --model: evaluation/NAME; with --samples: evaluation]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Further options of `var-eval score`
@@ -119,10 +125,10 @@ pub struct Options {
 
 /// Samples, scores, and draws.
 pub fn run(project: &Project, options: &Options) -> Result<()> {
-    let runs = match (&options.run, &options.samples) {
-        (_, Some(_)) => Vec::new(),
-        (Some(run), None) => checked(run)?,
-        (None, None) => vec![newest(Path::new("runs"))?],
+    let runs = match &options.run {
+        _ if options.samples.is_some() || options.model.is_some() => Vec::new(),
+        Some(run) => checked(run)?,
+        None => vec![newest(Path::new("runs"))?],
     };
     if runs.len() > 1 && options.out.is_some() {
         return Err(bad_use("--out is for one run; the scores of a sweep are in the folders of its runs"));
@@ -143,11 +149,9 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
             return Err(bad_use(format!("{}: no such file or folder; correct {flag}", path.display())));
         }
     }
-    for run in &runs {
-        classes(run)?;
-        if options.reference.is_none() {
-            tokens_of(run)?;
-        }
+    let mut models = runs.iter().map(|run| Model::of_run(run)).collect::<Result<Vec<_>>>()?;
+    if options.reference.is_none() {
+        runs.iter().try_for_each(|run| tokens_of(run).map(drop))?;
     }
     let sweeps_scales = options.sweep.as_ref().is_some_and(Sweep::needs_small);
     if options.small_model.is_none() && sweeps_scales {
@@ -173,11 +177,14 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         let out = options.out.clone().unwrap_or_else(|| "evaluation".into());
         return tools.score(options, samples, None, &out);
     }
-    for run in &runs {
-        if runs.len() > 1 {
-            say(&format!("eval-fid: {}\n", run.display()));
+    if let Some(name) = &options.model {
+        models.push(Model::named(name, tools.sample)?);
+    }
+    for model in &models {
+        if models.len() > 1 {
+            say(&format!("eval-fid: {}\n", model.name()));
         }
-        tools.evaluate(options, run)?;
+        tools.evaluate(options, model)?;
     }
     // The report of a sweep shows the scores of its runs.
     match runs.first().and_then(|run| sweep_of(run)) {
@@ -195,8 +202,8 @@ struct Tools<'a> {
 
 impl Tools<'_> {
     /// All values of a sweep, or the one that was asked for.
-    fn evaluate(&self, options: &Options, run: &Path) -> Result<()> {
-        let out = options.out.clone().unwrap_or_else(|| run.join("evaluation"));
+    fn evaluate(&self, options: &Options, model: &Model) -> Result<()> {
+        let out = options.out.clone().unwrap_or_else(|| model.evaluation.clone());
         let plain = Settings {
             cfg: options.cfg,
             top_k: options.top_k as f64,
@@ -206,21 +213,21 @@ impl Tools<'_> {
             large_scales: options.large_scales.map(|scales| scales as f64),
         };
         let Some(sweep) = &options.sweep else {
-            return self.one(options, run, plain, &out).map(|_| ());
+            return self.one(options, model, plain, &out).map(|_| ());
         };
         let mut points = Vec::new();
         for value in sweep.values() {
             say(&format!("eval-fid: {} = {value}\n", sweep.key()));
-            let folder = self.one(options, run, sweep.applied(plain, value), &out)?;
+            let folder = self.one(options, model, sweep.applied(plain, value), &out)?;
             points.push((value, sweep::distance(&folder.join("metrics.json"))?));
         }
-        let file = sweep.write(&points, run, &out)?;
+        let file = sweep.write(&points, &model.name().to_string(), &out)?;
         start(Command::new(self.scaling).arg("curve").arg(file))
     }
 
     /// Samples with `settings` and scores; the folder of both.
-    fn one(&self, options: &Options, run: &Path, settings: Settings, out: &Path) -> Result<PathBuf> {
-        let classes = classes(run)?;
+    fn one(&self, options: &Options, model: &Model, settings: Settings, out: &Path) -> Result<PathBuf> {
+        let classes = model.classes;
         let number = options.number.unwrap_or_else(|| LEAST.max(PER_CLASS * classes as u64));
         let per_class = number.div_ceil(classes as u64);
         let average = if options.ema { "-ema" } else { "" };
@@ -229,7 +236,7 @@ impl Tools<'_> {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("cannot create the folder {}", folder.display()))?;
         let samples = folder.join("samples.npz");
-        let mut sample = self.sampling(options, run, settings, "id:all", per_class);
+        let mut sample = self.sampling(options, model, settings, "id:all", per_class);
         if samples.exists() || folder.join("samples.npz.partial").exists() {
             sample.arg("--resume");
         }
@@ -237,10 +244,10 @@ impl Tools<'_> {
         let grid = folder.join("grid.png");
         if !grid.exists() {
             let shown: Vec<String> = (0..classes.min(GRID.0)).map(|class| format!("id:{class}")).collect();
-            let mut sample = self.sampling(options, run, settings, &shown.join(","), GRID.1);
+            let mut sample = self.sampling(options, model, settings, &shown.join(","), GRID.1);
             start(sample.arg("--out").arg(&grid))?;
         }
-        self.score(options, &samples, Some(run), &folder)?;
+        self.score(options, &samples, Some(model), &folder)?;
         Ok(folder)
     }
 
@@ -248,13 +255,13 @@ impl Tools<'_> {
     fn sampling(
         &self,
         options: &Options,
-        run: &Path,
+        model: &Model,
         settings: Settings,
         classes: &str,
         per_class: u64,
     ) -> Command {
         let mut command = Command::new(self.sample);
-        command.arg("sample").arg("--run").arg(run);
+        command.arg("sample").args(model.flags());
         command.args(["--classes", classes, "--per-class", &per_class.to_string()]);
         if let Some(small) = &options.small_model {
             command.arg("--small-model").arg(small);
@@ -280,8 +287,9 @@ impl Tools<'_> {
         Ok(())
     }
 
-    /// Scores `samples` against the reference, or else against images of `run`. Writes to `folder`.
-    fn score(&self, options: &Options, samples: &Path, run: Option<&Path>, folder: &Path) -> Result<()> {
+    /// Scores `samples` against the reference, or else against images of the run of `model`. Writes to `folder`.
+    fn score(&self, options: &Options, samples: &Path, model: Option<&Model>, folder: &Path) -> Result<()> {
+        let run = model.and_then(Model::run);
         let mut command = Command::new(self.score);
         command.arg("score").arg("--samples").arg(samples);
         match (&options.reference, run) {
@@ -298,8 +306,8 @@ impl Tools<'_> {
         // All values of a setting, and all runs of a sweep, share the reference.
         let cache = match run.filter(|_| options.out.is_none()) {
             Some(run) => sweep_of(run).unwrap_or_else(|| run.to_owned()).join("evaluation"),
-            None if run.is_some() => folder.parent().unwrap_or(folder).to_owned(),
-            None => folder.to_owned(),
+            _ if model.is_some() => folder.parent().unwrap_or(folder).to_owned(),
+            _ => folder.to_owned(),
         };
         command.arg("--out").arg(folder).arg("--reference-cache").arg(cache);
         start(command.args(&options.score))

@@ -127,13 +127,13 @@ impl Sweep {
     }
 
     /// Writes the curve next to the evaluations: `sweep-KEY.json`, as `var-scaling curve` reads it.
-    pub(super) fn write(&self, points: &[(f64, Distance)], run: &Path, out: &Path) -> Result<PathBuf> {
+    pub(super) fn write(&self, points: &[(f64, Distance)], model: &str, out: &Path) -> Result<PathBuf> {
         let (key, title) = self.names();
         let path = out.join(format!("sweep-{key}.json"));
         let name = points.first().map_or(String::new(), |(_, distance)| distance.name.clone());
         let curve = json!({
             "title": format!("{name} over {title}"),
-            "subtitle": run.display().to_string(),
+            "subtitle": model,
             "x": title,
             "y": name,
             "points": points.iter().map(|(value, distance)| (value, distance.value)).collect::<Vec<_>>(),

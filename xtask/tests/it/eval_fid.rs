@@ -68,6 +68,40 @@ fn the_newest_run_is_sampled_drawn_and_scored_against_its_training_images() {
 }
 
 #[test]
+fn a_published_model_is_sampled_by_its_name_and_needs_a_reference() {
+    let sandbox = with_a_run();
+    let log = sandbox.path("log");
+    let about = r#"{"parts": [{"config": {"channels": 160}}, {"config": {"classes": 1000}}]}"#;
+    let script = format!(
+        "echo var-model \"$@\" >> '{}'; test $1 = inspect && echo '{about}' && exit; \
+         while test $# -gt 0; do test \"$1\" = --out && : > \"$2\"; shift; done",
+        log.display()
+    );
+    sandbox.program("var-model", &script);
+    let mut xtask = sandbox.xtask();
+    xtask.args(["eval-fid", "--model", "hf:a/b/c.pth@main", "--reference", "imagenet-256"]);
+    xtask.args(["--", "--network", "inception-fid"]).assert().success();
+    let folder = "evaluation/hf-a-b-c.pth-main/cfg1.5-k900-p0.96-n50000-s0";
+    let settings = "--cfg 1.5 --top-k 900 --top-p 0.96 --temperature 1 --seed 0";
+    let calls = calls(&sandbox);
+    assert_eq!(calls[0], "var-model inspect hf:a/b/c.pth@main --json");
+    assert_eq!(
+        calls[1],
+        format!(
+            "var-model sample --model hf:a/b/c.pth@main --classes id:all --per-class 50 {settings} --out {folder}/samples.npz"
+        )
+    );
+    assert_eq!(
+        calls[3],
+        format!(
+            "var-eval score --samples {folder}/samples.npz --reference imagenet-256 --out {folder} --reference-cache \
+             evaluation/hf-a-b-c.pth-main --network inception-fid"
+        )
+    );
+    sandbox.xtask().args(["eval-fid", "--model", "var-d16"]).assert().code(2).stderr(contains("--reference"));
+}
+
+#[test]
 fn a_sweep_scores_every_value_and_ends_with_a_curve() {
     let sandbox = with_a_run();
     let mut xtask = sandbox.xtask();
