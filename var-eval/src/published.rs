@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use var_tokenizer::hub::web::Published;
+use var_tokenizer::nearest::nearest;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The Inception-v3 of 2015-12-05, as pytorch-fid publishes it. Its name holds the beginning of its SHA-256.
 pub const INCEPTION: Published = Published {
@@ -17,7 +18,7 @@ pub const INCEPTION: Published = Published {
 
 /// ADM's reference batches: images of ImageNet's training set, with their statistics (openai/guided-diffusion,
 /// `evaluations/README.md`).
-const REFERENCES: [Published; 2] = [
+static REFERENCES: [Published; 2] = [
     Published {
         name: "imagenet-256",
         what: "ADM's reference batch of ImageNet, 256 px (2 GB)",
@@ -45,8 +46,24 @@ pub fn all() -> impl Iterator<Item = Published> {
 /// path itself. A file or folder with such a name wins.
 ///
 /// # Errors
-/// When it cannot be fetched.
+/// When it cannot be fetched; when there is no such path and a name is near.
 pub(crate) fn reference(reference: &Path) -> Result<PathBuf> {
-    let known = REFERENCES.iter().find(|known| reference.as_os_str() == known.name && !reference.exists());
-    Ok(known.map(Published::fetch).transpose()?.unwrap_or_else(|| reference.to_owned()))
+    if reference.exists() {
+        return Ok(reference.to_owned());
+    }
+    if let Some(known) = known(reference) {
+        return Ok(known.fetch()?);
+    }
+    let word = reference.to_string_lossy();
+    let near = nearest(&word, REFERENCES.iter().map(|known| known.name));
+    // A path has a folder or an ending; a name has neither.
+    match near.filter(|_| !word.contains(['/', '.'])) {
+        Some(near) => Err(Error::file(reference, format!("no such file or folder; did you mean '{near}'?"))),
+        None => Ok(reference.to_owned()),
+    }
+}
+
+/// The published reference that `reference` names.
+pub fn known(reference: &Path) -> Option<&'static Published> {
+    REFERENCES.iter().find(|known| reference.as_os_str() == known.name)
 }

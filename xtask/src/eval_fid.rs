@@ -30,8 +30,8 @@ To resume after an interruption, run the same command again.
 
 Examples:
   cargo xtask eval-fid                                 (newest run in runs/, its training images)
-  cargo xtask eval-fid --model var-d16 --reference imagenet-256 -- --network inception-fid     (FID as published)
-  cargo xtask eval-fid --run runs/d16 --reference imagenet-256 -n 50000 -- --network inception-fid
+  cargo xtask eval-fid --model var-d16 --reference imagenet-256 \\
+      -- --network inception-fid --preprocessing torch-fidelity              (FID as published)
   cargo xtask eval-fid --samples others.npz --reference statistics.npz
   cargo xtask eval-fid --run runs/sweep-emoji-nano -n 1000      (all sizes; then in the report)
   cargo xtask eval-fid --run runs/small --sweep cfg=1.0:4.0:0.5
@@ -46,8 +46,10 @@ const PER_CLASS: u64 = 50;
 const LEAST: u64 = 5000;
 /// The averaged weights of a run.
 const AVERAGED: &str = "model-ema.safetensors";
-/// What is not a path: the built-in images, and the published references that var-eval fetches.
-const WORDS: [&str; 3] = ["emoji", "imagenet-256", "imagenet-512"];
+/// The built-in images; not a path.
+const EMOJI: &str = "emoji";
+/// The published references that var-eval fetches; not paths.
+const REFERENCES: [&str; 2] = ["imagenet-256", "imagenet-512"];
 /// The signal that no program can catch.
 const KILL: i32 = 9;
 /// The grid: number of classes, and images per class.
@@ -144,7 +146,10 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
     }
     // Bad input fails before the first image is sampled.
     for (flag, path) in [("--samples", &options.samples), ("--reference", &options.reference)] {
-        let is_word = |path: &Path| WORDS.iter().any(|word| path == Path::new(word));
+        let is_word = |path: &Path| {
+            path == Path::new(EMOJI)
+                || flag == "--reference" && REFERENCES.iter().any(|word| path == Path::new(word))
+        };
         if let Some(path) = path.as_ref().filter(|path| !is_word(path) && !path.exists()) {
             return Err(bad_use(format!("{}: no such file or folder; correct {flag}", path.display())));
         }
@@ -173,6 +178,11 @@ pub fn run(project: &Project, options: &Options) -> Result<()> {
         score: &programs["var-eval"],
         scaling: &programs["var-scaling"],
     };
+    // What cannot be fetched is noticed before the first image is sampled, too.
+    let published = published(options);
+    if !published.is_empty() {
+        start(Command::new(tools.score).arg("fetch").args(published))?;
+    }
     if let Some(samples) = &options.samples {
         let out = options.out.clone().unwrap_or_else(|| "evaluation".into());
         return tools.score(options, samples, None, &out);
@@ -346,6 +356,22 @@ fn measures_distance(score: &[OsString]) -> bool {
         })
         .collect();
     lists.is_empty() || lists.iter().flat_map(|list| list.split(',')).any(|metric| metric.trim() == "fd")
+}
+
+/// What `var-eval score` with these options would fetch.
+fn published(options: &Options) -> Vec<&'static str> {
+    let reference = options.reference.as_ref().filter(|path| !path.exists());
+    let mut names: Vec<&str> =
+        REFERENCES.into_iter().filter(|word| reference.is_some_and(|path| path == Path::new(word))).collect();
+    let words: Vec<String> =
+        options.score.iter().map(|option| option.to_string_lossy().into_owned()).collect();
+    let text = words.join(" ");
+    if text.replace("--network=", "--network ").contains("--network inception-fid")
+        && !text.contains("--weights")
+    {
+        names.push("inception");
+    }
+    names
 }
 
 /// Whether `var-eval score` with these options needs the weights that the set-up fetches.

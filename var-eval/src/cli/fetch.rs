@@ -5,11 +5,12 @@ use serde_json::json;
 use var_eval::{Error, Result, published};
 use var_tokenizer::nearest::did_you_mean;
 use var_tokenizer::progress::say;
+use var_tokenizer::signals;
 
 #[derive(Args)]
 #[command(
-    after_help = "`score` and `stats` fetch these files by themselves when they need them. Use this command on a machine with
-network, for others without. The folder is $XDG_CACHE_HOME/var-rs/published, or below ~/.cache. With VAR_MIRROR=ADDRESS,
+    after_help = "`score` fetches these files by itself when it needs them. Use this command on a machine with network, for others
+without. The folder is $XDG_CACHE_HOME/var-rs/published, or below ~/.cache. With VAR_MIRROR=ADDRESS,
 https://host/path is fetched from ADDRESS/host/path.
 
 Examples:
@@ -29,6 +30,8 @@ pub struct FetchArgs {
 
 impl FetchArgs {
     pub fn run(self) -> Result<()> {
+        // A download looks for signals by itself once they are caught.
+        signals::stop()?;
         if self.names.is_empty() {
             for file in published::all() {
                 match self.json {

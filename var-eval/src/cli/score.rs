@@ -1,14 +1,15 @@
 //! `var-eval score`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use var_eval::features::earlier::with_earlier;
 use var_eval::inputs::set::Selection;
 use var_eval::metrics::bootstrap::Bootstrap;
 use var_eval::score::{ImageSet, Measurement, references_in};
-use var_eval::{Metric, Reference, Result, Score};
+use var_eval::{Error, Metric, Reference, Result, Score, published};
 use var_tokenizer::h5::check::check_in_child;
+use var_tokenizer::images::EMOJI;
 use var_tokenizer::progress::{Progress, say};
 use var_tokenizer::signals;
 
@@ -27,7 +28,7 @@ bad input or a failed metric, 3 when interrupted.
 Examples:
   var-eval score --samples samples.npz --reference emoji --reference-split val
   var-eval score --samples samples/ --reference val/ --out scores/            metrics.json, metrics.md, features
-  var-eval score --samples samples.npz --reference imagenet-256 --network inception-fid     FID as published
+  var-eval score --samples samples.npz --reference imagenet-256 --network inception-fid --preprocessing torch-fidelity
   var-eval score --samples samples.npz --reference val.h5 --metrics fd,per-class --json"
 )]
 pub struct ScoreArgs {
@@ -83,6 +84,11 @@ impl ScoreArgs {
         let stop = signals::stop()?;
         let mut progress = self.show.progress();
         check_in_child(&self.samples)?;
+        // A missing set is noticed before gigabytes are fetched.
+        let missing = !self.samples.exists() && self.samples != Path::new(EMOJI);
+        if missing && published::known(&self.reference).is_some() {
+            return Err(Error::file(&self.samples, "no such file or folder"));
+        }
         check_in_child(&self.reference)?;
         let reference = self.reference()?;
         let score = self.score(&reference, metrics)?;

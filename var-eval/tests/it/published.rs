@@ -57,7 +57,7 @@ fn a_published_reference_is_fetched_once_and_scores_as_its_file() {
 fn weights_of_another_sum_are_refused_and_not_kept() {
     let root = TempDir::new().unwrap();
     let server = Server::start(&[(INCEPTION, b"not the weights")]);
-    let assert = with_mirror(&server, root.path()).args(["fetch", "inception"]).assert().code(2);
+    let assert = with_mirror(&server, root.path()).args(["fetch", "inception"]).assert().code(1);
     let text = said(&assert);
     assert!(text.contains("damaged on the way") && text.contains("licence: Apache-2.0"), "{text}");
     assert_eq!(std::fs::read_dir(root.path().join("var-rs/published")).unwrap().count(), 1, "only the lock");
@@ -65,8 +65,24 @@ fn weights_of_another_sum_are_refused_and_not_kept() {
     let images = pictures(root.path(), "images", &[4], 0);
     let mut command = with_mirror(&server, root.path());
     command.args(["score", "--network", "inception-fid", "--samples"]).arg(&images);
-    let text = said(&command.arg("--reference").arg(&images).assert().code(2));
+    let text = said(&command.arg("--reference").arg(&images).assert().code(1));
     assert!(text.contains("pt_inception-2015-12-05-6726825d.pth"), "{text}");
+}
+
+#[test]
+fn a_page_in_place_of_the_file_is_refused_and_not_kept() {
+    let root = TempDir::new().unwrap();
+    let server = Server::start(&[(BATCH, b"<html>Log in to use this network</html>")]);
+    let text = said(&with_mirror(&server, root.path()).args(["fetch", "imagenet-256"]).assert().code(1));
+    assert!(text.contains("not an archive") && text.contains("wants a login"), "{text}");
+    assert!(!root.path().join("var-rs/published/VIRTUAL_imagenet256_labeled.npz").exists());
+    // Bad input is noticed before anything is fetched.
+    let requests = server.requests().len();
+    let mut command = with_mirror(&server, root.path());
+    let score = ["score", "--samples", "missing.npz", "--reference", "imagenet-256"];
+    let text = said(&command.args(score).assert().code(2));
+    assert!(text.contains("missing.npz: no such file or folder"), "{text}");
+    assert_eq!(server.requests().len(), requests);
 }
 
 #[test]
@@ -78,5 +94,8 @@ fn without_the_file_the_message_says_where_to_put_it() {
         assert!(text.contains(part), "'{part}' is not in: {text}");
     }
     let text = said(&program().args(["fetch", "imagenet-265"]).assert().code(2));
+    assert!(text.contains("did you mean 'imagenet-256'?"), "{text}");
+    let score = ["score", "--samples", "emoji", "--reference", "imagenet-265"];
+    let text = said(&program().args(score).assert().code(2));
     assert!(text.contains("did you mean 'imagenet-256'?"), "{text}");
 }

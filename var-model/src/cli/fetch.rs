@@ -5,6 +5,7 @@ use serde_json::json;
 use var_model::Error;
 use var_model::commands::fetch;
 use var_tokenizer::progress::say;
+use var_tokenizer::signals;
 
 #[derive(Args)]
 #[command(
@@ -30,6 +31,8 @@ pub struct Fetch {
 
 impl Fetch {
     pub fn run(self) -> Result<(), Error> {
+        // A download looks for signals by itself once they are caught.
+        signals::stop()?;
         if self.names.is_empty() {
             return fetch::list(self.json);
         }

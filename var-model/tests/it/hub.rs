@@ -1,5 +1,6 @@
 //! Published weights by name, from a hub on loopback.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -244,6 +245,51 @@ fn a_name_of_content_that_leads_out_of_the_cache_is_refused() {
 }
 
 #[test]
+fn the_bytes_are_those_of_the_commit_that_the_hub_named() {
+    let trial = Trial::new();
+    trial.fetched();
+    let gets = trial.server.requests().into_iter().filter(|r| r.place == "hub" && r.method == "GET");
+    let paths: Vec<String> = gets.map(|r| r.path).filter(|path| path.contains("/resolve/")).collect();
+    assert_eq!(paths, [format!("/some/repo/resolve/{COMMIT}/folder/file.bin")]);
+}
+
+#[test]
+fn after_the_branch_has_moved_on_an_earlier_file_serves_without_a_network() {
+    let trial = Trial::new();
+    let path = trial.fetched();
+    // Another file was fetched since then, of a later commit.
+    std::fs::write(trial.repository().join("refs/main"), "f".repeat(40)).unwrap();
+    let offline = trial.command(&["fetch", NAME]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&offline.stdout).trim_end(), path.display().to_string());
+    assert!(text(&offline).contains(&format!("using the file of commit {COMMIT}")), "{}", text(&offline));
+    let named = format!("{NAME}@{}", "f".repeat(40));
+    let other = trial.command(&["fetch", &named]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    refused(&other, &["is not in the cache"]);
+}
+
+#[test]
+fn a_signal_ends_the_wait_for_a_busy_hub() {
+    let trial = Trial::new();
+    trial.server.fail(Faults { busy: 1000, retry_after: Some(60), ..Faults::default() });
+    let mut command = trial.command(&["fetch", NAME]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("trying again"));
+    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let rest: String = lines.map(|line| line.unwrap()).collect();
+    assert!(rest.contains("interrupted") && rest.contains("run the same command again"), "{rest}");
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn a_token_with_a_line_break_is_named_as_the_cause() {
+    let trial = Trial::new();
+    let output = trial.command(&["fetch", NAME]).env("HF_TOKEN", "a\nb").output().unwrap();
+    refused(&output, &["correct HF_TOKEN"]);
+}
+
+#[test]
 fn a_renamed_repository_is_followed() {
     let trial = Trial::new();
     let output = trial.run(&["fetch", "hf:some/old/file.bin"]);
@@ -260,7 +306,8 @@ fn without_a_network_the_message_says_what_to_fetch_and_where_to_put_it() {
     // A port at which nobody listens.
     let gone =
         trial.command(&["fetch", "var-d16"]).env("HF_ENDPOINT", "http://127.0.0.1:9").output().unwrap();
-    refused(&gone, &["cannot reach 127.0.0.1:9", "save http://127.0.0.1:9/FoundationVision"]);
+    assert_eq!(gone.status.code(), Some(1), "a failure of the machine");
+    failed(&gone, &["cannot reach 127.0.0.1:9", "save http://127.0.0.1:9/FoundationVision"]);
     let wrong = trial.command(&["fetch", "var-d16"]).env("HF_ENDPOINT", "not an address").output().unwrap();
     refused(&wrong, &["HF_ENDPOINT"]);
 }

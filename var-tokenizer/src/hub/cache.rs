@@ -50,6 +50,16 @@ impl Place {
         self.repository.get(&self.remote.file).or_else(of_commit)
     }
 
+    /// The file in a snapshot of another commit, and that commit: an earlier call fetched it, and the branch has moved on.
+    pub(super) fn find_earlier(&self) -> Option<(String, PathBuf)> {
+        let snapshots = std::fs::read_dir(self.folder().join("snapshots")).ok()?;
+        let commits = snapshots.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let found = commits.map(|commit| (self.named(&commit), commit)).filter(|(path, _)| path.exists());
+        // The last one that was fetched.
+        let time = |path: &Path| std::fs::symlink_metadata(path).and_then(|about| about.modified()).ok();
+        found.max_by_key(|(path, _)| time(path)).map(|(path, commit)| (commit, path))
+    }
+
     /// The file in the snapshot of `commit`.
     fn named(&self, commit: &str) -> PathBuf {
         self.repository.pointer_path(commit).join(&self.remote.file)

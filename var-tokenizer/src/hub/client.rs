@@ -97,8 +97,9 @@ impl<'a> Client<'a> {
         Err(Failure::Final(format!("{}: too many redirections", self.address(remote))))
     }
 
-    /// The content of the file from byte `from` on.
-    pub(super) fn bytes(&self, remote: &Remote, from: u64) -> Answer<Response<Body>> {
+    /// The bytes of the file in `commit` from byte `from` on: a branch may move on meanwhile.
+    pub(super) fn bytes(&self, remote: &Remote, commit: &str, from: u64) -> Answer<Response<Body>> {
+        let remote = &Remote { revision: commit.to_owned(), ..remote.clone() };
         let answer = get(&self.agent, &self.address(remote), from, |address| self.token_for(address))?;
         match answer.status().as_u16() {
             200 | 206 | 416 => Ok(answer),
@@ -131,8 +132,12 @@ impl<'a> Client<'a> {
         let code = header(headers, "x-error-code").unwrap_or_default();
         let has_token = self.hub.token.is_some();
         Failure::Final(match (status, code) {
-            (_, "RevisionNotFound") => format!("{page} has no revision '{}'", remote.revision),
-            (_, "EntryNotFound") => format!("{page} has no file '{}'", remote.file),
+            (_, "RevisionNotFound") => {
+                format!("{page} has no revision '{}'; {page}/tree/main lists them", remote.revision)
+            }
+            (_, "EntryNotFound") => {
+                format!("{page} has no file '{}'; {page}/tree/{} lists them", remote.file, remote.revision)
+            }
             (401 | 403, _) if has_token => format!(
                 "{page} is not open to your token, or does not exist ({status}): accept its conditions on that page, \
                  or correct HF_TOKEN"

@@ -1,9 +1,9 @@
 //! One file over the network: resumed after a cut connection, checked at the end.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ureq::Body;
 use ureq::http::Response;
@@ -20,6 +20,8 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How often a pause looks for signals.
+const LOOK: Duration = Duration::from_millis(50);
 /// Bytes read at once.
 const PIECE: usize = 1 << 18;
 /// Ending of a file that is not complete, as Python's library names it.
@@ -37,20 +39,29 @@ pub(super) struct Download<'a> {
     pub bytes: Option<u64>,
     /// The beginning of its SHA-256, if it is known.
     pub sha256: Option<&'a str>,
+    /// Whether it is a zip archive: then one that does not end as such is refused, sum or not.
+    pub zip: bool,
 }
 
 /// Asks again while a server is busy, as often as a download does.
-pub(super) fn patiently<T>(name: &str, progress: &Progress, ask: impl Fn() -> Answer<T>) -> Answer<T> {
+///
+/// # Errors
+/// When a signal asks to stop meanwhile.
+pub(super) fn patiently<T>(
+    name: &str,
+    progress: &Progress,
+    ask: impl Fn() -> Answer<T>,
+) -> Result<Answer<T>> {
     for failures in 1..TRIES {
         match ask() {
             Err(Failure::Passing(words, wait)) => {
                 progress.note(&format!("{name}: {words}; trying again"));
-                pause(wait.unwrap_or(PAUSE * 2_u32.saturating_pow(failures)));
+                pause(wait.unwrap_or(PAUSE * 2_u32.saturating_pow(failures)), name)?;
             }
-            answer => return answer,
+            answer => return Ok(answer),
         }
     }
-    ask()
+    Ok(ask())
 }
 
 /// How a try ended.
@@ -73,7 +84,7 @@ impl Download<'_> {
             let step = match open(had) {
                 Ok(answer) => self.receive(answer, &partial, had, &mut progress)?,
                 Err(Failure::Passing(words, wait)) => {
-                    pause(wait.unwrap_or_default());
+                    pause(wait.unwrap_or_default(), self.name)?;
                     Step::Cut(words)
                 }
                 Err(Failure::Absent(words)) => Step::Cut(words),
@@ -96,7 +107,7 @@ impl Download<'_> {
                 return Err(Error::Check(format!("{}: {words}{kept}", self.name)));
             }
             progress.note(&format!("{}: {words}; trying again from {}", self.name, size(has)));
-            pause(PAUSE * 2_u32.saturating_pow(failures));
+            pause(PAUSE * 2_u32.saturating_pow(failures), self.name)?;
         }
         progress.finish();
         self.check(&partial)?;
@@ -132,7 +143,10 @@ impl Download<'_> {
         let rest = answer.body().content_length();
         let total = self.bytes.or_else(|| rest.map(|rest| rest + at));
         progress.finish();
-        progress.start(at / MEGABYTE, total.unwrap_or_default() / MEGABYTE);
+        let shown = total.is_none_or(|total| total >= MEGABYTE);
+        if shown {
+            progress.start(at / MEGABYTE, total.unwrap_or_default() / MEGABYTE);
+        }
         let mut body = answer.into_body().into_with_config().limit(u64::MAX).reader();
         let mut piece = vec![0; PIECE];
         loop {
@@ -152,7 +166,7 @@ impl Download<'_> {
             file.write_all(piece.get(..read).unwrap_or_default()).map_err(io)?;
             let before = at / MEGABYTE;
             at += read as u64;
-            if at / MEGABYTE != before {
+            if shown && at / MEGABYTE != before {
                 progress.advance(at / MEGABYTE, "MB");
             }
         }
@@ -166,18 +180,22 @@ impl Download<'_> {
         })
     }
 
-    /// Compares the sum; removes a file with a wrong one.
+    /// Compares the sum, and looks for the end of an archive; removes a file that is wrong.
     fn check(&self, partial: &Path) -> Result<()> {
-        let Some(expected) = self.sha256 else { return Ok(()) };
-        let found = sha256_of(partial)?;
-        if found.starts_with(expected) {
-            return Ok(());
+        let wrong = |why: String| {
+            std::fs::remove_file(partial).map_err(|e| Error::io(partial, e))?;
+            Err(Error::Check(format!("{}: {why}; it was removed: run the same command again", self.name)))
+        };
+        if let Some(expected) = self.sha256 {
+            let found = sha256_of(partial)?;
+            if !found.starts_with(expected) {
+                return wrong(format!("damaged on the way (SHA-256 {found}, expected {expected})"));
+            }
         }
-        std::fs::remove_file(partial).map_err(|e| Error::io(partial, e))?;
-        Err(Error::Check(format!(
-            "{}: damaged on the way (SHA-256 {found}, expected {expected}); it was removed: run the same command again",
-            self.name
-        )))
+        if self.zip && !ends_as_zip(partial).map_err(|e| Error::io(partial, e))? {
+            return wrong("not an archive; perhaps the page of a network that wants a login".into());
+        }
+        Ok(())
     }
 }
 
@@ -200,6 +218,26 @@ fn total_after_slash(answer: &Response<Body>) -> Option<u64> {
     header(answer.headers(), "content-range")?.rsplit_once('/')?.1.parse().ok()
 }
 
-fn pause(time: Duration) {
-    std::thread::sleep(time.min(LONGEST_PAUSE));
+/// Whether the file begins as a zip archive does, and has the record that ends one.
+fn ends_as_zip(path: &Path) -> std::io::Result<bool> {
+    /// The record, with the longest comment behind it.
+    const LONGEST_END: u64 = 22 + 0xffff;
+    let mut file = File::open(path)?;
+    let (mut begin, mut end) = (Vec::new(), Vec::new());
+    (&file).take(4).read_to_end(&mut begin)?;
+    file.seek(SeekFrom::Start(file.metadata()?.len().saturating_sub(LONGEST_END)))?;
+    file.read_to_end(&mut end)?;
+    Ok(begin == b"PK\x03\x04" && end.windows(4).any(|four| four == b"PK\x05\x06"))
+}
+
+/// Waits, unless a signal asks to stop.
+fn pause(time: Duration, name: &str) -> Result<()> {
+    let began = Instant::now();
+    while began.elapsed() < time.min(LONGEST_PAUSE) {
+        if signals::asked_to_stop() {
+            return Err(Error::Interrupted(format!("{name}: run the same command again to resume")));
+        }
+        std::thread::sleep(LOOK);
+    }
+    Ok(())
 }

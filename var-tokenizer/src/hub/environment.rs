@@ -32,18 +32,26 @@ impl Hub {
     /// The hub of the variables of this process.
     ///
     /// # Errors
-    /// When the user has no home and the variables name no folder.
+    /// When the user has no home and the variables name no folder; when the token cannot be one.
     pub fn from_environment() -> Result<Self> {
         let text = |name: &str| var_os(name).and_then(|v| v.into_string().ok()).filter(|v| !v.is_empty());
-        let home = home()?;
-        let cache = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].into_iter().find_map(text).map(PathBuf::from);
+        let path = |name: &str| var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let cache = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].into_iter().find_map(path);
+        let cache = cache.map_or_else(|| home().map(|home| home.join("hub")), Ok)?;
         let implicit = !text("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|v| is_true(&v));
-        let token_file = text("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
-        let token = text("HF_TOKEN").or_else(|| implicit.then(|| token_in(&token_file)).flatten());
+        let token_file = path("HF_TOKEN_PATH").or_else(|| Some(home().ok()?.join("token")));
+        let token_file = token_file.filter(|_| implicit);
+        let token = text("HF_TOKEN").or_else(|| token_in(&token_file?));
+        let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+        if token.as_ref().is_some_and(|token| !token.chars().all(|c| c.is_ascii_graphic())) {
+            return Err(Error::config(
+                "the token for the hub has letters that a token cannot have; correct HF_TOKEN, or the file with the token",
+            ));
+        }
         Ok(Self {
             endpoint: text("HF_ENDPOINT").unwrap_or_else(|| ENDPOINT.into()).trim_end_matches('/').to_owned(),
-            cache: cache.unwrap_or_else(|| home.join("hub")),
-            token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()),
+            cache,
+            token,
             offline: text("HF_HUB_OFFLINE").is_some_and(|v| is_true(&v)),
         })
     }

@@ -22,27 +22,44 @@ pub(super) fn fetch(hub: &Hub, remote: &Remote) -> Result<PathBuf> {
         return Ok(path);
     }
     let client = Client::new(hub);
-    let without = |why: String| Error::Config(advice(hub, remote, &client.address(remote), &why));
-    if hub.offline {
-        return Err(without("HF_HUB_OFFLINE is set".into()));
-    }
     let progress = Progress::new(progress::of_program());
     let name = remote.to_string();
-    let content =
-        patiently(&name, &progress, || client.content(remote)).map_err(|failure| match failure {
-            Failure::Passing(why, _) | Failure::Absent(why) => without(why),
-            Failure::Final(why) => Error::Config(why),
-        })?;
+    let without = |why: &str, error: fn(String) -> Error| match place.find_earlier().filter(|_| moves(remote))
+    {
+        Some((commit, path)) => {
+            progress.note(&format!("{name}: {why}; using the file of commit {commit} in the cache"));
+            Ok(path)
+        }
+        None => Err(error(advice(hub, remote, &client.address(remote), why))),
+    };
+    if hub.offline {
+        return without("HF_HUB_OFFLINE is set", Error::Config);
+    }
+    let content = match patiently(&name, &progress, || client.content(remote))? {
+        Ok(content) => content,
+        Err(Failure::Passing(why, _) | Failure::Absent(why)) => return without(&why, Error::Check),
+        Err(Failure::Final(why)) => return Err(Error::Config(why)),
+    };
     let blob = place.blob(&content);
     let _lock = wait_for_lock(&place.lock(&content)?, &name, &progress)?;
     if !blob.exists() {
         announce(&client, remote, &content, &progress, &hub.cache);
         make_folder(blob.parent().unwrap_or(Path::new(".")))?;
-        let download =
-            Download { name: &name, to: &blob, bytes: Some(content.bytes), sha256: content.sha256() };
-        download.run(|from| client.bytes(remote, from))?;
+        let download = Download {
+            name: &name,
+            to: &blob,
+            bytes: Some(content.bytes),
+            sha256: content.sha256(),
+            zip: false,
+        };
+        download.run(|from| client.bytes(remote, &content.commit, from))?;
     }
     place.link(&content)
+}
+
+/// Whether the revision is a branch or a tag, which may be at another commit tomorrow.
+fn moves(remote: &Remote) -> bool {
+    !(remote.revision.len() == 40 && remote.revision.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
 /// Says what comes, and under which licence.

@@ -59,6 +59,8 @@ impl Remote {
                 && part.chars().all(|c| c.is_alphanumeric() || "-_.+ ".contains(c))
         };
         let fine = !file.is_empty()
+            && !owner.contains(' ')
+            && !name.contains(' ')
             && parts.iter().all(plain)
             && revision.split('/').collect::<Vec<_>>().iter().all(plain);
         fine.then(|| Self {
@@ -118,6 +120,7 @@ mod tests {
             "hf:a/b/c@",
             "hf:a/b/c?x=1",
             "hf:a/b/c\\d",
+            "hf:my a/b/c",
         ] {
             let message = Remote::named(name).unwrap_err().to_string();
             assert!(message.contains("OWNER/REPO/FILE"), "{message}");

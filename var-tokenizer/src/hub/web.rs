@@ -71,19 +71,28 @@ impl Published {
                 status => Err(Failure::Final(format!("{address}: the server answers {status}"))),
             }
         };
-        let download = Download { name: self.file(), to, bytes: None, sha256: self.sha256 };
+        let download = Download {
+            name: self.file(),
+            to,
+            bytes: None,
+            sha256: self.sha256,
+            zip: self.file().ends_with(".npz"),
+        };
         download.run(open).map_err(|e| match e {
-            Error::Check(why) | Error::Config(why) => {
-                Error::Config(format!("{why}. You can also save {} as {}", self.address, to.display()))
-            }
+            Error::Check(why) => Error::Check(self.advice(&why, to)),
+            Error::Config(why) => Error::Config(self.advice(&why, to)),
             other => other,
         })?;
         if self.sha256.is_none() {
             let bytes = std::fs::metadata(to).map_or(0, |about| about.len());
             progress
-                .note(&format!("its publisher gives no sum: only its size was checked ({})", size(bytes)));
+                .note(&format!("its publisher gives no sum: only its form was checked ({})", size(bytes)));
         }
         Ok(())
+    }
+
+    fn advice(&self, why: &str, to: &Path) -> String {
+        format!("{why}. You can also save {} as {}", self.address, to.display())
     }
 }
 

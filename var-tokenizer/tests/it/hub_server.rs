@@ -27,6 +27,8 @@ pub struct Faults {
     pub token: Option<String>,
     /// The hub is busy this many times.
     pub busy: usize,
+    /// Seconds after which the busy hub wants to be asked again.
+    pub retry_after: Option<u64>,
     /// The storage waits this long between pieces of a tenth.
     pub slow: Option<Duration>,
     /// The hub gives a name of the content that would be a path.
@@ -189,7 +191,8 @@ fn hub(
     let mut state = state.lock().unwrap();
     if state.faults.busy > 0 {
         state.faults.busy -= 1;
-        head(stream, "503 Service Unavailable", &[nothing()])?;
+        let wait = ("Retry-After", state.faults.retry_after.unwrap_or(0).to_string());
+        head(stream, "503 Service Unavailable", &[wait, nothing()])?;
         return Ok(true);
     }
     if state.faults.token.is_some() && state.faults.token != request.token {

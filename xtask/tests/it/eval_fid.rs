@@ -85,14 +85,15 @@ fn a_published_model_is_sampled_by_its_name_and_needs_a_reference() {
     let settings = "--cfg 1.5 --top-k 900 --top-p 0.96 --temperature 1 --seed 0";
     let calls = calls(&sandbox);
     assert_eq!(calls[0], "var-model inspect hf:a/b/c.pth@main --json");
+    assert_eq!(calls[1], "var-eval fetch imagenet-256 inception");
     assert_eq!(
-        calls[1],
+        calls[2],
         format!(
             "var-model sample --model hf:a/b/c.pth@main --classes id:all --per-class 50 {settings} --out {folder}/samples.npz"
         )
     );
     assert_eq!(
-        calls[3],
+        calls[4],
         format!(
             "var-eval score --samples {folder}/samples.npz --reference imagenet-256 --out {folder} --reference-cache \
              evaluation/hf-a-b-c.pth-main --network inception-fid"
