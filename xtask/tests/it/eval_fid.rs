@@ -84,8 +84,8 @@ fn a_published_model_is_sampled_by_its_name_and_needs_a_reference() {
     let folder = "evaluation/hf-a-b-c.pth-main/cfg1.5-k900-p0.96-n50000-s0";
     let settings = "--cfg 1.5 --top-k 900 --top-p 0.96 --temperature 1 --seed 0";
     let calls = calls(&sandbox);
-    assert_eq!(calls[0], "var-model inspect hf:a/b/c.pth@main --json");
-    assert_eq!(calls[1], "var-eval fetch imagenet-256 inception");
+    assert_eq!(calls[0], "var-eval fetch imagenet-256 inception");
+    assert_eq!(calls[1], "var-model inspect hf:a/b/c.pth@main --json");
     assert_eq!(
         calls[2],
         format!(
