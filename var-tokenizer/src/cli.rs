@@ -88,7 +88,8 @@ enum Command {
         /// Images encoded together
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=4096))]
         batch: u64,
-        /// Encode part I of N, from 1/N to N/N, into a file of its own; `join` joins all parts
+        /// Encode part I of N, from 1/N to N/N, into a file of its own; `join` joins all parts. At most 512; not with
+        /// --precision auto
         #[arg(long, value_name = "I/N")]
         shard: Option<Shard>,
         /// Delete an unfinished file and start again
@@ -229,6 +230,9 @@ fn run(command: Command) -> Result<()> {
                 device: run.device,
                 precision: run.precision,
             };
+            if !restart {
+                check_in_child(&request.out).map_err(encode::in_the_way)?;
+            }
             let mut progress = run.progress();
             let summary = encode::encode(&request, &mut progress).map_err(with_restart)?;
             progress.note(&format!(
@@ -242,15 +246,18 @@ fn run(command: Command) -> Result<()> {
             Ok(())
         }
         Command::Join { parts, tokenizer, out, device, json, quiet } => {
+            check_in_child(&out).map_err(encode::in_the_way)?;
             let parts = join::parts(&parts, &out)?;
             parts.iter().try_for_each(|part| check_in_child(part))?;
             let mut progress = Progress::new(Show::from_flags(json, quiet));
             let summary = join::join(&JoinRequest { parts, tokenizer, out, device }, &mut progress)?;
             if summary.bad > 0 {
-                progress.warn(&format!(
-                    "left out {} images that cannot be read, all listed in {}.bad.txt",
-                    summary.bad, summary.out
-                ));
+                let listed = if summary.listed == summary.bad {
+                    format!(", all listed in {}.bad.txt", summary.out)
+                } else {
+                    String::new()
+                };
+                progress.warn(&format!("left out {} images that cannot be read{listed}", summary.bad));
             }
             progress.note(&format!(
                 "wrote {}: {} training and {} held-out rows of {} parts",

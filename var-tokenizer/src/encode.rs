@@ -19,7 +19,7 @@ pub(crate) use statistics::Measure;
 
 use crate::data::images::{Framing, Partition, Source, Split, View};
 use crate::data::schedule::ScaleSchedule;
-use crate::data::tokens::{Rows, START_OVER, Shard, TokenInfo, TokenWriter, partial_path};
+use crate::data::tokens::{Rows, START_OVER, Shard, TokenFile, TokenInfo, TokenWriter, partial_path};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::{check_lasting_place, hexadecimal};
 use crate::runtime::progress::Progress;
@@ -113,6 +113,11 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
     if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
         return Err(Error::Config("crops must be from 1 to 65535, and batch at least 1".into()));
     }
+    if request.shard.is_some() && request.precision == Precision::Auto {
+        let message = "precision auto may choose another one for each part, and such parts never join; name f32 or \
+                       bf16, the same for all parts";
+        return Err(Error::Config(message.into()));
+    }
     check_out(request)?;
     let stop = signals::stop()?;
     let device = request.device.resolve()?;
@@ -193,10 +198,13 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
         );
         return Err(Error::file(source.label(), message));
     }
-    if let Some(sentence) = omissions.lost_classes(&source, &views) {
+    // Other parts may have images of a class: the join knows.
+    if request.shard.is_none()
+        && let Some(sentence) = omissions.lost_classes(&source, &views)
+    {
         progress.warn(&sentence);
     }
-    finish(request, writer, &vae, &parts.train, progress)?;
+    finish(request, writer, &vae, &parts.train, omissions.count(), progress)?;
     Ok(EncodeSummary {
         train: rows.train,
         val: rows.val,
@@ -206,12 +214,14 @@ pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<Encode
     })
 }
 
-/// Makes the token file of the rows in `writer`. `train` has all training images, also those of other parts.
+/// Makes the token file of the rows in `writer`. `train` has all training images, also those of other parts; `bad` is the
+/// number of images that cannot be read.
 fn finish(
     request: &EncodeRequest,
     writer: TokenWriter,
     vae: &VqVae,
     train: &[usize],
+    bad: usize,
     progress: &Progress,
 ) -> Result<()> {
     let chosen = statistics::chosen(train, request.seed);
@@ -221,7 +231,7 @@ fn finish(
             sample.push(row);
             Ok(())
         })?;
-        return writer.finish_part(&sample);
+        return writer.finish_part(&sample, bad);
     }
     progress.note("measuring mean and deviation of the transformer's input vectors");
     let mut measure = Measure::new(vae);
@@ -241,7 +251,48 @@ fn share(parts: &Partition, shard: Shard) -> Partition {
 /// Checks that a token file may be written at `request.out`.
 fn check_out(request: &EncodeRequest) -> Result<()> {
     check_target(&request.out)?;
-    if request.restart { Ok(()) } else { omissions::check_fresh(&request.out) }
+    if request.restart {
+        return Ok(());
+    }
+    if let Some(found) = found_at(&request.out)?.filter(|found| *found != request.shard) {
+        let what = |shard: Option<Shard>| shard.map_or("a whole one".into(), |shard| format!("part {shard}"));
+        let message = format!(
+            "is a finished token file, {}, and would be replaced by {}; name another output, or {START_OVER}",
+            what(found),
+            what(request.shard)
+        );
+        return Err(Error::file(&request.out, message));
+    }
+    omissions::check_fresh(&request.out)
+}
+
+/// Returns which part the token file at `out` is, if there is one.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn found_at(out: &Path) -> Result<Option<Option<Shard>>> {
+    if !holds(out) {
+        return Ok(None);
+    }
+    let file = TokenFile::open_part(out).map_err(in_the_way)?;
+    Ok(Some(file.info().shard))
+}
+
+/// Says of a file at the output that cannot be read what to do.
+#[doc(hidden)]
+pub fn in_the_way(e: Error) -> Error {
+    match e {
+        Error::File { path, message } => {
+            let message = format!("exists and cannot be read ({message}). Delete it or name another output");
+            Error::file(path, message)
+        }
+        other => other,
+    }
+}
+
+/// Whether a file with content is at `out`.
+fn holds(out: &Path) -> bool {
+    std::fs::metadata(out).is_ok_and(|found| found.is_file() && found.len() > 0)
 }
 
 /// Checks that `out` may be replaced by a token file.
@@ -251,7 +302,6 @@ fn check_out(request: &EncodeRequest) -> Result<()> {
 pub(crate) fn check_target(out: &Path) -> Result<()> {
     check_lasting_place(out)?;
     // A mistyped name must not overwrite images or weights.
-    let holds = |out: &Path| std::fs::metadata(out).is_ok_and(|found| found.is_file() && found.len() > 0);
     if holds(out) && !h5::is_hdf5(out)? {
         return Err(Error::file(out, "exists and is not a token file; name another output"));
     }

@@ -43,33 +43,58 @@ pub struct JoinSummary {
     pub train: usize,
     /// Held-out rows in the file.
     pub val: usize,
-    /// Images that no part could read. `OUT.bad.txt` lists them.
+    /// Images that cannot be read, of all parts.
     pub bad: usize,
+    /// How many of them this join wrote to `OUT.bad.txt`: all, if all lists are next to their parts.
+    pub listed: usize,
     /// The token file.
     pub out: String,
 }
 
-/// Returns the token files that `inputs` stand for: files, folders with `.h5` files, and patterns. Skips `out`.
+/// Returns the token files that `inputs` stand for: files, folders with `.h5` files, and patterns. Skips `out` in folders
+/// and among the files that match a pattern.
 ///
 /// # Errors
-/// When a folder has no such file, a pattern matches nothing, or a file is missing.
+/// When a folder has no such file or cannot be read, a pattern matches nothing, or `out` is named.
 pub fn parts(inputs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
+    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let target = place(out);
     let mut parts = Vec::new();
     for input in inputs {
         let spec = input.to_str().unwrap_or_default();
-        if input.is_dir() {
-            let found = pattern::files(&input.join("*.h5").display().to_string());
-            parts.extend(found.map_err(|_| Error::file(input, "holds no token files (*.h5)"))?);
+        let found = if input.is_dir() {
+            in_folder(input)?
         } else if !input.exists() && pattern::is_pattern(spec) {
-            parts.extend(pattern::files(spec)?);
+            // A folder among them is an error when it is opened.
+            let found = pattern::files(spec)?;
+            [found.files, found.folders].concat()
         } else {
-            parts.push(input.clone());
+            if place(input) == target {
+                return Err(Error::file(input, "is named as a part and as the output; name another output"));
+            }
+            vec![input.clone()]
+        };
+        parts.extend(found.into_iter().filter(|part| place(part) != target));
+    }
+    Ok(parts)
+}
+
+/// Returns the `.h5` files of `folder`, sorted, without hidden ones.
+fn in_folder(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e| Error::io(folder, e);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|ending| ending == "h5") {
+            found.push(path);
         }
     }
-    let place = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let target = place(out);
-    parts.retain(|part| place(part) != target);
-    Ok(parts)
+    if found.is_empty() {
+        return Err(Error::file(folder, "holds no token files (*.h5)"));
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// Joins the parts of a token file.
@@ -79,6 +104,12 @@ pub fn parts(inputs: &[PathBuf], out: &Path) -> Result<Vec<PathBuf>> {
 /// tokenizer is another one; when the disk is full, or a signal asks to stop. `out` is then as it was.
 pub fn join(request: &JoinRequest, progress: &mut Progress) -> Result<JoinSummary> {
     encode::check_target(&request.out)?;
+    if let Some(Some(shard)) = encode::found_at(&request.out)? {
+        return Err(Error::file(
+            &request.out,
+            format!("is part {shard} of a token file; name another output"),
+        ));
+    }
     let stop = signals::stop()?;
     let files = in_order(&request.parts)?;
     let Some(first) = files.first() else { return Err(Error::Config("no parts to join".into())) };
@@ -89,6 +120,7 @@ pub fn join(request: &JoinRequest, progress: &mut Progress) -> Result<JoinSummar
     let mut writer = JoinedWriter::create(&request.out, &info, rows)?;
     progress.start(0, rows.iter().sum::<usize>() as u64);
     let mut done = 0;
+    let mut present = vec![false; info.classes()];
     for split in Split::ALL {
         for file in &files {
             let count = file.rows(split);
@@ -99,6 +131,9 @@ pub fn join(request: &JoinRequest, progress: &mut Progress) -> Result<JoinSummar
                 }
                 let strip = file.read_rows(split, begin..count.min(begin + STRIP))?;
                 writer.append(split, &strip)?;
+                for &label in &strip.labels {
+                    present.get_mut(label as usize).into_iter().for_each(|class| *class = true);
+                }
                 done += strip.len() as u64;
                 progress.advance(done, "rows");
             }
@@ -106,9 +141,22 @@ pub fn join(request: &JoinRequest, progress: &mut Progress) -> Result<JoinSummar
     }
     progress.finish();
     writer.finish()?;
-    let bad = join_lists(&files, &request.out)?;
+    let bad = files.iter().map(TokenFile::unreadable).sum();
+    let listed = join_lists(&files, &request.out, progress)?;
+    let names = info.class_names.iter().zip(present).filter(|(_, present)| !present);
+    let lost: Vec<String> = names.map(|(name, _)| format!("'{name}'")).collect();
+    if bad > 0 && !lost.is_empty() {
+        progress.warn(&format!("warning: these classes have no image in the file: {}", some(lost)));
+    }
     let [train, val] = rows;
-    Ok(JoinSummary { parts: files.len(), train, val, bad, out: request.out.display().to_string() })
+    Ok(JoinSummary { parts: files.len(), train, val, bad, listed, out: request.out.display().to_string() })
+}
+
+/// Returns some of `names`, and how many more there are.
+fn some(names: Vec<String>) -> String {
+    let more = names.len().saturating_sub(NAMED);
+    let list = names.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{list} and {more} more") } else { list }
 }
 
 /// Measures the input vectors of the samples of all parts, in their order, as one encode does.
@@ -174,11 +222,7 @@ fn in_order(paths: &[PathBuf]) -> Result<Vec<TokenFile>> {
     let missing: Vec<String> =
         (1..=shard.of()).filter(|index| !found.contains_key(index)).map(|index| index.to_string()).collect();
     if !missing.is_empty() {
-        let more = missing.len().saturating_sub(NAMED);
-        let mut list = missing.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
-        if more > 0 {
-            list.push_str(&format!(" and {more} more"));
-        }
+        let list = some(missing);
         let first = found.into_values().next().map(|file| file.path().to_owned()).unwrap_or_default();
         return Err(Error::file(
             first,
@@ -188,18 +232,40 @@ fn in_order(paths: &[PathBuf]) -> Result<Vec<TokenFile>> {
     Ok(found.into_values().collect())
 }
 
-/// Joins the lists of unreadable images next to the parts, and returns the number of images.
-fn join_lists(files: &[TokenFile], out: &Path) -> Result<usize> {
-    let mut all = String::new();
+/// Joins the lists of unreadable images next to the parts, and returns how many images it wrote. Unless all lists are
+/// there, a list that is already next to `out` stays.
+fn join_lists(files: &[TokenFile], out: &Path, progress: &Progress) -> Result<usize> {
+    let (mut all, mut wrong) = (String::new(), Vec::new());
     for file in files {
         let list = encode::list_of(file.path());
-        match std::fs::read(&list) {
-            Ok(lines) => all.push_str(&String::from_utf8_lossy(&lines)),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        let lines = match std::fs::read(&list) {
+            Ok(lines) => String::from_utf8_lossy(&lines).into_owned(),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(e) => return Err(Error::io(list, e)),
+        };
+        let (found, expected) = (lines.lines().count(), file.unreadable());
+        if found != expected {
+            wrong.push(format!("{} ({found} of {expected} images)", list.display()));
         }
+        all.push_str(&lines);
     }
     let list = encode::list_of(out);
+    if !wrong.is_empty() {
+        let stays = list.exists();
+        let result = match (stays, all.is_empty()) {
+            (true, _) => format!("{} stays as it is", list.display()),
+            (false, true) => format!("{} is not written", list.display()),
+            (false, false) => format!("{} has only the others", list.display()),
+        };
+        progress.warn(&format!(
+            "warning: lists of unreadable images are missing or do not fit their parts: {}. {result}; copy the lists \
+             next to the parts and join again for all names",
+            some(wrong)
+        ));
+        if stays {
+            return Ok(0);
+        }
+    }
     if all.is_empty() {
         match std::fs::remove_file(&list) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(Error::io(list, e)),

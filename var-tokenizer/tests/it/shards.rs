@@ -132,6 +132,7 @@ fn parts_that_do_not_belong_together_are_refused_with_what_differs() {
     refused(&joined(&[&first, &second, &third]), &["joined.h5.partial", "unfinished encode"]);
     std::fs::remove_file(place("joined.h5.partial")).unwrap();
     assert!(!out.exists());
+    refused(&join(&[&first, &second, &third], &tokenizer, &first), &["1.h5", "name another output"]);
     // A part is not taken for the whole.
     let text = TokenFile::open(&first).unwrap_err().to_string();
     assert!(text.contains("is part 1/3") && text.contains("join all parts first"), "{text}");
@@ -178,6 +179,121 @@ fn parts_without_a_readable_image_join_with_the_list_of_all_bad_ones() {
     };
     assert_eq!(lines("joined.h5.bad.txt"), lines("whole.h5.bad.txt"));
     assert_eq!(lines("joined.h5.bad.txt").len(), 12);
+}
+
+#[test]
+fn a_finished_file_is_replaced_by_the_same_part_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, images) = prepare(folder.path());
+    let (part, whole) = (folder.path().join("t.h5"), folder.path().join("tokens.h5"));
+    encoded(&images, &tokenizer, &part, &["--shard", "1/8"]);
+    encoded(&images, &tokenizer, &whole, &[]);
+    let bytes = |path: &Path| std::fs::read(path).unwrap();
+    let before = (bytes(&part), bytes(&whole));
+    let other = |out: &Path, more: &[&str], words: &[&str]| {
+        let words = [words, &["name another output, or start over with --restart"]].concat();
+        refused(&encode(&images, &tokenizer, out, more), &words);
+    };
+    other(&part, &["--shard", "2/8"], &["t.h5", "part 1/8", "replaced by part 2/8"]);
+    other(&part, &["--shard", "1/7"], &["part 1/8", "replaced by part 1/7"]);
+    other(&part, &[], &["part 1/8", "replaced by a whole one"]);
+    other(&whole, &["--shard", "1/8"], &["tokens.h5", "a whole one", "replaced by part 1/8"]);
+    refused(&join(&[&whole], &tokenizer, &part), &["t.h5", "is part 1/8", "name another output"]);
+    assert!((bytes(&part), bytes(&whole)) == before);
+    encoded(&images, &tokenizer, &part, &["--shard", "1/8"]);
+    encoded(&images, &tokenizer, &whole, &[]);
+    encoded(&images, &tokenizer, &whole, &["--shard", "1/8", "--restart"]);
+    let text = TokenFile::open(&whole).unwrap_err().to_string();
+    assert!(text.contains("is part 1/8"), "{text}");
+    // What cannot be read is not replaced unseen.
+    std::fs::write(&part, &before.0[..before.0.len() / 2]).unwrap();
+    refused(
+        &encode(&images, &tokenizer, &part, &["--shard", "1/8"]),
+        &["t.h5", "cannot be read", "Delete it"],
+    );
+}
+
+#[test]
+fn parts_whose_lists_are_lost_join_with_the_right_number_of_bad_images() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, images) = prepare(folder.path());
+    for i in 0..12 {
+        std::fs::write(Path::new(&images).join(format!("blue/{i}.png")), b"").unwrap();
+    }
+    let place = |name: &str| folder.path().join(name);
+    let parts: Vec<PathBuf> = (1..=3).map(|i| place(&format!("{i}.h5"))).collect();
+    for (part, i) in parts.iter().zip(1..) {
+        let output = encode(&images, &tokenizer, part, &["--shard", &format!("{i}/3")]);
+        assert!(output.status.success(), "{}", message(&output));
+        // Another part may have images of the class.
+        assert!(!message(&output).contains("no image can be read of"), "{}", message(&output));
+    }
+    let parts: Vec<&Path> = parts.iter().map(PathBuf::as_path).collect();
+    let list = place("joined.h5.bad.txt");
+    let joined = || {
+        let output = join(&parts, &tokenizer, &place("joined.h5"));
+        assert!(output.status.success(), "{}", message(&output));
+        assert!(message(&output).contains("left out 12 images"), "{}", message(&output));
+        (message(&output), std::fs::read_to_string(&list).ok())
+    };
+    let (text, whole) = joined();
+    assert!(text.contains("all listed in") && !text.contains("are missing"), "{text}");
+    assert!(text.contains("these classes have no image in the file: 'blue'"), "{text}");
+    assert_eq!(whole.as_ref().unwrap().lines().count(), 12);
+    // One list is lost: the joined one stays.
+    let lists = parts.iter().map(|part| PathBuf::from(format!("{}.bad.txt", part.display())));
+    let lists: Vec<PathBuf> = lists.filter(|list| list.exists()).collect();
+    assert!(lists.len() > 1, "{lists:?}");
+    std::fs::remove_file(&lists[0]).unwrap();
+    let (text, after) = joined();
+    assert!(text.matches("lists of unreadable images are missing").count() == 1, "{text}");
+    assert!(text.contains("joined.h5.bad.txt stays as it is") && !text.contains("all listed"), "{text}");
+    assert_eq!(after, whole);
+    std::fs::remove_file(&list).unwrap();
+    let (text, after) = joined();
+    let count = after.unwrap().lines().count();
+    assert!(text.contains("has only the others") && (1..12).contains(&count), "{count}: {text}");
+    // All are lost.
+    std::fs::write(&list, "of an earlier file\n").unwrap();
+    lists.iter().skip(1).for_each(|list| std::fs::remove_file(list).unwrap());
+    assert_eq!(joined().1.as_deref(), Some("of an earlier file\n"));
+    std::fs::remove_file(&list).unwrap();
+    let (text, after) = joined();
+    assert!(text.contains("is not written") && after.is_none(), "{text}");
+}
+
+#[test]
+fn parts_have_a_precision_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, images) = prepare(folder.path());
+    let out = folder.path().join("1.h5");
+    let output = encode(&images, &tokenizer, &out, &["--shard", "1/2", "--precision", "auto"]);
+    refused(&output, &["precision auto", "name f32 or bf16, the same for all parts"]);
+    assert!(!out.exists());
+    encoded(&images, &tokenizer, &out, &["--precision", "auto"]);
+}
+
+#[test]
+fn parts_are_found_in_folders_with_signs_of_patterns_and_the_output_is_no_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tokenizer, images) = prepare(folder.path());
+    let parts = folder.path().join("run {1,2} *?");
+    std::fs::create_dir(&parts).unwrap();
+    assert_eq!(join(&[&parts], &tokenizer, &parts.join("all.h5")).status.code(), Some(2));
+    for i in 1..=2 {
+        encoded(&images, &tokenizer, &parts.join(format!("{i}.h5")), &["--shard", &format!("{i}/2")]);
+    }
+    let out = parts.join("all.h5");
+    for _ in 0..2 {
+        // The second time the output is in the folder, too.
+        let output = join(&[&parts], &tokenizer, &out);
+        assert!(output.status.success(), "{}", message(&output));
+    }
+    let (first, second) = (parts.join("1.h5"), parts.join("2.h5"));
+    refused(&join(&[&first, &second], &tokenizer, &first), &["1.h5", "as a part and as the output"]);
+    refused(&join(&[&parts], &tokenizer, &first), &["1.h5", "is part 1/2", "name another output"]);
+    let output = encode(&images, &tokenizer, &first, &["--shard", "1/513"]);
+    assert!(message(&output).contains("at most 512 parts"), "{}", message(&output));
 }
 
 #[test]

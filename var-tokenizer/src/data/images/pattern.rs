@@ -27,11 +27,18 @@ pub(crate) fn folder(spec: &str) -> &Path {
     Path::new(plain.rsplit_once('/').map_or(".", |(folder, _)| if folder.is_empty() { "/" } else { folder }))
 }
 
-/// Returns the files that the pattern `spec` stands for, in the order of the numbers and words.
+/// What a pattern stands for, in the order of the numbers and words.
+pub(crate) struct Found {
+    pub(crate) files: Vec<PathBuf>,
+    /// Folders that match too.
+    pub(crate) folders: Vec<PathBuf>,
+}
+
+/// Returns the files that the pattern `spec` stands for.
 ///
 /// # Errors
-/// When the braces are wrong, a file is missing or named twice, or nothing is found.
-pub(crate) fn files(spec: &str) -> Result<Vec<PathBuf>> {
+/// When the braces are wrong, a file is missing or named twice, nothing is found, or only folders.
+pub(crate) fn files(spec: &str) -> Result<Found> {
     let wrong = |message: String| Error::file(spec, message);
     let names = expand(spec).map_err(wrong)?;
     let (mut found, mut missing) = (Vec::new(), Vec::new());
@@ -62,12 +69,17 @@ pub(crate) fn files(spec: &str) -> Result<Vec<PathBuf>> {
     }
     let mut sorted: Vec<&PathBuf> = found.iter().collect();
     sorted.sort_unstable();
-    match sorted.windows(2).find(|pair| pair.first() == pair.last()) {
-        Some(pair) => {
-            Err(wrong(format!("names {} twice", pair.first().map_or("", |p| p.to_str().unwrap_or("")))))
-        }
-        None => Ok(found),
+    if let Some([twice, _]) = sorted.windows(2).find(|pair| pair.first() == pair.last()) {
+        return Err(wrong(format!("names {} twice; name each file once", twice.display())));
     }
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = found.into_iter().partition(|path| path.is_dir());
+    if files.is_empty() {
+        return Err(wrong(format!(
+            "matches folders; a pattern names files. Name the folder above: {}",
+            folder(spec).display()
+        )));
+    }
+    Ok(Found { files, folders })
 }
 
 /// Returns the names that the braces in `spec` stand for.
@@ -95,7 +107,9 @@ pub(crate) fn expand(spec: &str) -> std::result::Result<Vec<String>, String> {
         let Some(inside) = braces else { return Ok(names) };
         let words = alternatives(inside)?;
         if names.len().saturating_mul(words.len()) > MAX_NAMES {
-            return Err(format!("stands for more than {MAX_NAMES} names"));
+            return Err(format!(
+                "stands for more than {MAX_NAMES} names; name fewer, or look for files with *"
+            ));
         }
         names = names.iter().flat_map(|name| words.iter().map(move |word| format!("{name}{word}"))).collect();
     }

@@ -165,12 +165,22 @@ fn open_path(path: &Path) -> Result<Listing> {
 fn open_pattern(spec: &str) -> Result<Listing> {
     let root = pattern::folder(spec);
     let mut stock = Stock::new(root);
-    for file in pattern::files(spec)? {
+    let found = pattern::files(spec)?;
+    for file in found.files {
         foreign::check_plain(&file, &std::fs::metadata(&file).map_err(|e| Error::io(&file, e))?)?;
         let name = file.strip_prefix(root).unwrap_or(&file).to_string_lossy().into_owned();
         stock.add_file(&name, Some(file));
     }
-    of_stock(stock, None)
+    let mut listing = of_stock(stock, None)?;
+    if !found.folders.is_empty() {
+        let names: Vec<String> = found.folders.iter().map(|folder| folder.display().to_string()).collect();
+        listing.notes.push(format!(
+            "skips {} folders that match, a pattern names files: {}",
+            names.len(),
+            few(names.iter().map(String::as_str))
+        ));
+    }
+    Ok(listing)
 }
 
 /// Opens a file of the kind that its first bytes show.

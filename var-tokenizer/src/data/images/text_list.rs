@@ -3,6 +3,9 @@
 //! Paths count from the folder of the list. The class is a number in all lines, or a name in all lines. If no line has a
 //! tab, all images are one class, named after the list.
 
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{BufRead, BufReader};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -37,17 +40,32 @@ struct Lines<'a> {
     numbers: Vec<u32>,
     /// Numbers of the first lines with and without a class.
     first: [Option<u32>; 2],
+    /// Images by the hashes of their paths.
+    known: HashMap<u64, u32>,
+    /// Number of lines that repeat another one.
+    repeats: usize,
+    /// The first of these lines, and the one that it repeats.
+    repeat: Option<(u32, u32)>,
 }
 
 /// Opens the list at `path`.
 ///
 /// # Errors
 /// When a line has no path, a class of another kind than the first, or none while others have one, or names a file
-/// that is missing.
+/// that is missing, or one that has another class in another line.
 pub(crate) fn open(path: &Path) -> Result<Listing> {
     let root = path.parent().unwrap_or(Path::new(""));
     let labels = Labels::default();
-    let mut lines = Lines { path, stock: Stock::new(root), labels, numbers: Vec::new(), first: [None, None] };
+    let mut lines = Lines {
+        path,
+        stock: Stock::new(root),
+        labels,
+        numbers: Vec::new(),
+        first: [None, None],
+        known: HashMap::new(),
+        repeats: 0,
+        repeat: None,
+    };
     let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
@@ -91,6 +109,7 @@ impl Lines<'_> {
             let message = format!("has no class, but line {with} has one; give all images a class, or none");
             return Err(self.wrong(without, message));
         }
+        let mut own = None;
         if let Some(class) = class {
             let class = Class::of_text(&text(class))
                 .map_err(|reason| self.wrong(number, format_args!("has a wrong class: {reason}")))?;
@@ -105,14 +124,48 @@ impl Lines<'_> {
                 );
                 return Err(self.wrong(number, message));
             }
+            own = Some(class);
+        }
+        if self.is_repeat(number, path, own.as_ref())? {
+            return Ok(());
+        }
+        if let Some(class) = own {
             self.labels.push(class);
         }
-        let own = std::str::from_utf8(path)
-            .is_err()
-            .then(|| self.stock.path().join(PathBuf::from(std::ffi::OsStr::from_bytes(path))));
+        let own = std::str::from_utf8(path).is_err().then(|| self.stock.path().join(OsStr::from_bytes(path)));
         self.stock.add_file(&text(path), own);
         self.numbers.push(number);
         Ok(())
+    }
+
+    /// Whether the image at `path` with `class` is in a line before line `number`.
+    ///
+    /// # Errors
+    /// When it has another class there.
+    fn is_repeat(&mut self, number: u32, path: &[u8], class: Option<&Class>) -> Result<bool> {
+        let place = plain(&self.stock.path().join(OsStr::from_bytes(path)));
+        let mut hash = DefaultHasher::new();
+        place.hash(&mut hash);
+        let position = self.numbers.len() as u32;
+        let known = *self.known.entry(hash.finish()).or_insert(position);
+        if known == position || plain(&self.stock.place(known as usize)) != place {
+            return Ok(false);
+        }
+        let before = self.numbers.get(known as usize).copied().unwrap_or(0);
+        let of = self.labels.of.get(known as usize);
+        let other = of.and_then(|&of| self.labels.classes.get(of as usize));
+        if let (Some(other), Some(class)) = (other, class)
+            && other != class
+        {
+            let message = format!(
+                "gives {} the class '{class}', but line {before} the class '{other}'; keep one of the two lines",
+                text(path)
+            );
+            return Err(self.wrong(number, message));
+        }
+        self.repeats += 1;
+        self.repeat.get_or_insert((number, before));
+        Ok(true)
     }
 
     /// Makes sure that all files exist.
@@ -159,7 +212,18 @@ impl Lines<'_> {
             group,
         });
         let entries = entries.collect();
-        let notes = self.stock.skipped.sentences();
+        let mut notes = self.stock.skipped.sentences();
+        if let Some((number, before)) = self.repeat {
+            let repeats = self.repeats;
+            notes.push(format!(
+                "skips {repeats} lines with images that are listed before; the first is line {number}, as line {before}"
+            ));
+        }
         Ok(Listing { entries, classes, images: self.stock.access((0..count as u32).collect()), notes })
     }
+}
+
+/// Returns `path` from the root on, without `.` and double slashes.
+fn plain(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -44,6 +44,8 @@ pub const FORMAT_VERSION: u32 = 1;
 pub const START_OVER: &str = "start over";
 /// Attribute of a part: its number, and that of all parts.
 const SHARD: &str = "shard";
+/// Attribute of a part: the number of its images that cannot be read.
+const UNREADABLE: &str = "unreadable";
 /// Data set of a part: the rows of `/train` from which the statistics of the joined file are computed.
 const SAMPLE: &str = "sample";
 /// Rows in a chunk of the HDF5 file.

@@ -117,6 +117,11 @@ impl TokenFile {
         }
     }
 
+    /// Number of images that have no rows because they cannot be read, in a part; 0 in a whole file, which does not say.
+    pub(crate) fn unreadable(&self) -> usize {
+        self.stored.unreadable()
+    }
+
     /// Refuses tokens of another tokenizer.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtime::error::{Error, Result};
 
-/// Maximum number of parts.
-const MAX_PARTS: u32 = 1 << 20;
+/// Maximum number of parts. A join has all of them open, and a process may usually have 1024 open files.
+const MAX_PARTS: u32 = 512;
 
 /// Part `I` of `N`, from 1 to `N`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,9 +23,13 @@ impl Shard {
     /// Part `index` of `of`.
     ///
     /// # Errors
-    /// When `index` is not from 1 to `of`, or there are more than a million parts.
+    /// When `index` is not from 1 to `of`, or there are more than 512 parts.
     pub fn new(index: u32, of: u32) -> Result<Self> {
-        if (1..=of).contains(&index) && of <= MAX_PARTS {
+        if of > MAX_PARTS {
+            let message = format!("part {index}/{of}: at most {MAX_PARTS} parts can be joined; use fewer");
+            return Err(Error::Config(message));
+        }
+        if (1..=of).contains(&index) {
             return Ok(Self { index, of });
         }
         Err(Error::Config(format!("part {index}/{of}: expected I/N with I from 1 to N, as in 2/8")))
@@ -93,6 +97,8 @@ mod tests {
             assert_eq!((shares[0].start, shares[shares.len() - 1].end), (0, count));
         }
         assert_eq!("2/8".parse::<Shard>().unwrap(), Shard::new(2, 8).unwrap());
+        assert!("1/512".parse::<Shard>().is_ok());
+        assert!("1/513".parse::<Shard>().unwrap_err().to_string().contains("at most 512 parts"));
         for text in ["0/8", "9/8", "2", "2/", "a/b", "1/0", "-1/2"] {
             assert!(text.parse::<Shard>().is_err(), "{text}");
         }

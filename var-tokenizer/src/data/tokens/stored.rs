@@ -9,7 +9,9 @@ use hdf5::{Dataset, File, H5Type};
 use ndarray::s;
 
 use super::ids::{Ids, Strip};
-use super::{FORMAT_VERSION, InputStatistics, MAX_CLASSES, SAMPLE, SHARD, Shard, TokenInfo, slot};
+use super::{
+    FORMAT_VERSION, InputStatistics, MAX_CLASSES, SAMPLE, SHARD, Shard, TokenInfo, UNREADABLE, slot,
+};
 use crate::data::h5;
 use crate::data::images::Split;
 use crate::data::schedule::ScaleSchedule;
@@ -23,6 +25,8 @@ pub(super) struct Stored {
     parts: [Part; 2],
     /// Rows of a sample, in a part of a token file.
     sample: Option<Dataset>,
+    /// Images of a part of a token file that cannot be read.
+    unreadable: usize,
 }
 
 /// The data sets of one group.
@@ -61,11 +65,13 @@ impl Stored {
         if parts[0].rows == 0 && info.shard.is_none() {
             return Err(wrong("has no rows to train on".into()));
         }
-        let sample = match info.shard {
-            None => None,
-            Some(_) => Some(file.dataset(SAMPLE).map_err(|_| wrong("damaged: no data set 'sample'".into()))?),
-        };
-        Ok(Self { path: path.to_owned(), info, parts, sample })
+        let (mut sample, mut unreadable) = (None, 0);
+        if info.shard.is_some() {
+            let damaged = |reason: String| wrong(format!("damaged: {reason}; encode it again"));
+            sample = Some(file.dataset(SAMPLE).map_err(|_| damaged("no data set 'sample'".into()))?);
+            unreadable = h5::size(&file, UNREADABLE).map_err(damaged)?;
+        }
+        Ok(Self { path: path.to_owned(), info, parts, sample, unreadable })
     }
 
     /// Rows of the sample, which may not exist.
@@ -75,6 +81,11 @@ impl Stored {
         let damaged = |reason: String| Error::file(&self.path, format!("damaged: {reason}; encode it again"));
         h5::whole::<u32>(set, SAMPLE, &[rows]).map_err(damaged)?;
         set.read_raw::<u32>().map_err(|e| h5::error(&self.path, "damaged sample; encode it again", &e))
+    }
+
+    /// Images that cannot be read, in a part of a token file.
+    pub(super) fn unreadable(&self) -> usize {
+        self.unreadable
     }
 
     /// How the tokens came to be.

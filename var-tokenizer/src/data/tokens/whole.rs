@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use hdf5::{Dataset, File, Group, H5Type};
 use ndarray::{ArrayView1, ArrayView2, s};
 
-use super::{CHUNK_ROWS, FORMAT_VERSION, Rows, SAMPLE, SHARD, TokenInfo, slot};
+use super::{CHUNK_ROWS, FORMAT_VERSION, Rows, SAMPLE, SHARD, TokenInfo, UNREADABLE, slot};
 use crate::data::h5::{self, text};
 use crate::data::images::Split;
 use crate::runtime::error::{Error, Result};
@@ -49,10 +49,12 @@ impl Whole {
         self.parts[slot(split)].add(rows, &self.info).map_err(|e| failed(&self.path, &e))
     }
 
-    /// Adds the rows of `/train` from which the statistics of a joined file are computed.
-    pub(super) fn add_sample(&mut self, sample: &[u32]) -> Result<()> {
+    /// Adds what only a part has: the rows of `/train` from which the statistics of a joined file are computed, and the
+    /// number of unreadable images.
+    pub(super) fn add_part(&mut self, sample: &[u32], unreadable: usize) -> Result<()> {
         let set = column::<u32>(&self.file, sample.len(), SAMPLE);
         let written = set.and_then(|set| set.write_slice(ArrayView1::from(sample), s![0..sample.len()]));
+        let written = written.and_then(|()| h5::write_number(&self.file, UNREADABLE, unreadable as u32));
         written.map_err(|e| failed(&self.path, &e))
     }
 

@@ -114,18 +114,19 @@ impl TokenWriter {
     }
 
     /// As [`Self::finish`], for a part of a token file, which may have no rows. `sample` has the rows of `/train` from
-    /// which the statistics of the joined file are computed.
+    /// which the statistics of the joined file are computed; `unreadable` is the number of images that have no rows
+    /// because they cannot be read.
     ///
     /// # Errors
     /// When the disk is full.
-    pub(crate) fn finish_part(self, sample: &[u32]) -> Result<()> {
-        self.put(Some(sample))
+    pub(crate) fn finish_part(self, sample: &[u32], unreadable: usize) -> Result<()> {
+        self.put(Some((sample, unreadable)))
     }
 
-    fn put(self, sample: Option<&[u32]>) -> Result<()> {
+    fn put(self, part: Option<(&[u32], usize)>) -> Result<()> {
         self.journal.sync()?;
         let beside = writing_path(&self.path);
-        if let Err(e) = self.write(&beside, sample) {
+        if let Err(e) = self.write(&beside, part) {
             // Half a file is of no use, and the disk may be full of it.
             let _ = std::fs::remove_file(&beside);
             return Err(e);
@@ -134,14 +135,14 @@ impl TokenWriter {
         self.journal.remove()
     }
 
-    fn write(&self, beside: &Path, sample: Option<&[u32]>) -> Result<()> {
+    fn write(&self, beside: &Path, part: Option<(&[u32], usize)>) -> Result<()> {
         let mut whole = Whole::create(beside, &self.info, self.journal.rows)?;
         let mut blocks = self.journal.blocks(&self.info)?;
         while let Some((block, _)) = blocks.next_block()? {
             whole.append(block.split, &block.rows)?;
         }
-        if let Some(sample) = sample {
-            whole.add_sample(sample)?;
+        if let Some((sample, unreadable)) = part {
+            whole.add_part(sample, unreadable)?;
         }
         whole.finish()
     }

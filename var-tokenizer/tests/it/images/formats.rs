@@ -204,9 +204,30 @@ fn missing_and_cut_shards_are_named() {
     assert!(refusal(&root.path().join("s/{00..05.tar")).contains("not closed"));
     assert!(refusal(&root.path().join("none/{0..5}.tar")).contains("there is no folder"));
     assert!(refusal(&root.path().join("s/*.parquet")).contains("no file matches"));
-    assert!(refusal(&root.path().join("s/{00,0*,05}.tar")).contains("twice"));
+    assert!(refusal(&root.path().join("s/{00,0*,05}.tar")).contains("twice; name each file once"));
     let word = tree(&[("a.tar", tar_of(&[("a.png", png([1; 3])), ("a.cls", b"cat".to_vec())]))]);
     assert!(refusal(&word.path().join("a.tar")).contains("expected a class number, found 'cat'"));
+}
+
+#[test]
+fn folders_that_match_a_pattern_are_refused_or_said_to_be_skipped() {
+    let shard = || tar_of(&[("a.png", png([1; 3])), ("a.cls", b"0".to_vec())]);
+    let root = tree(&[
+        ("train/n01/a.png", png([1; 3])),
+        ("train/n02/a.png", png([2; 3])),
+        ("s/00.tar", shard()),
+        ("s/01.tar", shard()),
+        ("s/02.old/00.tar", shard()),
+    ]);
+    let above = format!("Name the folder above: {}", root.path().join("train").display());
+    for spec in ["train/n0*", "train/{n01,n02}"] {
+        let text = refusal(&root.path().join(spec));
+        assert!(text.contains("matches folders; a pattern names files") && text.contains(&above), "{text}");
+    }
+    let source = Source::open(root.path().join("s/0*")).unwrap();
+    let said: Vec<&String> = source.notes().iter().filter(|note| note.contains("02.old")).collect();
+    assert!(source.len() == 2 && said.len() == 1, "{:?}", source.notes());
+    assert!(said[0].contains("skips 1 folders that match"), "{said:?}");
 }
 
 fn names(count: usize) -> Vec<String> {
@@ -356,4 +377,27 @@ fn a_list_gives_classes_by_number_or_name_or_none() {
         let found = open(text).unwrap_err();
         assert!(found.contains(expected) && found.contains("list.txt"), "{found}");
     }
+}
+
+#[test]
+fn an_image_that_a_list_names_twice_has_one_class_and_counts_once() {
+    let root = tree(&[("a/1.png", png([1; 3])), ("2.png", png([2; 3])), ("3.png", png([3; 3]))]);
+    let open = |text: &str| {
+        let path = root.path().join("list.txt");
+        std::fs::write(&path, text).unwrap();
+        Source::open(path).map_err(|e| e.to_string())
+    };
+    let two = root.path().join("2.png");
+    let text = format!("a/1.png\tcat\n2.png\tdog\n./a//1.png\tcat\n{}\tdog\n3.png\tcat\n", two.display());
+    let source = open(&text).unwrap();
+    let classes: Vec<u32> = source.entries().iter().map(|entry| entry.class).collect();
+    assert_eq!(classes, [0, 1, 0]);
+    assert_eq!([0, 1, 2].map(|i| source.load(i).unwrap().get_pixel(0, 0).0[0]), [1, 2, 3]);
+    let note = source.notes().join("; ");
+    assert!(note.contains("skips 2 lines") && note.contains("the first is line 3, as line 1"), "{note}");
+    let source = open("2.png\n3.png\n2.png\n").unwrap();
+    assert_eq!((source.len(), source.notes().len()), (2, 1));
+    let text = open("a/1.png\tcat\n2.png\tdog\n\na/1.png\tdog\n").unwrap_err();
+    assert!(text.contains("line 4 gives a/1.png the class 'dog', but line 1 the class 'cat'"), "{text}");
+    assert!(open("2.png\t7\n3.png\t1\n2.png\t8\n").unwrap_err().contains("line 3 gives 2.png"));
 }
