@@ -11,8 +11,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::blob::Blob;
-use super::catalogue::{common_folder, part_of};
+use super::catalogue::common_folder;
 use super::decode::is_image_name;
+use super::division::divide;
 use super::labels::has_labels;
 use super::names::few;
 use super::recent::Recent;
@@ -33,6 +34,8 @@ const OPEN: u64 = 64;
 struct Inner {
     /// Its name without the ending.
     stem: String,
+    /// The part that its name tells, when the tars are divided.
+    side: Option<Split>,
     stock: Stock,
     /// Length of the folder around all its images, with the slash.
     root: usize,
@@ -65,8 +68,13 @@ pub(crate) fn tars(stock: &Stock) -> Vec<usize> {
     tars.into_iter().map(|(_, i)| i).collect()
 }
 
-/// Lists the tar at `position` of `stock`. Also gives the memory that its list takes, in bytes.
-fn list(stock: &Stock, position: usize, open: &Arc<Recent<File>>) -> Result<(Inner, u64)> {
+/// Lists the tar at `position` of `stock`, which belongs to `side`. Also gives the memory that its list takes, in bytes.
+fn list(
+    stock: &Stock,
+    position: usize,
+    side: Option<Split>,
+    open: &Arc<Recent<File>>,
+) -> Result<(Inner, u64)> {
     let name = stock.names().get(position);
     let mut blob = stock.blob(position)?;
     let head = blob.read(0, blob.length().min(512))?;
@@ -80,16 +88,24 @@ fn list(stock: &Stock, position: usize, open: &Arc<Recent<File>>) -> Result<(Inn
     }
     let (found, memory) = tarball::read(&blob)?;
     let root = common_folder(found.names().iter().filter(|name| is_image_name(name))).len();
-    Ok((Inner { stem: stem(name).unwrap_or(name).to_owned(), stock: found, root }, memory))
+    Ok((Inner { stem: stem(name).unwrap_or(name).to_owned(), side, stock: found, root }, memory))
 }
 
-/// Returns the images in the tars of `stock`, which holds no other images. `whole` is the archive around them, if any.
-pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
+/// Returns the images in the tars of `stock`, which holds no other images, and notes. `whole` is the archive around them,
+/// if any.
+pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<(Stock, Vec<String>)> {
+    let positions = tars(&stock);
+    let names: Vec<&str> = positions.iter().map(|&position| stock.names().get(position)).collect();
+    let stems: Vec<&str> = names.into_iter().map(|name| stem(name).unwrap_or(name)).collect();
+    let division = divide(&stems).map_err(|reason| Error::file(stock.path(), reason))?;
+    let kept: Vec<(usize, Option<Split>)> =
+        division.kept.iter().filter_map(|&(place, side)| Some((*positions.get(place)?, side))).collect();
     let mut inner = Vec::new();
     let mut memory = 0_u64;
     let open = Arc::new(Recent::new(OPEN));
-    for some in tars(&stock).chunks(AT_ONCE) {
-        let listed: Vec<_> = some.par_iter().map(|&position| list(&stock, position, &open)).collect();
+    for some in kept.chunks(AT_ONCE) {
+        let listed: Vec<_> =
+            some.par_iter().map(|&(position, side)| list(&stock, position, side, &open)).collect();
         for tar in listed {
             let (tar, more) = tar?;
             memory = memory.saturating_add(more);
@@ -101,11 +117,9 @@ pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
     let mut all = Stock::new(stock.path());
     all.shards = meaning == Meaning::Shards;
     all.skipped.join(stock.skipped);
-    let sides: Vec<Option<Split>> = inner.iter().map(|tar| part_of(&tar.stem)).collect();
-    let divided = sides.iter().all(Option::is_some) && sides.iter().collect::<BTreeSet<_>>().len() == 2;
     let mut taken: BTreeSet<String> = BTreeSet::new();
-    for (tar, side) in inner.into_iter().zip(sides) {
-        let part = side.filter(|_| divided).map_or(String::new(), |side| format!("{}/", side.name()));
+    for tar in inner {
+        let part = tar.side.map_or(String::new(), |side| format!("{}/", side.name()));
         let last = tar.stem.rsplit('/').next().unwrap_or(&tar.stem).to_owned();
         let prefix = match meaning {
             Meaning::Shards => format!("{part}{}/", tar.stem),
@@ -128,7 +142,7 @@ pub(crate) fn open(stock: Stock, whole: Option<&Blob>) -> Result<Stock> {
             all.add_part(&name, part);
         }
     }
-    Ok(all)
+    Ok((all, division.notes))
 }
 
 /// How the tars `inner` of `stock` belong together.
@@ -148,8 +162,7 @@ fn meaning(stock: &Stock, inner: &[Inner]) -> Result<Meaning> {
     if all_loose && inner.iter().all(|tar| has_labels(&tar.stock)) {
         return Ok(Meaning::Shards);
     }
-    let sides: Vec<Option<Split>> = inner.iter().map(|tar| part_of(&tar.stem)).collect();
-    let divided = sides.iter().all(Option::is_some) && sides.iter().collect::<BTreeSet<_>>().len() == 2;
+    let divided = inner.iter().any(|tar| tar.side.is_some());
     let names = || few(inner.iter().map(|tar| tar.stem.as_str()));
     let shard = |tar: &Inner| {
         let digits = tar.stem.trim_end_matches(|c: char| c.is_ascii_digit());

@@ -36,14 +36,6 @@ pub(crate) struct Catalogue {
     pub(crate) notes: Vec<String>,
 }
 
-/// Returns the part that a folder or archive called `name` holds, by the first word that says so.
-pub(crate) fn part_of(name: &str) -> Option<Split> {
-    name.split(|c: char| !c.is_alphabetic()).find_map(|word| {
-        let is = |names: &[&str]| names.iter().any(|name| word.eq_ignore_ascii_case(name));
-        if is(&TRAIN) { Some(Split::Train) } else { is(&HELD_OUT).then_some(Split::Val) }
-    })
-}
-
 /// The images of a part, and their classes.
 type Labelled<'a> = (Below<'a>, Labels, Option<Split>);
 

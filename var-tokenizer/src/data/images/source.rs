@@ -229,7 +229,9 @@ fn of_stock(mut stock: Stock, whole: Option<&Blob>) -> Result<Listing> {
         if tars.is_empty() {
             return Err(foreign::no_images(&stock));
         }
-        stock = archives::open(stock, whole)?;
+        let (inner, more) = archives::open(stock, whole)?;
+        stock = inner;
+        notes.extend(more);
     } else if !tars.is_empty() {
         let names = tars.iter().map(|&i| stock.names().get(i));
         notes.push(format!("skips tars next to the images: {}", few(names)));

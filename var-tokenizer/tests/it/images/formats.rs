@@ -401,3 +401,32 @@ fn an_image_that_a_list_names_twice_has_one_class_and_counts_once() {
     assert!(text.contains("line 4 gives a/1.png the class 'dog', but line 1 the class 'cat'"), "{text}");
     assert!(open("2.png\t7\n3.png\t1\n2.png\t8\n").unwrap_err().contains("line 3 gives 2.png"));
 }
+
+#[test]
+fn tars_have_parts_by_the_rule_of_parquet_files() {
+    let shard = |first: u8| {
+        tar_of(&[
+            ("a.png", png([first; 3])),
+            ("a.cls", b"0".to_vec()),
+            ("b.png", png([9; 3])),
+            ("b.cls", b"1".to_vec()),
+        ])
+    };
+    let root = tree(&[
+        ("s/test-000.tar", shard(1)),
+        ("s/train-000.tar", shard(2)),
+        ("s/train-001.tar", shard(3)),
+        ("s/val-000.tar", shard(4)),
+    ]);
+    for path in [root.path().join("s"), root.path().join("s/*.tar")] {
+        let source = Source::open(&path).unwrap();
+        let held_out = source.entries().iter().filter(|entry| entry.split == Some(Split::Val)).count();
+        assert_eq!((source.len(), held_out), (6, 2), "{}", path.display());
+        assert!((0..6).all(|i| source.load(i).unwrap().get_pixel(0, 0).0 != [1; 3]));
+        let notes = source.notes().join("; ");
+        assert_eq!(notes.matches("skips 1 files next to train and val").count(), 1, "{notes}");
+    }
+    std::fs::write(root.path().join("s/more.tar"), shard(5)).unwrap();
+    assert!(refusal(&root.path().join("s")).contains("more are not"));
+    assert_eq!(Source::open(root.path().join("s/{more,test-000}.tar")).unwrap().len(), 4);
+}
