@@ -110,14 +110,7 @@ pub struct EncodeSummary {
 /// full, the files of an earlier call are missing or belong to another request, or a signal asks to stop. The same call
 /// then resumes.
 pub fn encode(request: &EncodeRequest, progress: &mut Progress) -> Result<EncodeSummary> {
-    if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
-        return Err(Error::Config("crops must be from 1 to 65535, and batch at least 1".into()));
-    }
-    if request.shard.is_some() && request.precision == Precision::Auto {
-        let message = "precision auto may choose another one for each part, and such parts never join; name f32 or \
-                       bf16, the same for all parts";
-        return Err(Error::Config(message.into()));
-    }
+    check_settings(request)?;
     check_out(request)?;
     let stop = signals::stop()?;
     let device = request.device.resolve()?;
@@ -246,6 +239,19 @@ fn finish(
 fn share(parts: &Partition, shard: Shard) -> Partition {
     let of = |list: &[usize]| list.get(shard.share(list.len())).unwrap_or_default().to_vec();
     Partition { train: of(&parts.train), val: of(&parts.val) }
+}
+
+/// Refuses settings that are out of range or do not fit together.
+fn check_settings(request: &EncodeRequest) -> Result<()> {
+    if request.crops == 0 || request.batch == 0 || request.crops > usize::from(u16::MAX) {
+        return Err(Error::Config("crops must be from 1 to 65535, and batch at least 1".into()));
+    }
+    if request.shard.is_some() && request.precision == Precision::Auto {
+        let message = "precision auto may choose another one for each part, and such parts never join; name f32 or \
+                       bf16, the same for all parts";
+        return Err(Error::Config(message.into()));
+    }
+    Ok(())
 }
 
 /// Checks that a token file may be written at `request.out`.
