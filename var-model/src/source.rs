@@ -182,11 +182,12 @@ impl ModelSource {
             let Some(remote) = model.to_str().map(Remote::named).transpose()?.flatten() else {
                 return Ok((model, self.tokenizer.clone(), Vec::new()));
             };
+            let model = hub::fetch(&remote)?;
             // A published model brings the tokenizer that it was trained with.
             let own = remote.weights().and_then(|weights| weights.tokenizer());
             let tokenizer = self.tokenizer.clone().or_else(|| own.map(|own| own.name.to_owned()));
             let tokenizer = tokenizer.map(|name| hub::local(&name)).transpose()?;
-            return Ok((hub::fetch(&remote)?, tokenizer, Vec::new()));
+            return Ok((model, tokenizer, Vec::new()));
         };
         let model = run.join("model.safetensors");
         if !model.exists() {

@@ -72,11 +72,13 @@ pub fn weights(name: &str, schedule: Option<&ScaleSchedule>) -> Result<(StateDic
 /// # Errors
 /// When the file is missing or damaged.
 pub fn open_file(path: &Path) -> Result<Checkpoint> {
-    Checkpoint::open(path).map_err(|e| match e {
-        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            Error::file(path, format!("no such file or folder{}", hub::hint(path)))
+    Checkpoint::open(path).map_err(|e| match (&e, hub::hint(path)) {
+        (Error::Io { source, .. }, hint)
+            if source.kind() == std::io::ErrorKind::NotFound && !hint.is_empty() =>
+        {
+            Error::file(path, format!("no such file or folder{hint}"))
         }
-        other => other,
+        _ => e,
     })
 }
 
