@@ -21,7 +21,7 @@ pub(crate) fn is_named(path: &Path) -> bool {
     path.as_os_str() == NAME
 }
 
-/// Opens `path`: the word `builtin`, a published name (see [`var_tokenizer::hub`]), or a file of any layout.
+/// Opens `path`: the word `builtin`, a published name, or a file of any layout.
 ///
 /// # Errors
 /// When the file is missing or damaged, or cannot be fetched.

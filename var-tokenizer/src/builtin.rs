@@ -30,7 +30,7 @@ pub struct Opened {
     pub notes: Vec<String>,
 }
 
-/// The file's bytes of `name`: the word `builtin`, a published name (see [`crate::hub`]), or a path.
+/// The file's bytes of `name`: the word `builtin`, a published name, or a path.
 ///
 /// # Errors
 /// When the file cannot be read or fetched.

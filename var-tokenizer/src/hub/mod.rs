@@ -1,8 +1,8 @@
 //! Published weights by name: fetched from a model hub once, then found in the cache that Python's `huggingface_hub`
 //! shares.
 //!
-//! Where a weight file is asked for, a program accepts three kinds of text: a path, a name of [`released`] (`var-d16`),
-//! and `hf:OWNER/REPO/FILE` with `@REVISION` behind it or not. [`local`] turns each into the path of a file.
+//! Where a weight file is asked for, a program accepts three kinds of text: a path, a name of `released` (`var-d16`),
+//! and `hf:OWNER/REPO/FILE` with `@REVISION` behind it or not. `local` turns each into the path of a file.
 //!
 //! These variables have the meaning that they have for `huggingface_hub`: `HF_HOME`, `HF_HUB_CACHE`, `HF_ENDPOINT`,
 //! `HF_TOKEN`, `HF_TOKEN_PATH`, `HF_HUB_OFFLINE`. A file that the cache has needs no network.

@@ -23,7 +23,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// The file that `name` means: a name of [`released`] or `hf:OWNER/REPO/FILE[@REVISION]`. `None` if it is neither,
+    /// The file that `name` means: a name of `released` or `hf:OWNER/REPO/FILE[@REVISION]`. `None` if it is neither,
     /// or a file or folder has this name.
     ///
     /// # Errors
