@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use var_tokenizer::hub::near;
 use var_tokenizer::hub::web::Published;
-use var_tokenizer::nearest::nearest;
 
 use crate::error::{Error, Result};
 
@@ -46,7 +46,7 @@ pub fn all() -> impl Iterator<Item = Published> {
 /// path itself. A file or folder with such a name wins.
 ///
 /// # Errors
-/// When it cannot be fetched; when there is no such path and a name is near.
+/// When it cannot be fetched, or does not exist and resembles the name of a published reference.
 pub(crate) fn reference(reference: &Path) -> Result<PathBuf> {
     if reference.exists() {
         return Ok(reference.to_owned());
@@ -54,10 +54,7 @@ pub(crate) fn reference(reference: &Path) -> Result<PathBuf> {
     if let Some(known) = known(reference) {
         return Ok(known.fetch()?);
     }
-    let word = reference.to_string_lossy();
-    let near = nearest(&word, REFERENCES.iter().map(|known| known.name));
-    // A path has a folder or an ending; a name has neither.
-    match near.filter(|_| !word.contains(['/', '.'])) {
+    match near(reference, REFERENCES.iter().map(|known| known.name)).flatten() {
         Some(near) => Err(Error::file(reference, format!("no such file or folder; did you mean '{near}'?"))),
         None => Ok(reference.to_owned()),
     }

@@ -215,7 +215,8 @@ fn in_order(paths: &[PathBuf]) -> Result<Vec<TokenFile>> {
             }
         }
         if let Some(twice) = found.insert(shard.index(), file) {
-            return Err(Error::file(path, format!("is part {shard}, as {} is", twice.path().display())));
+            let message = format!("is part {shard}, as {} is; name each part once", twice.path().display());
+            return Err(Error::file(path, message));
         }
     }
     let Some(shard) = found.values().next().and_then(|file| file.info().shard) else { return Ok(Vec::new()) };
@@ -226,7 +227,7 @@ fn in_order(paths: &[PathBuf]) -> Result<Vec<TokenFile>> {
         let first = found.into_values().next().map(|file| file.path().to_owned()).unwrap_or_default();
         return Err(Error::file(
             first,
-            format!("is part {shard}, but part {list} is missing; encode it first"),
+            format!("is part {shard}, but these parts are missing: {list}; encode them first"),
         ));
     }
     Ok(found.into_values().collect())

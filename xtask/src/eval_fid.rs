@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::error::{ChildFailed, bad_use};
 use crate::project::{Extent, Project};
+use crate::setup::REFERENCES;
 use crate::{say, setup};
 use model::Model;
 use runs::{checked, newest, sweep_of, tokens_of};
@@ -48,8 +49,6 @@ const LEAST: u64 = 5000;
 const AVERAGED: &str = "model-ema.safetensors";
 /// The built-in images; not a path.
 const EMOJI: &str = "emoji";
-/// The published references that var-eval fetches; not paths.
-const REFERENCES: [&str; 2] = ["imagenet-256", "imagenet-512"];
 /// The signal that no program can catch.
 const KILL: i32 = 9;
 /// The grid: number of classes, and images per class.

@@ -82,6 +82,9 @@ const NEEDED: [&dyn Part; 2] = [&libtorch::Libtorch, &cmake::Cmake];
 /// The parts on demand.
 const OPTIONAL: [&dyn Part; 3] = [&features::FEATURES, &features::PERCEPTUAL, &nccl::Nccl];
 
+/// The published references that `var-eval fetch` knows; not paths.
+pub const REFERENCES: [&str; 2] = ["imagenet-256", "imagenet-512"];
+
 /// Optional parts.
 #[derive(clap::Args, Clone)]
 pub struct Extras {
@@ -95,7 +98,7 @@ pub struct Extras {
     #[arg(long, conflicts_with = "check")]
     inception: bool,
     /// Also fetch ADM's reference batch: imagenet-256 (2 GB) or imagenet-512; builds var-eval for that
-    #[arg(long, value_name = "NAME", conflicts_with = "check", value_parser = ["imagenet-256", "imagenet-512"])]
+    #[arg(long, value_name = "NAME", conflicts_with = "check", value_parser = REFERENCES)]
     reference: Vec<String>,
 }
 

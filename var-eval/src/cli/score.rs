@@ -84,10 +84,12 @@ impl ScoreArgs {
         let stop = signals::stop()?;
         let mut progress = self.show.progress();
         check_in_child(&self.samples)?;
-        // A missing set is noticed before gigabytes are fetched.
-        let missing = !self.samples.exists() && self.samples != Path::new(EMOJI);
-        if missing && published::known(&self.reference).is_some() {
-            return Err(Error::file(&self.samples, "no such file or folder"));
+        // What is missing is noticed before gigabytes are fetched.
+        if published::known(&self.reference).is_some() {
+            self.network.choice()?.check_weights()?;
+            if !self.samples.exists() && self.samples != Path::new(EMOJI) {
+                return Err(Error::file(&self.samples, "no such file or folder"));
+            }
         }
         check_in_child(&self.reference)?;
         let reference = self.reference()?;

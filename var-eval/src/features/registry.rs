@@ -97,6 +97,19 @@ impl NetworkChoice {
         Ok(Self { name: name.parse()?, ..Self::default() })
     }
 
+    /// Checks that the weights are there, if they are a file of this machine.
+    ///
+    /// # Errors
+    /// When they are missing.
+    #[doc(hidden)]
+    pub fn check_weights(&self) -> Result<()> {
+        match &self.weights {
+            Some(file) if !file.exists() => Err(Error::file(file, "no such file or folder")),
+            None if self.name == NetworkName::EfficientNetLite0 => default_weights().map(drop),
+            _ => Ok(()),
+        }
+    }
+
     /// Loads the network onto `device`.
     ///
     /// # Errors
@@ -110,10 +123,6 @@ impl NetworkChoice {
             let threads = i32::try_from(threads).ok().filter(|n| (1..=4096).contains(n));
             tch::set_num_threads(threads.ok_or_else(|| Error::config("threads: expected 1 to 4096"))?);
         }
-        let given = |what: &str| {
-            let missing = || Error::config(format!("network {} needs {what}", self.name));
-            self.weights.clone().ok_or_else(missing)
-        };
         Ok(match self.name {
             NetworkName::EfficientNetLite0 => {
                 let weights = self.weights.clone().map_or_else(default_weights, Ok)?;
@@ -124,8 +133,11 @@ impl NetworkChoice {
                 Box::new(Inception::load(&weights, self.preprocessing.unwrap_or_default(), device)?)
             }
             NetworkName::TorchScript => {
-                let module = given("the file of the module, saved with torch.jit.save")?;
-                Box::new(TorchScript::load(&module, self.module.clone(), device)?)
+                let module = self.weights.as_ref().ok_or_else(|| {
+                    let needed = "the file of the module, saved with torch.jit.save";
+                    Error::config(format!("network {} needs {needed}", self.name))
+                })?;
+                Box::new(TorchScript::load(module, self.module.clone(), device)?)
             }
             NetworkName::ColourGrid => Box::new(ColourGrid::default()),
         })

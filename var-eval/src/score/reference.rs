@@ -29,7 +29,7 @@ impl Reference {
     /// `sigma`), or a published reference by name: `imagenet-256` or `imagenet-512`, which is fetched once.
     ///
     /// # Errors
-    /// When there is no such file, it cannot be fetched, is damaged, or holds no images.
+    /// When the file is missing or damaged, holds no images, or cannot be fetched.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_as(path, Selection::default(), None)
     }

@@ -79,9 +79,14 @@ fn a_page_in_place_of_the_file_is_refused_and_not_kept() {
     // Bad input is noticed before anything is fetched.
     let requests = server.requests().len();
     let mut command = with_mirror(&server, root.path());
-    let score = ["score", "--samples", "missing.npz", "--reference", "imagenet-256"];
+    let score =
+        ["score", "--network", "colour-grid", "--samples", "missing.npz", "--reference", "imagenet-256"];
     let text = said(&command.args(score).assert().code(2));
     assert!(text.contains("missing.npz: no such file or folder"), "{text}");
+    let mut command = with_mirror(&server, root.path());
+    let weights = ["--network", "inception-fid", "--weights", "nope.pth", "--reference", "imagenet-256"];
+    let text = said(&command.args(["score", "--samples", "emoji"]).args(weights).assert().code(2));
+    assert!(text.contains("nope.pth: no such file or folder"), "{text}");
     assert_eq!(server.requests().len(), requests);
 }
 

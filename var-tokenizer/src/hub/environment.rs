@@ -10,7 +10,7 @@ const ENDPOINT: &str = "https://huggingface.co";
 
 /// A hub and its cache on this machine.
 #[derive(Clone)]
-pub struct Hub {
+pub(super) struct Hub {
     /// Address without a path.
     pub endpoint: String,
     /// Folder of the cache.
@@ -35,7 +35,6 @@ impl Hub {
     /// When the user has no home and the variables name no folder; when the token cannot be one.
     pub fn from_environment() -> Result<Self> {
         let text = |name: &str| var_os(name).and_then(|v| v.into_string().ok()).filter(|v| !v.is_empty());
-        let path = |name: &str| var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let cache = ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"].into_iter().find_map(path);
         let cache = cache.map_or_else(|| home().map(|home| home.join("hub")), Ok)?;
         let implicit = !text("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|v| is_true(&v));
@@ -59,14 +58,19 @@ impl Hub {
 
 /// The folder of `huggingface_hub`.
 fn home() -> Result<PathBuf> {
-    let folder = |name: &str| var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    if let Some(home) = folder("HF_HOME") {
-        return Ok(home);
-    }
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
-    let cache =
-        cache.ok_or_else(|| Error::config("HOME is not set; set HF_HOME to a folder for downloads"))?;
-    Ok(cache.join("huggingface"))
+    let home = path("HF_HOME").or_else(|| Some(user_cache()?.join("huggingface")));
+    home.ok_or_else(|| Error::config("HOME is not set; set HF_HOME to a folder for downloads"))
+}
+
+/// The cache of this user: `$XDG_CACHE_HOME`, or `~/.cache`. A relative folder counts as not set, as its specification wants.
+pub(super) fn user_cache() -> Option<PathBuf> {
+    let absolute = |name: &str| path(name).filter(|path| path.is_absolute());
+    absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))
+}
+
+/// A variable of this process that is a path; an empty one counts as not set.
+fn path(name: &str) -> Option<PathBuf> {
+    var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
 fn token_in(file: &Path) -> Option<String> {

@@ -19,12 +19,12 @@ pub mod web;
 
 use std::path::{Path, PathBuf};
 
-pub use environment::Hub;
+use environment::Hub;
 pub use name::Remote;
-pub use released::{Network, Released, released};
+pub use released::{Released, released};
 
 use crate::runtime::error::Result;
-use crate::runtime::nearest::did_you_mean;
+use crate::runtime::nearest::nearest;
 
 /// The file that `name` means: `builtin` and paths stay as they are, published weights are fetched if the cache lacks
 /// them.
@@ -56,14 +56,17 @@ pub fn fetch(remote: &Remote) -> Result<PathBuf> {
 
 /// What to add to the message that there is no file at `path`: the published name that was perhaps meant.
 pub fn hint(path: &Path) -> String {
-    let name = path.to_string_lossy();
-    // A path has a folder or an ending; a name has neither.
-    if name.contains(['/', '.']) {
-        return String::new();
-    }
     let known = released().iter().map(|weights| weights.name).chain(["builtin"]);
-    match did_you_mean(&name, known) {
-        none if none.is_empty() => "; `var-model fetch` lists the names of published weights".to_owned(),
-        near => near,
+    match near(path, known) {
+        None => String::new(),
+        Some(None) => "; `var-model fetch` lists the names of published weights".to_owned(),
+        Some(Some(name)) => format!("; did you mean '{name}'?"),
     }
+}
+
+/// The name among `known` that is nearest to `path`, if one is near. `None` if `path` is no name: that has neither a folder
+/// nor an ending.
+pub fn near<'a>(path: &Path, known: impl IntoIterator<Item = &'a str>) -> Option<Option<&'a str>> {
+    let word = path.to_str().filter(|word| !word.contains(['/', '.']))?;
+    Some(nearest(word, known))
 }

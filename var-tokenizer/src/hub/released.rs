@@ -1,21 +1,10 @@
 //! Published weights that load unchanged.
 
-/// What weights are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
-    /// A multi-scale VQ-VAE.
-    Tokenizer,
-    /// A VAR transformer.
-    Transformer,
-}
-
 /// Weights with a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Released {
     /// Its name in the programs.
     pub name: &'static str,
-    /// What it is.
-    pub network: Network,
     /// `OWNER/REPO` on the hub.
     pub repository: &'static str,
     /// Its path in the repository.
@@ -27,14 +16,13 @@ pub struct Released {
 impl Released {
     /// The tokenizer that it was trained with; `None` for a tokenizer.
     pub fn tokenizer(&self) -> Option<&'static Released> {
-        (self.network == Network::Transformer).then_some(&TOKENIZER)
+        (*self != TOKENIZER).then_some(&TOKENIZER)
     }
 }
 
 /// All transformers in the table were trained with this tokenizer.
 static TOKENIZER: Released = Released {
     name: "var-vae",
-    network: Network::Tokenizer,
     repository: VAR,
     file: "vae_ch160v4096z32.pth",
     about: "109M, the tokenizer of all models below, 256 and 512 px",
@@ -55,7 +43,7 @@ const fn model(
     file: &'static str,
     about: &'static str,
 ) -> Released {
-    Released { name, network: Network::Transformer, repository, file, about }
+    Released { name, repository, file, about }
 }
 
 static RELEASED: [Released; 20] = [

@@ -1,10 +1,10 @@
 //! Files with a published address outside hubs: weights and references of evaluation.
 
-use std::env::var_os;
 use std::path::{Path, PathBuf};
 
 use super::client::{self, Failure};
 use super::download::{Download, size};
+use super::environment::user_cache;
 use super::waiting::wait_for_lock;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::files::{make_folder, with_suffix};
@@ -98,9 +98,7 @@ impl Published {
 
 /// The folder of these files: `$XDG_CACHE_HOME/var-rs/published`, or below `~/.cache`.
 fn folder() -> Result<PathBuf> {
-    let of = |name: &str| var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let cache = of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
-    let cache = cache
+    let cache = user_cache()
         .ok_or_else(|| Error::config("HOME is not set; set XDG_CACHE_HOME to a folder for downloads"))?;
     Ok(cache.join("var-rs").join("published"))
 }

@@ -107,7 +107,7 @@ fn parts_that_do_not_belong_together_are_refused_with_what_differs() {
     let third = part("3.h5", &["--shard", "3/3"]);
     let out = place("joined.h5");
     let joined = |parts: &[&Path]| join(parts, &tokenizer, &out);
-    refused(&joined(&[&first, &third]), &["is part 1/3, but part 2 is missing"]);
+    refused(&joined(&[&first, &third]), &["is part 1/3, but these parts are missing: 2"]);
     refused(&joined(&[&first, &second, &second, &third]), &["is part 2/3, as", "2.h5 is"]);
     refused(
         &joined(&[&first, &second, &part("of2.h5", &["--shard", "2/2"])]),

@@ -15,9 +15,10 @@ use crate::say;
 
 /// Times the published side; needs its checkout and torch.
 const SCRIPT: &str = include_str!("published.py");
-/// glibc keeps freed memory: half of what our programs do by themselves.
+/// Lets glibc keep freed memory for the next tensors, as our programs do by themselves.
 const ALLOCATOR: [(&str, &str); 3] = [
-    ("MALLOC_MMAP_THRESHOLD_", "4294967296"),
+    // Some versions of glibc refuse a high threshold instead.
+    ("MALLOC_MMAP_MAX_", "0"),
     ("MALLOC_TRIM_THRESHOLD_", "17179869184"),
     ("MALLOC_TOP_PAD_", "268435456"),
 ];

@@ -304,7 +304,6 @@ function pick(i) {
   showSample();
 }
 
-const firstOr = i => i ?? 0;
 const narrow = () => matchMedia('(max-width: 820px)').matches;
 
 async function assembled(form, result) {
@@ -319,7 +318,7 @@ const stem = result => `var-${result.titles[picked ?? 0].replace(/[^\p{L}\p{N}]+
 
 async function saveSample(form, ending) {
   if (form === 'grid' && (picked !== null || shown.images.length === 1)) {
-    download(blobOf(shown.images[firstOr(picked)]), `${stem(shown)}.png`);
+    download(blobOf(shown.images[picked ?? 0]), `${stem(shown)}.png`);
   } else if (form === 'grid') {
     download(await assembled('grid', shown), 'images.png');
   } else {
@@ -676,7 +675,7 @@ async function example(name) {
 
 async function editSample() {
   if (!shown?.images) throw new Error('There is no sample yet. Sample an image first.');
-  const image = shown.images[firstOr(picked)];
+  const image = shown.images[picked ?? 0];
   openTab('edit', false);
   await openPhoto(blobOf(image), `${stem(shown)}.png`);
 }
