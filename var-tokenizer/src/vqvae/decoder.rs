@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::config::TokenizerConfig;
 use super::encoder::middle;
-use super::layers::{AttentionBlock, Convolution, Norm, ResidualBlock, Upsample};
+use super::layers::{AttentionBlock, Convolution, Norm, Pass, ResidualBlock, Upsample};
 use crate::runtime::error::Result;
 use crate::runtime::torch::kernels::channels_last;
 use crate::runtime::weights::Builder;
@@ -70,21 +70,22 @@ impl Decoder {
     /// # Errors
     /// When libtorch fails.
     pub(crate) fn forward(&self, latent: &Tensor) -> Result<Tensor> {
-        let mut h = self.input.forward(&channels_last(latent)?);
-        h = self.middle.0.forward(&h)?;
-        h = self.middle.1.forward(&h)?;
-        h = self.middle.2.forward(&h)?;
+        let pass = Pass::decoding(latent);
+        let mut h = pass.stream(self.input.forward(&channels_last(latent)?));
+        h = self.middle.0.forward(&h, pass)?;
+        h = self.middle.1.forward(&h, pass)?;
+        h = self.middle.2.forward(&h, pass)?;
         for level in self.levels.iter().rev() {
             for (j, block) in level.blocks.iter().enumerate() {
-                h = block.forward(&h)?;
+                h = block.forward(&h, pass)?;
                 if let Some(attention) = level.attention.get(j) {
-                    h = attention.forward(&h)?;
+                    h = attention.forward(&h, pass)?;
                 }
             }
             if let Some(upsample) = &level.upsample {
-                h = upsample.forward(&h)?;
+                h = upsample.forward(&h, pass)?;
             }
         }
-        Ok(self.output.forward(&self.norm.forward_silu(&h)?))
+        Ok(self.output.forward(&self.norm.forward_silu(&h, pass)?))
     }
 }

@@ -3,7 +3,7 @@
 use tch::Tensor;
 
 use super::config::TokenizerConfig;
-use super::layers::{AttentionBlock, Convolution, Downsample, Norm, ResidualBlock};
+use super::layers::{AttentionBlock, Convolution, Downsample, Norm, Pass, ResidualBlock};
 use crate::runtime::error::Result;
 use crate::runtime::torch::kernels::channels_last;
 use crate::runtime::weights::Builder;
@@ -68,22 +68,23 @@ impl Encoder {
     /// # Errors
     /// When libtorch fails.
     pub(crate) fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let mut h = self.input.forward(&channels_last(images)?);
+        let pass = Pass::encoding(images);
+        let mut h = pass.stream(self.input.forward(&channels_last(images)?));
         for level in &self.levels {
             for (j, block) in level.blocks.iter().enumerate() {
-                h = block.forward(&h)?;
+                h = block.forward(&h, pass)?;
                 if let Some(attention) = level.attention.get(j) {
-                    h = attention.forward(&h)?;
+                    h = attention.forward(&h, pass)?;
                 }
             }
             if let Some(downsample) = &level.downsample {
-                h = downsample.forward(&h);
+                h = downsample.forward(&h, pass);
             }
         }
-        h = self.middle.0.forward(&h)?;
-        h = self.middle.1.forward(&h)?;
-        h = self.middle.2.forward(&h)?;
-        Ok(self.output.forward(&self.norm.forward_silu(&h)?))
+        h = self.middle.0.forward(&h, pass)?;
+        h = self.middle.1.forward(&h, pass)?;
+        h = self.middle.2.forward(&h, pass)?;
+        Ok(self.output.forward(&self.norm.forward_silu(&h, pass)?))
     }
 }
 

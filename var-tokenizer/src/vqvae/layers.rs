@@ -1,18 +1,47 @@
 //! Layers that encoder and decoder share.
 //!
-//! The kind of the input decides the precision. Each layer casts its weights to it: an `f32` model computes in `bf16`
-//! on `bf16` images.
+//! The kind of the images decides the precision. Each layer casts its weights to it: an `f32` model computes in `bf16`
+//! on `bf16` images. The stream between residual blocks can be wider ([`Pass`]).
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::runtime::error::Result;
-use crate::runtime::torch::kernels::{group_norm_silu, upsample_convolution};
+use crate::runtime::torch::kernels::{
+    WinogradFilter, group_norm_silu, upsample_convolution, winograd_applies,
+};
 use crate::runtime::weights::{Builder, Init};
 
 /// Groups of every GroupNorm.
 const GROUPS: i64 = 32;
 /// Added to the variance in GroupNorm.
 const EPSILON: f64 = 1e-6;
+
+/// How one pass through encoder or decoder computes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pass {
+    /// What products and normalised values are in.
+    kind: Kind,
+    /// Whether 3×3 convolutions of residual blocks go by Winograd. The stream is `f32` then: a `bf16` stream loses more
+    /// than Winograd's rounding does.
+    winograd: bool,
+}
+
+impl Pass {
+    /// The pass of `x` through the encoder. In `f32` its convolutions are direct: ids must not depend on the processor.
+    pub(crate) fn encoding(x: &Tensor) -> Self {
+        Self { kind: x.kind(), winograd: x.kind() == Kind::BFloat16 && winograd_applies(x) }
+    }
+
+    /// The pass of `x` through the decoder.
+    pub(crate) fn decoding(x: &Tensor) -> Self {
+        Self { kind: x.kind(), winograd: winograd_applies(x) }
+    }
+
+    /// `x` as the stream between the blocks.
+    pub(crate) fn stream(self, x: Tensor) -> Tensor {
+        if self.winograd { x.to_kind(Kind::Float) } else { x }
+    }
+}
 
 /// A square convolution with bias, "same" padding unless said otherwise.
 #[derive(Debug)]
@@ -21,6 +50,7 @@ pub(crate) struct Convolution {
     bias: Tensor,
     stride: i64,
     padding: i64,
+    winograd: WinogradFilter,
 }
 
 impl Convolution {
@@ -33,6 +63,7 @@ impl Convolution {
             bias: b.parameter("bias", &[outputs as i64], Init::Uniform(bound)),
             stride: 1,
             padding: size as i64 / 2,
+            winograd: WinogradFilter::default(),
         }
     }
 
@@ -47,6 +78,23 @@ impl Convolution {
             [1, 1],
             1,
         )
+    }
+
+    /// The same by Winograd, where `pass` says so; for 3×3 filters of stride 1 over multiples of 32 channels.
+    fn forward_in(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        if pass.winograd {
+            self.winograd.convolve(x, &self.weight, &self.bias, None)
+        } else {
+            Ok(self.forward(x))
+        }
+    }
+
+    /// The same, plus the stream.
+    fn add_to(&self, stream: &Tensor, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        if pass.winograd {
+            return self.winograd.convolve(x, &self.weight, &self.bias, Some(stream));
+        }
+        Ok(stream + self.forward(x))
     }
 }
 
@@ -70,16 +118,16 @@ impl Norm {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        group_norm_silu(x, &self.weight, &self.bias, GROUPS, EPSILON, false)
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        group_norm_silu(x, &self.weight, &self.bias, GROUPS, EPSILON, false, pass.kind)
     }
 
     /// Normalises `[B, C, H, W]`, then SiLU.
     ///
     /// # Errors
     /// When libtorch fails.
-    pub(crate) fn forward_silu(&self, x: &Tensor) -> Result<Tensor> {
-        group_norm_silu(x, &self.weight, &self.bias, GROUPS, EPSILON, true)
+    pub(crate) fn forward_silu(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        group_norm_silu(x, &self.weight, &self.bias, GROUPS, EPSILON, true, pass.kind)
     }
 }
 
@@ -110,13 +158,16 @@ impl ResidualBlock {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let h = self.conv1.forward(&self.norm1.forward_silu(x)?);
-        let h = self.conv2.forward(&self.norm2.forward_silu(&h)?);
-        Ok(match &self.shortcut {
-            Some(shortcut) => shortcut.forward(x) + h,
-            None => x + h,
-        })
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        let h = self.conv1.forward_in(&self.norm1.forward_silu(x, pass)?, pass)?;
+        let h = self.norm2.forward_silu(&h, pass)?;
+        match &self.shortcut {
+            Some(shortcut) => {
+                let stream = shortcut.forward(&x.to_kind(pass.kind)).to_kind(x.kind());
+                self.conv2.add_to(&stream, &h, pass)
+            }
+            None => self.conv2.add_to(x, &h, pass),
+        }
     }
 }
 
@@ -142,9 +193,9 @@ impl AttentionBlock {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
         let (batch, channels, height, width) = x.size4()?;
-        let qkv = self.qkv.forward(&self.norm.forward(x)?);
+        let qkv = self.qkv.forward(&self.norm.forward(x, pass)?);
         let parts = qkv.reshape([batch, 3, channels, height * width]).unbind(1);
         let [q, k, v] = parts.as_slice() else {
             return Err(crate::Error::Torch("attention: expected three parts".into()));
@@ -170,8 +221,8 @@ impl Downsample {
     }
 
     /// `[B, C, H, W]` → `[B, C, H/2, W/2]`.
-    pub(crate) fn forward(&self, x: &Tensor) -> Tensor {
-        self.0.forward(&x.constant_pad_nd([0, 1, 0, 1]))
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        self.0.forward(&x.to_kind(pass.kind).constant_pad_nd([0, 1, 0, 1])).to_kind(x.kind())
     }
 }
 
@@ -189,7 +240,7 @@ impl Upsample {
     ///
     /// # Errors
     /// When libtorch fails.
-    pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        upsample_convolution(x, &self.0.weight, &self.0.bias)
+    pub(crate) fn forward(&self, x: &Tensor, pass: Pass) -> Result<Tensor> {
+        Ok(upsample_convolution(&x.to_kind(pass.kind), &self.0.weight, &self.0.bias)?.to_kind(x.kind()))
     }
 }

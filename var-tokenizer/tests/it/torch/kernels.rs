@@ -1,5 +1,7 @@
 //! Every fused kernel against the same thing composed of plain operations in f64: values and gradients.
 
+mod winograd;
+
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor};
 use var_tokenizer::torch::kernels::{
@@ -114,7 +116,7 @@ proptest! {
         let x = if adjacent { channels_last(&x).unwrap() } else { x };
         let (w, b) = (noise(&[channels], seed ^ 1), noise(&[channels], seed ^ 2));
         let error = error_of(&[x, w, b],
-            |t| group_norm_silu(&t[0], &t[1], &t[2], groups, 1e-4, silu).unwrap(),
+            |t| group_norm_silu(&t[0], &t[1], &t[2], groups, 1e-4, silu, t[0].kind()).unwrap(),
             |t| {
                 let y = t[0].group_norm(groups, Some(&t[1]), Some(&t[2]), 1e-4, false);
                 if silu { y.silu() } else { y }
@@ -381,7 +383,7 @@ fn kernels_give_the_same_bits_whatever_the_number_of_threads() {
         let leaf = |t: Tensor| t.set_requires_grad(true);
         let x = leaf(noise(&[3, 64, 24, 24], 1));
         let (w, b) = (leaf(noise(&[64], 2)), leaf(noise(&[64], 3)));
-        let y = group_norm_silu(&x, &w, &b, 32, 1e-6, true).unwrap();
+        let y = group_norm_silu(&x, &w, &b, 32, 1e-6, true, x.kind()).unwrap();
         let rows = y.flatten(2, 3).transpose(1, 2).contiguous();
         let (scale, shift) = (leaf(noise(&[3, 1, 64], 4)), leaf(noise(&[3, 1, 64], 5)));
         let rows = layer_norm_modulate(&rows, &scale, &shift, 1e-6, Kind::BFloat16).unwrap();
@@ -410,7 +412,7 @@ fn input_that_does_not_fit_is_an_error() {
     let x = noise(&[2, 6, 4, 4], 1);
     let (w, row) = (noise(&[6], 2), noise(&[2, 1, 5], 3));
     let tokens = noise(&[2, 3, 6], 4);
-    assert!(group_norm_silu(&x, &w, &w, 4, 1e-6, true).is_err(), "six channels in four groups");
+    assert!(group_norm_silu(&x, &w, &w, 4, 1e-6, true, x.kind()).is_err(), "six channels in four groups");
     assert!(layer_norm_modulate(&tokens, &row, &row, 1e-6, Kind::Float).is_err());
     assert!(gated_add(&tokens, &x, &row).is_err());
     assert!(linear(&tokens, &noise(&[4, 5], 5), None).is_err());

@@ -1,5 +1,8 @@
 #include "dispatch.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 #include <cstdlib>
 #include <cstring>
 
@@ -35,5 +38,14 @@ const Choice& choice() {
 
 Set instruction_set() { return choice().set; }
 bool fused() { return choice().fused; }
+
+bool matrix_units() {
+#if defined(__x86_64__)
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
+#else
+  return false;
+#endif
+}
 
 }  // namespace var

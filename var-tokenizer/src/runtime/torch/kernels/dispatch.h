@@ -11,6 +11,8 @@ enum class Set { baseline, avx2, avx512 };
 Set instruction_set();
 // False with VAR_KERNELS=none: then everything is composed of libtorch's operations.
 bool fused();
+// Whether the processor multiplies whole tiles of bfloat16 (AMX).
+bool matrix_units();
 
 }  // namespace var
 

@@ -66,7 +66,7 @@ std::vector<double> added(const float* partial, const Shape& s, int64_t b) {
 
 struct GroupNorm : torch::autograd::Function<GroupNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& input, const at::Tensor& in_weight,
-                            const at::Tensor& in_bias, int64_t groups, double eps, bool silu) {
+                            const at::Tensor& in_bias, int64_t groups, double eps, bool silu, at::ScalarType kind) {
     auto x = channels_last(input);
     auto weight = in_weight.to(at::kFloat).contiguous(), bias = in_bias.to(at::kFloat).contiguous();
     const Shape s(x, groups);
@@ -74,7 +74,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
     auto partial = at::empty({s.B * s.chunks, 2, s.C}, floats);
     // Per channel: mean, inverse deviation, factor, offset.
     auto by_channel = at::empty({s.B, 4, s.C}, floats);
-    auto y = at::empty_like(x);
+    auto y = at::empty_like(x, x.options().dtype(kind));
     float* sums = partial.data_ptr<float>();
     float* table = by_channel.data_ptr<float>();
 
@@ -117,6 +117,7 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
       Pixels p = pixels_of(x, s, b, first, count, silu);
       p.factor = table + (b * 4 + 2) * s.C;
       p.offset = p.factor + s.C;
+      p.y_brief = brief(y);
       p.y = at_offset(y, (b * s.pixels + first) * s.C);
       apply(p);
     });
@@ -205,30 +206,33 @@ struct GroupNorm : torch::autograd::Function<GroupNorm> {
       dbias.data_ptr<float>()[c] = float(bias_total[c]);
       dweight.data_ptr<float>()[c] = float(weight_total[c]);
     }
-    return {dx, dweight, dbias, at::Tensor(), at::Tensor(), at::Tensor()};
+    return {dx, dweight, dbias, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
 at::Tensor group_norm_silu(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, int64_t groups,
-                           double eps, bool silu) {
+                           double eps, bool silu, at::ScalarType kind) {
   TORCH_CHECK(x.dim() == 4 && groups > 0 && x.size(1) % groups == 0 && weight.numel() == x.size(1) &&
                   bias.numel() == x.size(1),
               "group_norm_silu: expected [B, C, H, W] with C a multiple of ", groups, " and weights [C], got ", x.sizes(),
               ", ", weight.sizes(), " and ", bias.sizes());
-  if (fusible(x)) return GroupNorm::apply(x, weight, bias, groups, eps, silu);
-  if (auto y = gpu_group_norm(x, weight, bias, groups, eps, silu)) return *y;
+  if (fusible(x) && (kind == at::kFloat || kind == at::kBFloat16))
+    return GroupNorm::apply(x, weight, bias, groups, eps, silu, kind);
+  if (kind == x.scalar_type())
+    if (auto y = gpu_group_norm(x, weight, bias, groups, eps, silu)) return *y;
   auto y = at::group_norm(x.to(at::kFloat), groups, weight.to(at::kFloat), bias.to(at::kFloat), eps, false);
-  return (silu ? at::silu(y) : y).to(x.scalar_type());
+  return (silu ? at::silu(y) : y).to(kind);
 }
 
 }  // namespace var
 
 extern "C" {
 at::Tensor* var_group_norm_silu(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t groups,
-                                double eps, int silu) {
-  return var::guarded([&] { return var::group_norm_silu(*x, *weight, *bias, groups, eps, silu != 0); });
+                                double eps, int silu, int kind) {  // −1: that of x; else whether it is bfloat16
+  return var::guarded(
+      [&] { return var::group_norm_silu(*x, *weight, *bias, groups, eps, silu != 0, kind < 0 ? x->scalar_type() : kind ? at::kBFloat16 : at::kFloat); });
 }
 // The same values with adjacent channels.
 at::Tensor* var_channels_last(const at::Tensor* x) {

@@ -6,7 +6,7 @@ namespace var {
 
 // x is [pixels, channels]. Everything per channel is f32 and holds for this image.
 struct Pixels {
-  bool brief, silu;
+  bool brief, y_brief, silu;   // the kind of x and its gradient, of y
   int64_t count, channels;
   const void* x;
   const float* pivot;           // subtracted before squares are summed: keeps them small

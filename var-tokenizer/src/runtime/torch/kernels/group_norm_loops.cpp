@@ -68,14 +68,20 @@ static void sums(const Pixels& p) {
   });
 }
 
-template <class T, bool SILU>
-static void apply(const Pixels& p) {
+template <class T, class Y, bool SILU>
+static void apply_to(const Pixels& p) {
   const T* x = (const T*)p.x;
-  T* y = (T*)p.y;
+  Y* y = (Y*)p.y;
   each_vector(p, [&](int64_t at, int64_t j, auto left) {
     vf z = take(x + at + j, left) * take(p.factor + j, left) + take(p.offset + j, left);
     give(y + at + j, SILU ? z * sigmoid(z) : z, left);
   });
+}
+
+template <class T, bool SILU>
+static void apply(const Pixels& p) {
+  if (p.y_brief) apply_to<T, bf16, SILU>(p);
+  else apply_to<T, float, SILU>(p);
 }
 
 // Gradient before the affine map.

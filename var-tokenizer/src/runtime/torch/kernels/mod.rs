@@ -15,6 +15,7 @@ mod group_norm;
 mod layer_norm;
 mod linear;
 mod nearest;
+mod winograd;
 
 pub use activation::gelu;
 pub use attention::{AttentionCache, QueryKey, block_causal_attention, cached_attention};
@@ -25,3 +26,4 @@ pub use group_norm::{channels_last, group_norm_silu};
 pub use layer_norm::{gated_add, layer_norm_modulate};
 pub use linear::{linear, wide_linear};
 pub use nearest::{most_similar_code, nearest_code};
+pub use winograd::{WinogradFilter, winograd_applies};
