@@ -98,7 +98,7 @@ pub(crate) struct SamplingMemory {
     pub cache: f64,
     /// Drawing the tokens of the largest step: logits, their order and their sums.
     pub logits: f64,
-    /// The widest layer of the decoder.
+    /// The widest layer of the decoder, and its transformed filters.
     pub decoder: f64,
 }
 
@@ -136,8 +136,8 @@ pub(crate) fn sampling_memory(
     // the sort, and the sums in f64: 8 each.
     let drawing = b * last * config.vocabulary as f64;
     let head = rows * last * (config.vocabulary as f64 * 4.0 + c * 8.0);
-    // Of a residual block: input, normalised, convolved, sum, and a copy by a library.
-    let (widest, parallel) = (var_tokenizer::cost::widest_activation(tokenizer), 5.0);
+    // Of a residual block: input and sum in f32; normalised, convolved, and a copy by a library.
+    let (widest, of_block) = (var_tokenizer::cost::widest_activation(tokenizer), 2.0 * 4.0 + 3.0 * e);
     let codebook = (tokenizer.vocabulary * tokenizer.latent_channels) as f64;
     let tokenizer_parameters = var_tokenizer::cost::parameters(tokenizer) as f64;
     SamplingMemory {
@@ -145,7 +145,7 @@ pub(crate) fn sampling_memory(
         tokenizer: (tokenizer_parameters - codebook) * e + codebook * 4.0,
         cache: 2.0 * depth * rows * c * config.schedule.tokens() as f64 * e,
         logits: head + drawing * (4.0 * 4.0 + 8.0 * 4.0),
-        decoder: b * widest * e * parallel,
+        decoder: b * widest * of_block + var_tokenizer::cost::transformed_filters(tokenizer) * e,
     }
 }
 

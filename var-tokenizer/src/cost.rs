@@ -13,6 +13,8 @@ struct Sum {
     flops: f64,
     /// Numbers that the backward pass keeps: what goes into every convolution and normalisation.
     kept: f64,
+    /// Numbers of the transformed 3×3 filters of residual blocks: 16 for every pair of channels.
+    transformed: f64,
 }
 
 impl Sum {
@@ -34,6 +36,7 @@ impl Sum {
         self.convolution(inputs, outputs, 3, side);
         self.norm(outputs, side);
         self.convolution(outputs, outputs, 3, side);
+        self.transformed += (16 * (inputs + outputs) * outputs) as f64;
         if inputs != outputs {
             self.convolution(inputs, outputs, 1, side);
         }
@@ -141,6 +144,12 @@ pub fn widest_activation(config: &TokenizerConfig) -> f64 {
     let numbers =
         levels.iter().enumerate().map(|(i, &(width, side))| (width.max(entering(i)) * side * side) as f64);
     numbers.fold(0.0, f64::max)
+}
+
+/// Returns how many numbers the decoder's filters have after Winograd's transform, which a processor keeps besides the
+/// weights.
+pub fn transformed_filters(config: &TokenizerConfig) -> f64 {
+    decoder(config).transformed
 }
 
 /// Returns the FLOPs to encode one image.
