@@ -66,10 +66,9 @@ impl WinogradFilter {
         let address = weight.data_ptr() as usize;
         // SAFETY: a live handle, borrowed for the call.
         let version = unsafe { var_version(handle(weight)) };
-        if let Some(m) = kept.as_ref() {
-            if (m.address, m.version, m.kind) == (address, version, kind) {
-                return Ok(m.filter.shallow_clone());
-            }
+        let current = |made: &&Made| (made.address, made.version, made.kind) == (address, version, kind);
+        if let Some(made) = kept.as_ref().filter(current) {
+            return Ok(made.filter.shallow_clone());
         }
         // SAFETY: a live handle, borrowed for the call.
         let filter = made(unsafe { var_winograd_filter(handle(weight), i32::from(kind == Kind::BFloat16)) })?;
