@@ -1,7 +1,7 @@
 //! Layers that encoder and decoder share.
 //!
 //! The kind of the images decides the precision. Each layer casts its weights to it: an `f32` model computes in `bf16`
-//! on `bf16` images. The stream between residual blocks can be wider ([`Pass`]).
+//! on `bf16` images. The stream between residual blocks can be wider (`Pass`).
 
 use tch::{Kind, Tensor};
 
