@@ -70,7 +70,7 @@ impl Decoder {
     /// # Errors
     /// When libtorch fails.
     pub(crate) fn forward(&self, latent: &Tensor) -> Result<Tensor> {
-        let pass = Pass::decoding(latent);
+        let pass = Pass::decoding(latent, &self.input);
         let mut h = pass.stream(self.input.forward(&channels_last(latent)?));
         h = self.middle.0.forward(&h, pass)?;
         h = self.middle.1.forward(&h, pass)?;

@@ -68,7 +68,7 @@ impl Encoder {
     /// # Errors
     /// When libtorch fails.
     pub(crate) fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let pass = Pass::encoding(images);
+        let pass = Pass::encoding(images, &self.input);
         let mut h = pass.stream(self.input.forward(&channels_last(images)?));
         for level in &self.levels {
             for (j, block) in level.blocks.iter().enumerate() {

@@ -27,14 +27,16 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// The pass of `x` through the encoder. In `f32` its convolutions are direct: ids must not depend on the processor.
-    pub(crate) fn encoding(x: &Tensor) -> Self {
-        Self { kind: x.kind(), winograd: x.kind() == Kind::BFloat16 && winograd_applies(x) }
+    /// The pass of `x` through the encoder that begins with `first`. In `f32` its convolutions are direct: ids must not
+    /// depend on the processor.
+    pub(crate) fn encoding(x: &Tensor, first: &Convolution) -> Self {
+        let direct = x.kind() != Kind::BFloat16;
+        Self { winograd: !direct && first.is_frozen() && winograd_applies(x), kind: x.kind() }
     }
 
-    /// The pass of `x` through the decoder.
-    pub(crate) fn decoding(x: &Tensor) -> Self {
-        Self { kind: x.kind(), winograd: winograd_applies(x) }
+    /// The pass of `x` through the decoder that begins with `first`.
+    pub(crate) fn decoding(x: &Tensor, first: &Convolution) -> Self {
+        Self { winograd: first.is_frozen() && winograd_applies(x), kind: x.kind() }
     }
 
     /// `x` as the stream between the blocks.
@@ -78,6 +80,12 @@ impl Convolution {
             [1, 1],
             1,
         )
+    }
+
+    /// Whether the weights are for inference alone. Weights in training change with every step, in ways that a kept filter
+    /// would not notice.
+    fn is_frozen(&self) -> bool {
+        !self.weight.requires_grad()
     }
 
     /// The same by Winograd, where `pass` says so; for 3×3 filters of stride 1 over multiples of 32 channels.

@@ -2,8 +2,22 @@
 #![allow(unsafe_code)]
 
 use tch::{Device, Tensor};
+use torch_sys::C_tensor;
 
+use super::ffi::handle;
 use crate::runtime::error::{Error, Result};
+
+unsafe extern "C" {
+    fn var_version(x: *const C_tensor) -> i64;
+    fn var_written(x: *const C_tensor);
+}
+
+/// Rises with every change of `tensor` in place by libtorch's operations or [`fill_bytes`]. The fused optimizer and
+/// collectives do not raise it.
+pub(super) fn version(tensor: &Tensor) -> i64 {
+    // SAFETY: a live handle, borrowed for the call.
+    unsafe { var_version(handle(tensor)) }
+}
 
 /// Lets `fill` write the memory of `tensor`, which must lie on the CPU, contiguous.
 ///
@@ -21,7 +35,10 @@ pub(crate) fn fill_bytes(tensor: &Tensor, fill: impl FnOnce(&mut [u8]) -> Result
     // `tensor` lives; any bytes are a value of every numeric kind. Nobody else writes meanwhile: tensors
     // are not shared between threads here, and the slice does not leave `fill`.
     let bytes = unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), length) };
-    fill(bytes)
+    let filled = fill(bytes);
+    // SAFETY: a live handle, borrowed for the call.
+    unsafe { var_written(handle(tensor)) };
+    filled
 }
 
 /// Lets `read` see the memory of `tensor`, which must lie on the CPU, contiguous.

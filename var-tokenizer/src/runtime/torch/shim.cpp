@@ -88,6 +88,12 @@ int var_cuda_peak(int index, int64_t* peak) {
   });
 }
 
+// Rises with every change of a tensor in place, and with var_written.
+int64_t var_version(const at::Tensor* x) { return x->is_inference() ? 0 : x->_version(); }
+void var_written(const at::Tensor* x) {
+  if (!x->is_inference()) x->unsafeGetTensorImpl()->bump_version();
+}
+
 const char* var_last_error() { return var::last_error().c_str(); }
 
 // One AdamW step on `n` tensors: weights, gradients, first and second moments, step counters.

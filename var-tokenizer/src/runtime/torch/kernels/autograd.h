@@ -19,6 +19,9 @@ inline bool fusible(const at::Tensor& t) {
          (t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16);
 }
 
+// The same values with adjacent channels.
+inline at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+
 // Address of an element of a contiguous tensor.
 inline void* at_offset(const at::Tensor& t, int64_t elements) {
   return static_cast<char*>(t.data_ptr()) + elements * int64_t(t.element_size());

@@ -41,8 +41,12 @@ bool fused() { return choice().fused; }
 
 bool matrix_units() {
 #if defined(__x86_64__)
-  unsigned a = 0, b = 0, c = 0, d = 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
+  // Asked once: the instruction leaves a virtual machine.
+  static const bool found = [] {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
+  }();
+  return found;
 #else
   return false;
 #endif

@@ -53,8 +53,6 @@ void each_image(const Shape& s, const First& first, const Between& between, cons
   all(second);
 }
 
-at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
 // Sums of the chunks of one image in f64: [2, C].
 std::vector<double> added(const float* partial, const Shape& s, int64_t b) {
   std::vector<double> total(2 * s.C, 0.0);
@@ -231,8 +229,10 @@ at::Tensor group_norm_silu(const at::Tensor& x, const at::Tensor& weight, const 
 extern "C" {
 at::Tensor* var_group_norm_silu(const at::Tensor* x, const at::Tensor* weight, const at::Tensor* bias, int64_t groups,
                                 double eps, int silu, int kind) {  // −1: that of x; else whether it is bfloat16
-  return var::guarded(
-      [&] { return var::group_norm_silu(*x, *weight, *bias, groups, eps, silu != 0, kind < 0 ? x->scalar_type() : kind ? at::kBFloat16 : at::kFloat); });
+  return var::guarded([&] {
+    const auto of_result = kind < 0 ? x->scalar_type() : kind ? at::kBFloat16 : at::kFloat;
+    return var::group_norm_silu(*x, *weight, *bias, groups, eps, silu != 0, of_result);
+  });
 }
 // The same values with adjacent channels.
 at::Tensor* var_channels_last(const at::Tensor* x) {

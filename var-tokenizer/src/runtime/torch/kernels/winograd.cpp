@@ -17,8 +17,6 @@ bool takes(at::ScalarType kind) {
   return kind == at::kFloat || (kind == at::kBFloat16 && instruction_set() == Set::avx512 && !matrix_units());
 }
 
-at::Tensor last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
 }  // namespace
 
 bool winograd_applies(const at::Tensor& x) { return fusible(x) && takes(x.scalar_type()) && !at::GradMode::is_enabled(); }
@@ -47,14 +45,14 @@ at::Tensor winograd_transformed(const at::Tensor& weight, bool brief) {
 at::Tensor winograd(const at::Tensor& input, const at::Tensor& filter, const at::Tensor& in_bias,
                     const std::optional<at::Tensor>& in_residual) {
   TORCH_CHECK(input.dim() == 4, "winograd: expected [B, I, H, W], got ", input.sizes());
-  auto x = last(input);
+  auto x = channels_last(input);
   auto bias = in_bias.to(at::kFloat).contiguous();
   const int64_t B = x.size(0), I = x.size(1), H = x.size(2), W = x.size(3), O = bias.numel();
   TORCH_CHECK(takes(x.scalar_type()) && filter.scalar_type() == x.scalar_type() &&
                   I % CHANNELS == 0 && O % CHANNELS == 0 && filter.numel() == PRODUCTS * I * O,
               "winograd: input ", x.sizes(), " does not fit the transformed filter of ", filter.numel(), " numbers and ",
               O, " outputs");
-  at::Tensor residual = in_residual ? last(*in_residual) : at::Tensor();
+  at::Tensor residual = in_residual ? channels_last(*in_residual) : at::Tensor();
   TORCH_CHECK(!residual.defined() || (residual.sizes() == at::IntArrayRef({B, O, H, W}) &&
                                        (brief(residual) || residual.scalar_type() == at::kFloat)),
               "winograd: residual of another shape or kind");
@@ -105,7 +103,4 @@ at::Tensor* var_winograd(const at::Tensor* x, const at::Tensor* filter, const at
     return var::winograd(*x, *filter, *bias, residual ? std::optional<at::Tensor>(*residual) : std::nullopt);
   });
 }
-
-// Rises with every change of a tensor in place.
-int64_t var_version(const at::Tensor* x) { return x->is_inference() ? 0 : x->_version(); }
 }

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::super::ffi::{handle, made};
+use super::super::memory::version;
 use crate::runtime::error::Result;
 
 unsafe extern "C" {
@@ -18,7 +19,6 @@ unsafe extern "C" {
         bias: *const C_tensor,
         residual: *const C_tensor,
     ) -> *mut C_tensor;
-    fn var_version(x: *const C_tensor) -> i64;
 }
 
 /// Whether a convolution of `x` can go by Winograd: gradients are off, and the processor multiplies the kind of `x`
@@ -29,7 +29,7 @@ pub fn winograd_applies(x: &Tensor) -> bool {
 }
 
 /// The transformed filter of one convolution: 16/9 of its size. It is made at the first use, and again when the weight
-/// has changed.
+/// has changed. Steps of the fused optimizer go unnoticed: for weights that are not trained.
 #[derive(Debug, Default)]
 pub struct WinogradFilter(Mutex<Option<Made>>);
 
@@ -64,8 +64,7 @@ impl WinogradFilter {
     fn filter(&self, weight: &Tensor, kind: Kind) -> Result<Tensor> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let address = weight.data_ptr() as usize;
-        // SAFETY: a live handle, borrowed for the call.
-        let version = unsafe { var_version(handle(weight)) };
+        let version = version(weight);
         let current = |made: &&Made| (made.address, made.version, made.kind) == (address, version, kind);
         if let Some(made) = kept.as_ref().filter(current) {
             return Ok(made.filter.shallow_clone());

@@ -187,7 +187,7 @@ static void filter(const WinogradFilter& f, int64_t begin, int64_t end) {
   }
 }
 
-// Adds a convolution's result for some tiles. With a null scratch: the bytes that it needs go to `bytes`.
+// Computes a convolution for some tiles. With a null scratch: the bytes that it needs go to `bytes`.
 void winograd_pass(const WinogradPass& p, char* scratch, int64_t* bytes) {
 #if VAR_HAS_BRIEF
   if (p.brief) {

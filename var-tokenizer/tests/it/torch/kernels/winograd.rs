@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use tch::{Device, Kind, Tensor, no_grad};
 use var_tokenizer::torch::kernels::{WinogradFilter, channels_last, winograd_applies};
+use var_tokenizer::torch::optimizer::{AdamW, Slot, adamw_step};
 use var_tokenizer::torch::start;
 use var_tokenizer::{TokenizerConfig, VqVae, builtin, weights::portable};
 
@@ -118,6 +119,7 @@ fn a_bf16_image_is_as_near_to_the_f32_image_as_with_direct_convolutions() {
     portable::fill(deep.parameters_mut(), 1);
     let small = builtin::open("builtin", None, Device::Cpu).unwrap().tokenizer;
     for (name, mut vae) in [("built-in", small), ("depth of the released one", deep)] {
+        vae.parameters().set_requires_grad(false);
         let side = vae.config().image_side() as i64;
         let images =
             noise(&[4, 3, side / 4, side / 4], 5).upsample_bilinear2d([side, side], false, None, None);
@@ -142,6 +144,29 @@ fn a_bf16_image_is_as_near_to_the_f32_image_as_with_direct_convolutions() {
         println!("{name}, latent: direct {:.2} dB, Winograd {:.2} dB", db(direct), db(winograd));
         assert!(winograd <= 1.02 * direct, "{name}, latent: {winograd} against {direct}");
     }
+}
+
+#[test]
+fn a_decoder_in_training_decodes_with_the_weights_of_the_last_step() {
+    start();
+    let mut vae = builtin::open("builtin", None, Device::Cpu).unwrap().tokenizer;
+    let side = vae.config().schedule.last_side() as i64;
+    let latent = noise(&[2, vae.config().latent_channels as i64, side, side], 1);
+    let mut slots: Vec<Slot> = vae.parameters().trainable().map(|p| Slot::new(&p.tensor)).collect();
+    for _ in 0..2 {
+        let now = no_grad(|| vae.decode_latent(&latent)).unwrap();
+        let image = vae.decode_latent(&latent).unwrap();
+        assert!(difference(&now, &image.detach()) < 1e-10);
+        image.square().mean(Kind::Float).backward();
+        adamw_step(&mut slots, &AdamW { lr: 1e-2, ..AdamW::default() }).unwrap();
+    }
+    // A file read into a frozen tokenizer counts, too.
+    vae.parameters().set_requires_grad(false);
+    let trained = no_grad(|| vae.decode_latent(&latent)).unwrap();
+    vae.load_tensors(&builtin::weights("builtin", None).unwrap().0).unwrap();
+    let read = no_grad(|| vae.decode_latent(&latent)).unwrap();
+    assert!(difference(&read, &trained) > 1e-3);
+    assert!(difference(&read, &vae.decode_latent(&latent).unwrap()) < 1e-10);
 }
 
 /// PSNR of images between −1 and 1.
