@@ -24,8 +24,6 @@ const gpu::Module* kernels(const at::Tensor& x) {
   return gpu::Module::of(source, macros, x.device());
 }
 
-at::Tensor channels_last(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
-
 // Pixels and blocks of an image.
 struct Shape {
   int64_t images, channels, pixels, chunks;
