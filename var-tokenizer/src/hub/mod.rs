@@ -64,8 +64,8 @@ pub fn hint(path: &Path) -> String {
     }
 }
 
-/// The name among `known` that is nearest to `path`, if one is near. `None` if `path` is no name: that has neither a folder
-/// nor an ending.
+/// The name in `known` that resembles `path` most, if any does. `None` if `path` cannot be a name: it has a folder or an
+/// ending.
 pub fn near<'a>(path: &Path, known: impl IntoIterator<Item = &'a str>) -> Option<Option<&'a str>> {
     let word = path.to_str().filter(|word| !word.contains(['/', '.']))?;
     Some(nearest(word, known))
