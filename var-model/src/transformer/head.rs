@@ -1,7 +1,7 @@
-//! The head: AdaLN (or a plain norm), then a linear layer to the logits, all in `f32`; on a GPU, the factors of the product
-//! are in the kind that the blocks compute in.
+//! The head: AdaLN (or a plain norm), then a linear layer to the logits, in `f32`; the factors of the product may be rounded
+//! to the kind that the blocks compute in.
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 use var_tokenizer::torch::kernels::{layer_norm_modulate, linear, wide_linear};
 use var_tokenizer::weights::{Builder, Init};
 
@@ -82,10 +82,9 @@ impl Head {
     /// # Errors
     /// When libtorch fails.
     pub(crate) fn forward(&self, x: &Tensor, modulation: &HeadModulation, kind: Kind) -> Result<Tensor> {
-        let factors = if x.device() == Device::Cpu { Kind::Float } else { kind };
-        let normal = layer_norm_modulate(x, &modulation.scale, &modulation.shift, EPSILON, factors)?;
+        let normal = layer_norm_modulate(x, &modulation.scale, &modulation.shift, EPSILON, kind)?;
         let (weight, bias) = &self.output;
-        if factors == Kind::Float {
+        if kind == Kind::Float {
             linear(&normal, weight, Some(bias))
         } else {
             wide_linear(&normal, weight, bias)

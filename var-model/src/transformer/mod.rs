@@ -47,8 +47,8 @@ fn storage(kind: Kind) -> Storage {
 
 /// VAR transformer.
 ///
-/// Parameters are `f32`. Blocks compute in the type of [`Transformer::set_compute_kind`], embeddings and head in `f32`; on a
-/// GPU, the head's product has factors of that type.
+/// Parameters are `f32`. Blocks compute in the type of [`Transformer::set_compute_kind`], embeddings and head in `f32`; the
+/// factors of the head's product may be rounded to that type.
 #[derive(Debug)]
 pub struct Transformer {
     config: TransformerConfig,

@@ -1,7 +1,8 @@
 // Attention of one head by small matrix products, a block of queries at a time.
 //
 // The scores of a block against all keys it sees fit into the second-level cache, so softmax runs on
-// whole rows; nothing of size [queries, keys] is ever stored. bfloat16 operands are multiplied as they
+// whole rows; the backward pass knows the sums and takes a panel of keys at a time. Nothing of size
+// [queries, keys] is ever stored. Rows compute no panel of keys that they do not see. bfloat16 operands are multiplied as they
 // are and summed in f32; normalisation of q and k, softmax and all sums are f32.
 #include "attention.h"
 #include "pack.h"
@@ -9,8 +10,8 @@
 namespace var {
 namespace VAR_SET {
 
-// Queries a block: whole tiles of 6 rows and whole vectors.
-constexpr int64_t BLOCK = 48;
+// Queries a block: whole tiles of 6 rows.
+constexpr int64_t BLOCK = 96;
 
 // Hands out pieces of one scratch buffer; with a null base it only adds up the bytes.
 struct Arena {
@@ -19,21 +20,19 @@ struct Arena {
   template <class T>
   T* take(int64_t n) {
     T* p = base ? (T*)(base + used) : nullptr;
-    used += (n * (int64_t)sizeof(T) + 63) / 64 * 64;
+    used += rounded(n * (int64_t)sizeof(T), 64);
     return p;
   }
 };
 
-// Sizes rounded up to panels, and the widths of these.
+// Sizes rounded up: to whole panels, queries to whole vectors, and what is multiplied of `dim` to pairs.
 struct Sizes {
-  int key_width, dim_width;
-  int64_t keys, dim, queries;
+  int64_t keys, dim, queries, depth;
   explicit Sizes(const Head& h) {
-    key_width = WIDE;
-    dim_width = panel_width(h.dim);
     keys = padded<WIDE>(h.keys);
-    dim = (h.dim + dim_width * W - 1) / (dim_width * W) * (dim_width * W);
-    queries = (h.queries + BLOCK - 1) / BLOCK * BLOCK;
+    dim = padded<WIDE>(h.dim);
+    queries = rounded(h.queries, W);
+    depth = rounded(h.dim, 2);
   }
 };
 
@@ -69,6 +68,7 @@ static void read_rows(const void* from, int64_t stride, int64_t n, int64_t to, i
       for (int64_t j = 0; j < pad; j += W) store(at + j, vf{});
       continue;
     }
+    fetch((const T*)from + (i + AHEAD) * stride, dim);
     float length = read_row((const T*)from + i * stride, dim, pad, row);
     if (lengths) lengths[i] = length;
     float factor = normalise ? scale / length : scale;
@@ -92,10 +92,12 @@ VAR_INLINE float exponentials(float* scores, int64_t end, int64_t seen, E* weigh
   return sum(total);
 }
 
-VAR_INLINE int64_t keys_seen(const Head& h, int64_t first, int64_t rows) {
-  int64_t end = 0;
-  for (int64_t i = first; i < first + rows; i++) end = h.key_end[i] > end ? h.key_end[i] : end;
-  return end;
+VAR_INLINE int64_t vectors(int64_t n) { return (n + W - 1) / W; }
+
+// The first of the queries from `first` on that sees more than `keys` keys.
+VAR_INLINE int64_t first_to_see(const Head& h, int64_t keys, int64_t first) {
+  while (first < h.queries && h.key_end[first] <= keys) first++;
+  return first;
 }
 
 template <class T, class E>
@@ -111,29 +113,32 @@ static int64_t forward(const Head& h, char* scratch) {
   float* mixed = arena.take<float>(BLOCK * z.dim);
   if (!scratch) return arena.used;
 
-  read_rows<T>(h.q, h.q_stride, h.queries, z.queries, h.dim, z.dim, h.normalise_q, h.scale, q, (float*)nullptr);
+  read_rows<T>(h.q, h.q_stride, h.queries, h.queries, h.dim, z.dim, h.normalise_q, h.scale, q, (float*)nullptr);
   read_rows<T>(h.k, h.k_stride, h.keys, z.keys, h.dim, z.dim, h.normalise_k, 1.0f, rows, (float*)nullptr);
-  pack_columns(rows, z.keys, z.dim, z.key_width, k);
+  pack_columns(rows, z.keys, z.dim, WIDE, k);
   read_rows<T>(h.v, h.v_stride, h.keys, z.keys, h.dim, z.dim, false, 1.0f, rows, (float*)nullptr);
   // Panels over keys are cut to the keys a block sees: one panel per column group, all keys inside.
-  pack_rows(rows, z.dim, z.keys, z.dim, z.dim_width, v);
+  pack_rows(rows, z.dim, z.keys, z.dim, WIDE, v);
 
   for (int64_t first = 0; first < h.queries; first += BLOCK) {
-    const int64_t n = h.queries - first < BLOCK ? h.queries - first : BLOCK;
-    const int64_t seen = padded<WIDE>(keys_seen(h, first, n));
-    product(z.key_width, q + first * z.dim, z.dim, k, n, seen, z.dim, scores, z.keys, false);
-    float sums[BLOCK];
-    for (int64_t i = 0; i < n; i++) {
-      float* s = scores + i * z.keys;
-      E* w = weights + i * z.keys;
-      const int64_t end = h.key_end[first + i];
-      float top;
-      sums[i] = exponentials(s, end, seen, w, &top);
-      if (h.log_sum) h.log_sum[first + i] = top + __builtin_logf(sums[i]);
+    const int64_t n = lower(h.queries - first, BLOCK), seen = h.key_end[first + n - 1];
+    for (int64_t j = 0; j < seen; j += PANEL) {
+      const int64_t i = first_to_see(h, j, first) - first;
+      panel_product(vectors(lower(seen - j, PANEL)), q + (first + i) * z.dim, z.dim, k + j * z.dim, n - i, z.depth,
+                    scores + i * z.keys + j, z.keys, false);
     }
-    const int64_t wide = z.dim_width * W;
-    for (int64_t j = 0; j < z.dim; j += wide)
-      product(z.dim_width, weights, z.keys, v + j * z.keys, n, wide, seen, mixed + j, z.dim, false);
+    float sums[BLOCK];
+    for (int64_t i = 0; i < n; i += ROWS) {
+      const int64_t some = lower(n - i, ROWS), all = vectors(h.key_end[first + i + some - 1]) * W;
+      for (int64_t r = i; r < i + some; r++) {
+        float top;
+        sums[r] = exponentials(scores + r * z.keys, h.key_end[first + r], all, weights + r * z.keys, &top);
+        if (h.log_sum) h.log_sum[first + r] = top + __builtin_logf(sums[r]);
+      }
+      for (int64_t j = 0; j < h.dim; j += PANEL)
+        panel_product(vectors(lower(h.dim - j, PANEL)), weights + i * z.keys, z.keys, v + j * z.keys, some, all,
+                      mixed + i * z.dim + j, z.dim, false);
+    }
     for (int64_t i = 0; i < n; i++) {
       T* to = (T*)h.out + (first + i) * h.out_stride;
       const float* from = mixed + i * z.dim;
@@ -186,39 +191,44 @@ static int64_t forward_few(const Head& h, char* scratch) {
   return 0;
 }
 
-// Scores and their gradients of a block, row by row: weights P and dS = P·(dP − delta), both as A
-// operand (`ds`, [BLOCK][keys]) and packed over the block's rows.
+// Scores S and gradients of weights dP of `n` queries against a panel become weights P = e^(S − log_sum) and
+// dS = P·(dP − delta): packed over the queries, in pairs for bfloat16, and dS row by row as well. All [BLOCK][PANEL].
 template <class E>
-static void softmax_backward(const Head& h, const float* log_sum, const float* delta, int64_t first, int64_t n,
-                             int64_t seen, int64_t stride, float* scores, float* dp, E* ds, E* p_packed,
-                             E* ds_packed) {
-  for (int64_t i = 0; i < BLOCK; i++) {
-    float* s = scores + i * stride;
-    float* d = dp + i * stride;
-    E* row = ds + i * stride;
-    const int64_t end = i < n ? h.key_end[first + i] : 0;
-    const float shift = i < n ? log_sum[first + i] : 0, mean = i < n ? delta[i] : 0;
-    int64_t j = 0;
-    for (; j + W <= end; j += W) {
-      vf p = exp(load(s + j) - shift);
-      vf g = p * (load(d + j) - mean);
-      store(s + j, p);
-      store(d + j, g);
-      store(row + j, g);
+static void softmax_backward(const int32_t* key_end, int64_t begin, const float* log_sum, const float* delta, int64_t n,
+                             int64_t used, const float* scores, const float* dp, E* p_packed, E* ds, E* ds_packed) {
+  vi lanes;
+  for (int x = 0; x < W; x++) lanes[x] = x;
+  for (int64_t i = 0; i < n; i += STEP<E>) {
+    int64_t end[STEP<E>];
+    float shift[STEP<E>], mean[STEP<E>];
+    for (int64_t r = 0; r < STEP<E>; r++) {
+      const int64_t row = i + r < n ? i + r : i;
+      end[r] = i + r < n ? key_end[row] - begin : 0;
+      shift[r] = log_sum[row];
+      mean[r] = delta[row];
     }
-    for (; j < seen; j += W) {
-      float valid[W];
-      for (int x = 0; x < W; x++) valid[x] = j + x < end ? 1.0f : 0.0f;
-      vi inside = load(valid) > 0.5f;
-      vf p = choose(inside, exp(load(s + j) - shift), vf{});
-      vf g = choose(inside, p * (load(d + j) - mean), vf{});
-      store(s + j, p);
-      store(d + j, g);
-      store(row + j, g);
+    for (int64_t j = 0; j < used * W; j += W) {
+      vf p[STEP<E>], g[STEP<E>];
+      for (int64_t r = 0; r < STEP<E>; r++) {
+        const int64_t at = (i + r) * PANEL + j;
+        p[r] = exp(load(scores + at) - shift[r]);
+        g[r] = p[r] * (load(dp + at) - mean[r]);
+        if (end[r] < j + W) {
+          vi inside = lanes < (int32_t)(end[r] - j);
+          p[r] = choose(inside, p[r], vf{});
+          g[r] = choose(inside, g[r], vf{});
+        }
+        store(ds + at, g[r]);
+      }
+      if constexpr (STEP<E> == 2) {
+        vu pairs = weave(to_bf16(p[0]), to_bf16(p[1])), slopes = weave(to_bf16(g[0]), to_bf16(g[1]));
+        __builtin_memcpy(p_packed + i * PANEL + j * 2, &pairs, sizeof pairs);
+        __builtin_memcpy(ds_packed + i * PANEL + j * 2, &slopes, sizeof slopes);
+      } else {
+        store(p_packed + i * PANEL + j, p[0]);
+      }
     }
   }
-  pack_rows(scores, stride, BLOCK, seen, WIDE, p_packed);
-  pack_rows(dp, stride, BLOCK, seen, WIDE, ds_packed);
 }
 
 // Gradient of rows that were normalised and scaled: `unit` points along the row.
@@ -246,82 +256,95 @@ VAR_INLINE float write_gradient(const float* g, const T* row, int64_t dim, bool 
   return dot;
 }
 
+// The same for `n` rows; returns the sum of u·g.
+template <class T>
+static float write_gradients(const float* g, int64_t pad, int64_t n, const T* rows, int64_t stride, int64_t dim,
+                             bool normalise, float scale, const float* lengths, T* to) {
+  float all = 0;
+  for (int64_t i = 0; i < n; i++) {
+    if (normalise) fetch(rows + (i + AHEAD) * stride, dim);
+    all += write_gradient(g + i * pad, rows + i * stride, dim, normalise, scale, lengths[i], to + i * stride);
+  }
+  return all;
+}
+
+// The sum of products of a row of the result with a row of its gradient.
+template <class T>
+VAR_INLINE float dot(const T* a, const T* b, int64_t dim) {
+  vf dots = {};
+  int64_t j = 0;
+  for (; j + W <= dim; j += W) dots += load(a + j) * load(b + j);
+  float all = sum(dots);
+  for (; j < dim; j++) all += value(a[j]) * value(b[j]);
+  return all;
+}
+
 template <class T, class E>
 static int64_t backward(const Head& h, const HeadGradient& g, char* scratch) {
   const Sizes z(h);
   Arena arena{scratch};
   E* q = arena.take<E>(z.queries * z.dim);
-  E* k_rows = arena.take<E>(z.keys * z.dim);
-  E* v_rows = arena.take<E>(z.keys * z.dim);
+  E* q_columns = arena.take<E>(z.queries * z.dim);
+  E* grad = arena.take<E>(z.queries * z.dim);
+  E* grad_columns = arena.take<E>(z.queries * z.dim);
+  E* rows = arena.take<E>(z.keys * z.dim);
   E* k_scores = arena.take<E>(z.keys * z.dim);
-  E* k_mix = arena.take<E>(z.keys * z.dim);
   E* v_scores = arena.take<E>(z.keys * z.dim);
+  E* k_mix = arena.take<E>(z.keys * z.dim);
   float* q_lengths = arena.take<float>(z.queries);
   float* k_lengths = arena.take<float>(z.keys);
-  float* scores = arena.take<float>(BLOCK * z.keys);
-  float* dp = arena.take<float>(BLOCK * z.keys);
-  E* ds = arena.take<E>(BLOCK * z.keys);
-  E* p_packed = arena.take<E>(BLOCK * z.keys);
-  E* ds_packed = arena.take<E>(BLOCK * z.keys);
-  E* grad = arena.take<E>(BLOCK * z.dim);
-  E* grad_columns = arena.take<E>(BLOCK * z.dim);
-  E* q_columns = arena.take<E>(BLOCK * z.dim);
-  float* dq = arena.take<float>(BLOCK * z.dim);
-  float* dk_columns = arena.take<float>(z.keys * z.dim);
-  float* dv_columns = arena.take<float>(z.keys * z.dim);
-  float* gathered = arena.take<float>(z.keys * z.dim);
+  float* delta = arena.take<float>(z.queries);
+  float* dq = arena.take<float>(z.queries * z.dim);
+  float* scores = arena.take<float>(BLOCK * PANEL);
+  float* dp = arena.take<float>(BLOCK * PANEL);
+  E* p_packed = arena.take<E>(BLOCK * PANEL);
+  E* ds = arena.take<E>(BLOCK * PANEL);
+  E* ds_packed = STEP<E> == 2 ? arena.take<E>(BLOCK * PANEL) : ds;
+  float* dk_columns = arena.take<float>(z.dim * PANEL);
+  float* dv_columns = arena.take<float>(z.dim * PANEL);
+  float* gathered = arena.take<float>(z.dim * PANEL);
   if (!scratch) return arena.used;
 
   read_rows<T>(h.q, h.q_stride, h.queries, z.queries, h.dim, z.dim, h.normalise_q, h.scale, q, q_lengths);
-  read_rows<T>(h.k, h.k_stride, h.keys, z.keys, h.dim, z.dim, h.normalise_k, 1.0f, k_rows, k_lengths);
-  read_rows<T>(h.v, h.v_stride, h.keys, z.keys, h.dim, z.dim, false, 1.0f, v_rows, (float*)nullptr);
-  pack_columns(k_rows, z.keys, z.dim, z.key_width, k_scores);
-  pack_columns(v_rows, z.keys, z.dim, z.key_width, v_scores);
-  pack_rows(k_rows, z.dim, z.keys, z.dim, z.dim_width, k_mix);
-  __builtin_memset(dk_columns, 0, z.keys * z.dim * sizeof(float));
-  __builtin_memset(dv_columns, 0, z.keys * z.dim * sizeof(float));
-
-  float dscale = 0;
-  for (int64_t first = 0; first < h.queries; first += BLOCK) {
-    const int64_t n = h.queries - first < BLOCK ? h.queries - first : BLOCK;
-    const int64_t seen = padded<WIDE>(keys_seen(h, first, n));
-    read_rows<T>((const T*)g.grad_out + first * g.grad_stride, g.grad_stride, n, BLOCK, h.dim, z.dim, false, 1.0f,
-                 grad, (float*)nullptr);
-    float delta[BLOCK];
-    for (int64_t i = 0; i < n; i++) {
-      const T* o = (const T*)g.out + (first + i) * h.out_stride;
-      const T* d = (const T*)g.grad_out + (first + i) * g.grad_stride;
-      vf dots = {};
-      int64_t j = 0;
-      for (; j + W <= h.dim; j += W) dots += load(o + j) * load(d + j);
-      delta[i] = sum(dots);
-      for (; j < h.dim; j++) delta[i] += value(o[j]) * value(d[j]);
-    }
-    transpose(grad, BLOCK, z.dim, grad_columns);
-    transpose(q + first * z.dim, BLOCK, z.dim, q_columns);
-    product(z.key_width, q + first * z.dim, z.dim, k_scores, BLOCK, seen, z.dim, scores, z.keys, false);
-    product(z.key_width, grad, z.dim, v_scores, BLOCK, seen, z.dim, dp, z.keys, false);
-    softmax_backward(h, g.log_sum, delta, first, n, seen, z.keys, scores, dp, ds, p_packed, ds_packed);
-    product(z.key_width, grad_columns, BLOCK, p_packed, z.dim, seen, BLOCK, dv_columns, z.keys, true);
-    product(z.key_width, q_columns, BLOCK, ds_packed, z.dim, seen, BLOCK, dk_columns, z.keys, true);
-    const int64_t wide = z.dim_width * W;
-    for (int64_t j = 0; j < z.dim; j += wide)
-      product(z.dim_width, ds, z.keys, k_mix + j * z.keys, n, wide, seen, dq + j, z.dim, false);
-    for (int64_t i = 0; i < n; i++) {
-      const T* row = (const T*)h.q + (first + i) * h.q_stride;
-      T* to = (T*)g.dq + (first + i) * h.q_stride;
-      dscale += write_gradient(dq + i * z.dim, row, h.dim, h.normalise_q, h.scale, q_lengths[first + i], to);
-    }
+  transpose(q, z.queries, z.dim, q_columns);
+  read_rows<T>(g.grad_out, g.grad_stride, h.queries, z.queries, h.dim, z.dim, false, 1.0f, grad, (float*)nullptr);
+  transpose(grad, z.queries, z.dim, grad_columns);
+  for (int64_t i = 0; i < h.queries; i++) {
+    fetch((const T*)g.out + (i + AHEAD) * h.out_stride, h.dim);
+    fetch((const T*)g.grad_out + (i + AHEAD) * g.grad_stride, h.dim);
+    delta[i] = dot((const T*)g.out + i * h.out_stride, (const T*)g.grad_out + i * g.grad_stride, h.dim);
   }
-  *g.dscale = dscale;
-  transpose(dk_columns, z.dim, z.keys, gathered);
-  for (int64_t i = 0; i < h.keys; i++)
-    write_gradient(gathered + i * z.dim, (const T*)h.k + i * h.k_stride, h.dim, h.normalise_k, 1.0f, k_lengths[i],
-                   (T*)g.dk + i * h.k_stride);
-  transpose(dv_columns, z.dim, z.keys, gathered);
-  for (int64_t i = 0; i < h.keys; i++)
-    write_gradient(gathered + i * z.dim, (const T*)h.v + i * h.v_stride, h.dim, false, 1.0f, 1.0f,
-                   (T*)g.dv + i * h.v_stride);
+  read_rows<T>(h.v, h.v_stride, h.keys, z.keys, h.dim, z.dim, false, 1.0f, rows, (float*)nullptr);
+  pack_columns(rows, z.keys, z.dim, WIDE, v_scores);
+  read_rows<T>(h.k, h.k_stride, h.keys, z.keys, h.dim, z.dim, h.normalise_k, 1.0f, rows, k_lengths);
+  pack_columns(rows, z.keys, z.dim, WIDE, k_scores);
+  pack_rows(rows, z.dim, z.keys, z.dim, WIDE, k_mix);
+
+  for (int64_t begin = 0; begin < h.keys; begin += PANEL) {
+    const int64_t count = lower(h.keys - begin, PANEL), used = vectors(count);
+    // Even, because bfloat16 goes in pairs.
+    const int64_t start = first_to_see(h, begin, 0) / 2 * 2;
+    for (int64_t first = start; first < h.queries; first += BLOCK) {
+      const int64_t n = lower(h.queries - first, BLOCK), even = rounded(n, 2);
+      panel_product(used, q + first * z.dim, z.dim, k_scores + begin * z.dim, n, z.depth, scores, PANEL, false);
+      panel_product(used, grad + first * z.dim, z.dim, v_scores + begin * z.dim, n, z.depth, dp, PANEL, false);
+      softmax_backward(h.key_end + first, begin, g.log_sum + first, delta + first, n, used, scores, dp, p_packed, ds,
+                       ds_packed);
+      panel_product(used, grad_columns + first, z.queries, p_packed, h.dim, even, dv_columns, PANEL, first > start);
+      panel_product(used, q_columns + first, z.queries, ds_packed, h.dim, even, dk_columns, PANEL, first > start);
+      for (int64_t j = 0; j < h.dim; j += PANEL)
+        panel_product(vectors(lower(h.dim - j, PANEL)), ds, PANEL, k_mix + j * z.keys + begin * PANEL, n, used * W,
+                      dq + first * z.dim + j, z.dim, begin > 0);
+    }
+    transpose(dk_columns, z.dim, PANEL, gathered);
+    write_gradients(gathered, z.dim, count, (const T*)h.k + begin * h.k_stride, h.k_stride, h.dim, h.normalise_k, 1.0f,
+                    k_lengths + begin, (T*)g.dk + begin * h.k_stride);
+    transpose(dv_columns, z.dim, PANEL, gathered);
+    write_gradients(gathered, z.dim, count, (const T*)h.v + begin * h.v_stride, h.v_stride, h.dim, false, 1.0f,
+                    k_lengths, (T*)g.dv + begin * h.v_stride);
+  }
+  *g.dscale = write_gradients(dq, z.dim, h.queries, (const T*)h.q, h.q_stride, h.dim, h.normalise_q, h.scale, q_lengths,
+                              (T*)g.dq);
   return 0;
 }
 

@@ -1,9 +1,10 @@
-// Linear layers: f32 products through oneDNN, weights cast to the kind of the input.
+// Linear layers: f32 products through oneDNN, many rows of bfloat16 by brief_linear.h, weights cast to the kind of the input.
 //
 // On AMD processors libtorch's own f32 product (MKL) runs at half the rate of oneDNN's, which libtorch
 // has linked in too and reaches through mkldnn::_linear_pointwise.
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include "brief_linear.h"
 #include "few_rows.h"
 
 namespace var {
@@ -51,10 +52,11 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
   return at::mm(a, b.t());
 }
 
-// a [m, k] · bᵀ, b [n, k], of a brief kind, with the sums in f32.
-at::Tensor wide_product(const at::Tensor& a, const at::Tensor& b) {
-  if (a.is_cuda()) return at::mm(a, b.t(), at::kFloat);
-  return product(a.to(at::kFloat), b.to(at::kFloat), {});
+// a [m, k] · bᵀ (+ bias), b [n, k], with the sums in f32: a GPU rounds the factors to the kind of `a`.
+at::Tensor wide_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  if (!a.is_cuda()) return product(a.to(at::kFloat), b.to(at::kFloat), bias);
+  auto y = at::mm(a, b.to(a.scalar_type()).t(), at::kFloat);
+  return bias.defined() ? y.add_(bias) : y;
 }
 
 struct Linear : torch::autograd::Function<Linear> {
@@ -62,12 +64,15 @@ struct Linear : torch::autograd::Function<Linear> {
   // the bias, too, is f32 then.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
                             const std::optional<at::Tensor>& bias, bool wide) {
-    auto w = weight.to(x.scalar_type());
+    const auto kind = wide ? at::kFloat : x.scalar_type();
+    const bool own = brief_applies(x, weight.size(0), kind);
+    auto w = own || wide ? weight : weight.to(x.scalar_type());
     ctx->save_for_backward({x, w});
     ctx->saved_data["weight"] = int64_t(weight.scalar_type());
     ctx->saved_data["bias"] = bias ? int64_t(bias->scalar_type()) : int64_t(-1);
     ctx->saved_data["wide"] = wide;
-    if (wide) return wide_product(x, w).add_(*bias);
+    if (own) return brief_linear(x, w, bias ? *bias : at::Tensor(), kind);
+    if (wide) return wide_product(x, w, *bias);
     return product(x, w, bias ? bias->to(x.scalar_type()) : at::Tensor());
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
@@ -76,10 +81,15 @@ struct Linear : torch::autograd::Function<Linear> {
     const bool wide = ctx->saved_data["wide"].toBool();
     auto dy = grads[0].to(x.scalar_type()).contiguous();
     at::Tensor dx, dw, db;
-    if (ctx->needs_input_grad(0)) dx = product(dy, w.t(), {});
+    if (ctx->needs_input_grad(0))
+      dx = brief_applies(dy, w.size(1), dy.scalar_type()) ? brief_input_gradient(dy, w)
+                                                          : product(dy, w.to(dy.scalar_type()).t(), {});
     if (ctx->needs_input_grad(1)) {
       const auto kind = at::ScalarType(ctx->saved_data["weight"].toInt());
-      dw = wide ? wide_product(dy.t(), x.t()) : product(dy.t(), x.t(), {}).to(kind);
+      dw = brief_applies(dy, x.size(1), wide ? at::kFloat : dy.scalar_type()) ? brief_weight_gradient(dy, x)
+           : wide                                                               ? wide_product(dy.t(), x.t(), {})
+                                                                                : product(dy.t(), x.t(), {});
+      dw = dw.to(kind);
     }
     const int64_t kind = ctx->saved_data["bias"].toInt();
     if (kind >= 0 && ctx->needs_input_grad(2)) db = (wide ? grads[0] : dy).sum(0).to(at::ScalarType(kind));
@@ -110,7 +120,9 @@ at::Tensor wide_linear(const at::Tensor& x, const at::Tensor& weight, const at::
               "wide_linear: expected weight and bias in f32, got ", weight.scalar_type(), " and ", bias.scalar_type());
   auto shape = x.sizes().vec();
   shape.back() = weight.size(0);
-  return Linear::apply(x.reshape({-1, x.size(-1)}), weight, std::optional<at::Tensor>(bias), /*wide=*/true).view(shape);
+  auto rows = x.reshape({-1, x.size(-1)});
+  if (is_few(rows, weight, at::kFloat)) return few_rows_product(rows.to(at::kFloat), weight, bias).view(shape);
+  return Linear::apply(rows, weight, std::optional<at::Tensor>(bias), /*wide=*/true).view(shape);
 }
 
 }  // namespace var

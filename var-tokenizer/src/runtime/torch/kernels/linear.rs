@@ -25,8 +25,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     made(unsafe { var_linear(handle(x), handle(weight), bias.map_or(null(), handle)) })
 }
 
-/// As [`linear`] with `f32` weight and bias, but the result is `f32`: the factors of the product are rounded to the kind of
-/// `x`, its sums are not. Tensor cores do this at the rate of the brief kind.
+/// As [`linear`] with `f32` weight and bias, but the result is `f32`: the product may round its factors to the kind of `x`,
+/// never its sums. Tensor cores and processors with `bf16` products do this at the rate of the brief kind.
 ///
 /// # Errors
 /// When shapes or kinds do not fit.

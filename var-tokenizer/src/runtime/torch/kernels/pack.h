@@ -6,6 +6,14 @@
 namespace var {
 namespace VAR_SET {
 
+// Rows fetched before they are read: they lie far apart, so that the processor does not guess the next one.
+constexpr int64_t AHEAD = 16;
+
+template <class T>
+VAR_INLINE void fetch(const T* row, int64_t n) {
+  for (int64_t j = 0; j < n; j += 64 / (int64_t)sizeof(T)) __builtin_prefetch(row + j);
+}
+
 #if defined(__clang__)
 #define VAR_SHUFFLE(a, b, mask) shuffle_by_hand(a, b, mask)
 VAR_INLINE vu shuffle_by_hand(vu a, vu b, vi mask) {

@@ -95,24 +95,43 @@ VAR_INLINE float value(bf16 x) {
 }
 
 VAR_INLINE vf choose(vi mask, vf yes, vf no) { return mask ? yes : no; }
-// A NaN in `a` gives `b`.
+// A NaN gives `b`; so do the processor's instructions.
+#if defined(__AVX512F__)
+VAR_INLINE vf max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+VAR_INLINE vf min(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+#else
 VAR_INLINE vf max(vf a, vf b) { return a > b ? a : b; }
 VAR_INLINE vf min(vf a, vf b) { return a < b ? a : b; }
+#endif
+
+// Lane i gets lane i ^ n: halves change places.
+template <int N>
+VAR_INLINE vf halves_swapped(vf v) {
+#if defined(__clang__)
+  vf r;
+  for (int i = 0; i < W; i++) r[i] = v[i ^ N];
+  return r;
+#else
+  vi lanes;
+  for (int i = 0; i < W; i++) lanes[i] = i ^ N;
+  return __builtin_shuffle(v, lanes);
+#endif
+}
 
 // Sums by halving: the order of the additions is fixed.
 VAR_INLINE float sum(vf v) {
-  float x[W];
-  store(x, v);
-  for (int n = W / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; i++) x[i] += x[i + n];
-  return x[0];
+  if constexpr (W > 8) v += halves_swapped<8>(v);
+  if constexpr (W > 4) v += halves_swapped<4>(v);
+  v += halves_swapped<2>(v);
+  v += halves_swapped<1>(v);
+  return v[0];
 }
 VAR_INLINE float largest(vf v) {
-  float x[W];
-  store(x, v);
-  float m = x[0];
-  for (int i = 1; i < W; i++) m = x[i] > m ? x[i] : m;
-  return m;
+  if constexpr (W > 8) v = max(v, halves_swapped<8>(v));
+  if constexpr (W > 4) v = max(v, halves_swapped<4>(v));
+  v = max(v, halves_swapped<2>(v));
+  v = max(v, halves_swapped<1>(v));
+  return v[0];
 }
 
 // e^x to 2 units in the last place between −87.3 and 88; held to the ends' values outside. NaN stays NaN.

@@ -121,10 +121,9 @@ static void multiply(const E* patches, const E* filter, int64_t inputs, int64_t 
 template <class E>
 static int64_t pass(const WinogradPass& p, char* scratch) {
   const int64_t block = tiles_per_block<E>(p.inputs);
-  auto rounded = [](int64_t bytes) { return (bytes + 63) / 64 * 64; };
-  const int64_t patch_bytes = rounded(PRODUCTS * block * p.inputs * (int64_t)sizeof(E));
-  const int64_t product_bytes = rounded(PRODUCTS * block * WIDE * W * (int64_t)sizeof(float));
-  if (!scratch) return patch_bytes + product_bytes + rounded(p.inputs * (int64_t)sizeof(E));
+  const int64_t patch_bytes = rounded(PRODUCTS * block * p.inputs * (int64_t)sizeof(E), 64);
+  const int64_t product_bytes = rounded(PRODUCTS * block * WIDE * W * (int64_t)sizeof(float), 64);
+  if (!scratch) return patch_bytes + product_bytes + rounded(p.inputs * (int64_t)sizeof(E), 64);
   E* patches = (E*)scratch;
   float* products = (float*)(scratch + patch_bytes);
   E* zeros = (E*)(scratch + patch_bytes + product_bytes);
