@@ -19,7 +19,7 @@ pub fn kind() -> Kind {
 }
 
 /// The case that `cargo xtask bench --beside` asks for.
-fn asked() -> Option<String> {
+pub fn asked() -> Option<String> {
     std::env::var("VAR_BENCH_CASE").ok()
 }
 
@@ -53,16 +53,22 @@ pub fn time(
     });
 }
 
-fn compare(flops: f64, work: &mut impl FnMut()) {
+/// Seconds, after a run to warm up.
+pub fn median_of_five(work: &mut impl FnMut()) -> f64 {
     work();
     let mut seconds: Vec<f64> = (0..5).map(|_| timed(work)).collect();
     seconds.sort_by(f64::total_cmp);
-    let rate = flops / seconds[2] / product_peak(Device::Cpu, kind()).unwrap();
+    seconds[2]
+}
+
+fn compare(flops: f64, work: &mut impl FnMut()) {
+    let seconds = median_of_five(work);
+    let rate = flops / seconds / product_peak(Device::Cpu, kind()).unwrap();
     let precision = if kind() == Kind::BFloat16 { "bf16" } else { "f32" };
     let peak = var_tokenizer::memory::peak().unwrap_or(0.0) as u64;
     println!(
         r#"{{"median_s": {}, "precision": "{precision}", "peak_bytes": {peak}, "share": {rate}}}"#,
-        seconds[2]
+        seconds
     );
 }
 

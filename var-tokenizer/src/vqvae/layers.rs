@@ -102,7 +102,7 @@ impl Convolution {
         if pass.winograd {
             return self.winograd.convolve(x, &self.weight, &self.bias, Some(stream));
         }
-        Ok(stream + self.forward(x))
+        Ok(self.forward(x).g_add_(stream))
     }
 }
 

@@ -1,6 +1,9 @@
 // Products of bfloat16 matrices with many rows, with f32 sums.
 #include "brief_linear.h"
 
+#include <limits>
+#include <tuple>
+
 #include "brief_product.h"
 
 VAR_KERNEL(brief_pack, (const var::BriefPanels&, int64_t, int64_t))
@@ -14,8 +17,10 @@ namespace {
 constexpr int64_t MANY = 2048;
 // Rows of a product that one thread computes at least.
 constexpr int64_t ROWS_AT_ONCE = 48;
-// Rows and columns of a weight's gradient whose sums stay in the second-level cache, and the fewest rows for a thread.
-constexpr int64_t PART = 384, LEAST = 96;
+// Rows and columns of a weight's gradient whose sums stay in the second-level cache.
+constexpr int64_t PART = 384;
+// Threads share these rows and columns by multiples.
+constexpr int64_t ROW_UNIT = 24, COLUMN_UNIT = BRIEF_PANEL;
 
 // a · b (+ bias), where b is `w` or its transpose (`turned`).
 at::Tensor multiplied(const at::Tensor& a, const at::Tensor& w, bool turned, const at::Tensor& bias,
@@ -35,10 +40,23 @@ at::Tensor multiplied(const at::Tensor& a, const at::Tensor& w, bool turned, con
   return y;
 }
 
+int64_t units(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
+
 // Cuts [0, n) into `parts` at multiples of `unit`; the place of cut `i`.
-int64_t cut(int64_t n, int64_t unit, int64_t parts, int64_t i) {
-  const int64_t units = (n + unit - 1) / unit;
-  return std::min(n, units * i / parts * unit);
+int64_t cut(int64_t n, int64_t unit, int64_t parts, int64_t i) { return std::min(n, units(n, unit) * i / parts * unit); }
+
+// Into how many strips threads cut the rows and the columns of dw [n, k], so that the largest share is least.
+std::pair<int64_t, int64_t> strips(int64_t n, int64_t k, int64_t threads) {
+  std::pair<int64_t, int64_t> best{1, 1};
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (int64_t rows = 1; rows <= threads; rows++) {
+    const int64_t columns = threads / rows;
+    const int64_t share = units(units(n, ROW_UNIT), rows) * ROW_UNIT * units(units(k, COLUMN_UNIT), columns) * COLUMN_UNIT;
+    if (share >= least) continue;
+    least = share;
+    best = {rows, columns};
+  }
+  return best;
 }
 
 }  // namespace
@@ -59,23 +77,22 @@ at::Tensor brief_input_gradient(const at::Tensor& dy, const at::Tensor& w) {
 at::Tensor brief_weight_gradient(const at::Tensor& in_dy, const at::Tensor& in_x) {
   auto dy = in_dy.contiguous(), x = in_x.contiguous();
   const int64_t m = dy.size(0), n = dy.size(1), k = x.size(1), threads = at::get_num_threads();
+  int64_t rows = 1, columns = 1;
+  std::tie(rows, columns) = strips(n, k, threads);
   auto dw = at::empty({n, k}, dy.options().dtype(at::kFloat));
-  // Threads share the rows of dw, and its columns if there are too few rows; each computes its share part by part.
-  const int64_t by_rows = std::min(threads, (n + LEAST - 1) / LEAST);
-  const int64_t by_columns = std::min((threads + by_rows - 1) / by_rows, (k + BRIEF_PANEL - 1) / BRIEF_PANEL);
   BriefGradient all{m, n, k, dy.data_ptr(), x.data_ptr(), dw.data_ptr<float>(), 0, std::min(n, PART), 0, std::min(k, PART)};
   auto run = VAR_PICK(brief_gradient);
   int64_t bytes = 0;
   run(all, nullptr, &bytes);
-  auto scratch = at::empty({by_rows * by_columns, bytes}, at::kByte);
-  at::parallel_for(0, by_rows * by_columns, 1, [&](int64_t begin, int64_t end) {
+  auto scratch = at::empty({rows * columns, bytes}, at::kByte);
+  at::parallel_for(0, rows * columns, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; t++) {
-      const int64_t r = t / by_columns, c = t % by_columns;
-      const int64_t n_end = cut(n, LEAST, by_rows, r + 1), k_end = cut(k, BRIEF_PANEL, by_columns, c + 1);
+      const int64_t r = t / columns, c = t % columns;
+      const int64_t n_end = cut(n, ROW_UNIT, rows, r + 1), k_end = cut(k, COLUMN_UNIT, columns, c + 1);
       BriefGradient part = all;
-      for (part.n_begin = cut(n, LEAST, by_rows, r); part.n_begin < n_end; part.n_begin = part.n_end) {
+      for (part.n_begin = cut(n, ROW_UNIT, rows, r); part.n_begin < n_end; part.n_begin = part.n_end) {
         part.n_end = std::min(n_end, part.n_begin + PART);
-        for (part.k_begin = cut(k, BRIEF_PANEL, by_columns, c); part.k_begin < k_end; part.k_begin = part.k_end) {
+        for (part.k_begin = cut(k, COLUMN_UNIT, columns, c); part.k_begin < k_end; part.k_begin = part.k_end) {
           part.k_end = std::min(k_end, part.k_begin + PART);
           int64_t unused;
           run(part, static_cast<char*>(scratch.data_ptr()) + t * bytes, &unused);

@@ -132,7 +132,7 @@ static int64_t gradient(const BriefGradient& g, char* scratch) {
     for (int64_t j = g.k_begin; j < g.k_end; j += PANEL)
       pack_pairs((const bf16*)g.x + first * g.k + j, g.k, rows, g.k_end - j, PANEL, x + (j - g.k_begin) * CHUNK);
     for (int64_t j = 0; j < wide; j += PANEL)
-      for (int64_t i = 0; i < tall; i += ROWS)
+      for (int64_t i = 0; i < g.n_end - g.n_begin; i += ROWS)
         turned_tile(dy + i / TALL * TALL * CHUNK + i % TALL * 2, x + j * CHUNK, depth, sums + i * wide + j, wide,
                     first > 0);
   }
