@@ -51,9 +51,12 @@ enum Command {
     /// Encode images into a token file. The same command resumes an interrupted one
     #[command(after_help = "Examples:
   var-tokenizer encode --data emoji --crops 2 --flip --out tokens.h5
-  var-tokenizer encode --data photos/ --tokenizer runs/tokenizer/tokenizer.safetensors --out tokens.h5
-  var-tokenizer encode --data cifar-10-binary.tar.gz --tokenizer t.safetensors --limit 20000 --out tokens.h5
-  var-tokenizer encode --data 'shards/{000000..001281}.tar' --tokenizer t.safetensors --out tokens.h5
+  var-tokenizer encode --data photos/ --tokenizer runs/tokenizer/tokenizer.safetensors \\
+      --out tokens.h5
+  var-tokenizer encode --data cifar-10-binary.tar.gz --tokenizer t.safetensors --limit 20000 \\
+      --out tokens.h5
+  var-tokenizer encode --data 'shards/{000000..001281}.tar' --tokenizer t.safetensors \\
+      --out tokens.h5
   var-tokenizer encode --data 'imagenet-1k/data/*.parquet' --tokenizer t.safetensors --out tokens.h5
   var-tokenizer encode --data images.tsv --tokenizer t.safetensors --out tokens.h5
   var-tokenizer encode --data photos/ --tokenizer t.safetensors --shard 3/8 --out parts/3.h5")]

@@ -19,9 +19,10 @@ use var_tokenizer::progress::{Progress, Show, say};
 #[derive(Parser)]
 #[command(name = "var-eval", version, about = "Scores images, and prints every number with its protocol")]
 #[command(after_help = "Examples:
-  var-eval score --samples samples.npz --reference val/          FD-efficientnet-lite0, with its protocol
-  var-eval score --samples samples/ --reference imagenet-256 --network inception-fid --preprocessing torch-fidelity
-  var-eval stats --source val/ --out val.h5                      features and statistics of a reference
+  var-eval score --samples samples.npz --reference val/    FD-efficientnet-lite0, with its protocol
+  var-eval score --samples samples/ --reference imagenet-256 --network inception-fid \\
+      --preprocessing torch-fidelity
+  var-eval stats --source val/ --out val.h5                features and statistics of a reference
   var-eval reconstruction --reference originals/ --samples reconstructions/
 Run `var-eval COMMAND --help` for the options and more examples.")]
 pub struct Cli {

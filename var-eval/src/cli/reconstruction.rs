@@ -23,9 +23,10 @@ Examples:
   var-eval reconstruction --reference originals/ --samples reconstructions/
   var-eval reconstruction --reference originals/ --samples reconstructions/ --json > metrics.json
   var-eval reconstruction --reference originals/ --samples reconstructions/ --st-lpips alex,vgg
-  var-eval reconstruction --reference originals/ --samples reconstructions/ --fd         rFD-efficientnet-lite0
-  var-eval reconstruction --reference originals/ --samples reconstructions/ --fd --network inception-fid \\
-      --weights pt_inception.pth --lpips alex --lpips-weights alexnet.pth --lpips-heads alex.pth       rFID, LPIPS"
+  var-eval reconstruction --reference originals/ --samples reconstructions/ --fd    also rFD
+  var-eval reconstruction --reference originals/ --samples reconstructions/ --fd \\
+      --network inception-fid --weights pt_inception.pth \\
+      --lpips alex --lpips-weights alexnet.pth --lpips-heads alex.pth    rFID, LPIPS"
 )]
 pub struct ReconstructionArgs {
     /// Folder with the originals

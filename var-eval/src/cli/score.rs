@@ -27,8 +27,9 @@ bad input or a failed metric, 3 when interrupted.
 
 Examples:
   var-eval score --samples samples.npz --reference emoji --reference-split val
-  var-eval score --samples samples/ --reference val/ --out scores/            metrics.json, metrics.md, features
-  var-eval score --samples samples.npz --reference imagenet-256 --network inception-fid --preprocessing torch-fidelity
+  var-eval score --samples samples/ --reference val/ --out scores/   metrics.json, .md, features
+  var-eval score --samples samples.npz --reference imagenet-256 --network inception-fid \\
+      --preprocessing torch-fidelity
   var-eval score --samples samples.npz --reference val.h5 --metrics fd,per-class --json"
 )]
 pub struct ScoreArgs {

@@ -26,7 +26,8 @@ status: 2 for bad input, 3 when interrupted; run the same command to resume.
 Examples:
   var-eval stats --source val/ --out val.h5
   var-eval stats --source emoji --split train --out emoji-train.h5
-  var-eval stats --source val/ --network inception-fid --weights pt_inception.pth --adm --out val.npz"
+  var-eval stats --source val/ --network inception-fid --weights pt_inception.pth --adm \\
+      --out val.npz"
 )]
 pub struct StatsArgs {
     /// Images: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, CIFAR binaries, or `emoji`

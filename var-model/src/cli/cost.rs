@@ -16,7 +16,8 @@ const MOST_RANKS: usize = 1 << 17;
   var-model cost --depth 16
   var-model cost --depth 30 --batch 8 --gpu
   var-model cost --depth 16 --order raster
-  var-model cost --depth 3 --width 96 --heads 3 --schedule 1,2,3,4,6,8 --vocabulary 512 --latent-channels 16")]
+  var-model cost --depth 3 --width 96 --heads 3 --schedule 1,2,3,4,6,8 --vocabulary 512 \\
+      --latent-channels 16")]
 pub struct Cost {
     /// Number of blocks
     #[arg(long)]

@@ -34,11 +34,12 @@ fn up_to(most: usize) -> RangedU64ValueParser<usize> {
 )]
 #[command(after_help = "Examples:
   var-model sample --out grid.png                        a grid of images from the built-in model
-  var-model sample --run runs/small --out samples.npz    from a run folder, as an archive for evaluators
-  var-model sample --model var-d16 --classes goldfish --out grid.png    published weights, fetched once
-  var-model sample --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --classes goldfish --out grid.png
+  var-model sample --run runs/small --out samples.npz    from a run folder, for evaluators
+  var-model sample --model var-d16 --classes goldfish --out grid.png    published weights
+  var-model sample --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --classes goldfish \\
+      --out grid.png
   var-model edit --image photo.jpg --mask mask.png --out edited.png
-  var-model serve --open                                 a page in the browser that samples and edits
+  var-model serve --open                                 a page in the browser: sample and edit
   var-model inspect var_d16.pth                          tensors, configuration, FLOPs
   var-model cost --depth 16                              parameters, FLOPs and memory of a size
   var-model speed --depth 16                             images per second, next-scale and raster

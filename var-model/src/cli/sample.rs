@@ -21,14 +21,18 @@ use super::{ModelArgs, ShowArgs, up_to};
 #[command(after_help = "Examples:
   var-model sample --out grid.png
   var-model sample --run runs/small --out grid.png
-  var-model sample --run runs/small --classes 0-4,food-drink,none --per-class 8 --cfg 3 --seed 7 --out grid.png
-  var-model sample --model d16.safetensors --tokenizer t.safetensors --classes 'tiger shark,goldfish' --out grid.png
-  var-model sample --run runs/d16 --classes all --per-class 50 --out samples.npz --out samples/ --dry-run
+  var-model sample --run runs/small --classes 0-4,food-drink,none --per-class 8 --cfg 3 --seed 7 \\
+      --out grid.png
+  var-model sample --model d16.safetensors --tokenizer t.safetensors \\
+      --classes 'tiger shark,goldfish' --out grid.png
+  var-model sample --run runs/d16 --classes all --per-class 50 --out samples.npz --out samples/ \\
+      --dry-run
   var-model sample --run runs/d16 --classes all --per-class 50 --out samples.npz --resume
   var-model sample --per-class 1 --show-scales scales.png --show-scales scales.gif
   var-model sample --model d16.pth --tokenizer vae.pth --guide-scales 1-8 --out grid.png
   var-model sample --run runs/d30 --small-model runs/d16 --large-scales 8 --out grid.png
-  var-model sample --run runs/d30 --classes all --per-class 50 --keep 0.5 --classifier resnet.pt --out re.npz")]
+  var-model sample --run runs/d30 --classes all --per-class 50 --keep 0.5 --classifier resnet.pt \\
+      --out re.npz")]
 pub struct Sample {
     #[command(flatten)]
     model: ModelArgs,

@@ -15,7 +15,7 @@ use super::{ModelArgs, ShowArgs};
   var-model speed                                              the built-in model
   var-model speed --run runs/small --batch 1,16
   var-model speed --run runs/small --also runs/large           two models, in turn
-  var-model speed --depth 16 --batch 1,8,64 --precision bf16   both orders at the published size, not trained
+  var-model speed --depth 16 --batch 1,8,64 --precision bf16   both orders, untrained
   var-model speed --depth 16 --order next-scale --guide-scales 1-8 --no-decoder --batch 1
 The share of the bound compares the time of the transformer with what the machine needs at least: for the products at
 the speed of a large one, or for reading weights, keys and values. Both peaks are measured in the same run.")]

@@ -14,6 +14,7 @@ use futures_core::Stream;
 use image::{ImageReader, RgbImage};
 use serde::de::DeserializeOwned;
 use var_tokenizer::images::decode::decode;
+use var_tokenizer::nearest::explain_wrong_value;
 
 use super::answers::Refusal;
 use super::limits::MOST_PHOTO_BYTES;
@@ -69,7 +70,10 @@ pub(super) async fn json<T: DeserializeOwned>(request: Request, most: usize) -> 
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     let bytes = body(request, most).await?;
-    serde_json::from_slice(&bytes).map_err(|e| Refusal::bad(format!("the request cannot be read: {e}")))
+    serde_json::from_slice(&bytes).map_err(|e| {
+        let why = explain_wrong_value(&e.to_string());
+        Refusal::bad(format!("the request cannot be read: {why}"))
+    })
 }
 
 /// The image in a file's `bytes`; `what` names it. Refuses more than `most_pixels` before it decodes.

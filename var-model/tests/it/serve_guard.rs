@@ -124,10 +124,10 @@ fn bad_uploads_are_refused_in_words() {
         (json!({ "box": [0, 0, 1, 7] }), "from 0 to 1"),
         (json!({ "box": [0, 0, 1, 1], "variants": 5 }), "1 to 4"),
         (json!({ "box": [0, 0, 1, 1], "class": 9 }), "classes 0 to 8"),
-        (json!({ "box": [0, 0, 1, 1], "feather": -1 }), "feather"),
+        (json!({ "box": [0, 0, 1, 1], "feather": -1 }), "expected a whole number from 0 on"),
     ] {
         let why = edited(&whole, &area).refused(400);
-        assert!(why.contains(part) || why.contains("invalid value"), "{area}: {why}");
+        assert!(why.contains(part), "{area}: {why}");
     }
     for (change, part) in [
         (json!({ "classes": [] }), "0 classes"),
@@ -138,7 +138,7 @@ fn bad_uploads_are_refused_in_words() {
         (json!({ "top_p": 1.5 }), "top-p"),
         (json!({ "cfg": -1 }), "cfg"),
         (json!({ "seed": -1 }), "-1"),
-        (json!({ "cfg": "much" }), "much"),
+        (json!({ "cfg": "much" }), "found \"much\", expected a number"),
     ] {
         let mut body = sample(&[0], 1, 0);
         change.as_object().unwrap().iter().for_each(|(key, value)| body[key] = value.clone());

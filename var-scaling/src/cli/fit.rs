@@ -19,7 +19,8 @@ use super::{FitArgs, tables, warn};
   var-scaling fit --csv runs.csv --columns n=params,loss=val_loss --at n=1e9
   var-scaling fit --csv runs.csv --columns n=params,d=tokens,loss=val_loss --law joint \\
       --compute 1e21 --target-loss 2.2
-  var-scaling fit --csv curves.csv --columns run=run,n=params,c=flops,loss=loss,step=step --law frontier
+  var-scaling fit --csv curves.csv --columns run=run,n=params,c=flops,loss=loss,step=step \\
+      --law frontier
   var-scaling fit --import runs/*/metrics.jsonl --law joint
   var-scaling fit --import wandb.csv --runs runs.csv --law frontier
   var-scaling fit --law optimal --coefficients E=1.8,A=480,alpha=.35,B=2100,beta=.37 --compute 1e21

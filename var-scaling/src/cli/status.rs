@@ -20,7 +20,7 @@ const CLEAR: &str = "\x1b[H\x1b[2J";
 #[derive(Args)]
 #[command(after_help = "Examples:
   var-scaling status runs/sweep-emoji-nano
-  var-scaling status runs/ladder --watch        (a new table every five seconds, until all runs are finished)
+  var-scaling status runs/ladder --watch        (a new table every 5 s, until all runs are finished)
 
 It only reads the folder, so the sweep may run in another terminal or on another machine.")]
 pub struct StatusArgs {

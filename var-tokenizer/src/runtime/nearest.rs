@@ -8,7 +8,7 @@ const MOST: usize = 3;
 /// Returns the candidate nearest to `word`, or `None` when no candidate is near.
 ///
 /// A candidate is near in one of three cases: it starts with `word`; `word` starts with it and is less than twice as
-/// long; at most three letters differ, and at most a third of the shorter of the two.
+/// long; at most three letters differ, and at most a third of the shorter of the two. Capitals count as small letters.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     near(word, candidates).min_by_key(|&(d, _)| d).map(|(_, c)| c)
 }
@@ -38,13 +38,13 @@ fn near<'a>(
     word: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> impl Iterator<Item = (usize, &'a str)> {
-    let length = word.chars().count();
+    let (word, length) = (word.to_lowercase(), word.chars().count());
     candidates.into_iter().filter_map(move |c| {
-        let other = c.chars().count();
+        let (known, other) = (c.to_lowercase(), c.chars().count());
         let limit = (length.min(other) / 3).min(MOST);
-        let begun =
-            length > 2 && c.starts_with(word) || other > 2 && 2 * other > length && word.starts_with(c);
-        let distance = if begun { 1 } else { osa_distance(word, c) };
+        let begun = length > 2 && known.starts_with(&word)
+            || other > 2 && 2 * other > length && word.starts_with(&known);
+        let distance = if begun { 1 } else { osa_distance(&word, &known) };
         (distance <= limit).then_some((distance, c))
     })
 }
@@ -71,6 +71,7 @@ pub fn explain_wrong_value(message: &str) -> String {
     let types = [
         ("expected usize", "expected a whole number from 0 on"),
         ("expected u64", "expected a whole number from 0 on"),
+        ("expected u32", "expected a whole number from 0 on"),
         ("expected f64", "expected a number"),
         ("expected a boolean", "expected true or false"),
         ("expected a string", "expected a text in quotes"),
@@ -131,7 +132,9 @@ mod tests {
         for word in ["", "a", "rl", "cat", "bits", "width", "stair", "grass-borders"] {
             assert_eq!(did_you_mean(word, known), "", "{word}");
         }
-        for (word, meant) in [("bach", "batch"), ("detph", "depth"), ("class-folder", "class-folders")] {
+        let meant =
+            [("bach", "batch"), ("detph", "depth"), ("class-folder", "class-folders"), ("BATCH", "batch")];
+        for (word, meant) in meant {
             assert_eq!(did_you_mean(word, known), format!("; did you mean '{meant}'?"));
         }
     }

@@ -18,7 +18,8 @@ use var_train::{Error, golden};
 #[command(name = "var-train", version, about = "Trains the tokenizer and the VAR transformer")]
 #[command(after_help = "Examples:
   var-train tokenizer --data photos/ --out runs/tokenizer
-  var-train model --tokens tokens.h5 --tokenizer runs/tokenizer/tokenizer.safetensors --preset nano --out runs/small
+  var-train model --tokens tokens.h5 --tokenizer runs/tokenizer/tokenizer.safetensors \\
+      --preset nano --out runs/small
   var-train model … --out runs/small --resume            resume after a stop, with the same flags
   var-train model … --out runs/large --nproc 4           one run as four processes
 Run `var-train COMMAND --help` for the options and more examples.")]

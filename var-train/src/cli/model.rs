@@ -17,8 +17,10 @@ use super::{RunArgs, ShowArgs, say_json};
 #[derive(Args)]
 #[command(override_usage = "var-train model --tokens <FILE> --out <DIR> [OPTIONS]")]
 #[command(after_help = "Examples:
-  var-train model --tokens tokens.h5 --tokenizer builtin --preset nano --depth 3 --width 96 --heads 3 --out runs/small
-  var-train model --tokens tokens.h5 --tokenizer tokenizer.safetensors --depth 16 --set batch=768 --out runs/d16
+  var-train model --tokens tokens.h5 --tokenizer builtin --preset nano --depth 3 --width 96 \\
+      --heads 3 --out runs/small
+  var-train model --tokens tokens.h5 --tokenizer tokenizer.safetensors --depth 16 --set batch=768 \\
+      --out runs/d16
   var-train model … --out runs/small --resume        resume after a stop, with the same flags
 All settings with their defaults and meanings: docs/settings.md")]
 pub struct Model {

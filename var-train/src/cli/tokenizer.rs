@@ -17,7 +17,8 @@ use super::{RunArgs, ShowArgs, say_json};
   var-train tokenizer --data photos/ --preset nano --set steps=5000 --out runs/tokenizer
   var-train tokenizer --data cifar-10-binary.tar.gz --set vocabulary=1024 --out runs/cifar-tokenizer
   var-train tokenizer --data photos/ --preset f4-cpu --out runs/sharp
-  var-train tokenizer --data photos/ --set start_from=runs/tokenizer/tokenizer.safetensors --out runs/tuned
+  var-train tokenizer --data photos/ --set start_from=runs/tokenizer/tokenizer.safetensors \\
+      --out runs/tuned
 All settings with their defaults and meanings: docs/settings.md")]
 pub struct Tokenizer {
     /// Images: class folders, a tar, WebDataset or Parquet shards, a text list, an npz, CIFAR binaries, or `emoji`

@@ -7,6 +7,7 @@ mod bench;
 mod command_line;
 mod eval_fid;
 mod golden;
+mod help;
 mod modules;
 #[path = "../../../var-tokenizer/tests/it/program.rs"]
 mod program;

@@ -8,7 +8,8 @@ namespace var {
 constexpr int64_t MAX_DIM = 1024;
 
 // One head of one image. Rows are tokens; strides are in elements, channels are adjacent. All
-// tensors are of one kind, bfloat16 (`brief`) or float. Query i sees the keys before key_end[i].
+// tensors are of one kind, bfloat16 (`brief`) or float. Query i sees the keys before key_end[i]; these ends
+// never fall, and the last query sees all keys.
 struct Head {
   bool brief;
   int64_t queries, keys, dim;
