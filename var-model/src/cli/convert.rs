@@ -12,9 +12,9 @@ use var_tokenizer::progress::{say, tell};
 #[command(after_help = "Examples:
   var-model convert var_d16.pth var_d16.safetensors
   var-model convert vae_ch160v4096z32.pth vae.safetensors
-  var-model convert ar-ckpt-last.pth model.safetensors --part model   from a trainer's checkpoint
-  var-model convert last.ckpt ema.safetensors --part ema          from a file with several models
-  var-model convert runs/small/model.safetensors model.pth        for torch.load(weights_only=True)
+  var-model convert ar-ckpt-last.pth model.safetensors --part model   from a checkpoint
+  var-model convert last.ckpt ema.safetensors --part ema              one of several models
+  var-model convert runs/small/model.safetensors model.pth            for torch.load
   var-model convert var_d30.pth var_d30_bf16.safetensors --dtype bf16   half the size")]
 pub struct Convert {
     /// File to read: a released .pth, a trainer's checkpoint, a .safetensors, or the index of several files; or a published

@@ -10,11 +10,11 @@ use super::ModelArgs;
 #[derive(Args)]
 #[command(after_help = "Examples:
   var-model serve                                      the built-in model, at http://127.0.0.1:8217/
-  var-model serve --open                                 and open the page in a browser
-  var-model serve --run runs/small --port 0              a run folder, on any free port
+  var-model serve --open                               and open the page in a browser
+  var-model serve --run runs/small --port 0            a run folder, on any free port
   var-model serve --model var_d16.pth --tokenizer vae_ch160v4096z32.pth --open
   var-model serve --host 0.0.0.0                       for other machines; the address has a token
-  cargo xtask studio --run runs/small                    build, serve and open the page
+  cargo xtask studio --run runs/small                  build, serve and open the page
 The page needs no network: all of it is part of the program. Images stay in the page; the server keeps none.
 Ctrl-C ends the server.")]
 pub struct Serve {

@@ -25,16 +25,30 @@ fn noise(shape: &[i64], seed: u64) -> Tensor {
     Tensor::from_slice(&values).reshape(shape)
 }
 
-/// ‖a − b‖ / ‖b‖, where ‖b‖ counts as `least` at least.
+/// ‖a − b‖ / ‖b‖, where ‖b‖ counts as `least` at least. Infinite if a value is not a number: the larger of a number and NaN
+/// is the number.
 fn distance_from(a: &Tensor, b: &Tensor, least: f64) -> f64 {
     let (a, b) = (a.to_kind(Kind::Double), b.to_kind(Kind::Double));
     assert_eq!(a.size(), b.size());
     let norm = |t: &Tensor| t.norm().double_value(&[]);
-    norm(&(&a - &b)) / norm(&b).max(least)
+    let distance = norm(&(&a - &b)) / norm(&b).max(least);
+    if distance.is_nan() { f64::INFINITY } else { distance }
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> f64 {
     distance_from(a, b, 1e-6)
+}
+
+/// Leaves NaN in the memory that the next tensors and scratch buffers get, so that a value that was never written shows.
+fn poison() {
+    // Small ones are in the heap, large ones in the pool.
+    let numbers = [1 << 8, 1 << 12, 1 << 14, 1 << 16, 250_000, 1 << 22];
+    let made: Vec<Tensor> = numbers
+        .iter()
+        .flat_map(|&n| std::iter::repeat_n(n, 8))
+        .map(|n| Tensor::full([n], f64::NAN, (Kind::Float, Device::Cpu)))
+        .collect();
+    drop(made);
 }
 
 /// Largest distance of `fused` on `inputs` from `plain` on the same in f64, over value and gradients.
@@ -52,10 +66,14 @@ fn error_of(
             leaf(if t.is_floating_point() { t.detach().to_kind(Kind::Double) } else { t.shallow_clone() })
         })
         .collect();
-    let (y, reference) = (fused(&ours), plain(&theirs));
+    let reference = plain(&theirs);
+    poison();
+    let y = fused(&ours);
     let mut worst = distance(&y.detach(), &reference.detach());
     let grad = noise(&y.size(), 99).to_kind(y.kind());
-    (&y * &grad).sum(Kind::Double).backward();
+    let product = (&y * &grad).sum(Kind::Double);
+    poison();
+    product.backward();
     (&reference * grad.to_kind(Kind::Double)).sum(Kind::Double).backward();
     for (a, b) in ours.iter().zip(&theirs).filter(|(a, _)| a.is_floating_point()) {
         // A gradient may vanish by cancellation: what is left of it is rounding.

@@ -325,13 +325,13 @@ static int64_t backward(const Head& h, const HeadGradient& g, char* scratch) {
     // Even, because bfloat16 goes in pairs.
     const int64_t start = first_to_see(h, begin, 0) / 2 * 2;
     for (int64_t first = start; first < h.queries; first += BLOCK) {
-      const int64_t n = lower(h.queries - first, BLOCK), even = rounded(n, 2);
+      const int64_t n = lower(h.queries - first, BLOCK), depth = rounded(n, STEP<E>);
       panel_product(used, q + first * z.dim, z.dim, k_scores + begin * z.dim, n, z.depth, scores, PANEL, false);
       panel_product(used, grad + first * z.dim, z.dim, v_scores + begin * z.dim, n, z.depth, dp, PANEL, false);
       softmax_backward(h.key_end + first, begin, g.log_sum + first, delta + first, n, used, scores, dp, p_packed, ds,
                        ds_packed);
-      panel_product(used, grad_columns + first, z.queries, p_packed, h.dim, even, dv_columns, PANEL, first > start);
-      panel_product(used, q_columns + first, z.queries, ds_packed, h.dim, even, dk_columns, PANEL, first > start);
+      panel_product(used, grad_columns + first, z.queries, p_packed, h.dim, depth, dv_columns, PANEL, first > start);
+      panel_product(used, q_columns + first, z.queries, ds_packed, h.dim, depth, dk_columns, PANEL, first > start);
       for (int64_t j = 0; j < h.dim; j += PANEL)
         panel_product(vectors(lower(h.dim - j, PANEL)), ds, PANEL, k_mix + j * z.keys + begin * PANEL, n, used * W,
                       dq + first * z.dim + j, z.dim, begin > 0);
