@@ -87,13 +87,13 @@ fn scale(_: &mut Criterion) {
         };
         let seconds = median_of_five(&mut step_of(&config, images));
         let tokens = images as f64 * config.schedule.tokens() as f64;
-        let rate = images as f64 * cost::training_flops(&config) / seconds;
+        let flops = images as f64 * cost::training_flops(&config);
         println!(
             r#"{{"size": "{depth}x{width}", "parameters": {}, "images": {images}, "seconds_per_token": {}, "flops_per_token": {}, "share": {}}}"#,
             cost::parameters(&config),
             seconds / tokens,
-            rate * seconds / tokens,
-            rate / product_peak(Device::Cpu, kind()).unwrap()
+            flops / tokens,
+            flops / seconds / product_peak(Device::Cpu, kind()).unwrap()
         );
     }
 }

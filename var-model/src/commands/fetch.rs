@@ -17,7 +17,7 @@ pub fn fetch(name: &str) -> Result<Vec<(String, PathBuf)>> {
     let remote = Remote::named(name)?.ok_or_else(|| {
         let hint = did_you_mean(name, released().iter().map(|weights| weights.name));
         Error::Config(format!(
-            "'{name}' is not a published name{hint}; without names, this command lists them"
+            "'{name}' is not a published name; without names, this command lists them{hint}"
         ))
     })?;
     let mut files = vec![(remote.to_string(), hub::fetch(&remote)?)];

@@ -78,7 +78,8 @@ pub fn training_memory(config: &TransformerConfig, step: &TrainingStep) -> Train
         // Both norms before scale and shift in f32; queries and keys as they are multiplied.
         kept += 2.0 * stream + e * c * if config.qk_norm { 2.0 } else { 1.0 };
     }
-    // Matrices cast to the compute type stay until the backward pass: the block's own, and its AdaLN.
+    // Matrices cast to the compute type stay until the backward pass: the block's own, and its AdaLN. (Products of many
+    // rows on a processor with bf16 products need no copy; which processor computes is not known here.)
     let cast = |matrices: f64| if step.bytes < 4 { e * matrices * c * c } else { 0.0 };
     let block_cast = cast(4.0 + 2.0 * mlp);
     let adaln_cast = match (config.adaln, config.shared_adaln) {

@@ -102,7 +102,7 @@ impl Convolution {
         if pass.winograd {
             return self.winograd.convolve(x, &self.weight, &self.bias, Some(stream));
         }
-        Ok(self.forward(x).g_add_(stream))
+        Ok(self.forward(x).f_add_(stream)?)
     }
 }
 

@@ -1,20 +1,11 @@
-//! Examples in `--help` can be copied: clap breaks lines longer than 100 columns, and half a command is no command.
+//! Examples in `--help` can be copied: they fit into the lines that clap prints, which breaks longer ones.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use super::modules::rust_files;
 
 /// Columns that clap prints in one line.
 const COLUMNS: usize = 100;
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 /// The lines of every text after `after_help = "`, as they are printed.
 fn help_lines(source: &str) -> Vec<String> {
@@ -41,20 +32,16 @@ fn help_lines(source: &str) -> Vec<String> {
 #[test]
 fn no_example_of_a_help_text_is_broken_by_clap() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut files = Vec::new();
-    for name in ["var-tokenizer", "var-model", "var-train", "var-eval", "var-scaling", "xtask"] {
-        sources(&root.join(name).join("src"), &mut files);
+    let crates = ["var-tokenizer", "var-model", "var-train", "var-eval", "var-scaling", "xtask"];
+    let texts = crates
+        .iter()
+        .flat_map(|name| rust_files(&root.join(name).join("src")))
+        .flat_map(|file| help_lines(&std::fs::read_to_string(file).unwrap()));
+    // Examples are indented; prose may be broken.
+    let examples: Vec<String> = texts.filter(|line| line.starts_with("  ")).collect();
+    for line in &examples {
+        let columns = line.chars().count();
+        assert!(columns <= COLUMNS, "{columns} columns: {line}");
     }
-    let mut examples = 0;
-    for file in files {
-        // Examples are indented; prose may be broken.
-        for line in
-            help_lines(&std::fs::read_to_string(&file).unwrap()).iter().filter(|l| l.starts_with("  "))
-        {
-            examples += 1;
-            let columns = line.chars().count();
-            assert!(columns <= COLUMNS, "{}: {columns} columns: {line}", file.display());
-        }
-    }
-    assert!(examples > 100, "only {examples} lines of examples were found");
+    assert!(examples.len() > 100, "only {} lines of examples were found", examples.len());
 }

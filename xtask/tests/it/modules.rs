@@ -21,6 +21,21 @@ const REMAINING: [(&str, &str, &str); 2] = [
     ),
 ];
 
+/// The Rust files in `folder` and below.
+pub(crate) fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![folder.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
 /// Segments of a module's path below the crate.
 type Module = Vec<String>;
 
@@ -108,16 +123,7 @@ fn inline(text: &str) -> Vec<String> {
 impl Graph {
     fn of(source: &Path) -> Self {
         let mut graph = Self { sources: BTreeMap::new(), exported: BTreeMap::new() };
-        let mut folders = vec![source.to_owned()];
-        while let Some(folder) = folders.pop() {
-            for path in std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()) {
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|e| e == "rs") {
-                    graph.add(source, &path);
-                }
-            }
-        }
+        rust_files(source).iter().for_each(|path| graph.add(source, path));
         graph
     }
 

@@ -92,8 +92,6 @@ VAR_INLINE float exponentials(float* scores, int64_t end, int64_t seen, E* weigh
   return sum(total);
 }
 
-VAR_INLINE int64_t vectors(int64_t n) { return (n + W - 1) / W; }
-
 // The first of the queries from `first` on that sees more than `keys` keys.
 VAR_INLINE int64_t first_to_see(const Head& h, int64_t keys, int64_t first) {
   while (first < h.queries && h.key_end[first] <= keys) first++;
@@ -129,7 +127,7 @@ static int64_t forward(const Head& h, char* scratch) {
     }
     float sums[BLOCK];
     for (int64_t i = 0; i < n; i += ROWS) {
-      const int64_t some = lower(n - i, ROWS), all = vectors(h.key_end[first + i + some - 1]) * W;
+      const int64_t some = lower(n - i, ROWS), all = rounded(h.key_end[first + i + some - 1], W);
       for (int64_t r = i; r < i + some; r++) {
         float top;
         sums[r] = exponentials(scores + r * z.keys, h.key_end[first + r], all, weights + r * z.keys, &top);
@@ -158,16 +156,16 @@ constexpr int64_t FEW_QUERIES = 4;
 template <class T>
 static int64_t forward_few(const Head& h, char* scratch) {
   Arena arena{scratch};
-  const int64_t dim = (h.dim + W - 1) / W * W;
+  const int64_t dim = rounded(h.dim, W);
   float* q = arena.take<float>(dim);
-  float* scores = arena.take<float>((h.keys + W - 1) / W * W);
+  float* scores = arena.take<float>(rounded(h.keys, W));
   float* mixed = arena.take<float>(dim);
   if (!scratch) return arena.used;
 
   const int64_t whole = h.dim / W * W;
   for (int64_t i = 0; i < h.queries; i++) {
     read_rows<T>((const T*)h.q + i * h.q_stride, h.q_stride, 1, 1, h.dim, dim, h.normalise_q, h.scale, q, (float*)nullptr);
-    const int64_t end = h.key_end[i], seen = (end + W - 1) / W * W;
+    const int64_t end = h.key_end[i], seen = rounded(end, W);
     for (int64_t j = 0; j < end; j++) {
       const T* k = (const T*)h.k + j * h.k_stride;
       vf products = {};
@@ -311,7 +309,6 @@ static int64_t backward(const Head& h, const HeadGradient& g, char* scratch) {
   transpose(grad, z.queries, z.dim, grad_columns);
   for (int64_t i = 0; i < h.queries; i++) {
     fetch((const T*)g.out + (i + AHEAD) * h.out_stride, h.dim);
-    fetch((const T*)g.grad_out + (i + AHEAD) * g.grad_stride, h.dim);
     delta[i] = dot((const T*)g.out + i * h.out_stride, (const T*)g.grad_out + i * g.grad_stride, h.dim);
   }
   read_rows<T>(h.v, h.v_stride, h.keys, z.keys, h.dim, z.dim, false, 1.0f, rows, (float*)nullptr);

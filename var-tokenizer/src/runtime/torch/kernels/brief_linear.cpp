@@ -2,7 +2,6 @@
 #include "brief_linear.h"
 
 #include <limits>
-#include <tuple>
 
 #include "brief_product.h"
 
@@ -22,12 +21,14 @@ constexpr int64_t PART = 384;
 // Threads share these rows and columns by multiples.
 constexpr int64_t ROW_UNIT = 24, COLUMN_UNIT = BRIEF_PANEL;
 
+int64_t units(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
+
 // a · b (+ bias), where b is `w` or its transpose (`turned`).
 at::Tensor multiplied(const at::Tensor& a, const at::Tensor& w, bool turned, const at::Tensor& bias,
                       at::ScalarType kind) {
   auto rows = a.contiguous(), matrix = w.contiguous();
   const int64_t m = a.size(0), depth = a.size(1), n = w.size(turned ? 0 : 1);
-  const int64_t count = (n + BRIEF_PANEL - 1) / BRIEF_PANEL;
+  const int64_t count = units(n, BRIEF_PANEL);
   auto packed = at::empty({count * BRIEF_PANEL * depth}, rows.options());
   BriefPanels panels{brief(matrix), turned, depth, n, matrix.data_ptr(), packed.data_ptr()};
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { VAR_PICK(brief_pack)(panels, begin, end); });
@@ -40,14 +41,15 @@ at::Tensor multiplied(const at::Tensor& a, const at::Tensor& w, bool turned, con
   return y;
 }
 
-int64_t units(int64_t n, int64_t unit) { return (n + unit - 1) / unit; }
-
 // Cuts [0, n) into `parts` at multiples of `unit`; the place of cut `i`.
 int64_t cut(int64_t n, int64_t unit, int64_t parts, int64_t i) { return std::min(n, units(n, unit) * i / parts * unit); }
 
 // Into how many strips threads cut the rows and the columns of dw [n, k], so that the largest share is least.
-std::pair<int64_t, int64_t> strips(int64_t n, int64_t k, int64_t threads) {
-  std::pair<int64_t, int64_t> best{1, 1};
+struct Strips {
+  int64_t rows, columns;
+};
+Strips strips(int64_t n, int64_t k, int64_t threads) {
+  Strips best{1, 1};
   int64_t least = std::numeric_limits<int64_t>::max();
   for (int64_t rows = 1; rows <= threads; rows++) {
     const int64_t columns = threads / rows;
@@ -76,23 +78,22 @@ at::Tensor brief_input_gradient(const at::Tensor& dy, const at::Tensor& w) {
 
 at::Tensor brief_weight_gradient(const at::Tensor& in_dy, const at::Tensor& in_x) {
   auto dy = in_dy.contiguous(), x = in_x.contiguous();
-  const int64_t m = dy.size(0), n = dy.size(1), k = x.size(1), threads = at::get_num_threads();
-  int64_t rows = 1, columns = 1;
-  std::tie(rows, columns) = strips(n, k, threads);
+  const int64_t m = dy.size(0), n = dy.size(1), k = x.size(1);
+  const Strips by = strips(n, k, at::get_num_threads());
   auto dw = at::empty({n, k}, dy.options().dtype(at::kFloat));
   BriefGradient all{m, n, k, dy.data_ptr(), x.data_ptr(), dw.data_ptr<float>(), 0, std::min(n, PART), 0, std::min(k, PART)};
   auto run = VAR_PICK(brief_gradient);
   int64_t bytes = 0;
   run(all, nullptr, &bytes);
-  auto scratch = at::empty({rows * columns, bytes}, at::kByte);
-  at::parallel_for(0, rows * columns, 1, [&](int64_t begin, int64_t end) {
+  auto scratch = at::empty({by.rows * by.columns, bytes}, at::kByte);
+  at::parallel_for(0, by.rows * by.columns, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; t++) {
-      const int64_t r = t / columns, c = t % columns;
-      const int64_t n_end = cut(n, ROW_UNIT, rows, r + 1), k_end = cut(k, COLUMN_UNIT, columns, c + 1);
+      const int64_t r = t / by.columns, c = t % by.columns;
+      const int64_t n_end = cut(n, ROW_UNIT, by.rows, r + 1), k_end = cut(k, COLUMN_UNIT, by.columns, c + 1);
       BriefGradient part = all;
-      for (part.n_begin = cut(n, ROW_UNIT, rows, r); part.n_begin < n_end; part.n_begin = part.n_end) {
+      for (part.n_begin = cut(n, ROW_UNIT, by.rows, r); part.n_begin < n_end; part.n_begin = part.n_end) {
         part.n_end = std::min(n_end, part.n_begin + PART);
-        for (part.k_begin = cut(k, COLUMN_UNIT, columns, c); part.k_begin < k_end; part.k_begin = part.k_end) {
+        for (part.k_begin = cut(k, COLUMN_UNIT, by.columns, c); part.k_begin < k_end; part.k_begin = part.k_end) {
           part.k_end = std::min(k_end, part.k_begin + PART);
           int64_t unused;
           run(part, static_cast<char*>(scratch.data_ptr()) + t * bytes, &unused);

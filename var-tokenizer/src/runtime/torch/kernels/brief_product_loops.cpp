@@ -16,19 +16,6 @@ constexpr int64_t CHUNK = 256;
 // Columns of a panel of dy: whole tiles and whole vectors.
 constexpr int64_t TALL = 96;
 
-// The first `n` of W values, zero behind.
-template <class T>
-VAR_INLINE vf load_some(const T* p, int64_t n) {
-  return n >= W ? load(p) : n > 0 ? load_part(p, n) : vf{};
-}
-VAR_INLINE vh halves(const float* p, int64_t n) { return to_bf16(load_some(p, n)); }
-VAR_INLINE vh halves(const bf16* p, int64_t n) {
-  if (n < W) return to_bf16(load_some(p, n));
-  vh h;
-  __builtin_memcpy(&h, p, sizeof h);
-  return h;
-}
-
 // Rows [0, rows) and columns [0, columns) of `from` as pairs of rows, [rows / 2][wide][2]; zero outside.
 template <class T>
 static void pack_pairs(const T* from, int64_t stride, int64_t rows, int64_t columns, int64_t wide, bf16* to) {
@@ -84,7 +71,7 @@ static void multiply(const BriefProduct& p, int64_t begin, int64_t end) {
       const bf16* panel = (const bf16*)p.panels + j * p.depth;
       for (int64_t i = block; i < last; i += ROWS) {
         const int64_t rows = lower(last - i, ROWS);
-        panel_product((columns + W - 1) / W, (const bf16*)p.a + i * p.depth, p.depth, panel, rows, p.depth, tile, PANEL,
+        panel_product(vectors(columns), (const bf16*)p.a + i * p.depth, p.depth, panel, rows, p.depth, tile, PANEL,
                       false);
         for (int64_t c = 0; c < columns; c += W) {
           const vf bias = p.bias ? load_some(p.bias + j + c, columns - c) : vf{};
@@ -97,25 +84,6 @@ static void multiply(const BriefProduct& p, int64_t begin, int64_t end) {
         }
       }
     }
-}
-
-// C [ROWS, PANEL] = or += columns of a packed dy from `a` on, times a panel.
-VAR_INLINE void turned_tile(const bf16* a, const bf16* b, int64_t depth, float* c, int64_t ldc, bool add) {
-  __m512 sums[ROWS][WIDE];
-  for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < WIDE; j++) sums[i][j] = add ? _mm512_loadu_ps(c + i * ldc + j * W) : _mm512_setzero_ps();
-  for (int64_t p = 0; p < depth; p += 2, a += 2 * TALL, b += 2 * PANEL) {
-    __m512bh columns[WIDE];
-    for (int j = 0; j < WIDE; j++) columns[j] = (__m512bh)_mm512_loadu_si512(b + 2 * j * W);
-    for (int i = 0; i < ROWS; i++) {
-      int32_t pair;
-      __builtin_memcpy(&pair, a + 2 * i, 4);
-      __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
-      for (int j = 0; j < WIDE; j++) sums[i][j] = _mm512_dpbf16_ps(sums[i][j], x, columns[j]);
-    }
-  }
-  for (int i = 0; i < ROWS; i++)
-    for (int j = 0; j < WIDE; j++) _mm512_storeu_ps(c + i * ldc + j * W, sums[i][j]);
 }
 
 // One part of dw: its sums stay in cache while the rows pass.
@@ -133,8 +101,8 @@ static int64_t gradient(const BriefGradient& g, char* scratch) {
       pack_pairs((const bf16*)g.x + first * g.k + j, g.k, rows, g.k_end - j, PANEL, x + (j - g.k_begin) * CHUNK);
     for (int64_t j = 0; j < wide; j += PANEL)
       for (int64_t i = 0; i < g.n_end - g.n_begin; i += ROWS)
-        turned_tile(dy + i / TALL * TALL * CHUNK + i % TALL * 2, x + j * CHUNK, depth, sums + i * wide + j, wide,
-                    first > 0);
+        tile<ROWS, WIDE, WIDE>(dy + i / TALL * TALL * CHUNK + i % TALL * 2, 2, x + j * CHUNK, depth,
+                               sums + i * wide + j, wide, first > 0, 2 * TALL);
   }
   for (int64_t i = g.n_begin; i < g.n_end; i++)
     __builtin_memcpy(g.dw + i * g.k + g.k_begin, sums + (i - g.n_begin) * wide, (g.k_end - g.k_begin) * sizeof(float));

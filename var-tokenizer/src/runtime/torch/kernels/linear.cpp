@@ -59,6 +59,16 @@ at::Tensor wide_product(const at::Tensor& a, const at::Tensor& b, const at::Tens
   return bias.defined() ? y.add_(bias) : y;
 }
 
+at::Tensor input_gradient(const at::Tensor& dy, const at::Tensor& w) {
+  if (brief_applies(dy, w.size(1), dy.scalar_type())) return brief_input_gradient(dy, w);
+  return product(dy, w.to(dy.scalar_type()).t(), {});
+}
+
+at::Tensor weight_gradient(const at::Tensor& dy, const at::Tensor& x, bool wide) {
+  if (brief_applies(dy, x.size(1), wide ? at::kFloat : dy.scalar_type())) return brief_weight_gradient(dy, x);
+  return wide ? wide_product(dy.t(), x.t(), {}) : product(dy.t(), x.t(), {});
+}
+
 struct Linear : torch::autograd::Function<Linear> {
   // x [m, k] of any kind, weight [n, k] and bias of their own. `wide`: the result and the weight's gradient are f32 sums;
   // the bias, too, is f32 then.
@@ -81,16 +91,9 @@ struct Linear : torch::autograd::Function<Linear> {
     const bool wide = ctx->saved_data["wide"].toBool();
     auto dy = grads[0].to(x.scalar_type()).contiguous();
     at::Tensor dx, dw, db;
-    if (ctx->needs_input_grad(0))
-      dx = brief_applies(dy, w.size(1), dy.scalar_type()) ? brief_input_gradient(dy, w)
-                                                          : product(dy, w.to(dy.scalar_type()).t(), {});
-    if (ctx->needs_input_grad(1)) {
-      const auto kind = at::ScalarType(ctx->saved_data["weight"].toInt());
-      dw = brief_applies(dy, x.size(1), wide ? at::kFloat : dy.scalar_type()) ? brief_weight_gradient(dy, x)
-           : wide                                                               ? wide_product(dy.t(), x.t(), {})
-                                                                                : product(dy.t(), x.t(), {});
-      dw = dw.to(kind);
-    }
+    if (ctx->needs_input_grad(0)) dx = input_gradient(dy, w);
+    if (ctx->needs_input_grad(1))
+      dw = weight_gradient(dy, x, wide).to(at::ScalarType(ctx->saved_data["weight"].toInt()));
     const int64_t kind = ctx->saved_data["bias"].toInt();
     if (kind >= 0 && ctx->needs_input_grad(2)) db = (wide ? grads[0] : dy).sum(0).to(at::ScalarType(kind));
     return {dx, dw, db, at::Tensor()};

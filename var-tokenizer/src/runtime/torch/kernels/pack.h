@@ -74,6 +74,19 @@ static void pack_columns(const E* rows, int64_t n, int64_t k, int width, E* pane
     }
 }
 
+// The first `n` of W values, zero behind; `halves` as bfloat16.
+template <class T>
+VAR_INLINE vf load_some(const T* p, int64_t n) {
+  return n >= W ? load(p) : n > 0 ? load_part(p, n) : vf{};
+}
+VAR_INLINE vh halves(const float* p, int64_t n) { return to_bf16(load_some(p, n)); }
+VAR_INLINE vh halves(const bf16* p, int64_t n) {
+  if (n < W) return to_bf16(load_some(p, n));
+  vh h;
+  __builtin_memcpy(&h, p, sizeof h);
+  return h;
+}
+
 // Two rows of bfloat16 interleaved: the later one in the upper halves.
 VAR_INLINE vu weave(vh even, vh odd) {
   return widen(even) | widen(odd) << 16;
@@ -88,7 +101,7 @@ static void pack_rows(const From* rows, int64_t stride, int64_t k, int64_t n, in
       for (int64_t j = 0; j < wide; j += W, panels += STEP<E> * W) {
         const From* at = rows + p * stride + first + j;
         if constexpr (STEP<E> == 2) {
-          vu pairs = weave(to_bf16(load(at)), to_bf16(load(at + stride)));
+          vu pairs = weave(halves(at, W), halves(at + stride, W));
           __builtin_memcpy(panels, &pairs, sizeof pairs);
         } else {
           store(panels, load(at));

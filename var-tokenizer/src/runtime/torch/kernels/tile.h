@@ -20,6 +20,7 @@ constexpr int64_t PANEL = WIDE * W;
 
 VAR_INLINE int64_t lower(int64_t a, int64_t b) { return a < b ? a : b; }
 VAR_INLINE int64_t rounded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+VAR_INLINE int64_t vectors(int64_t n) { return (n + W - 1) / W; }
 
 // bfloat16 products only where the processor has them; elsewhere bfloat16 inputs are computed in float.
 #if defined(__AVX512BF16__)
@@ -56,17 +57,19 @@ VAR_INLINE void tile(const float* a, int64_t lda, const float* b, int64_t k, flo
 }
 
 #if VAR_HAS_BRIEF
+// Pairs of k lie `step` apart in a row of A.
 template <int M, int NV, int OF>
-VAR_INLINE void tile(const bf16* a, int64_t lda, const bf16* b, int64_t k, float* c, int64_t ldc, bool add) {
+VAR_INLINE void tile(const bf16* a, int64_t lda, const bf16* b, int64_t k, float* c, int64_t ldc, bool add,
+                     int64_t step = 2) {
   __m512 sums[M][NV];
   for (int i = 0; i < M; i++)
     for (int j = 0; j < NV; j++) sums[i][j] = add ? _mm512_loadu_ps(c + i * ldc + j * W) : _mm512_setzero_ps();
-  for (int64_t p = 0; p < k; p += 2, b += 2 * OF * W) {
+  for (int64_t p = 0; p < k; p += 2, a += step, b += 2 * OF * W) {
     __m512bh columns[NV];
     for (int j = 0; j < NV; j++) columns[j] = (__m512bh)_mm512_loadu_si512(b + 2 * j * W);
     for (int i = 0; i < M; i++) {
       int32_t pair;
-      __builtin_memcpy(&pair, a + i * lda + p, 4);
+      __builtin_memcpy(&pair, a + i * lda, 4);
       __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
       for (int j = 0; j < NV; j++) sums[i][j] = _mm512_dpbf16_ps(sums[i][j], x, columns[j]);
     }
